@@ -1,0 +1,1 @@
+"""Anything from outside -> a validated Graph."""

@@ -1,0 +1,1 @@
+"""Pure Graph -> Graph rewrites; each returns what it did and why not."""

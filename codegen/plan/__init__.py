@@ -1,0 +1,1 @@
+"""Fused graph + target -> launches, buffers and packed weights."""

@@ -1,0 +1,1 @@
+"""Generated files on real devices: finding devices, running, verifying."""
