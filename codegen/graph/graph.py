@@ -1,0 +1,135 @@
+"""Networks as values: nodes in order of computation, each named after the one tensor it makes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, ShapeError
+
+
+class GraphError(ValueError):
+    """A graph that cannot be; ``node`` names the place."""
+
+    def __init__(self, node: str, message: str) -> None:
+        super().__init__(message)
+        self.node = node
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that the user gives.  ``shape`` is in the network's order of axes, NCHW.
+
+    With ``channels_last`` the user's array has its channels behind (NHWC).
+    """
+
+    name: str
+    shape: Shape
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor that the user gets: ``value`` names what is computed, ``name`` is what the user calls it."""
+
+    name: str
+    value: str
+    channels_last: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """``name`` names the node and the tensor it makes; ``inputs`` name the tensors it reads."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network.  Construction checks names, order and shapes, and raises :class:`GraphError`."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Output, ...]
+    shapes: Mapping[str, Shape] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapes: dict[str, Shape] = {}
+        for i in self.inputs:
+            if i.name in shapes:
+                raise GraphError(i.name, f"input {i.name!r} is declared twice")
+            shapes[i.name] = i.shape
+        for node in self.nodes:
+            if node.name in shapes:
+                raise GraphError(node.name, f"the name {node.name!r} is used twice")
+            for name in node.inputs:
+                if name not in shapes:
+                    raise GraphError(node.name, f"input {name!r} is not computed before it is used")
+            try:
+                shapes[node.name] = node.op.infer(*(shapes[name] for name in node.inputs))
+            except ShapeError as error:
+                raise GraphError(node.name, str(error)) from error
+        for output in self.outputs:
+            if output.value not in shapes:
+                raise GraphError(output.name, f"output {output.name!r} takes {output.value!r}, which nothing computes")
+        object.__setattr__(self, "shapes", shapes)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """The node that makes each tensor; inputs are not in it."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def uses(self) -> Mapping[str, int]:
+        """How many times each tensor is read, by nodes and as an output."""
+        counts = Counter(name for node in self.nodes for name in node.inputs)
+        counts.update(output.value for output in self.outputs)
+        return counts
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that read each tensor, in order."""
+        table: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                table.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in table.items()}
+
+    @cached_property
+    def results(self) -> frozenset[str]:
+        """The tensors that are outputs."""
+        return frozenset(output.value for output in self.outputs)
+
+    def with_nodes(self, nodes: Iterable[Node], outputs: tuple[Output, ...] | None = None) -> Graph:
+        """The graph with other nodes, without those that nothing needs."""
+        nodes, outputs = tuple(nodes), self.outputs if outputs is None else outputs
+        needed = {output.value for output in outputs}
+        kept = []
+        for node in reversed(nodes):
+            if node.name in needed:
+                kept.append(node)
+                needed.update(node.inputs)
+        return Graph(self.name, self.inputs, tuple(reversed(kept)), outputs)
+
+    def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
+        """Every tensor in float64, by name."""
+        values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}
+        for node in self.nodes:
+            values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+        return values
+
+    def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:
+        """Every tensor with a bound on what an implementation in this arithmetic may be off by, from end to end."""
+        values = {i.name: Bounded.exact(inputs[i.name]) for i in self.inputs}
+        for node in self.nodes:
+            values[node.name] = node.op.bounded(*(values[name] for name in node.inputs), rounding=rounding)
+        return values

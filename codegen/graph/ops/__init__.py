@@ -1,0 +1,39 @@
+"""One module per family of operators: attributes, shape rule, float64 reference, error bound."""
+
+from codegen.graph.ops.activation import Activation, PRelu
+from codegen.graph.ops.conv import Conv, ConvTranspose
+from codegen.graph.ops.dense import Dense
+from codegen.graph.ops.elementwise import Binary
+from codegen.graph.ops.fused import Fused, Stage
+from codegen.graph.ops.normalization import Affine, BatchNorm
+from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
+from codegen.graph.ops.pool import GlobalPool, Pool
+from codegen.graph.ops.resize import Resize
+from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Transpose
+from codegen.graph.ops.softmax import Softmax
+
+__all__ = [
+    "Activation",
+    "Affine",
+    "BatchNorm",
+    "Binary",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Dense",
+    "Fused",
+    "GlobalPool",
+    "Identity",
+    "Op",
+    "PRelu",
+    "Pad",
+    "Pool",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "ShapeError",
+    "Softmax",
+    "Stage",
+    "Transpose",
+    "frozen",
+]

@@ -1,0 +1,194 @@
+"""Activation functions: definition, Lipschitz constant and evaluation error of each, in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import per_channel
+
+Parameters = Mapping[str, float]
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One activation.
+
+    ``evaluation`` bounds, in units of u, the error of computing the function in floating point with the accuracies
+    that OpenCL promises for exp, tanh, erf and the like (OpenCL C specification, "Relative error as ULPs").
+    """
+
+    function: Callable[[Array, Parameters], Array]
+    lipschitz: Callable[[Parameters], float]
+    evaluation: Callable[[Array, Array, Parameters], Array]
+    defaults: Parameters = field(default_factory=dict)
+    ordered: tuple[str, str] | None = None  # two parameters of which the first must not exceed the second
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(0.0, x)
+
+
+def _relative(ulps: float) -> Callable[[Array, Array, Parameters], Array]:
+    return lambda x, y, p: ulps * np.abs(y)
+
+
+def _gelu_tanh(x: Array, p: Parameters) -> Array:
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+_SELU_ALPHA = 1.6732632423543772
+_SELU_GAMMA = 1.0507009873554805
+
+ACTIVATIONS: Mapping[str, Rule] = {
+    "relu": Rule(lambda x, p: np.fmax(x, 0.0), lambda p: 1.0, _relative(0)),
+    "clip": Rule(
+        # The bounds are constants of the kernel, hence float32.
+        lambda x, p: np.fmin(np.fmax(x, np.float32(p["min"])), np.float32(p["max"])),
+        lambda p: 1.0,
+        _relative(1),
+        ordered=("min", "max"),
+        defaults={"min": 0.0, "max": 6.0},
+    ),
+    "leaky_relu": Rule(
+        lambda x, p: np.where(x < 0, p["alpha"] * x, x),
+        lambda p: max(1.0, abs(p["alpha"])),
+        _relative(4),
+        {"alpha": 0.01},
+    ),
+    "elu": Rule(
+        lambda x, p: np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
+        lambda p: max(1.0, abs(p["alpha"])),
+        _relative(12),
+        {"alpha": 1.0},
+    ),
+    "selu": Rule(
+        lambda x, p: p["gamma"] * np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
+        lambda p: abs(p["gamma"]) * max(1.0, abs(p["alpha"])),
+        _relative(16),
+        {"alpha": _SELU_ALPHA, "gamma": _SELU_GAMMA},
+    ),
+    "sigmoid": Rule(lambda x, p: _sigmoid(x), lambda p: 0.25, _relative(16)),
+    "hard_sigmoid": Rule(
+        lambda x, p: np.fmin(np.fmax(p["alpha"] * x + p["beta"], 0.0), 1.0),
+        lambda p: abs(p["alpha"]),
+        # Rounding alpha*x and adding beta matters only where the sum is between the clips.
+        lambda x, y, p: 4 * np.fmin(np.abs(p["alpha"] * x) + abs(p["beta"]), 2 * abs(p["beta"]) + 2),
+        {"alpha": 1 / 6, "beta": 0.5},
+    ),
+    "hard_swish": Rule(
+        lambda x, p: x * np.fmin(np.fmax(x / 6 + 0.5, 0.0), 1.0),
+        lambda p: 1.5,
+        lambda x, y, p: 8 * np.abs(x),
+    ),
+    "silu": Rule(lambda x, p: x * _sigmoid(x), lambda p: 1.1, _relative(20)),
+    "tanh": Rule(lambda x, p: np.tanh(x), lambda p: 1.0, _relative(12)),
+    "gelu": Rule(
+        lambda x, p: 0.5 * x * (1 + _erf(x * math.sqrt(0.5))),
+        lambda p: 1.13,
+        # 1 + erf cancels for negative x: absolute in x, not relative in y.
+        lambda x, y, p: 40 * np.abs(x),
+    ),
+    "gelu_tanh": Rule(_gelu_tanh, lambda p: 1.13, lambda x, y, p: 40 * np.abs(x)),
+    "softplus": Rule(lambda x, p: _softplus(x), lambda p: 1.0, _relative(16)),
+    "mish": Rule(lambda x, p: x * np.tanh(_softplus(x)), lambda p: 1.1, _relative(40)),
+}
+
+ALIASES: Mapping[str, tuple[str, Parameters]] = {
+    "relu6": ("clip", {"min": 0.0, "max": 6.0}),
+    "swish": ("silu", {}),
+}
+"""Names of the field for a member of the table with given parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Op):
+    """A function of one element; ``kind`` is a key of ACTIVATIONS, ``parameters`` its numbers by name."""
+
+    kind: str
+    parameters: Parameters
+
+    def __post_init__(self) -> None:
+        rule = ACTIVATIONS.get(self.kind)
+        require(rule is not None, f"unknown activation {self.kind!r}")
+        assert rule is not None
+        require(
+            set(self.parameters) == set(rule.defaults),
+            f"{self.kind} takes {sorted(rule.defaults)}, not {sorted(self.parameters)}",
+        )
+        require(all(not math.isnan(v) for v in self.parameters.values()), f"{self.kind}: a parameter is NaN")
+        if rule.ordered:
+            low, high = rule.ordered
+            require(self.parameters[low] <= self.parameters[high], f"{self.kind}: {low} should not exceed {high}")
+
+    @staticmethod
+    def of(kind: str, **parameters: float) -> Activation:
+        """The activation of this name or alias, with defaults for the parameters that are not given."""
+        kind, fixed = ALIASES.get(kind, (kind, {}))
+        defaults = ACTIVATIONS[kind].defaults if kind in ACTIVATIONS else {}
+        return Activation(kind, {**defaults, **fixed, **parameters})
+
+    @property
+    def elementwise(self) -> bool:
+        return True
+
+    @property
+    def title(self) -> str:
+        return self.kind
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        return x
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray(ACTIVATIONS[self.kind].function(x, self.parameters), dtype=np.float64)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        rule = ACTIVATIONS[self.kind]
+        steepness = rule.lipschitz(self.parameters)
+        evaluation = rule.evaluation(x.magnitude, np.abs(y) + steepness * x.error, self.parameters)
+        return steepness * x.error + rounding.unit * evaluation + rounding.tiny
+
+
+@dataclass(frozen=True, eq=False)
+class PRelu(Op):
+    """x where x >= 0, ``slope`` [C] times x elsewhere, along axis 1."""
+
+    slope: Array
+
+    def __post_init__(self) -> None:
+        require(self.slope.ndim == 1, f"slope {self.slope.shape} should have one axis: a value per channel")
+
+    @property
+    def elementwise(self) -> bool:
+        return True
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(len(x) >= 2, f"input {list(x)} should have a batch axis and a channel axis")
+        require(x[1] == len(self.slope), f"input has {x[1]} channels, but slope has {len(self.slope)} values")
+        return x
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.where(x < 0, per_channel(self.slope, x.ndim) * x, x)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        steepness = np.fmax(per_channel(np.abs(self.slope), y.ndim), 1.0)
+        return steepness * x.error + rounding.gamma(4) * steepness * x.magnitude + rounding.tiny * (1 + x.magnitude)

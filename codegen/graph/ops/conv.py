@@ -1,0 +1,220 @@
+"""Convolution and its transpose, in any number of spatial dimensions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, window_count, windows
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Op):
+    """Cross-correlation of [N, Ci, *space] with ``weight`` [Co, Ci/groups, *kernel], plus ``bias`` [Co]."""
+
+    weight: Array
+    bias: Array
+    stride: Ints
+    dilation: Ints
+    pads: Pads
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.weight.ndim >= 3, f"weight {self.weight.shape} should be [out, in/groups, kernel...]")
+        check_window(self.kernel, self.stride, self.dilation, self.pads)
+        require(
+            self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
+            f"{self.weight.shape[0]} output channels should be a multiple of groups = {self.groups}",
+        )
+        require(
+            self.bias.shape == self.weight.shape[:1],
+            f"bias {self.bias.shape} should have one value for each of {self.weight.shape[0]} output channels",
+        )
+
+    @property
+    def kernel(self) -> Ints:
+        return self.weight.shape[2:]
+
+    @property
+    def depthwise(self) -> bool:
+        """One filter per channel, none crossing channels."""
+        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0] and self.groups > 1
+
+    @property
+    def padded(self) -> bool:
+        return any(p for pair in self.pads for p in pair)
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        rank = len(self.kernel)
+        require(
+            len(x) == rank + 2,
+            f"input {list(x)} should have {rank + 2} axes (batch, channels, {rank} of space)",
+        )
+        wanted = self.weight.shape[1] * self.groups
+        require(
+            x[1] == wanted,
+            f"input has {x[1]} channels, but weight {list(self.weight.shape)}, groups = {self.groups} take {wanted}",
+        )
+        space = tuple(
+            window_count(x[2 + a], self.kernel[a], self.stride[a], self.dilation[a], self.pads[a]) for a in range(rank)
+        )
+        require(
+            min(space) >= 1,
+            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {self.pads}",
+        )
+        return (x[0], self.weight.shape[0], *space)
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return self._correlate(x, self.weight) + per_channel(self.bias, x.ndim)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        weight = np.abs(self.weight)
+        terms = int(np.prod(self.weight.shape[1:]))
+        # One product and one addition for each term, the bias, and one rounding each of weight and bias.
+        sums = self._correlate(x.magnitude, weight) + per_channel(np.abs(self.bias), y.ndim)
+        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
+        propagated = self._correlate(x.error, weight) if np.any(x.error) else 0.0
+        return rounding.gamma(terms + 4) * sums + propagated + flushed
+
+    def _correlate(self, x: Array, weight: Array) -> Array:
+        counts = self.infer(x.shape)[2:]
+        rank = len(counts)
+        view = windows(x, self.kernel, self.stride, self.dilation, counts, self.pads, 0.0)
+        if self.weight.shape[1] == 1 and self.groups == x.shape[1]:
+            multiplier = self.weight.shape[0] // self.groups
+            taps = weight.reshape(self.groups, multiplier, *self.kernel)
+            out = np.zeros((x.shape[0], self.groups, multiplier, *counts))
+            k: Any
+            for k in itertools.product(*(range(n) for n in self.kernel)):
+                tap = taps[(slice(None), slice(None), *k)].reshape(self.groups, multiplier, *(1,) * rank)
+                out += view[(..., *k)][:, :, None] * tap
+            return out.reshape(x.shape[0], -1, *counts)
+        ci, co = self.weight.shape[1], self.weight.shape[0] // self.groups
+        axes = [1, *range(2 + rank, 2 + 2 * rank)]
+        parts = [
+            np.moveaxis(
+                np.tensordot(
+                    view[:, g * ci : (g + 1) * ci],
+                    weight[g * co : (g + 1) * co],
+                    axes=(axes, [*range(1, 2 + rank)]),
+                ),
+                -1,
+                1,
+            )
+            for g in range(self.groups)
+        ]
+        return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose(Op):
+    """The transpose of a strided convolution: every input element adds its scaled kernel to the output.
+
+    ``weight`` is [Ci, Co/groups, *kernel], ``bias`` [Co]; ``pads`` crop the output, ``output_padding`` extends it.
+    """
+
+    weight: Array
+    bias: Array
+    stride: Ints
+    dilation: Ints
+    pads: Pads
+    output_padding: Ints
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.weight.ndim >= 3, f"weight {self.weight.shape} should be [in, out/groups, kernel...]")
+        check_window(self.kernel, self.stride, self.dilation, self.pads)
+        require(
+            len(self.output_padding) == len(self.kernel) and min(self.output_padding) >= 0,
+            f"output_padding {list(self.output_padding)} should have a number >= 0 for each spatial axis",
+        )
+        require(
+            all(o < max(s, d) for o, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)),
+            f"output_padding {list(self.output_padding)} should be smaller than stride or dilation",
+        )
+        require(
+            self.groups >= 1 and self.weight.shape[0] % self.groups == 0,
+            f"{self.weight.shape[0]} input channels should be a multiple of groups = {self.groups}",
+        )
+        require(self.bias.shape == (self.channels,), f"bias {self.bias.shape} should be [{self.channels}]")
+
+    @property
+    def kernel(self) -> Ints:
+        return self.weight.shape[2:]
+
+    @property
+    def channels(self) -> int:
+        return self.weight.shape[1] * self.groups
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        rank = len(self.kernel)
+        require(
+            len(x) == rank + 2,
+            f"input {list(x)} should have {rank + 2} axes (batch, channels, {rank} of space)",
+        )
+        require(
+            x[1] == self.weight.shape[0],
+            f"input has {x[1]} channels, but weight {list(self.weight.shape)} takes {self.weight.shape[0]}",
+        )
+        space = tuple(
+            (x[2 + a] - 1) * self.stride[a]
+            + extent(self.kernel[a], self.dilation[a])
+            - sum(self.pads[a])
+            + self.output_padding[a]
+            for a in range(rank)
+        )
+        require(min(space) >= 1, f"padding {self.pads} leaves nothing of the output for input {list(x)}")
+        return (x[0], self.channels, *space)
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return self._scatter(x, self.weight) + per_channel(self.bias, x.ndim)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        weight = np.abs(self.weight)
+        terms = self.weight.shape[0] // self.groups * int(np.prod(self.kernel))
+        sums = self._scatter(x.magnitude, weight) + per_channel(np.abs(self.bias), y.ndim)
+        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
+        return rounding.gamma(terms + 4) * sums + self._scatter(x.error, weight) + flushed
+
+    def _scatter(self, x: Array, weight: Array) -> Array:
+        rank = len(self.kernel)
+        shape = self.infer(x.shape)
+        full = [
+            max(
+                (x.shape[2 + a] - 1) * self.stride[a] + extent(self.kernel[a], self.dilation[a]),
+                shape[2 + a] + self.pads[a][0],
+            )
+            for a in range(rank)
+        ]
+        y = np.zeros((x.shape[0], self.channels, *full))
+        ci, co = self.weight.shape[0] // self.groups, self.weight.shape[1]
+        k: Any
+        for g in range(self.groups):
+            part = x[:, g * ci : (g + 1) * ci]
+            for k in itertools.product(*(range(n) for n in self.kernel)):
+                tap = weight[(slice(g * ci, (g + 1) * ci), slice(None), *k)]
+                at = tuple(
+                    slice(
+                        k[a] * self.dilation[a],
+                        k[a] * self.dilation[a] + self.stride[a] * x.shape[2 + a],
+                        self.stride[a],
+                    )
+                    for a in range(rank)
+                )
+                window: Any = tuple(slice(s.start, min(s.stop, full[a]), s.step) for a, s in enumerate(at))
+                y[(slice(None), slice(g * co, (g + 1) * co), *window)] += np.moveaxis(
+                    np.tensordot(part, tap, axes=([1], [0])), -1, 1
+                )
+        crop = tuple(slice(self.pads[a][0], self.pads[a][0] + shape[2 + a]) for a in range(rank))
+        return y[(slice(None), slice(None), *crop)]

@@ -1,0 +1,47 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Op):
+    """``weight`` [O, I] times the input, flattened to [N, I] in row-major order, plus ``bias`` [O]."""
+
+    weight: Array
+    bias: Array
+
+    def __post_init__(self) -> None:
+        require(self.weight.ndim == 2, f"weight {self.weight.shape} should be [out, in]")
+        require(
+            self.bias.shape == self.weight.shape[:1],
+            f"bias {self.bias.shape} should have one value for each of {self.weight.shape[0]} outputs",
+        )
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(len(x) >= 2, f"input {list(x)} should have a batch axis and at least one more")
+        features = int(np.prod(x[1:]))
+        require(
+            features == self.weight.shape[1],
+            f"input {list(x)} has {features} features, weight {list(self.weight.shape)} takes {self.weight.shape[1]}",
+        )
+        return (x[0], self.weight.shape[0])
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return x.reshape(len(x), -1) @ self.weight.T + self.bias
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        weight = np.abs(self.weight).T
+        terms = self.weight.shape[1]
+        sums = x.magnitude.reshape(len(y), -1) @ weight + np.abs(self.bias)
+        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
+        return rounding.gamma(terms + 4) * sums + x.error.reshape(len(y), -1) @ weight + flushed

@@ -1,0 +1,84 @@
+"""BatchNorm in inference, and the per-channel affine map that it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import per_channel
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Op):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta along axis 1 (Ioffe & Szegedy 2015, algorithm 2)."""
+
+    gamma: Array
+    beta: Array
+    mean: Array
+    variance: Array
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        for what in ("beta", "mean", "variance"):
+            array = getattr(self, what)
+            require(
+                array.shape == self.gamma.shape,
+                f"{what} {array.shape} should have gamma's shape {self.gamma.shape}",
+            )
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return _channelwise(shapes, len(self.gamma))
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        rank = x.ndim
+        normalized = (x - per_channel(self.mean, rank)) / per_channel(np.sqrt(self.variance + self.epsilon), rank)
+        return per_channel(self.gamma, rank) * normalized + per_channel(self.beta, rank)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        scale = per_channel(np.abs(self.gamma) / np.sqrt(self.variance + self.epsilon), y.ndim)
+        mean = per_channel(np.abs(self.mean), y.ndim)
+        sums = scale * (x.magnitude + mean) + per_channel(np.abs(self.beta), y.ndim)
+        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Op):
+    """``scale`` [C] times x plus ``shift`` [C] along axis 1: a constant bias or scale, or a BatchNorm put simply."""
+
+    scale: Array
+    shift: Array
+
+    def __post_init__(self) -> None:
+        require(
+            self.scale.shape == self.shift.shape,
+            f"scale {self.scale.shape} and shift {self.shift.shape} differ",
+        )
+
+    @property
+    def elementwise(self) -> bool:
+        return True
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return _channelwise(shapes, len(self.scale))
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return per_channel(self.scale, x.ndim) * x + per_channel(self.shift, x.ndim)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        scale = per_channel(np.abs(self.scale), y.ndim)
+        sums = scale * x.magnitude + per_channel(np.abs(self.shift), y.ndim)
+        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+
+
+def _channelwise(shapes: tuple[Shape, ...], channels: int) -> Shape:
+    (x,) = shapes
+    require(len(x) >= 2, f"input {list(x)} should have a batch axis and a channel axis")
+    require(x[1] == channels, f"input has {x[1]} channels, but the parameters have {channels}")
+    return x

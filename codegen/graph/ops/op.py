@@ -1,0 +1,64 @@
+"""What every operator says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+
+Shape = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """An operator cannot be applied to inputs of these shapes, or with these attributes."""
+
+
+class Op(ABC):
+    """An operator with its attributes and parameters: immutable, independent of any graph.
+
+    Activations are laid out batch, channels, then space (NCHW); parameters are float64 arrays that nobody writes to.
+    """
+
+    @abstractmethod
+    def infer(self, *shapes: Shape) -> Shape:
+        """The output's shape; raises :class:`ShapeError` where the inputs' shapes do not fit."""
+
+    @abstractmethod
+    def reference(self, *inputs: Array) -> Array:
+        """The output in float64, computed from the operator's definition."""
+
+    @abstractmethod
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        """How far an implementation in this arithmetic may be from ``y``, given inputs with these errors."""
+
+    def bounded(self, *inputs: Bounded, rounding: Rounding) -> Bounded:
+        """The reference and its bound together."""
+        y = self.reference(*(x.value for x in inputs))
+        return Bounded(y, self.bound(y, inputs, rounding))
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the output element depends on the same element of the inputs only, and on its channel."""
+        return False
+
+    @property
+    def title(self) -> str:
+        """The operator's name in reports, in the field's words."""
+        return type(self).__name__.lower()
+
+
+def frozen(array: NDArray[Any]) -> Array:
+    """A float64 copy that cannot be written to: parameters are shared between operators and never changed."""
+    copy = np.array(array, dtype=np.float64)
+    copy.setflags(write=False)
+    return copy
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises :class:`ShapeError` with the message unless the condition holds."""
+    if not condition:
+        raise ShapeError(message)

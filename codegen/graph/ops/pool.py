@@ -1,0 +1,123 @@
+"""Pooling over windows and over the whole of space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, window_count, windows
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Op):
+    """Maximum or average ("max", "average") of every window.
+
+    The average divides by the elements inside the input, or with ``count_include_pad`` by those in the padded input.
+    """
+
+    kind: str
+    kernel: Ints
+    stride: Ints
+    dilation: Ints
+    pads: Pads
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("max", "average"), f"unknown pool {self.kind!r}")
+        check_window(self.kernel, self.stride, self.dilation, self.pads)
+        for (before, after), k, d in zip(self.pads, self.kernel, self.dilation, strict=True):
+            require(
+                max(before, after) < extent(k, d),
+                f"padding {self.pads} should be smaller than kernel {list(self.kernel)}",
+            )
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind}_pool"
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        rank = len(self.kernel)
+        require(
+            len(x) == rank + 2,
+            f"input {list(x)} should have {rank + 2} axes (batch, channels, {rank} of space)",
+        )
+        space = tuple(
+            window_count(x[2 + a], self.kernel[a], self.stride[a], self.dilation[a], self.pads[a], self.ceil_mode)
+            for a in range(rank)
+        )
+        require(
+            min(space) >= 1,
+            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {self.pads}",
+        )
+        return (*x[:2], *space)
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        axes = tuple(range(x.ndim, x.ndim + len(self.kernel)))
+        if self.kind == "max":
+            return np.fmax.reduce(self._windows(x, -np.inf), axis=axes)
+        return self._windows(x, 0.0).sum(axis=axes) / self._divisor(x.shape)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        axes = tuple(range(x.value.ndim, x.value.ndim + len(self.kernel)))
+        if self.kind == "max":
+            return np.fmax.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
+        divisor = self._divisor(x.value.shape)
+        magnitude = self._windows(x.magnitude, 0.0).sum(axis=axes) / divisor
+        error = self._windows(x.error, 0.0).sum(axis=axes) / divisor
+        terms = int(np.prod(self.kernel))
+        return rounding.gamma(terms + 6) * magnitude + error + terms * rounding.tiny
+
+    def _windows(self, x: Array, fill: float) -> Array:
+        counts = self.infer(x.shape)[2:]
+        return windows(x, self.kernel, self.stride, self.dilation, counts, self.pads, fill)
+
+    def _divisor(self, shape: Shape) -> Array:
+        counted = np.ones((1, 1, *shape[2:]))
+        pads = self.pads
+        if self.count_include_pad:
+            # The padding counts, what a ceiling window reaches beyond it does not.
+            counted = np.pad(counted, [(0, 0), (0, 0), *pads], constant_values=1.0)
+            pads = tuple((0, 0) for _ in pads)
+        counts = self.infer(shape)[2:]
+        view = windows(counted, self.kernel, self.stride, self.dilation, counts, pads, 0.0)
+        return view.sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalPool(Op):
+    """Maximum or average over all of space: [N, C, *space] -> [N, C, 1, ...]."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("max", "average"), f"unknown pool {self.kind!r}")
+
+    @property
+    def title(self) -> str:
+        return f"global_{self.kind}_pool"
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(len(x) >= 3, f"input {list(x)} should have at least one axis of space")
+        return (*x[:2], *(1 for _ in x[2:]))
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        axes = tuple(range(2, x.ndim))
+        return x.max(axis=axes, keepdims=True) if self.kind == "max" else x.mean(axis=axes, keepdims=True)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        axes = tuple(range(2, x.value.ndim))
+        if self.kind == "max":
+            return x.error.max(axis=axes, keepdims=True) + rounding.tiny
+        terms = int(np.prod(x.value.shape[2:]))
+        magnitude, error = (a.mean(axis=axes, keepdims=True) for a in (x.magnitude, x.error))
+        return rounding.gamma(terms + 4) * magnitude + error + terms * rounding.tiny

@@ -1,0 +1,114 @@
+"""Operators that move elements and compute nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import Ints, Pads
+
+
+class _Move(Op):
+    """Elements keep their value, hence their error goes wherever they go."""
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        return self.reference(*(x.error for x in inputs)) + rounding.tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(_Move):
+    """The same elements in row-major order; ``shape`` is the whole new shape, batch included."""
+
+    shape: Ints
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(
+            math.prod(x) == math.prod(self.shape),
+            f"input {list(x)} has {math.prod(x)} elements, but shape {list(self.shape)} has {math.prod(self.shape)}",
+        )
+        return self.shape
+
+    def reference(self, *inputs: Array) -> Array:
+        return inputs[0].reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(_Move):
+    """Output axis i is input axis ``axes[i]``."""
+
+    axes: Ints
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(
+            sorted(self.axes) == list(range(len(x))),
+            f"axes {list(self.axes)} should name each of the {len(x)} axes of input {list(x)} once",
+        )
+        return tuple(x[a] for a in self.axes)
+
+    def reference(self, *inputs: Array) -> Array:
+        return inputs[0].transpose(self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(_Move):
+    """Puts ``value`` around the input: ``pads`` is (before, after) of every axis, batch included."""
+
+    pads: Pads
+    value: float = 0.0
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(
+            len(self.pads) == len(x),
+            f"padding {self.pads} should have a pair for each axis of input {list(x)}",
+        )
+        require(min(p for pair in self.pads for p in pair) >= 0, f"padding {self.pads} should not be negative")
+        return tuple(n + before + after for n, (before, after) in zip(x, self.pads, strict=True))
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.pad(inputs[0], self.pads, constant_values=self.value)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        error = np.pad(inputs[0].error, self.pads, constant_values=rounding.unit * abs(self.value))
+        return error + rounding.tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(_Move):
+    """The inputs one after the other along ``axis``."""
+
+    axis: int
+
+    def infer(self, *shapes: Shape) -> Shape:
+        first = shapes[0]
+        require(
+            0 <= self.axis < len(first),
+            f"axis {self.axis} should be below the {len(first)} axes of {list(first)}",
+        )
+        for other in shapes[1:]:
+            require(
+                len(other) == len(first)
+                and all(m == n for a, (m, n) in enumerate(zip(first, other, strict=True)) if a != self.axis),
+                f"inputs {list(first)} and {list(other)} should differ along axis {self.axis} only",
+            )
+        return (*first[: self.axis], sum(s[self.axis] for s in shapes), *first[self.axis + 1 :])
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.concatenate(inputs, axis=self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(_Move):
+    """The input itself: what a launch computes that has only a prologue."""
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        return inputs[0]

@@ -1,0 +1,37 @@
+"""Softmax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Op):
+    """exp(x) / sum(exp(x)) along ``axis``, computed with the maximum subtracted."""
+
+    axis: int
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")
+        return x
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        e = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        return e / e.sum(axis=self.axis, keepdims=True)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        below = x.value.max(axis=self.axis, keepdims=True) - x.value
+        spread = 2 * x.error.max(axis=self.axis, keepdims=True)
+        # The subtraction is off by u |x - max|, which exp turns into a relative error; then n additions, exp, division.
+        # In the denominator each term's error is weighted by the term: at most n/e in all.
+        terms = x.value.shape[self.axis]
+        relative = rounding.unit * (below + 2 * terms + 24) + spread
+        return np.expm1(np.minimum(relative, 700.0)) * y + 2 * rounding.tiny
