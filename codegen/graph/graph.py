@@ -120,6 +120,16 @@ class Graph:
                 needed.update(node.inputs)
         return Graph(self.name, self.inputs, tuple(reversed(kept)), outputs)
 
+    def rewritten(self, replaced: Mapping[str, Iterable[Node]], renamed: Mapping[str, str]) -> Graph:
+        """The graph with some nodes replaced by others in their place, and some tensors read under another name."""
+        nodes = []
+        for old in self.nodes:
+            for node in replaced.get(old.name, (old,)):
+                inputs = tuple(renamed.get(name, name) for name in node.inputs)
+                nodes.append(node if inputs == node.inputs else Node(node.name, node.op, inputs))
+        outputs = tuple(Output(o.name, renamed.get(o.value, o.value), o.channels_last) for o in self.outputs)
+        return self.with_nodes(nodes, outputs)
+
     def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
         """Every tensor in float64, by name."""
         values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,13 +16,14 @@ T = TypeVar("T")
 class Stage:
     """One elementwise step.
 
-    ``operand`` is the index among the launch's inputs of a binary operator's other side; with ``swapped`` the value
-    passing through is the right-hand side.
+    ``operand`` is the index among the launch's inputs of a binary operator's other side, which passes through the
+    unary stages of ``through`` first; with ``swapped`` the value passing by is the right-hand side.
     """
 
     op: Op
     operand: int | None = None
     swapped: bool = False
+    through: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,38 +42,29 @@ class Fused(Op):
         return f"{before}{self.core.title}{after}"
 
     def infer(self, *shapes: Shape) -> Shape:
-        x = shapes[0]
-        for stage in self.prologue:
-            x = stage.op.infer(x)
-        y = self.core.infer(x, *shapes[1 : self.arity])
-        for stage in self.epilogue:
-            y = stage.op.infer(*_sides(stage, y, shapes))
-        return y
+        return self._flow(shapes, lambda op, *xs: op.infer(*xs))
 
     def reference(self, *inputs: Array) -> Array:
-        x = inputs[0]
-        for stage in self.prologue:
-            x = stage.op.reference(x)
-        y = self.core.reference(x, *inputs[1 : self.arity])
-        for stage in self.epilogue:
-            y = stage.op.reference(*_sides(stage, y, inputs))
-        return y
+        return self._flow(inputs, lambda op, *xs: op.reference(*xs))
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         return self.bounded(*inputs, rounding=rounding).error
 
     def bounded(self, *inputs: Bounded, rounding: Rounding) -> Bounded:
+        return self._flow(inputs, lambda op, *xs: op.bounded(*xs, rounding=rounding))
+
+    def _flow(self, inputs: tuple[T, ...], apply: Callable[..., T]) -> T:
+        """The launch from its inputs to its output, whatever it is that flows: shapes, values or bounds."""
         x = inputs[0]
         for stage in self.prologue:
-            x = stage.op.bounded(x, rounding=rounding)
-        y = self.core.bounded(x, *inputs[1 : self.arity], rounding=rounding)
+            x = apply(stage.op, x)
+        y = apply(self.core, x, *inputs[1 : self.arity])
         for stage in self.epilogue:
-            y = stage.op.bounded(*_sides(stage, y, inputs), rounding=rounding)
+            if stage.operand is None:
+                y = apply(stage.op, y)
+                continue
+            other = inputs[stage.operand]
+            for inner in stage.through:
+                other = apply(inner.op, other)
+            y = apply(stage.op, other, y) if stage.swapped else apply(stage.op, y, other)
         return y
-
-
-def _sides(stage: Stage, value: T, inputs: tuple[T, ...]) -> tuple[T, ...]:
-    if stage.operand is None:
-        return (value,)
-    other = inputs[stage.operand]
-    return (other, value) if stage.swapped else (value, other)

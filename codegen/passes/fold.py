@@ -1,0 +1,229 @@
+"""Graph -> Graph: every per-channel affine map into the weights of a neighbour, where that is exact.
+
+With y = W x + b and an affine map s y + t behind it, W' = s W and b' = s b + t (scaling the output channels).
+With the map in front, W (s x + t) + b: W'[o, i] = W[o, i] s[i] and b' = b + sum_i W[o, i] t[i], which is exact only
+where no zero padding stands between the map and the sum: a padded zero is a zero *behind* the map.
+
+What cannot go into weights stays an Affine node; the next pass lets it ride in a neighbour's launch.  All arithmetic is
+float64; rounding to float32 happens once, when weights are packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from codegen.errors import ParameterError
+from codegen.graph.bounded import Array
+from codegen.graph.graph import Graph, Node
+from codegen.graph.ops import (
+    Activation,
+    Affine,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Dense,
+    GlobalPool,
+    Op,
+    Pool,
+    PRelu,
+)
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+WEIGHTED = (Conv, ConvTranspose, Dense)
+TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool)
+
+
+@dataclass(frozen=True)
+class WeightFold:
+    """One affine map that went into weights.  ``growth`` is max|W'| / max|W|."""
+
+    target: str
+    side: str  # "output channels" or "input channels"
+    growth: float
+    subnormal: int
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What the pass did: ``folds`` by the BatchNorm's name, ``waiting`` from Affine nodes to the BatchNorms in them."""
+
+    folds: Mapping[str, tuple[WeightFold, ...]]
+    waiting: Mapping[str, tuple[str, ...]]
+
+
+@dataclass
+class _Ledger:
+    """Which BatchNorms are in which Affine node, and where they went."""
+
+    members: dict[str, tuple[str, ...]]
+    folds: dict[str, list[WeightFold]] = field(default_factory=dict)
+
+    def settle(self, affine: str, fold: WeightFold) -> None:
+        for name in self.members.get(affine, ()):
+            self.folds.setdefault(name, []).append(fold)
+
+
+def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
+    """Folds the Affine nodes of ``graph``; ``batch_norms`` is the graph before simplification, to name them."""
+    ledger = _Ledger({n.name: (n.name,) for n in batch_norms.nodes if isinstance(n.op, BatchNorm)})
+    while True:
+        rewritten = _fold_one(graph, ledger)
+        if rewritten is None:
+            break
+        graph = rewritten
+    waiting = {n.name: ledger.members.get(n.name, ()) for n in graph.nodes if isinstance(n.op, Affine)}
+    return graph, Folded({name: tuple(folds) for name, folds in ledger.folds.items()}, waiting)
+
+
+def _fold_one(graph: Graph, ledger: _Ledger) -> Graph | None:
+    for node in graph.nodes:
+        if isinstance(node.op, Affine):
+            for rule in (_merge, _into_producer, _into_consumers):
+                rewritten = rule(graph, node, node.op, ledger)
+                if rewritten is not None:
+                    return rewritten
+        if isinstance(node.op, Affine | Activation | PRelu):
+            rewritten = _distribute(graph, node, ledger)
+            if rewritten is not None:
+                return rewritten
+    return None
+
+
+def _merge(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+    """Two maps in a row are one.  The first stays where others read it too."""
+    first = graph.by_name.get(node.inputs[0])
+    if first is None or not isinstance(first.op, Affine):
+        return None
+    both = Affine(op.scale * first.op.scale, op.scale * first.op.shift + op.shift)
+    ledger.members[node.name] = ledger.members.get(first.name, ()) + ledger.members.get(node.name, ())
+    return graph.rewritten({node.name: (Node(node.name, both, first.inputs),)}, {})
+
+
+def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+    producer = graph.by_name.get(node.inputs[0])
+    # A tensor that somebody else reads too must stay what it is.
+    if producer is None or not isinstance(producer.op, WEIGHTED) or graph.uses[producer.name] != 1:
+        return None
+    weight = producer.op.weight * _along_outputs(producer.op, op.scale)
+    folded = _with_weights(producer, weight, producer.op.bias * op.scale + op.shift, node.name)
+    ledger.settle(node.name, _weight_fold(producer, "output channels", producer.op.weight, weight))
+    return graph.rewritten({producer.name: (folded,)}, {node.name: producer.name})
+
+
+def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+    if node.name in graph.results:
+        return None
+    consumers = graph.consumers[node.name]
+    if not all(_takes_input_affine(consumer.op, op) for consumer in consumers):
+        return None
+    replaced = {}
+    for consumer in consumers:
+        assert isinstance(consumer.op, WEIGHTED)
+        before = consumer.op.weight
+        weight = before * _along_inputs(consumer.op, op.scale, graph.shapes[node.name])
+        carried = before * _along_inputs(consumer.op, op.shift, graph.shapes[node.name])
+        if isinstance(consumer.op, ConvTranspose):
+            bias = consumer.op.bias  # taken only with a shift of zero
+        else:
+            bias = consumer.op.bias + carried.sum(axis=tuple(range(1, carried.ndim)))
+        folded = _with_weights(consumer, weight, bias, node.name)
+        replaced[consumer.name] = (Node(consumer.name, folded.op, node.inputs),)
+        ledger.settle(node.name, _weight_fold(consumer, "input channels", before, weight))
+    return graph.rewritten(replaced, {})
+
+
+def _distribute(graph: Graph, node: Node, ledger: _Ledger) -> Graph | None:
+    """A per-channel map of a concatenation is the concatenation of the maps of its parts."""
+    concat = graph.by_name.get(node.inputs[0])
+    if concat is None or not isinstance(concat.op, Concat) or concat.op.axis != 1 or graph.uses[concat.name] != 1:
+        return None
+    # Where a part is read elsewhere too, mapping it in this place costs a copy: better if the consumers do it.
+    private = all(graph.uses[name] == 1 and name in graph.by_name for name in concat.inputs)
+    if not private and _consumers_take_prologue(graph, node):
+        return None
+    parts, start = [], 0
+    for k, name in enumerate(concat.inputs):
+        stop = start + graph.shapes[name][1]
+        part = Node(f"{node.name}/part{k}", _sliced(node.op, start, stop), (name,))
+        if node.name in ledger.members:
+            ledger.members[part.name] = ledger.members[node.name]
+        parts.append(part)
+        start = stop
+    joined = Node(concat.name, concat.op, tuple(part.name for part in parts))
+    return graph.rewritten({concat.name: (*parts, joined)}, {node.name: concat.name})
+
+
+def _consumers_take_prologue(graph: Graph, node: Node) -> bool:
+    if node.name in graph.results:
+        return False
+    return all(
+        isinstance(c.op, (*TAKES_PROLOGUE, Binary))
+        or (isinstance(c.op, Affine | Activation | PRelu) and _consumers_take_prologue(graph, c))
+        for c in graph.consumers[node.name]
+    )
+
+
+def _sliced(op: Op, start: int, stop: int) -> Op:
+    if isinstance(op, Affine):
+        return Affine(op.scale[start:stop], op.shift[start:stop])
+    if isinstance(op, PRelu):
+        return PRelu(op.slope[start:stop])
+    return op
+
+
+def _takes_input_affine(op: Op, affine: Affine) -> bool:
+    if isinstance(op, Dense):
+        return True
+    shifts = bool(np.any(affine.shift != 0))
+    if isinstance(op, Conv):
+        return not (op.padded and shifts)
+    # The borders of a transposed convolution receive fewer taps: a shift would not be a constant there.
+    return isinstance(op, ConvTranspose) and not shifts
+
+
+def _along_outputs(op: Conv | ConvTranspose | Dense, values: Array) -> Array:
+    """A value per output channel, shaped to multiply the weights."""
+    if isinstance(op, ConvTranspose):
+        # [Ci, Co/g, ...]: the output channel is the group of the row and the index within the group.
+        groups = values.reshape(op.groups, -1)
+        rows = np.repeat(groups, op.weight.shape[0] // op.groups, axis=0)
+        return rows.reshape(*rows.shape, *(1,) * (op.weight.ndim - 2))
+    return values.reshape(-1, *(1,) * (op.weight.ndim - 1))
+
+
+def _along_inputs(op: Conv | ConvTranspose | Dense, values: Array, shape: tuple[int, ...]) -> Array:
+    """A value per input channel, shaped to multiply the weights."""
+    if isinstance(op, Dense):
+        # The input may have space, which the layer flattens.
+        return np.repeat(values, int(np.prod(shape[2:])))[None, :]
+    if isinstance(op, ConvTranspose):
+        return values.reshape(-1, *(1,) * (op.weight.ndim - 1))
+    groups = values.reshape(op.groups, -1)
+    rows = np.repeat(groups, op.weight.shape[0] // op.groups, axis=0)
+    return rows.reshape(*rows.shape, *(1,) * (op.weight.ndim - 2))
+
+
+def _with_weights(node: Node, weight: Array, bias: Array, affine: str) -> Node:
+    assert isinstance(node.op, WEIGHTED)
+    for what, values in (("weight", weight), ("bias", bias)):
+        outside = ~(np.abs(values) <= FLOAT32_MAX)
+        if outside.any():
+            at = tuple(int(i) for i in np.argwhere(outside)[0])
+            raise ParameterError(
+                f"layer {node.name!r}: folding {affine!r} makes {what}{list(at)} = {values[at]:g}, "
+                f"beyond float32; its variance + epsilon is too small for its gamma: check epsilon"
+            )
+    return Node(node.name, replace(node.op, weight=weight, bias=bias), node.inputs)
+
+
+def _weight_fold(node: Node, side: str, before: Array, after: Array) -> WeightFold:
+    largest = float(np.max(np.abs(before), initial=0))
+    growth = float(np.max(np.abs(after), initial=0)) / largest if largest else 1.0
+    rounded = np.abs(after.astype(np.float32))
+    subnormal = int(np.count_nonzero((rounded > 0) & (rounded < np.finfo(np.float32).tiny)))
+    return WeightFold(node.name, side, growth, subnormal)

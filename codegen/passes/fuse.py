@@ -1,0 +1,153 @@
+"""Graph -> Graph of launches: elementwise operators ride in a neighbour.
+
+A unary map of a tensor that nobody else reads is the *epilogue* of the launch that makes the tensor.  One whose tensor
+is read elsewhere is computed by its readers, as their *prologue*.  A binary operator joins the epilogue of the last of
+its operands to be made.  Every node of the result is a :class:`Fused`, and is one launch, or none if it only renames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codegen.graph.graph import Graph, Node
+from codegen.graph.ops import Activation, Affine, Binary, Concat, Fused, Identity, Op, PRelu, Reshape, Stage
+from codegen.passes.fold import TAKES_PROLOGUE
+
+UNARY = (Affine, Activation, PRelu)
+NO_EPILOGUE = (Concat, Reshape)
+
+
+@dataclass(frozen=True)
+class Ride:
+    """Where an elementwise node went: ``role`` is "epilogue", "prologue" or "launch"."""
+
+    launch: str
+    role: str
+
+
+def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
+    """The graph of launches, and for every elementwise node the launches it rides in."""
+    return _Fuser(graph).run()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inlined = self._choose_inlined()
+        self.rides: dict[str, list[Ride]] = {}
+        self.made: set[str] = {i.name for i in graph.inputs}
+
+    def run(self) -> tuple[Graph, dict[str, tuple[Ride, ...]]]:
+        launches: list[Node] = []
+        absorbed: set[str] = set()
+        for node in self.graph.nodes:
+            if node.name in absorbed or node.name in self.inlined:
+                continue
+            launch, riders = self._launch(node)
+            absorbed.update(riders)
+            self.made.add(launch.name)
+            launches.append(launch)
+        graph = Graph(self.graph.name, self.graph.inputs, tuple(launches), self.graph.outputs)
+        return graph, {name: tuple(rides) for name, rides in self.rides.items()}
+
+    def _choose_inlined(self) -> frozenset[str]:
+        """The unary nodes that their readers compute."""
+        graph, inlined = self.graph, set()
+        readable: dict[str, bool] = {}
+        for node in reversed(graph.nodes):
+            if isinstance(node.op, UNARY):
+                readable[node.name] = node.name not in graph.results and all(
+                    self._takes_stages(consumer, node.name, readable) for consumer in graph.consumers[node.name]
+                )
+        for node in graph.nodes:
+            if not isinstance(node.op, UNARY):
+                continue
+            source = graph.by_name.get(node.inputs[0])
+            epilogue = (
+                source is not None
+                and source.name not in inlined
+                and graph.uses[source.name] == 1
+                and not isinstance(source.op, NO_EPILOGUE)
+            )
+            if not epilogue and readable[node.name]:
+                inlined.add(node.name)
+        return frozenset(inlined)
+
+    @staticmethod
+    def _takes_stages(consumer: Node, name: str, readable: Mapping[str, bool]) -> bool:
+        if isinstance(consumer.op, UNARY):
+            return readable[consumer.name]
+        return isinstance(consumer.op, (*TAKES_PROLOGUE, Binary))
+
+    def _source(self, name: str) -> tuple[str, tuple[Node, ...]]:
+        """The tensor behind a chain of inlined nodes, and the chain."""
+        chain: list[Node] = []
+        while name in self.inlined:
+            node = self.graph.by_name[name]
+            chain.insert(0, node)
+            name = node.inputs[0]
+        return name, tuple(chain)
+
+    def _launch(self, node: Node) -> tuple[Node, list[str]]:
+        """The launch that starts with this node, and the nodes that ride in its epilogue."""
+        riders: list[str] = []
+        prologues: list[Node] = []
+        epilogue: list[Stage] = []
+        core: Op = node.op
+        arity = len(node.inputs)
+        alone = isinstance(node.op, (*UNARY, Binary))
+        first = node.inputs[0]
+        if alone:
+            # An elementwise launch of its own: nothing between the loads and the stages.
+            core, arity = Identity(), 1
+            whole = [name for name in node.inputs if self.graph.shapes[name] == self.graph.shapes[node.name]]
+            first = whole[0] if whole else first
+        name, chain = self._source(first)
+        prologues.extend(chain)
+        inputs = [name, *node.inputs[1:arity]]
+        current = node.name
+        if alone:
+            self._append(node, first, inputs, epilogue, prologues)
+        while not isinstance(core, NO_EPILOGUE):
+            follower = self._follower(current)
+            if follower is None:
+                break
+            self._append(follower, current, inputs, epilogue, prologues)
+            riders.append(follower.name)
+            current = follower.name
+        for step in prologues:
+            self.rides.setdefault(step.name, []).append(Ride(current, "prologue"))
+        for name in riders:
+            self.rides.setdefault(name, []).append(Ride(current, "epilogue"))
+        if alone:
+            self.rides.setdefault(node.name, []).append(Ride(current, "launch"))
+        fused = Fused(core, arity, tuple(Stage(n.op) for n in chain), tuple(epilogue))
+        return Node(current, fused, tuple(inputs)), riders
+
+    def _follower(self, current: str) -> Node | None:
+        """The node that may join the epilogue of a launch that makes ``current``."""
+        graph = self.graph
+        if current in graph.results or graph.uses[current] != 1:
+            return None
+        (follower,) = graph.consumers[current]
+        if follower.name in self.inlined:
+            return None
+        if isinstance(follower.op, UNARY):
+            return follower
+        if not isinstance(follower.op, Binary) or graph.shapes[follower.name] != graph.shapes[current]:
+            return None
+        other, _ = self._source(follower.inputs[1 - follower.inputs.index(current)])
+        return follower if other in self.made else None
+
+    def _append(
+        self, step: Node, current: str, inputs: list[str], epilogue: list[Stage], prologues: list[Node]
+    ) -> None:
+        if not isinstance(step.op, Binary):
+            epilogue.append(Stage(step.op))
+            return
+        side = step.inputs.index(current)
+        name, chain = self._source(step.inputs[1 - side])
+        prologues.extend(chain)
+        inputs.append(name)
+        epilogue.append(Stage(step.op, len(inputs) - 1, side == 1, tuple(Stage(n.op) for n in chain)))
