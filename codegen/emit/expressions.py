@@ -1,0 +1,115 @@
+"""C expressions for where an element lies, printed the way a person would write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from codegen.plan.layout import Layout
+
+
+def address(layout: Layout, n: str, channel: str, h: str, w: str) -> str:
+    """The offset of a pixel of a canonical layout; ``channel`` counts channels, or blocks where there are blocks."""
+    sn, sc, sh, sw = layout.strides
+    return _sum([(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc), (h, sh), (w, sw)])
+
+
+def load(layout: Layout, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
+    """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
+    if layout.splat:
+        return f"(float{c})({pointer}[{address(layout, n, '0', h, w)}])"
+    if layout.block > 1:
+        return f"vload{c}(0, {_offset(pointer, address(layout, n, block, h, w))})"
+    channels = layout.shape[1]
+    lanes = []
+    for lane in range(c):
+        channel = _lane(block, lane, c)
+        element = f"{pointer}[{address(layout, n, channel, h, w)}]"
+        if channels % c:
+            if not _index(channel) and lane >= channels:
+                element = "0.0f"
+            elif lane >= channels % c:
+                element = f"({channel} < {channels} ? {element} : 0.0f)"
+        lanes.append(element)
+    return f"(float{c})(" + ", ".join(lanes) + ")"
+
+
+def store(layout: Layout, pointer: str, value: str, n: str, block: str, h: str, w: str, c: int) -> list[str]:
+    """Statements that write such a vector, without the lanes behind the last channel."""
+    if layout.block > 1:
+        return [f"vstore{c}({value}, 0, {_offset(pointer, address(layout, n, block, h, w))});"]
+    channels = layout.shape[1]
+    lines = []
+    for lane in range(c):
+        channel = _lane(block, lane, c)
+        guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
+        lines.append(f"{guard}{pointer}[{address(layout, n, channel, h, w)}] = {value}.s{lane:x};")
+    return lines
+
+
+def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
+    """One element of a layout of any rank."""
+    terms: list[tuple[str, int]] = []
+    for axis, (name, size, stride) in enumerate(zip(coordinates, layout.shape, layout.strides, strict=True)):
+        if size == 1 or (axis == 1 and layout.splat):
+            continue
+        if axis == 1 and layout.block > 1:
+            terms += [(f"{_factor(name)} / {layout.block}", stride), (f"{_factor(name)} % {layout.block}", 1)]
+        else:
+            terms.append((name, stride))
+    return f"{pointer}[{_sum(terms)}]"
+
+
+def _lane(block: str, lane: int, c: int) -> str:
+    start = "" if block == "0" else f"{_factor(block)} * {c}"
+    return f"{start} + {lane}" if start and lane else start or str(lane)
+
+
+def _index(text: str) -> bool:
+    return not text.isdigit()
+
+
+def _offset(pointer: str, offset: str) -> str:
+    return pointer if offset == "0" else f"{pointer} + {offset}"
+
+
+def _sum(terms: Sequence[tuple[str, int]]) -> str:
+    parts = []
+    for name, stride in terms:
+        if stride == 0 or name == "0":
+            continue
+        if name.isdigit():
+            parts.append(str(int(name) * stride))
+        else:
+            parts.append(_term(name) if stride == 1 else f"{_factor(name)} * {stride}")
+    return " + ".join(parts) or "0"
+
+
+def _factor(name: str) -> str:
+    return name if re.fullmatch(r"\w+", name) else f"({name})"
+
+
+def _term(name: str) -> str:
+    # A sum or product can stand in a sum as it is; a comparison or choice cannot.
+    return f"({name})" if re.search(r"[?<>=&|]", name) else name
+
+
+def constants(expression: str, index: str, c: int) -> str:
+    """The ``c`` constants of a channel block."""
+    return f"vload{c}({index}, {expression.removeprefix('(').removesuffix(')')})"
+
+
+def constant(expression: str, index: str) -> str:
+    """The constant of one channel."""
+    return f"{expression}[{index}]"
+
+
+FUNCTIONS: dict[str, Any] = {
+    "address": address,
+    "load": load,
+    "store": store,
+    "element": element,
+    "constants": constants,
+    "constant": constant,
+}

@@ -1,0 +1,88 @@
+"""Activation functions: every one of the graph's table, under its own name or an alias, as an operator or attached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from codegen.frontend.kinds import TEXT, Key, Keys, choice, number, table, whole
+from codegen.frontend.layer import Layer, Operator, Step
+from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.reader import read_table
+from codegen.frontend.weights import channel_values
+from codegen.graph.ops import Activation, PRelu, Softmax
+from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
+
+AXIS = whole(-5, 4)
+
+_NOTES = {
+    "clip": "min(max(x, min), max).",
+    "elu": "x, or alpha (exp(x) - 1) where x < 0.",
+    "gelu": 'approximate = "tanh" makes it gelu_tanh.',
+    "hard_sigmoid": "min(max(alpha x + beta, 0), 1); alpha is 1/6 in PyTorch and Keras 3, 0.2 in ONNX and Keras 2.",
+    "hard_swish": "x min(max(x/6 + 1/2, 0), 1).",
+    "leaky_relu": "x, or alpha x where x < 0; alpha is 0.01 in PyTorch and ONNX, 0.3 or 0.2 in Keras.",
+    "relu6": "clip from 0 to 6.",
+    "silu": "x sigmoid(x).",
+    "swish": "silu.",
+}
+
+
+def _activation(kind: str) -> Operator:
+    def build(layer: Layer) -> list[Step]:
+        options = dict(layer.options)
+        tanh = kind == "gelu" and options["approximate"] == "tanh"
+        rule = ACTIVATIONS.get(kind)
+        parameters = {name: options[name] for name in rule.defaults} if rule else {}
+        return [Step(kind, Activation.of("gelu_tanh" if tanh else kind, **parameters))]
+
+    return Operator(_NOTES.get(kind, f"The activation {kind}."), build, _parameter_keys(kind))
+
+
+def _parameter_keys(kind: str) -> Keys:
+    if kind == "gelu":
+        return {"approximate": Key(choice("none", "tanh"), "The exact function or its approximation.", "none")}
+    if kind not in ACTIVATIONS:
+        return {}
+    if kind == "clip":
+        return {name: Key(number(), "A bound; both are to be given.", required=True) for name in ("min", "max")}
+    defaults = ACTIVATIONS[kind].defaults
+    return {name: Key(number(), "A number of the function.", default) for name, default in defaults.items()}
+
+
+def _prelu(layer: Layer) -> list[Step]:
+    # <layer>.weight is the operator's that this is attached to.
+    suffixes = ("slope", "alpha") if layer.attached else ("slope", "alpha", "weight")
+    return [Step("prelu", PRelu(channel_values(layer, layer.tensor("slope", *suffixes))))]
+
+
+def _softmax(layer: Layer) -> list[Step]:
+    return [Step("softmax", Softmax(layer.axis("axis")))]
+
+
+ACTIVATION_OPERATORS: Mapping[str, Operator] = {
+    **{kind: _activation(kind) for kind in sorted([*ACTIVATIONS, *ALIASES])},
+    "prelu": Operator(
+        "x, or slope x where x < 0, with a slope for each channel.",
+        _prelu,
+        {"slope": Key(TEXT, "Name of the tensor, [C] or [1]; else <layer>.slope, .alpha or (of an operator) .weight.")},
+    ),
+    "softmax": Operator("exp(x) / sum of exp(x) along one axis.", _softmax, {"axis": Key(AXIS, "In NCHW order.", 1)}),
+}
+
+ACTIVATION = table('the name of an activation, or a table such as { op = "leaky_relu", alpha = 0.1 }', "activation", True)
+
+
+def read_activation(value: Any, place: Place) -> tuple[Operator, dict[str, Any]]:
+    """The operator and its options, from ``"relu"`` or ``{ op = "leaky_relu", alpha = 0.1 }``."""
+    written = {"op": value} if isinstance(value, str) else value
+    kind = written.get("op")
+    at = place if isinstance(value, str) else place.key("op")
+    if kind is None:
+        raise at.spec_error("is missing; it should name the activation")
+    if not isinstance(kind, str) or kind not in ACTIVATION_OPERATORS:
+        near = suggestion(kind, ACTIVATION_OPERATORS) if isinstance(kind, str) else ""
+        raise at.spec_error(f"unknown activation {show(kind)}{near or f'; known are {listed(ACTIVATION_OPERATORS)}'}")
+    operator = ACTIVATION_OPERATORS[kind]
+    rest = {name: item for name, item in written.items() if name != "op"}
+    return operator, read_table(rest, operator.keys, place)

@@ -1,0 +1,118 @@
+"""BatchNorm: its four arrays under the names of either vocabulary, with or without the two that are optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from codegen.frontend.kinds import FLAG, TEXT, Key, Keys, number
+from codegen.frontend.layer import Layer, Step
+from codegen.frontend.parameters import Tensor, first_index, widened
+from codegen.frontend.place import listed
+from codegen.graph.ops import BatchNorm
+
+KEYS: Keys = {
+    "epsilon": Key(
+        number("a number >= 0 and < 1, such as 1e-5 (PyTorch) or 1e-3 (Keras)", low=0.0, below=1.0),
+        "Added to the variance; the one the network was trained with.",
+        required=True,
+        missing="write the one the network was trained with: frameworks differ (PyTorch 1e-5, Keras 1e-3)",
+    ),
+    "prefix": Key(TEXT, "The tensors are <prefix>.gamma and so on."),
+    "gamma": Key(TEXT, "Name of the tensor; absent: 1."),
+    "beta": Key(TEXT, "Name of the tensor; absent: 0."),
+    "mean": Key(TEXT, "Name of the tensor."),
+    "variance": Key(TEXT, "Name of the tensor."),
+    "scale": Key(FLAG, "false: gamma is 1 whatever the file has; true: gamma must be there."),
+    "center": Key(FLAG, "false: beta is 0 whatever the file has; true: beta must be there."),
+    "training": Key(FLAG, "Only false: the statistics are those of the file.", default=False),
+}
+
+_VOCABULARY: Mapping[str, tuple[str, ...]] = {
+    "gamma": ("gamma", "weight"),
+    "beta": ("beta", "bias"),
+    "mean": ("moving_mean", "running_mean", "mean"),
+    "variance": ("moving_variance", "running_var", "variance", "var"),
+}
+_SWITCH = {"gamma": "scale", "beta": "center"}
+
+
+def batch_norm(layer: Layer) -> list[Step]:
+    if layer.options["training"]:
+        raise layer.place.key("training").spec_error(
+            "training-mode BN, with the statistics of each batch, cannot be compiled; "
+            "export the network in inference mode and write training = false or nothing"
+        )
+    if len(layer.shape) < 2:
+        raise layer.place.spec_error(f"input {list(layer.shape)} should have a channel axis")
+    tensors = _tensors(layer)
+    channels = layer.shape[1]
+    for tensor in tensors.values():
+        if tensor is not None and tensor.shape != (channels,):
+            raise tensor.error(f"should be [{channels}], one for each channel of input {list(layer.shape)}")
+    mean, variance = tensors["mean"], tensors["variance"]
+    assert mean is not None and variance is not None
+    epsilon = layer.options["epsilon"]
+    _check_variance(variance, epsilon)
+    gamma, beta = tensors["gamma"], tensors["beta"]
+    op = BatchNorm(
+        widened(np.ones(channels)) if gamma is None else widened(gamma.values),
+        widened(np.zeros(channels)) if beta is None else widened(beta.values),
+        widened(mean.values),
+        widened(variance.values),
+        epsilon,
+    )
+    return [Step("batch_norm", op)]
+
+
+def _tensors(layer: Layer) -> dict[str, Tensor | None]:
+    prefix = _prefix(layer)
+    tensors = {}
+    for array in _VOCABULARY:
+        named, switch = layer.options[array], layer.options.get(_SWITCH.get(array, ""))
+        if switch is False:
+            if named is not None:
+                raise layer.place.key(_SWITCH[array]).spec_error(f"is false, but {array} names a tensor; drop one")
+            tensors[array] = None
+            continue
+        names = [named] if named is not None else _names(layer, prefix, array)
+        required = named is not None or switch is True or array not in _SWITCH
+        tensors[array] = layer.parameters.choose(names, layer.place.key(array), required)
+    return tensors
+
+
+def _prefix(layer: Layer) -> str:
+    """The one prefix under which there are tensors."""
+    if layer.options["prefix"] is not None:
+        return str(layer.options["prefix"])
+    prefixes = [f"{layer.name}.bn", f"{layer.name}.batch_norm", layer.name] if layer.attached else [layer.name]
+    present = [p for p in prefixes if any(name in layer.parameters for a in _VOCABULARY for name in _names(layer, p, a))]
+    if len(present) > 1:
+        raise layer.place.parameter_error(
+            f"{layer.parameters.file} has tensors under {listed([p + '.' for p in present], 'and')}; "
+            'say which with prefix = "..."'
+        )
+    return present[0] if present else prefixes[0]
+
+
+def _names(layer: Layer, prefix: str, array: str) -> list[str]:
+    # <layer>.weight and <layer>.bias are the operator's that this BatchNorm is attached to.
+    taken = ("weight", "bias") if layer.attached and prefix == layer.name else ()
+    return [f"{prefix}.{word}" for word in _VOCABULARY[array] if word not in taken]
+
+
+def _check_variance(variance: Tensor, epsilon: float) -> None:
+    negative = variance.values < 0
+    if negative.any():
+        at = first_index(negative)
+        raise variance.error(
+            f"has {variance.values[tuple(at)]} at {at}; a variance is never negative: "
+            "is this the right tensor, and is the file whole?"
+        )
+    zero = variance.values == 0
+    if epsilon == 0 and zero.any():
+        raise variance.error(
+            f"has 0 at {first_index(zero)}, which epsilon = 0 makes a division by zero; "
+            "write the epsilon the network was trained with (PyTorch 1e-5, Keras 1e-3)"
+        )

@@ -1,0 +1,186 @@
+"""What the value of a key may be: how it is read and what editors are told about it, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.frontend.place import Place, listed, show, suggestion
+
+LARGEST = 2**31 - 1  # of any whole number: OpenCL C's int
+FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
+
+
+class Unfit(ValueError):
+    """The value is not of the kind; the message, if any, says more than the kind's own words."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``wanted`` completes "should be ..."; ``parse`` gives the value in its one internal form or raises Unfit."""
+
+    wanted: str
+    schema: Mapping[str, Any]
+    parse: Callable[[Any], Any]
+
+    def read(self, value: Any, place: Place) -> Any:
+        try:
+            return self.parse(value)
+        except Unfit as error:
+            raise place.spec_error(str(error) or f"{show(value)} should be {self.wanted}") from None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a table.  ``missing`` says what to do where a required key is absent."""
+
+    kind: Kind
+    doc: str
+    default: Any = None
+    required: bool = False
+    missing: str = ""
+
+
+Keys = Mapping[str, Key]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise Unfit
+    return value
+
+
+def _path(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not value.strip():
+        raise Unfit
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit
+    return value
+
+
+def _whole(value: Any, low: int, high: int = LARGEST) -> int:
+    # A bool is an int in Python, not in TOML.
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise Unfit
+    return value
+
+
+def _many(value: Any, low: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise Unfit
+    return tuple(_whole(item, low) for item in value)
+
+
+TEXT = Kind("a string", {"type": "string", "minLength": 1}, _text)
+PATH = Kind("the path of a file", {"type": "string", "minLength": 1}, _path)
+FLAG = Kind("true or false", {"type": "boolean"}, _flag)
+
+
+def text_or_flag(wanted: str) -> Kind:
+    return Kind(
+        wanted,
+        {"anyOf": [FLAG.schema, TEXT.schema]},
+        lambda value: value if isinstance(value, bool) else _text(value),
+    )
+
+
+def whole(low: int, high: int = LARGEST) -> Kind:
+    wanted = f"a whole number >= {low}" if high == LARGEST else f"a whole number from {low} to {high}"
+    return Kind(wanted, {"type": "integer", "minimum": low, "maximum": high}, lambda value: _whole(value, low, high))
+
+
+def number(wanted: str = "a finite number", low: float = -FLOAT32_MAX, below: float | None = None) -> Kind:
+    """A float32 number >= ``low``, and < ``below`` if that is given."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise Unfit
+        if not low <= value <= FLOAT32_MAX or (below is not None and value >= below):
+            raise Unfit
+        return float(value)
+
+    bounds = {"minimum": low, **({"maximum": FLOAT32_MAX} if below is None else {"exclusiveMaximum": below})}
+    return Kind(wanted, {"type": "number", **bounds}, parse)
+
+
+def choice(*values: str) -> Kind:
+    wanted = listed(values)
+
+    def parse(value: Any) -> str:
+        if value not in values:
+            near = suggestion(value, values) if isinstance(value, str) and len(values) > 3 else ""
+            raise Unfit(f"{show(value)} should be {wanted}{near}")
+        return str(value)
+
+    return Kind(wanted, {"enum": list(values)}, parse)
+
+
+def texts(wanted: str, least: int, most: int | None = None) -> Kind:
+    def parse(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or len(value) < least or (most is not None and len(value) > most):
+            raise Unfit
+        return tuple(_text(item) for item in value)
+
+    bounds = {"minItems": least, **({} if most is None else {"maxItems": most})}
+    return Kind(wanted, {"type": "array", "items": TEXT.schema, **bounds}, parse)
+
+
+def wholes(wanted: str, low: int, most: int) -> Kind:
+    def parse(value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise Unfit
+        return _many(value, low)
+
+    items = {"type": "integer", "minimum": low, "maximum": LARGEST}
+    return Kind(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
+
+
+def per_axis(low: int) -> Kind:
+    """One number for every spatial axis, or a list with a number for each."""
+    one = {"type": "integer", "minimum": low, "maximum": LARGEST}
+    return Kind(
+        f"a whole number >= {low} or a list with one for each spatial axis, such as [2, 2]",
+        {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 3}]},
+        lambda value: _many(value, low) if isinstance(value, list) else _whole(value, low),
+    )
+
+
+def padding(*words: str) -> Kind:
+    """One number for all, a number for each spatial axis, a [before, after] pair for each, or one of the words."""
+
+    def parse(value: Any) -> Any:
+        if value in words:
+            return value
+        if not isinstance(value, list):
+            return _whole(value, 0)
+        if not all(isinstance(item, list) for item in value):
+            return _many(value, 0)
+        if not value or any(len(item) != 2 for item in value):
+            raise Unfit
+        return tuple(_many(item, 0) for item in value)
+
+    one = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+    pair = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+    arrays = [{"type": "array", "items": items, "minItems": 1, "maxItems": 3} for items in (one, pair)]
+    more = f", {listed(words)}" if words else ""
+    return Kind(
+        f"a whole number >= 0, one for each spatial axis, [[top, bottom], [left, right]]{more}",
+        {"anyOf": [one, *arrays, *([{"enum": list(words)}] if words else [])]},
+        parse,
+    )
+
+
+def table(wanted: str, definition: str, word: bool = False) -> Kind:
+    """A table that another step reads, defined elsewhere in the schema; with ``word`` a string will do."""
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, dict) and not (word and isinstance(value, str)):
+            raise Unfit
+        return value
+
+    return Kind(wanted, {"$ref": f"#/definitions/{definition}"}, parse)

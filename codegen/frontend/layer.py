@@ -1,0 +1,112 @@
+"""One layer on its way into the graph: what the builders of the operators are given, and what they give back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.frontend.kinds import Keys
+from codegen.frontend.parameters import Parameters, Tensor
+from codegen.frontend.place import Place, show
+from codegen.graph.ops import Op, Shape
+from codegen.graph.ops.window import Ints, Pads
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node: ``op`` of the value so far and of ``others``, by name."""
+
+    tag: str
+    op: Op
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with its keys read and its inputs known.
+
+    For what rides behind the operator (``batch_norm``, ``activation``), ``attached`` is true, ``place`` and ``options``
+    are those of its own table, and the tensors <layer>.weight and <layer>.bias belong to the operator.
+    """
+
+    name: str
+    place: Place
+    options: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    parameters: Parameters
+    weight_layout: str
+    channels_last: bool
+    attached: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """Of the first input."""
+        return self.shapes[0]
+
+    @property
+    def space(self) -> Shape:
+        """The sizes of the first input's spatial axes, of which there is at least one."""
+        if len(self.shape) < 3:
+            raise self.place.spec_error(f"input {list(self.shape)} should have spatial axes (batch, channels, space...)")
+        return self.shape[2:]
+
+    def tensor(self, key: str, *suffixes: str) -> Tensor:
+        """The tensor that ``key`` names, else <layer>.<suffix> for the one suffix for which it exists."""
+        tensor = self._tensor(key, suffixes, True)
+        assert tensor is not None
+        return tensor
+
+    def optional_tensor(self, key: str, *suffixes: str) -> Tensor | None:
+        """As :meth:`tensor`, but the key may also be false (none), true (required) or absent (if there is one)."""
+        return None if self.options[key] is False else self._tensor(key, suffixes, self.options[key] is True)
+
+    def _tensor(self, key: str, suffixes: tuple[str, ...], required: bool) -> Tensor | None:
+        place, named = self.place.key(key), self.options[key]
+        if isinstance(named, str):
+            return self.parameters.choose([named], place)
+        return self.parameters.choose([f"{self.name}.{suffix}" for suffix in suffixes], place, required)
+
+    def per_axis(self, key: str) -> Ints:
+        """The key's number for each spatial axis."""
+        value, rank = self.options[key], len(self.space)
+        return (value,) * rank if isinstance(value, int) else self._checked(key, value)
+
+    def pads(self, key: str = "padding") -> Pads:
+        """The key's (before, after) of each spatial axis; "valid" is none, "same" is the caller's."""
+        value, rank = self.options[key], len(self.space)
+        if value == "valid":
+            value = 0
+        if isinstance(value, int):
+            return ((value, value),) * rank
+        return tuple((p, p) if isinstance(p, int) else p for p in self._checked(key, value))
+
+    def axis(self, key: str, first: int = 0) -> int:
+        """The key's axis, counted from the front."""
+        axis, rank = self.options[key], len(self.shape)
+        if not -rank <= axis < rank or axis % rank < first:
+            raise self.place.key(key).spec_error(
+                f"{axis} should be from {first} to {rank - 1}, or counted from the back from -{rank - first} to -1, "
+                f"for input {list(self.shape)} in NCHW order"
+            )
+        return int(axis % rank)
+
+    def _checked(self, key: str, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        rank = len(self.space)
+        if len(value) != rank:
+            raise self.place.key(key).spec_error(
+                f"{show(value)} should have {rank} entries, one for each spatial axis of input {list(self.shape)}"
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What ``op = "..."`` names.  ``most`` inputs is None where any number will do."""
+
+    doc: str
+    build: Callable[[Layer], list[Step]]
+    keys: Keys
+    least: int = 1
+    most: int | None = 1

@@ -1,0 +1,118 @@
+"""Which names a spec may give, so that they can stand in generated C, in file names and in comments as they are."""
+
+from __future__ import annotations
+
+import re
+
+from codegen.frontend.place import show
+
+MAX_IDENTIFIER = 40
+MAX_LAYER = 120
+
+# Single underscores between: a leading, trailing or double one makes names that C or C++ reserve, once a prefix or
+# suffix is put to it.
+IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
+LAYER = r"[A-Za-z_][A-Za-z0-9_.\-]*"
+
+_KEYWORDS = frozenset(
+    # C99 to C23
+    """auto break case char const continue default do double else enum extern float for goto if inline int long register
+    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+    alignas alignof bool constexpr false nullptr static_assert thread_local true typeof typeof_unqual asm
+    """
+    # C++20
+    """and and_eq bitand bitor catch char8_t char16_t char32_t class co_await co_return co_yield compl concept
+    const_cast consteval constinit decltype delete dynamic_cast explicit export friend mutable namespace new noexcept
+    not not_eq operator or or_eq private protected public reinterpret_cast requires static_cast template this throw try
+    typeid typename using virtual wchar_t xor xor_eq
+    """.split()
+)
+
+# Types and macros of the headers that a host includes, on Linux and on Windows.
+_HEADERS = frozenset(
+    """size_t ssize_t ptrdiff_t intptr_t uintptr_t intmax_t uintmax_t int8_t int16_t int32_t int64_t uint8_t uint16_t
+    uint32_t uint64_t max_align_t time_t FILE NULL EOF TRUE FALSE BOOL IN OUT OPTIONAL CONST VOID ERROR DELETE errno
+    stdin stdout stderr assert offsetof va_list linux unix near far huge small hyper interface min max main
+    """.split()
+)
+
+# Functions of the C library: the model's name becomes a type at file scope, where these are declared.
+_FUNCTIONS = frozenset(
+    """abort abs acos acosh asin asinh atan atan2 atanh atexit atof atoi atol atoll bsearch calloc cbrt ceil clearerr
+    clock copysign cos cosh ctime difftime div erf erfc exit exp exp2 expm1 fabs fclose fdim feof ferror fflush fgetc
+    fgetpos fgets floor fma fmax fmin fmod fopen fprintf fputc fputs fread free freopen frexp fscanf fseek fsetpos ftell
+    fwrite gamma getc getchar getenv gets gmtime hypot ilogb index isalnum isalpha isdigit isfinite isinf islower isnan
+    isnormal isspace isupper isxdigit j0 j1 jn labs ldexp ldiv lgamma llabs lldiv llrint llround localtime log log10
+    log1p log2 logb longjmp lrint lround malloc mblen memchr memcmp memcpy memmove memset mktime modf nan nearbyint
+    nextafter nexttoward perror pow printf putc putchar puts qsort raise rand read realloc remainder remove remquo
+    rename rewind rindex rint round scalbln scalbn scanf select setbuf setjmp setvbuf signal signbit sin sinh snprintf
+    sprintf sqrt srand sscanf strcat strchr strcmp strcpy strcspn strerror strlen strncat strncmp strncpy strpbrk strrchr
+    strspn strstr strtod strtof strtok strtol strtoul system tan tanh tgamma time tmpfile tmpnam tolower toupper trunc
+    ungetc vprintf write y0 y1 yn
+    """.split()
+)
+
+# Names that generated functions use for other arguments and variables.
+_LOCALS = frozenset("model device context queue status event events".split())
+
+_FILES = frozenset("example manifest".split())
+_WINDOWS_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))]
+)
+
+
+def model_fault(name: str) -> str | None:
+    """What is wrong with a model's name; None if nothing.  It becomes file names, a type and a prefix of symbols."""
+    fault = _identifier_fault(name)
+    if fault is None and name in _FUNCTIONS:
+        fault = f"{show(name)} is a function of the C library"
+    if fault is None and name.lower() in _FILES:
+        fault = f"{show(name)} is the name of another generated file"
+    if fault is None and name.lower() in _WINDOWS_DEVICES:
+        fault = f"{show(name)} is a device on Windows, which has no files of that name"
+    return _with_remedy(fault, name, "net")
+
+
+def port_fault(name: str, model: str) -> str | None:
+    """What is wrong with the name of an input or output of this model; None if nothing.  It becomes an argument."""
+    fault = _identifier_fault(name)
+    if fault is None and name.lower() in _LOCALS:
+        fault = f"{show(name)} is the name of another argument of the generated functions"
+    if fault is None and name.lower() == model.lower():
+        fault = f"{show(name)} is the name of the model"
+    return _with_remedy(fault, name, "data")
+
+
+def layer_fault(name: str) -> str | None:
+    """What is wrong with a layer's name; None if nothing."""
+    if not re.fullmatch(LAYER, name):
+        return f"{show(name)} should be letters, digits, _ . and -, starting with a letter or _"
+    if len(name) > MAX_LAYER:
+        return f"{show(name)} has {len(name)} characters; {MAX_LAYER} is the most"
+    return None
+
+
+def symbol(name: str) -> str:
+    """The form in which names must differ: what is left of a name in a C macro."""
+    return re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+
+
+def _identifier_fault(name: str) -> str | None:
+    if not re.fullmatch(IDENTIFIER, name):
+        return (
+            f"{show(name)} should be a C identifier: letters, digits and single underscores between, "
+            "starting with a letter"
+        )
+    if len(name) > MAX_IDENTIFIER:
+        return f"{show(name)} has {len(name)} characters; {MAX_IDENTIFIER} is the most"
+    if name in _KEYWORDS:
+        return f"{show(name)} is a keyword of C or C++"
+    if name in _HEADERS or name.startswith("cl_"):
+        return f"{show(name)} is taken by a C, Windows or OpenCL header"
+    return None
+
+
+def _with_remedy(fault: str | None, name: str, suffix: str) -> str | None:
+    if fault is None or " is " not in fault:
+        return fault
+    return f'{fault}; take another, such as "{name}_{suffix}"'

@@ -1,0 +1,144 @@
+"""Parameter arrays by name, checked for what no trained network has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import ParameterError
+from codegen.frontend.archive import MAX_BYTES, READERS, Archive, Unreadable
+from codegen.frontend.kinds import FLOAT32_MAX
+from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.graph.bounded import Array
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array of a file, all finite; ``place`` is the key of the spec that asked for it."""
+
+    place: Place
+    file: str
+    name: str
+    values: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def error(self, message: str) -> ParameterError:
+        return self.place.parameter_error(f"tensor {show(self.name)} {list(self.shape)} of {self.file} {message}")
+
+
+class Parameters:
+    """The tensors of one file, read when asked for."""
+
+    def __init__(self, file: str = "", sha256: str = "", archive: Archive | None = None) -> None:
+        self.file = file
+        self.sha256 = sha256
+        self._archive: Archive = archive or {}
+        self._used: set[str] = set()
+
+    @staticmethod
+    def open(path: Path, place: Place) -> Parameters:
+        """``place`` is the key that names the file."""
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise place.spec_error(f"{show(str(path))} should be a {listed(READERS)} file")
+        try:
+            if not path.is_file():
+                reason = "is not a regular file" if path.exists() else "does not exist"
+                raise place.parameter_error(f"file {path} {reason}; its path is relative to the spec's folder")
+            if path.stat().st_size > MAX_BYTES:
+                raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
+            data = path.read_bytes()
+            return Parameters(str(path), hashlib.sha256(data).hexdigest(), reader(data))
+        except OSError as error:
+            raise place.parameter_error(f"file {path} cannot be read: {error.strerror}") from error
+        except MemoryError as error:
+            raise place.parameter_error(f"file {path} does not fit into memory") from error
+        except Unreadable as error:
+            raise place.parameter_error(f"file {path} {error}") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._archive
+
+    @property
+    def names(self) -> Collection[str]:
+        return self._archive.keys()
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The tensors that nobody has read, in the file's order."""
+        return tuple(name for name in self._archive if name not in self._used)
+
+    def read(self, name: str, place: Place) -> Tensor:
+        """The tensor of this name; ``place`` is the key that wants it."""
+        if name not in self._archive:
+            raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{self._near(name)}")
+        self._used.add(name)
+        try:
+            values = self._archive[name].load()
+            tensor = Tensor(place, self.file, name, values)
+            _check_finite(tensor)
+        except (Unreadable, MemoryError) as error:
+            reason = "does not fit into memory" if isinstance(error, MemoryError) else str(error)
+            raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
+        return tensor
+
+    def choose(self, names: Collection[str], place: Place, required: bool = True) -> Tensor | None:
+        """The one tensor that goes by one of these names; None where there is none and none is required."""
+        present = [name for name in names if name in self]
+        key = place.keys[-1]
+        if len(present) > 1:
+            raise place.parameter_error(
+                f'tensors {listed(present, "and")} are both in {self.file}; say which with {key} = "..."'
+            )
+        if present:
+            return self.read(present[0], place)
+        if not required:
+            return None
+        if not self.file:
+            raise place.spec_error(
+                f"needs the tensor {listed(names)}, but [model] names no file: write weights = \"...\" there"
+            )
+        near = next(filter(None, map(self._near, names)), "")
+        raise place.parameter_error(
+            f'no tensor {listed(names)} in {self.file}{near + " Say" if near else "; say"} which with {key} = "..."'
+        )
+
+    def _near(self, name: str) -> str:
+        return suggestion(name, self.names)
+
+
+def widened(values: NDArray[Any]) -> Array:
+    """A float64 copy in row-major order that cannot be written to."""
+    copy = np.array(values, dtype=np.float64, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def first_index(mask: NDArray[np.bool_]) -> list[int]:
+    """Where the mask first holds, as an error prints an index."""
+    return [int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape)]
+
+
+def _check_finite(tensor: Tensor) -> None:
+    values = tensor.values
+    if values.dtype.kind != "f":
+        return
+    # The narrower ones cannot be beyond float32.  NaN fails the comparison too.
+    good = np.isfinite(values) if values.dtype.itemsize <= 4 else np.abs(values) <= FLOAT32_MAX
+    if not good.all():
+        at = first_index(~good)
+        value = values[tuple(at)]
+        known = "infinite" if np.isinf(value) else "not a number" if np.isnan(value) else "beyond float32"
+        raise tensor.error(
+            f"has {value} at {at}, which is {known}; a trained network has finite numbers only: "
+            "was its training stopped by a divergence, or the file damaged?"
+        )

@@ -1,0 +1,70 @@
+"""Where in a spec something is wrong, and how an error shows values and suggests spellings."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from codegen.errors import ParameterError, SpecError
+
+_LONGEST = 80  # characters of a value that an error repeats
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file, a table in it and the path of keys below, printed as ``x.toml: layer "stem": batch_norm.epsilon``."""
+
+    file: str
+    table: str = ""
+    keys: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.table, ".".join(self.keys)) if part)
+
+    def key(self, name: str) -> Place:
+        return replace(self, keys=(*self.keys, name))
+
+    def spec_error(self, message: str) -> SpecError:
+        return SpecError(f"{self}: {message}")
+
+    def parameter_error(self, message: str) -> ParameterError:
+        return ParameterError(f"{self}: {message}")
+
+
+def show(value: Any) -> str:
+    """A value as TOML writes it, on one line and not too long."""
+    text = _toml(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (str, bool)):
+        # JSON writes strings and booleans as TOML does, and escapes control characters but DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST:
+        return "a number of more than 80 digits"  # str() refuses the longest ones
+    return str(value)
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """The words in quotes: "a", "b" or "c"."""
+    quoted = [show(word) for word in words]
+    return f" {last} ".join(filter(None, (", ".join(quoted[:-1]), *quoted[-1:])))
+
+
+def suggestion(word: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """``; did you mean "..."?`` with the nearest known word, or nothing where none is near."""
+    known = list(known)
+    meant = (synonyms or {}).get(word.lower())
+    if meant not in known:
+        by_lower = {k.lower(): k for k in reversed(known)}
+        near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+        meant = by_lower[near[0]] if near else None
+    return f"; did you mean {show(meant)}?" if meant is not None else ""

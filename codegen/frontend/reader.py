@@ -1,0 +1,99 @@
+"""Reading TOML: a file's tables, each checked against the keys that it may have."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from codegen.errors import SpecError
+from codegen.frontend.kinds import Keys
+from codegen.frontend.place import Place, listed, show, suggestion
+
+# Words of the frameworks for keys of a spec.
+_SYNONYMS = {
+    "bn": "batch_norm",
+    "batchnorm": "batch_norm",
+    "eps": "epsilon",
+    "kernel_size": "kernel",
+    "pool_size": "kernel",
+    "pads": "padding",
+    "dilation_rate": "dilation",
+    "negative_slope": "alpha",
+    "running_var": "variance",
+    "moving_variance": "variance",
+    "running_mean": "mean",
+    "moving_mean": "mean",
+    "data_format": "layout",
+    "type": "op",
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A TOML file: ``place`` names it in errors, ``sha256`` is of its bytes."""
+
+    place: Place
+    sha256: str
+    tables: Mapping[str, Any]
+
+
+def read_document(path: Path) -> Document:
+    place = Place(str(path))
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise place.spec_error(f"cannot be read: {reason}") from error
+    try:
+        # tomli gives up on absurd numbers with ValueError, on deep nesting with RecursionError.
+        tables = tomli.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise place.spec_error(f"is not a TOML file: byte {error.start} is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "tables or arrays are nested too deeply"
+        raise place.spec_error(f"is not valid TOML: {reason}") from None
+    return Document(place, hashlib.sha256(data).hexdigest(), tables)
+
+
+def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, Any]:
+    """The value of every key, defaults included; refuses unknown, missing and mistyped ones."""
+    for name in value:
+        if name not in keys:
+            raise unknown_key(name, keys, place)
+    read = {}
+    for name, key in keys.items():
+        if name in value:
+            read[name] = key.kind.read(value[name], place.key(name))
+        elif key.required:
+            raise place.key(name).spec_error(f"is missing; {key.missing or f'it should be {key.kind.wanted}'}")
+        else:
+            read[name] = key.default
+    return read
+
+
+def unknown_key(name: str, keys: Keys, place: Place) -> SpecError:
+    near = suggestion(name, keys, _SYNONYMS) or f"; known are {listed(keys, 'and')}"
+    return place.spec_error(f"unknown key {show(name)}{near}")
+
+
+def one_table(tables: Mapping[str, Any], name: str, place: Place) -> Mapping[str, Any]:
+    """The table [name]."""
+    value = tables[name]
+    if not isinstance(value, dict):
+        raise place.spec_error(f"{name} should be a table: write [{name}] once, its keys below")
+    return value
+
+
+def many_tables(tables: Mapping[str, Any], name: str, place: Place) -> list[Mapping[str, Any]]:
+    """The tables [[name]]."""
+    value = tables.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise place.spec_error(f"{name} should be an array of tables: write [[{name}]] before each, its keys below")
+    if not value:
+        raise place.spec_error(f"has no {name}: write at least one [[{name}]]")
+    return value

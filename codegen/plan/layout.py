@@ -1,0 +1,111 @@
+"""How tensors lie in memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Strides, in floats, of a tensor's axes (batch, channels, space).
+
+    With ``block`` > 1 (NCHWc) channels lie in blocks of that many neighbours, the last one filled up, and the stride of
+    axis 1 is between blocks.  ``splat``: the channel axis has one element, read for every channel.
+    """
+
+    shape: Shape
+    strides: tuple[int, ...]
+    block: int = 1
+    splat: bool = False
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks, the last one perhaps partial."""
+        return -(-self.shape[1] // self.block)
+
+    @property
+    def span(self) -> int:
+        """Floats from the first element to behind the last, filling included."""
+        counts = list(self.shape)
+        if self.block > 1:
+            counts[1] = self.blocks
+        return 1 + sum((n - 1) * s for n, s in zip(counts, self.strides, strict=True)) + self.block - 1
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        return self.block == 1 and self.strides == row_major(self.shape)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each element lies: an array of the tensor's shape."""
+        total = np.zeros(self.shape, dtype=np.int64)
+        for axis, (n, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
+            index = np.arange(n)
+            if axis == 1 and self.block > 1:
+                steps = index // self.block * stride + index % self.block
+            else:
+                steps = index * stride
+            total += steps.reshape((-1,) + (1,) * (len(self.shape) - 1 - axis))
+        return total
+
+    def canonical(self) -> Layout:
+        """The same memory as four axes [N, C, H, W]; axes between the second and the last become one."""
+        shape, strides = list(self.shape), list(self.strides)
+        while len(shape) < 2:
+            shape.append(1)
+            strides.append(0)
+        if len(shape) == 2:
+            shape += [1, 1]
+            strides += [0, 0]
+        elif len(shape) == 3:
+            shape.insert(2, 1)
+            strides.insert(2, 0)
+        while len(shape) > 4:
+            assert strides[2] == strides[3] * shape[3] or 1 in shape[2:4], "only contiguous axes merge"
+            shape[2:4] = [shape[2] * shape[3]]
+            strides[2:4] = [strides[3]]
+        return Layout(tuple(shape), tuple(strides), self.block, self.splat)
+
+    def repeated(self, shape: Shape) -> Layout:
+        """This tensor read as one of a larger shape: axes of one element are repeated."""
+        strides = tuple(
+            0 if m == 1 and n != 1 else stride for m, n, stride in zip(self.shape, shape, self.strides, strict=True)
+        )
+        return Layout(shape, strides, self.block, self.splat or (len(shape) > 1 and self.shape[1] == 1 < shape[1]))
+
+    def merged_rows(self) -> Layout | None:
+        """[N, C, 1, H*W] over the same memory, if the rows of this canonical layout follow each other."""
+        n, c, h, w = self.shape
+        sn, sc, sh, sw = self.strides
+        if h > 1 and sh != w * sw:
+            return None
+        return Layout((n, c, 1, h * w), (sn, sc, 0, sw if w > 1 else sh), self.block, self.splat)
+
+
+def row_major(shape: Shape) -> tuple[int, ...]:
+    """Strides without gaps, the last axis fastest."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def plain(shape: Shape) -> Layout:
+    """Row-major order."""
+    return Layout(shape, row_major(shape))
+
+
+def channels_last(shape: Shape) -> Layout:
+    """The order of the user's NHWC array, for a tensor of NCHW ``shape``."""
+    moved = row_major((shape[0], *shape[2:], shape[1]))
+    return Layout(shape, (moved[0], moved[-1], *moved[1:-1]))
+
+
+def blocked(shape: Shape, lanes: int) -> Layout:
+    """NCHWc with c = ``lanes``."""
+    blocks = -(-shape[1] // lanes)
+    strides = tuple(s * lanes for s in row_major((shape[0], blocks, *shape[2:])))
+    return Layout(shape, strides, lanes)

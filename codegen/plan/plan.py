@@ -1,0 +1,110 @@
+"""What planning produces: everything the templates print, decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.graph import Graph
+from codegen.plan.layout import Layout
+from codegen.plan.target import Target
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """One launch before buffers and kernel names are chosen.
+
+    ``reads`` are tensors in the order of the kernel's parameters; ``parameters`` are the constants by the name that the
+    template calls them; ``variables`` is all else that the template needs; ``zeros`` counts the floats that the kernel
+    reads in place of padding.
+    """
+
+    node: str
+    title: str
+    template: str
+    label: str
+    variables: Mapping[str, Any]
+    reads: tuple[str, ...]
+    writes: str
+    parameters: Mapping[str, Floats]
+    groups: tuple[int, int, int]
+    zeros: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lives: ``buffer`` is "arena", "input" or "output"; ``offset`` counts floats."""
+
+    buffer: str
+    index: int
+    offset: int
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One kernel parameter, from which signature, clSetKernelArg calls and documentation are printed."""
+
+    name: str
+    role: str  # "read", "write", "weights", "zeros", "offset"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a launch passes for a parameter.
+
+    ``kind`` is "arena", "input", "output", "weights" or "zeros" for a buffer (``index`` counts inputs and outputs),
+    "offset" for a number of floats.
+    """
+
+    kind: str
+    index: int = 0
+    value: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """``constants`` is the C expression for every constant of the template; ``tables`` are the constants to print."""
+
+    name: str
+    template: str
+    variables: Mapping[str, Any]
+    parameters: tuple[Parameter, ...]
+    constants: Mapping[str, str]
+    tables: Mapping[str, Floats]
+    what: str
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel on one set of buffers; work-groups have one work-item each."""
+
+    node: str
+    title: str
+    kernel: str
+    groups: tuple[int, int, int]
+    arguments: tuple[Argument, ...]
+    reads: tuple[str, ...]
+    writes: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network as launches over one arena.  ``weights`` is None where all constants are tables in the kernels."""
+
+    graph: Graph
+    target: Target
+    places: Mapping[str, Place]
+    outputs: tuple[Place, ...]
+    kernels: tuple[Kernel, ...]
+    launches: tuple[Launch, ...]
+    arena_floats: int
+    separate_floats: int
+    weights: Floats | None
+    zeros: int

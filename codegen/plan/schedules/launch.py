@@ -1,0 +1,131 @@
+"""What all schedules share: the launch being planned, and its stages as a template sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.graph import Node
+from codegen.graph.ops import Activation, Affine, Binary, Fused, PRelu, Stage
+from codegen.plan.layout import Layout
+from codegen.plan.plan import Draft, Floats
+from codegen.plan.target import Target
+
+
+@dataclass
+class LaunchSketch:
+    """A launch under construction: schedules fill ``parameters`` and end with :meth:`draft`."""
+
+    node: Node
+    target: Target
+    layouts: Mapping[str, Layout]
+    parameters: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def op(self) -> Fused:
+        assert isinstance(self.node.op, Fused)
+        return self.node.op
+
+    @property
+    def core(self) -> Any:
+        return self.op.core
+
+    @property
+    def x(self) -> Layout:
+        return self.layouts[self.node.inputs[0]]
+
+    @property
+    def y(self) -> Layout:
+        return self.layouts[self.node.name]
+
+    def constant(self, name: str, values: np.ndarray[Any, Any]) -> str:
+        """Registers a constant array under a name that is free, rounded once to float32; returns the name."""
+        key, k = name, 2
+        while key in self.parameters:
+            key, k = f"{name}{k}", k + 1
+        self.parameters[key] = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+        return key
+
+    def channels(self, values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+        """A value per channel, repeated if there is only one, filled up with zeros to whole blocks."""
+        if len(values) == 1 < count:
+            values = np.full(count, values[0])
+        filled = np.zeros(-(-count // self.target.lanes) * self.target.lanes)
+        filled[: len(values)] = values
+        return filled
+
+    def prologue(self, spread: Any = None) -> list[dict[str, Any]]:
+        """The stages before the core; ``spread`` rearranges per-channel constants for kernels that index otherwise."""
+        return [self._stage(s, "pre_", self.x.shape[1], spread) for s in self.op.prologue]
+
+    def epilogue(self, view: Any = None) -> list[dict[str, Any]]:
+        """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes)."""
+        return [self._stage(s, "post_", self.y.shape[1], None, view) for s in self.op.epilogue]
+
+    def draft(
+        self,
+        template: str,
+        label: str,
+        variables: Mapping[str, Any],
+        groups: tuple[int, int, int],
+        zeros: int = 0,
+    ) -> Draft:
+        assert min(groups) >= 1
+        return Draft(
+            node=self.node.name,
+            title=self.op.title,
+            template=template,
+            label=label,
+            variables={"c": self.target.lanes, **variables},
+            reads=self.node.inputs,
+            writes=self.node.name,
+            parameters=self.parameters,
+            groups=groups,
+            zeros=zeros,
+        )
+
+    def _stage(self, stage: Stage, prefix: str, count: int, spread: Any, view: Any = None) -> dict[str, Any]:
+        op = stage.op
+
+        def constant(name: str, values: np.ndarray[Any, Any]) -> str:
+            whole = self.channels(values, count) if spread is None else spread(values)
+            return self.constant(prefix + name, whole)
+
+        if isinstance(op, Affine):
+            scale = constant("scale", op.scale) if np.any(op.scale != 1) else None
+            shift = constant("shift", op.shift) if np.any(op.shift != 0) else None
+            return {"kind": "affine", "scale": scale, "shift": shift}
+        if isinstance(op, PRelu):
+            return {"kind": "prelu", "slope": constant("slope", op.slope)}
+        if isinstance(op, Activation):
+            return {"kind": op.kind, **{k: float(np.float32(v)) for k, v in op.parameters.items()}}
+        assert isinstance(op, Binary) and stage.operand is not None
+        layout = self.layouts[self.node.inputs[stage.operand]].repeated(self.y.shape)
+        layout = view(layout) if view else layout.canonical()
+        through = [self._stage(s, "side_", count, spread) for s in stage.through]
+        return {
+            "kind": op.kind,
+            "operand": self.operand_name(stage.operand),
+            "layout": layout,
+            "swapped": stage.swapped,
+            "through": through,
+        }
+
+    @staticmethod
+    def operand_name(index: int) -> str:
+        """The kernel parameter of the launch's input with this index."""
+        return "x" if index == 0 else f"r{index}"
+
+
+def spatial(values: tuple[int, ...], fill: int = 1) -> tuple[int, int]:
+    """A one- or two-dimensional attribute as (vertical, horizontal)."""
+    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def size_label(layout: Layout) -> str:
+    """Channels x height x width, for a kernel's name."""
+    _, c, h, w = layout.shape
+    return f"{c}x{h}x{w}" if h > 1 else f"{c}x{w}" if w > 1 else f"{c}"

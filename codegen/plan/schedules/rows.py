@@ -1,0 +1,68 @@
+"""Kernels whose work-item makes one row of one channel block: pools, resizing, elementwise launches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codegen.graph.ops import GlobalPool, Pool, Resize
+from codegen.plan.plan import Draft
+from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+
+
+def plan_pool(s: LaunchSketch) -> Draft:
+    op: Pool = s.core
+    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
+    (top, bottom), (left, right) = ((0, 0), *op.pads)[-2:]
+    variables = {
+        **_common(s),
+        "kind": op.kind,
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "pad": (top, left),
+        "pad_behind": (bottom, right),
+        "count_include_pad": op.count_include_pad,
+        "prologue": s.prologue(),
+    }
+    label = f"{op.kind}_pool{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(s.x.canonical())}"
+    return _rows(s, "pool.cl.jinja", label, variables)
+
+
+def plan_global_pool(s: LaunchSketch) -> Draft:
+    op: GlobalPool = s.core
+    variables = {**_common(s), "kind": op.kind, "prologue": s.prologue()}
+    return _rows(s, "global_pool.cl.jinja", f"global_{op.kind}_pool_{size_label(s.x.canonical())}", variables)
+
+
+def plan_resize(s: LaunchSketch) -> Draft:
+    op: Resize = s.core
+    axes = []
+    for n, m in zip(s.x.shape[2:], op.size, strict=True):
+        # The position of output element d is the fraction (d * step + start) / over, in whole numbers.
+        if op.coordinates == "half_pixel":
+            step, start, over = 2 * n, n - m, 2 * m
+        elif op.coordinates == "align_corners":
+            step, start, over = n - 1, 0, max(m - 1, 1)
+        else:
+            step, start, over = n, 0, m
+        axes.append({"step": step, "start": start, "over": over, "last": n - 1})
+    variables = {**_common(s), "mode": op.mode, "axes": axes}
+    label = f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}"
+    return _rows(s, "resize.cl.jinja", label, variables)
+
+
+def plan_map(s: LaunchSketch) -> Draft:
+    # A smaller operand in first place is repeated, like any other.
+    x = s.x.repeated(s.y.shape).canonical()
+    variables = {**_common(s), "x": x, "prologue": s.prologue()}
+    return _rows(s, "map.cl.jinja", f"map_{size_label(s.y.canonical())}", variables)
+
+
+def _common(s: LaunchSketch) -> dict[str, Any]:
+    y = s.y.canonical()
+    return {"x": s.x.canonical(), "y": y, "batch": y.shape[0], "blocks": -(-y.shape[1] // s.target.lanes)}
+
+
+def _rows(s: LaunchSketch, template: str, label: str, variables: dict[str, Any]) -> Draft:
+    batch, _, height, _ = variables["y"].shape
+    return s.draft(template, label, {**variables, "epilogue": s.epilogue()}, (1, height, batch * variables["blocks"]))
