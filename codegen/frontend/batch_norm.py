@@ -44,8 +44,6 @@ def batch_norm(layer: Layer) -> list[Step]:
             "training-mode BN, with the statistics of each batch, cannot be compiled; "
             "export the network in inference mode and write training = false or nothing"
         )
-    if len(layer.shape) < 2:
-        raise layer.place.spec_error(f"input {list(layer.shape)} should have a channel axis")
     tensors = _tensors(layer)
     channels = layer.shape[1]
     for tensor in tensors.values():

@@ -77,8 +77,8 @@ def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, 
 
 
 def unknown_key(name: str, keys: Keys, place: Place) -> SpecError:
-    near = suggestion(name, keys, _SYNONYMS) or f"; known are {listed(keys, 'and')}"
-    return place.spec_error(f"unknown key {show(name)}{near}")
+    known = f"; known are {listed(keys, 'and')}" if keys else "; none is known here"
+    return place.spec_error(f"unknown key {show(name)}{suggestion(name, keys, _SYNONYMS) or known}")
 
 
 def one_table(tables: Mapping[str, Any], name: str, place: Place) -> Mapping[str, Any]:

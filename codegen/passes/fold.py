@@ -112,7 +112,8 @@ def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gra
     weight = producer.op.weight * _along_outputs(producer.op, op.scale)
     folded = _with_weights(producer, weight, producer.op.bias * op.scale + op.shift, node.name)
     ledger.settle(node.name, _weight_fold(producer, "output channels", producer.op.weight, weight))
-    return graph.rewritten({producer.name: (folded,)}, {node.name: producer.name})
+    # The folded layer takes the map's name: a name stands for one value in every version of the graph.
+    return graph.rewritten({node.name: (Node(node.name, folded.op, producer.inputs),)}, {})
 
 
 def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
@@ -154,8 +155,8 @@ def _distribute(graph: Graph, node: Node, ledger: _Ledger) -> Graph | None:
             ledger.members[part.name] = ledger.members[node.name]
         parts.append(part)
         start = stop
-    joined = Node(concat.name, concat.op, tuple(part.name for part in parts))
-    return graph.rewritten({concat.name: (*parts, joined)}, {node.name: concat.name})
+    joined = Node(node.name, concat.op, tuple(part.name for part in parts))
+    return graph.rewritten({node.name: (*parts, joined)}, {})
 
 
 def _consumers_take_prologue(graph: Graph, node: Node) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from codegen.graph.graph import Graph, Node
+from codegen.graph.graph import Graph, Node, Output
 from codegen.graph.ops import Activation, Affine, Binary, Concat, Fused, Identity, Op, PRelu, Reshape, Stage
 from codegen.passes.fold import TAKES_PROLOGUE
 
@@ -28,7 +28,8 @@ class Ride:
 
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
     """The graph of launches, and for every elementwise node the launches it rides in."""
-    return _Fuser(graph).run()
+    fused, rides = _Fuser(graph).run()
+    return _with_output_copies(fused), rides
 
 
 class _Fuser:
@@ -151,3 +152,23 @@ class _Fuser:
         prologues.extend(chain)
         inputs.append(name)
         epilogue.append(Stage(step.op, len(inputs) - 1, side == 1, tuple(Stage(n.op) for n in chain)))
+
+
+def _with_output_copies(graph: Graph) -> Graph:
+    """Outputs that are inputs, or are read again, or go out twice get a launch that copies them."""
+    nodes, outputs, direct = list(graph.nodes), [], set()
+    for k, output in enumerate(graph.outputs):
+        node = graph.by_name.get(output.value)
+        reusable = (
+            node is not None
+            and graph.uses[output.value] == 1
+            and not (isinstance(node.op, Fused) and isinstance(node.op.core, Reshape))
+        )
+        if reusable and output.value not in direct:
+            direct.add(output.value)
+            outputs.append(output)
+            continue
+        name = f"{output.value}/output{k}"
+        nodes.append(Node(name, Fused(Identity(), 1), (output.value,)))
+        outputs.append(Output(output.name, name, output.channels_last))
+    return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs))

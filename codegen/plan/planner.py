@@ -37,7 +37,6 @@ ALIGNMENT = ALIGNMENT_BYTES // 4
 
 def plan(graph: Graph, target: Target) -> Plan:
     """Decides everything that the templates print."""
-    graph = _with_output_copies(graph)
     homes = _homes(graph, target)
     layouts = {name: home.layout for name, home in homes.items()}
     drafts = [
@@ -99,26 +98,6 @@ class _Home:
     offset: int
     layout: Layout
     computed_elsewhere: bool = False
-
-
-def _with_output_copies(graph: Graph) -> Graph:
-    """Outputs that are inputs, or are read again, or go out twice get a launch that copies them."""
-    nodes, outputs, direct = list(graph.nodes), [], set()
-    for k, output in enumerate(graph.outputs):
-        node = graph.by_name.get(output.value)
-        reusable = (
-            node is not None
-            and graph.uses[output.value] == 1
-            and not (isinstance(node.op, Fused) and isinstance(node.op.core, Reshape))
-        )
-        if reusable and output.value not in direct:
-            direct.add(output.value)
-            outputs.append(output)
-            continue
-        name = f"{output.value}/output{k}"
-        nodes.append(Node(name, Fused(Identity(), 1), (output.value,)))
-        outputs.append(type(output)(output.name, name, output.channels_last))
-    return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs))
 
 
 def _homes(graph: Graph, target: Target) -> dict[str, _Home]:

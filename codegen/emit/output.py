@@ -1,0 +1,82 @@
+"""{path: bytes} -> disk: all files or none, and only those that change."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from codegen.errors import SpecError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """File names by what would happen to them."""
+
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+    @property
+    def any(self) -> bool:
+        return bool(self.written or self.removed)
+
+
+def compare(folder: Path, files: Mapping[str, bytes]) -> Changes:
+    """What writing these files would change; nothing is written.
+
+    Files of an earlier build that are not generated any more are removed; files of the user are left alone.
+    """
+    for name in files:
+        assert Path(name).name == name, "generated files lie in the output folder itself"
+    same = [name for name, content in files.items() if _content(folder / name) == content]
+    written = tuple(name for name in files if name not in same)
+    removed = tuple(name for name in _generated_before(folder) if name not in files)
+    return Changes(written, removed, tuple(same))
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Changes:
+    """Makes the folder hold these files.  An error before the last byte is written leaves everything as it was."""
+    changes = compare(folder, files)
+    staged: list[tuple[Path, Path]] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in changes.written:
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+            staged.append((Path(temporary), folder / name))
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(files[name])
+            Path(temporary).chmod(0o644)
+        # The manifest goes last: a folder whose manifest is new is complete.
+        for temporary_path, path in sorted(staged, key=lambda pair: pair[1].name == MANIFEST):
+            temporary_path.replace(path)
+        for name in changes.removed:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SpecError(f"{folder}: cannot write: {error.strerror or error}; choose another folder with -o") from error
+    finally:
+        for temporary_path, _ in staged:
+            with contextlib.suppress(OSError):
+                temporary_path.unlink(missing_ok=True)
+    return changes
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _generated_before(folder: Path) -> list[str]:
+    try:
+        listed = json.loads((folder / MANIFEST).read_text())["files"]
+        return [name for name in listed if Path(name).name == name and (folder / name).is_file()]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,84 @@
+"""The generated self-test: inputs that C can make without a table, and what the un-folded network answers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.bounded import Array
+from codegen.graph.graph import Graph
+
+SEED = 20260101
+SAMPLES = 32
+
+# What max|err| / max|y| may be from end to end: float32 noise of real networks is below 2e-5, and mixing up two usual
+# values of epsilon overshoots the mark on every real network tried.
+PASS_MARK = 1e-4
+
+# Rounding errors of an implementation, in units of the error that rounding every tensor to float32 makes.
+NOISE_FACTOR = 64
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Element ``index`` of an output in the user's layout, and how far off a device may be."""
+
+    index: int
+    value: float
+    tolerance: float
+
+
+def inputs(graph: Graph) -> dict[str, NDArray[np.float32]]:
+    """Numbers in [-1, 1) by a linear congruential generator (Numerical Recipes' "quick and dirty" constants).
+
+    In the network's order of axes; the generator fills the user's layout in order.
+    """
+    values = {}
+    for k, i in enumerate(graph.inputs):
+        shape = (i.shape[0], *i.shape[2:], i.shape[1]) if i.channels_last else i.shape
+        flat = _generate((SEED + 7919 * k) % 2**32, int(np.prod(shape))).reshape(shape)
+        values[i.name] = np.moveaxis(flat, -1, 1) if i.channels_last else flat
+    return values
+
+
+def samples(unfolded: Graph, launches: Graph) -> list[list[Sample]]:
+    """For each output, what the un-folded network says in float64 at a few elements spread over the tensor."""
+    given = inputs(unfolded)
+    expected = unfolded.evaluate(given)
+    noisy = rounded_evaluation(launches, given)
+    chosen = []
+    for true, fused in zip(unfolded.outputs, launches.outputs, strict=True):
+        y = expected[true.value]
+        allowed = tolerance(y, noisy[fused.value])
+        flat = (np.moveaxis(y, 1, -1) if true.channels_last else y).reshape(-1)
+        indices = np.unique(np.linspace(0, flat.size - 1, min(SAMPLES, flat.size)).astype(int))
+        chosen.append([Sample(int(i), float(flat[i]), allowed) for i in indices])
+    return chosen
+
+
+def rounded_evaluation(graph: Graph, given: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
+    """Every tensor in float64 arithmetic, but rounded to float32 between launches."""
+    values: dict[str, Array] = {i.name: np.asarray(given[i.name], dtype=np.float64) for i in graph.inputs}
+    with np.errstate(over="ignore"):
+        for node in graph.nodes:
+            y = node.op.reference(*(values[name] for name in node.inputs))
+            values[node.name] = y.astype(np.float32).astype(np.float64)
+    return values
+
+
+def tolerance(y: Array, noisy: Array) -> float:
+    """How far an output may be off from end to end: the pass mark, or more where the network itself amplifies noise."""
+    largest = float(np.max(np.abs(y), initial=0))
+    noise = float(np.max(np.abs(noisy - y), initial=0))
+    return max(PASS_MARK * largest, NOISE_FACTOR * noise, float(np.finfo(np.float32).tiny))
+
+
+def _generate(seed: int, count: int) -> NDArray[np.float32]:
+    # state[n] = a^n seed + c (a^(n-1) + ... + 1), modulo 2^32
+    powers = np.cumprod(np.full(count, 1664525, dtype=np.uint32), dtype=np.uint32)
+    sums = np.cumsum(np.concatenate([np.ones(1, dtype=np.uint32), powers[:-1]]), dtype=np.uint32)
+    state = powers * np.uint32(seed) + sums * np.uint32(1013904223)
+    return (((state >> 16) & 0xFFFF).astype(np.float32) - np.float32(32768)) / np.float32(32768)
