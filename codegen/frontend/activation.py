@@ -70,7 +70,9 @@ ACTIVATION_OPERATORS: Mapping[str, Operator] = {
     "softmax": Operator("exp(x) / sum of exp(x) along one axis.", _softmax, {"axis": Key(AXIS, "In NCHW order.", 1)}),
 }
 
-ACTIVATION = table('the name of an activation, or a table such as { op = "leaky_relu", alpha = 0.1 }', "activation", True)
+ACTIVATION = table(
+    'the name of an activation or a table such as { op = "leaky_relu", alpha = 0.1 }', "activation", word=True
+)
 
 
 def read_activation(value: Any, place: Place) -> tuple[Operator, dict[str, Any]]:

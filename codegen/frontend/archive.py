@@ -118,5 +118,3 @@ def _check_dtype(known: bool, dtype: str) -> None:
 def _check_size(shape: tuple[int, ...]) -> None:
     if math.prod(shape) > MAX_ELEMENTS:
         raise Unreadable(f"has {math.prod(shape)} elements; {MAX_ELEMENTS} are the most")
-
-

@@ -66,7 +66,7 @@ def batch_norm(layer: Layer) -> list[Step]:
 
 def _tensors(layer: Layer) -> dict[str, Tensor | None]:
     prefix = _prefix(layer)
-    tensors = {}
+    tensors: dict[str, Tensor | None] = {}
     for array in _VOCABULARY:
         named, switch = layer.options[array], layer.options.get(_SWITCH.get(array, ""))
         if switch is False:
@@ -85,7 +85,11 @@ def _prefix(layer: Layer) -> str:
     if layer.options["prefix"] is not None:
         return str(layer.options["prefix"])
     prefixes = [f"{layer.name}.bn", f"{layer.name}.batch_norm", layer.name] if layer.attached else [layer.name]
-    present = [p for p in prefixes if any(name in layer.parameters for a in _VOCABULARY for name in _names(layer, p, a))]
+    present = [
+        prefix
+        for prefix in prefixes
+        if any(name in layer.parameters for array in _VOCABULARY for name in _names(layer, prefix, array))
+    ]
     if len(present) > 1:
         raise layer.place.parameter_error(
             f"{layer.parameters.file} has tensors under {listed([p + '.' for p in present], 'and')}; "

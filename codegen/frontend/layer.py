@@ -49,7 +49,7 @@ class Layer:
     def space(self) -> Shape:
         """The sizes of the first input's spatial axes, of which there is at least one."""
         if len(self.shape) < 3:
-            raise self.place.spec_error(f"input {list(self.shape)} should have spatial axes (batch, channels, space...)")
+            raise self.place.spec_error(f"input {list(self.shape)} should have axes of space behind batch and channels")
         return self.shape[2:]
 
     def tensor(self, key: str, *suffixes: str) -> Tensor:

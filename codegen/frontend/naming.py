@@ -14,30 +14,32 @@ MAX_LAYER = 120
 IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
 LAYER = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 
-_KEYWORDS = frozenset(
+
+def _words(*texts: str) -> frozenset[str]:
+    return frozenset(word for text in texts for word in text.split())
+
+
+_KEYWORDS = _words(
     # C99 to C23
-    """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof bool constexpr false nullptr static_assert thread_local true typeof typeof_unqual asm
-    """
+    """alignas alignof asm auto bool break case char const constexpr continue default do double else enum extern false
+    float for goto if inline int long nullptr register restrict return short signed sizeof static static_assert struct
+    switch thread_local true typedef typeof typeof_unqual union unsigned void volatile while""",
     # C++20
     """and and_eq bitand bitor catch char8_t char16_t char32_t class co_await co_return co_yield compl concept
     const_cast consteval constinit decltype delete dynamic_cast explicit export friend mutable namespace new noexcept
     not not_eq operator or or_eq private protected public reinterpret_cast requires static_cast template this throw try
-    typeid typename using virtual wchar_t xor xor_eq
-    """.split()
+    typeid typename using virtual wchar_t xor xor_eq""",
 )
 
 # Types and macros of the headers that a host includes, on Linux and on Windows.
-_HEADERS = frozenset(
-    """size_t ssize_t ptrdiff_t intptr_t uintptr_t intmax_t uintmax_t int8_t int16_t int32_t int64_t uint8_t uint16_t
-    uint32_t uint64_t max_align_t time_t FILE NULL EOF TRUE FALSE BOOL IN OUT OPTIONAL CONST VOID ERROR DELETE errno
-    stdin stdout stderr assert offsetof va_list linux unix near far huge small hyper interface min max main
-    """.split()
+_HEADERS = _words(
+    """BOOL CONST DELETE EOF ERROR FALSE FILE IN NULL OPTIONAL OUT TRUE VOID assert errno far huge hyper int16_t int32_t
+    int64_t int8_t interface intmax_t intptr_t linux main max max_align_t min near offsetof ptrdiff_t size_t small
+    ssize_t stderr stdin stdout time_t uint16_t uint32_t uint64_t uint8_t uintmax_t uintptr_t unix va_list"""
 )
 
 # Functions of the C library: the model's name becomes a type at file scope, where these are declared.
-_FUNCTIONS = frozenset(
+_FUNCTIONS = _words(
     """abort abs acos acosh asin asinh atan atan2 atanh atexit atof atoi atol atoll bsearch calloc cbrt ceil clearerr
     clock copysign cos cosh ctime difftime div erf erfc exit exp exp2 expm1 fabs fclose fdim feof ferror fflush fgetc
     fgetpos fgets floor fma fmax fmin fmod fopen fprintf fputc fputs fread free freopen frexp fscanf fseek fsetpos ftell
@@ -46,16 +48,15 @@ _FUNCTIONS = frozenset(
     log1p log2 logb longjmp lrint lround malloc mblen memchr memcmp memcpy memmove memset mktime modf nan nearbyint
     nextafter nexttoward perror pow printf putc putchar puts qsort raise rand read realloc remainder remove remquo
     rename rewind rindex rint round scalbln scalbn scanf select setbuf setjmp setvbuf signal signbit sin sinh snprintf
-    sprintf sqrt srand sscanf strcat strchr strcmp strcpy strcspn strerror strlen strncat strncmp strncpy strpbrk strrchr
-    strspn strstr strtod strtof strtok strtol strtoul system tan tanh tgamma time tmpfile tmpnam tolower toupper trunc
-    ungetc vprintf write y0 y1 yn
-    """.split()
+    sprintf sqrt srand sscanf strcat strchr strcmp strcpy strcspn strerror strlen strncat strncmp strncpy strpbrk
+    strrchr strspn strstr strtod strtof strtok strtol strtoul system tan tanh tgamma time tmpfile tmpnam tolower toupper
+    trunc ungetc vprintf write y0 y1 yn"""
 )
 
 # Names that generated functions use for other arguments and variables.
-_LOCALS = frozenset("model device context queue status event events".split())
+_LOCALS = _words("model device context queue status event events")
 
-_FILES = frozenset("example manifest".split())
+_FILES = _words("example manifest")
 _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))]
 )

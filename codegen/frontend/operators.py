@@ -110,9 +110,7 @@ def _conv_transpose(layer: Layer) -> list[Step]:
         output_padding = tuple(max(-o, 0) if word in ("same", "valid") else 0 for o in over)
     pads = layer.pads() if word != "same" else tuple((max(o, 0) // 2, max(o, 0) - max(o, 0) // 2) for o in over)
     groups = layer.options["groups"]
-    op = ConvTranspose(
-        weight, bias(layer, weight.shape[1] * groups), stride, dilation, pads, output_padding, groups
-    )
+    op = ConvTranspose(weight, bias(layer, weight.shape[1] * groups), stride, dilation, pads, output_padding, groups)
     return [Step("conv_transpose", op)]
 
 
@@ -155,7 +153,8 @@ def _pool(kind: str) -> Operator:
                 "is missing; with padding write whether it counts in the average: frameworks differ "
                 "(PyTorch true, ONNX and Keras false)"
             )
-        return [Step(f"{kind}_pool", Pool(kind, kernel, stride, dilation, pads, layer.options["ceil_mode"], bool(counted)))]
+        op = Pool(kind, kernel, stride, dilation, pads, layer.options["ceil_mode"], bool(counted))
+        return [Step(f"{kind}_pool", op)]
 
     return Operator(
         f"{kind.capitalize()} of each window.",
@@ -183,10 +182,7 @@ def _global_pool(kind: str) -> Operator:
 
 def _binary(kind: str, doc: str, most: int | None) -> Operator:
     def build(layer: Layer) -> list[Step]:
-        others = layer.inputs[1:]
-        if len(others) == 1:
-            return [Step(kind, Binary(kind), others)]
-        return [Step(f"{kind}_{i}", Binary(kind), (other,)) for i, other in enumerate(others, 1)]
+        return [Step(kind, Binary(kind), (other,)) for other in layer.inputs[1:]]
 
     return Operator(doc, build, {}, 2, most)
 
@@ -256,9 +252,7 @@ OPERATORS: Mapping[str, Operator] = {
             "groups": Key(whole(1), "Groups of channels.", 1),
         },
     ),
-    "dense": Operator(
-        "Fully connected layer of all of the input's elements.", _dense, _weight_keys(DENSE_LAYOUTS)
-    ),
+    "dense": Operator("Fully connected layer of all of the input's elements.", _dense, _weight_keys(DENSE_LAYOUTS)),
     "batch_norm": Operator("BatchNorm with the statistics of the file.", batch_norm.batch_norm, batch_norm.KEYS),
     "bias": Operator(
         "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor; else <layer>.bias.")}
@@ -278,9 +272,7 @@ OPERATORS: Mapping[str, Operator] = {
     "add": _binary("add", "Sum of two or more tensors; axes of size 1 are repeated.", None),
     "sub": _binary("sub", "Difference of two tensors; axes of size 1 are repeated.", 2),
     "mul": _binary("mul", "Product of two or more tensors; axes of size 1 are repeated.", None),
-    "concat": Operator(
-        "The inputs one after the other.", _concat, {"axis": Key(AXIS, "In NCHW order.", 1)}, 1, None
-    ),
+    "concat": Operator("The inputs one after the other.", _concat, {"axis": Key(AXIS, "In NCHW order.", 1)}, 1, None),
     "flatten": Operator(
         "Makes one axis of all from one on.",
         _flatten,

@@ -105,7 +105,7 @@ class Parameters:
             return None
         if not self.file:
             raise place.spec_error(
-                f"needs the tensor {listed(names)}, but [model] names no file: write weights = \"...\" there"
+                f'needs the tensor {listed(names)}, but [model] names no file: write weights = "..." there'
             )
         near = next(filter(None, map(self._near, names)), "")
         raise place.parameter_error(

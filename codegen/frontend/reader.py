@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, 
     return read
 
 
-def unknown_key(name: str, keys: Keys, place: Place) -> SpecError:
+def unknown_key(name: str, keys: Collection[str], place: Place) -> SpecError:
     known = f"; known are {listed(keys, 'and')}" if keys else "; none is known here"
     return place.spec_error(f"unknown key {show(name)}{suggestion(name, keys, _SYNONYMS) or known}")
 

@@ -1,8 +1,8 @@
-"""From TOML tables to a checked spec: every key known, every name right, layers in order of computation."""
+"""From TOML tables to a checked spec: every key known, every name right, layers in the order of computation."""
 
 from __future__ import annotations
 
-import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,325 @@ from codegen.frontend.activation import ACTIVATION, read_activation
 from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, table, texts, whole, wholes
 from codegen.frontend.layer import Operator
 from codegen.frontend.operators import OPERATORS
+from codegen.frontend.order import cycle, in_order, needed
 from codegen.frontend.place import Place, listed, show, suggestion
-from codegen.frontend.reader import many_tables, one_table, read_table, unknown_key
+from codegen.frontend.reader import Document, many_tables, one_table, read_table, unknown_key
 from codegen.frontend.weights import MODEL_LAYOUTS
+from codegen.graph.graph import Input
+from codegen.graph.ops import Shape
+
+MAX_ELEMENTS = 2**31 - 1  # of any tensor, so that OpenCL C's int can index it
+
+LAYOUTS = ("NCHW", "NHWC")
+
+MODEL_KEYS: Keys = {
+    "name": Key(TEXT, "C identifier: prefix of all symbols, name of files and folder.", required=True),
+    "weights": Key(PATH, ".safetensors or .npz file, relative to the spec's folder."),
+    "batch": Key(whole(1), "Samples in one run.", 1),
+    "weight_layout": Key(
+        choice(*MODEL_LAYOUTS),
+        "Order of the axes of all weights: OIHW as in PyTorch and ONNX, HWIO as in Keras.",
+        "OIHW",
+    ),
+}
+
+INPUT_KEYS: Keys = {
+    "name": Key(TEXT, "C identifier.", required=True),
+    "shape": Key(
+        wholes("a list of 1 to 3 sizes without the batch, such as [3, 224, 224]", 1, 3),
+        "Sizes without the batch, in the order that layout says.",
+        required=True,
+    ),
+    "layout": Key(choice(*LAYOUTS), "NCHW: channels first. NHWC: channels last.", "NCHW"),
+}
+
+OUTPUT_KEYS: Keys = {
+    "name": Key(TEXT, "C identifier.", required=True),
+    "from": Key(TEXT, "The layer or input whose value it is; else the one of the output's name."),
+    "layout": Key(choice(*LAYOUTS), "Else NHWC if all inputs that have space are NHWC, NCHW otherwise."),
+}
+
+EXAMPLE_KEYS: Keys = {
+    "data": Key(PATH, ".safetensors or .npz file, relative to the spec's folder.", required=True),
+    "image": Key(TEXT, "Tensor [count, ...] in the shape and layout of the only input.", "image"),
+    "label": Key(TEXT, "Tensor [count] of integers.", "label"),
+}
+
+LAYER_KEYS: Keys = {
+    "name": Key(TEXT, "Letters, digits, _ . and -.", required=True),
+    "op": Key(TEXT, "The operator.", required=True),
+    "batch_norm": Key(table("a table such as { epsilon = 1e-5 }", "batch_norm"), "BatchNorm behind the operator."),
+    "activation": Key(ACTIVATION, "Activation behind operator and BatchNorm."),
+}
+
+DOCUMENT_TABLES = ("model", "input", "layer", "output", "example")
+
+_OP_SYNONYMS = {
+    "avgpool": "average_pool",
+    "avg_pool": "average_pool",
+    "batchnormalization": "batch_norm",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "deconv": "conv_transpose",
+    "fully_connected": "dense",
+    "gap": "global_average_pool",
+    "gemm": "dense",
+    "linear": "dense",
+    "matmul": "dense",
+    "multiply": "mul",
+    "resize": "upsample",
+    "subtract": "sub",
+}
+_NOTHING_TO_DO = ("dropout", "identity", "linear_activation", "noop")
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    name: str
+    weights: str | None
+    batch: int
+    weight_layout: str
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What rides behind an operator."""
+
+    operator: Operator
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """``options`` are the keys of the operator itself."""
+
+    name: str
+    place: Place
+    operator: Operator
+    options: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    batch_norm: Attached | None
+    activation: Attached | None
+
+
+@dataclass(frozen=True)
+class OutputTable:
+    """``layout`` is None where the spec does not say."""
+
+    name: str
+    value: str
+    layout: str | None
+
+
+@dataclass(frozen=True)
+class ExampleTable:
+    data: str
+    image: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a TOML file says; ``layers`` in order of computation, each needed for an output."""
+
+    place: Place
+    model: ModelTable
+    inputs: tuple[Input, ...]
+    layers: tuple[LayerTable, ...]
+    outputs: tuple[OutputTable, ...]
+    example: ExampleTable | None
+
+
+def read_spec(document: Document) -> Spec:
+    tables, place = document.tables, document.place
+    for name in tables:
+        if name not in DOCUMENT_TABLES:
+            raise unknown_key(name, DOCUMENT_TABLES, place)
+    model = _model(tables, place)
+    inputs = _inputs(tables, model, place)
+    layers = _layers(tables, inputs, place)
+    outputs = _outputs(tables, model, inputs, layers, place)
+    return Spec(place, model, inputs, _ordered(layers, inputs, outputs, place), outputs, _example(tables, place))
+
+
+def layer_keys(operator: Operator) -> Keys:
+    """All keys that a layer of this operator may have."""
+    least, most = operator.least, operator.most
+    if (least, most) == (1, 1):
+        several = {
+            "input": Key(TEXT, "The layer or input that it reads; else the layer before, or the only input."),
+            "inputs": Key(texts("a list of one name", 1, 1), "The same as a list."),
+        }
+    else:
+        count = f"{least}" if least == most else f"{least} or more"
+        several = {"inputs": Key(texts(f"a list of {count} names", least, most), "What it reads.", required=True)}
+    return {"name": LAYER_KEYS["name"], "op": LAYER_KEYS["op"], **several, **operator.keys, **_ATTACHED_KEYS}
+
+
+_ATTACHED_KEYS = {name: LAYER_KEYS[name] for name in ("batch_norm", "activation")}
+
+
+def _model(tables: Mapping[str, Any], place: Place) -> ModelTable:
+    if "model" not in tables:
+        raise place.spec_error("has no [model] table")
+    at = Place(place.file, "model")
+    read = read_table(one_table(tables, "model", place), MODEL_KEYS, at)
+    _check_name(naming.model_fault(read["name"]), at)
+    return ModelTable(**read)
+
+
+def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple[Input, ...]:
+    inputs: list[Input] = []
+    for at, value in _named_tables(tables, "input", place):
+        read = read_table(value, INPUT_KEYS, at)
+        name, shape = read["name"], read["shape"]
+        _check_name(naming.port_fault(name, model.name), at)
+        _check_distinct(name, [i.name for i in inputs], at)
+        last = read["layout"] == "NHWC"
+        whole_shape = (model.batch, shape[-1], *shape[:-1]) if last else (model.batch, *shape)
+        check_size(whole_shape, at.key("shape"))
+        inputs.append(Input(name, whole_shape, last and len(shape) > 1))
+    return tuple(inputs)
+
+
+def _layers(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Place) -> list[LayerTable]:
+    layers: list[LayerTable] = []
+    before = inputs[0].name if len(inputs) == 1 else None
+    taken = [i.name for i in inputs]
+    for at, value in _named_tables(tables, "layer", place):
+        layer = _layer(value, before, at)
+        _check_distinct(layer.name, taken, at)
+        taken.append(layer.name)
+        layers.append(layer)
+        before = layer.name
+    for layer in layers:
+        for i, name in enumerate(layer.inputs):
+            if name not in taken:
+                key = layer.place.key("input" if len(layer.inputs) == 1 else f"inputs[{i}]")
+                raise key.spec_error(f"{show(name)} is neither a layer nor an input{suggestion(name, taken)}")
+    return layers
+
+
+def _layer(value: Mapping[str, Any], before: str | None, place: Place) -> LayerTable:
+    for name in ("name", "op"):
+        if name in value:
+            TEXT.read(value[name], place.key(name))
+        else:
+            raise place.key(name).spec_error("is missing")
+    _check_name(naming.layer_fault(value["name"]), place)
+    operator = _operator(value["op"], place.key("op"))
+    read = read_table(value, layer_keys(operator), place)
+    attached: dict[str, Attached | None] = {"batch_norm": None, "activation": None}
+    if read["batch_norm"] is not None:
+        options = read_table(read["batch_norm"], batch_norm.KEYS, place.key("batch_norm"))
+        attached["batch_norm"] = Attached(OPERATORS["batch_norm"], options)
+    if read["activation"] is not None:
+        attached["activation"] = Attached(*read_activation(read["activation"], place.key("activation")))
+    options = {name: read[name] for name in operator.keys}
+    return LayerTable(value["name"], place, operator, options, _read_inputs(read, before, place), **attached)
+
+
+def _operator(op: str, place: Place) -> Operator:
+    if op in OPERATORS:
+        return OPERATORS[op]
+    if op.lower() in _NOTHING_TO_DO:
+        raise place.spec_error(f"{show(op)} does nothing in inference: leave the layer out")
+    near, known = suggestion(op, OPERATORS, _OP_SYNONYMS), f"; known are {listed(OPERATORS, 'and')}"
+    raise place.spec_error(f"unknown operator {show(op)}{near or known}")
+
+
+def _read_inputs(read: Mapping[str, Any], before: str | None, place: Place) -> tuple[str, ...]:
+    one, several = read.get("input"), read["inputs"]
+    if one is not None and several is not None:
+        raise place.spec_error("has both input and inputs; drop one")
+    if one is None and several is None and before is None:
+        raise place.key("input").spec_error("is missing: there is more than one input to choose from")
+    if several is not None:
+        return tuple(several)
+    return (one if one is not None else str(before),)
+
+
+def _outputs(
+    tables: Mapping[str, Any],
+    model: ModelTable,
+    inputs: Sequence[Input],
+    layers: Sequence[LayerTable],
+    place: Place,
+) -> tuple[OutputTable, ...]:
+    values = [i.name for i in inputs] + [layer.name for layer in layers]
+    outputs: list[OutputTable] = []
+    for at, value in _named_tables(tables, "output", place):
+        read = read_table(value, OUTPUT_KEYS, at)
+        name, source = read["name"], read["from"]
+        _check_name(naming.port_fault(name, model.name), at)
+        _check_distinct(name, [i.name for i in inputs] + [o.name for o in outputs], at)
+        key = "name" if source is None else "from"
+        source = name if source is None else source
+        if source not in values:
+            remedy = suggestion(source, values) or '; write from = "..." with the one that it is' * (key == "name")
+            raise at.key(key).spec_error(f"{show(source)} is neither a layer nor an input{remedy}")
+        outputs.append(OutputTable(name, source, read["layout"]))
+    return tuple(outputs)
+
+
+def _example(tables: Mapping[str, Any], place: Place) -> ExampleTable | None:
+    if "example" not in tables:
+        return None
+    return ExampleTable(**read_table(one_table(tables, "example", place), EXAMPLE_KEYS, Place(place.file, "example")))
+
+
+def _ordered(
+    layers: Sequence[LayerTable], inputs: Sequence[Input], outputs: Sequence[OutputTable], place: Place
+) -> tuple[LayerTable, ...]:
+    by_name = {layer.name: layer for layer in layers}
+    reads = {layer.name: layer.inputs for layer in layers}
+    members = cycle(reads)
+    if members:
+        at = by_name[members[0]].place
+        raise at.spec_error(
+            f"layers {listed(members, 'and')} form a cycle: each reads the one before, the first the last"
+        )
+    used = needed(reads, [output.value for output in outputs])
+    useless = [name for name in reads if name not in used]
+    if useless:
+        raise by_name[useless[0]].place.spec_error(
+            f"no output depends on {listed(useless, 'and')}: remove what is not needed or add an [[output]]"
+        )
+    for i in inputs:
+        if i.name not in used:
+            raise Place(place.file, f"input {show(i.name)}").spec_error("no output depends on it: remove it or use it")
+    return tuple(by_name[name] for name in in_order(reads))
+
+
+def check_size(shape: Shape, place: Place) -> None:
+    """Refuses tensors that no int can index."""
+    elements = math.prod(shape)
+    if elements > MAX_ELEMENTS:
+        raise place.spec_error(f"makes a tensor {list(shape)} of {elements} elements; {MAX_ELEMENTS} is the most")
+
+
+def _named_tables(tables: Mapping[str, Any], kind: str, place: Place) -> list[tuple[Place, Mapping[str, Any]]]:
+    """The tables [[kind]], each with its place: by name, or by number where it has none."""
+    values = many_tables(tables, kind, place)
+    names = [value.get("name") for value in values]
+    return [
+        (Place(place.file, f"{kind} {show(name) if isinstance(name, str) and name else i}"), value)
+        for i, (name, value) in enumerate(zip(names, values, strict=True), 1)
+    ]
+
+
+def _check_name(fault: str | None, place: Place) -> None:
+    if fault is not None:
+        raise place.key("name").spec_error(fault)
+
+
+def _check_distinct(name: str, others: Sequence[str], place: Place) -> None:
+    """Names must differ in more than case and punctuation, as they become C macros."""
+    same = next((other for other in others if naming.symbol(other) == naming.symbol(name)), None)
+    if same == name:
+        raise place.key("name").spec_error(f"{show(name)} is used twice; names must differ")
+    if same is not None:
+        raise place.key("name").spec_error(
+            f"{show(name)} is too like {show(same)}: both become {naming.symbol(name)} in C; names must differ in "
+            "letters or digits"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,16 +38,8 @@ _AXES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """``weight`` is [Co, Ci/groups, *kernel]."""
-
-    weight: Array
-    groups: int
-
-
-def conv_weight(layer: Layer, family: str) -> Convolution:
-    """For "conv" and "depthwise_conv"."""
+def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
+    """[Co, Ci/groups, *kernel] and groups, for "conv" and "depthwise_conv"."""
     channels = layer.shape[1]
     asked = channels if family == "depthwise_conv" else layer.options["groups"]
 
@@ -59,7 +50,7 @@ def conv_weight(layer: Layer, family: str) -> Convolution:
         return shape[1] * groups(layout) == channels and shape[0] % groups(layout) == 0
 
     weight, layout = _read(layer, family, CONV_LAYOUTS, fits, lambda layout: f" with groups = {groups(layout)}")
-    return Convolution(weight, groups(layout))
+    return weight, groups(layout)
 
 
 def conv_transpose_weight(layer: Layer) -> Array:

@@ -1,0 +1,64 @@
+"""The whole way from a spec to files, one arrow a line.  Nothing else knows the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
+from codegen.emit.output import Changes, compare, write
+from codegen.emit.selftest import samples
+from codegen.frontend.model import Model
+from codegen.frontend.toml import load
+from codegen.graph.graph import Graph
+from codegen.passes.explain import Report, report
+from codegen.passes.fold import fold
+from codegen.passes.fuse import fuse
+from codegen.passes.simplify import simplify
+from codegen.plan.plan import Plan
+from codegen.plan.planner import plan
+from codegen.plan.target import TARGETS
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A network as launches, beside the un-folded one, and where every BatchNorm went."""
+
+    model: Model
+    launches: Graph
+    report: Report
+
+
+def lower(spec: Path) -> Lowered:
+    """spec -> un-folded graph -> folded graph -> graph of launches."""
+    model = load(spec)
+    folded, folds = fold(simplify(model.graph), model.graph)
+    launches, rides = fuse(folded)
+    return Lowered(model, launches, report(model.graph, folds, rides))
+
+
+def planned(lowered: Lowered, target: str) -> Plan:
+    """graph of launches -> kernels, buffers, weights."""
+    return plan(lowered.launches, TARGETS[target])
+
+
+def rendered(lowered: Lowered, target: str) -> dict[str, bytes]:
+    """plan -> files."""
+    model = lowered.model
+    made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
+    pictures = None if model.example is None else Pictures(model.example.images, model.example.labels)
+    selftest = samples(model.graph, lowered.launches)
+    return render_artefact(planned(lowered, target), made_from, selftest, pictures)
+
+
+def build(spec: Path, output: Path, target: str, check: bool = False) -> tuple[Path, Changes]:
+    """files -> disk.  With ``check`` nothing is written; the changes say what would be."""
+    lowered = lower(spec)
+    folder = output / lowered.launches.name
+    return folder, (compare if check else write)(folder, rendered(lowered, target))
+
+
+def outputs(spec: Path, output: Path, target: str) -> list[Path]:
+    """The paths that a build writes."""
+    lowered = lower(spec)
+    return [output / lowered.launches.name / name for name in file_names(planned(lowered, target))]

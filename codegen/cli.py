@@ -1,0 +1,229 @@
+"""The commands.  No logic: each finds its arguments, calls the stage that does the work, and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import numpy as np
+
+from codegen import __version__, build
+from codegen.emit.output import MANIFEST
+from codegen.errors import CheckFailed, ClgenError, Mismatch, SpecError
+from codegen.frontend.locate import find_spec
+from codegen.passes.explain import format_report
+from codegen.plan.target import DEFAULT_TARGET, TARGETS
+from codegen.runtime import artefact as artefacts
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SPEC = click.Path(path_type=Path)
+SHOW = click.Path(path_type=Path, dir_okay=False)
+
+
+class _Commands(click.Group):
+    """Errors of clgen end a command with their exit code and one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ClgenError as error:
+            _end(f"clgen: error: {error}", error.exit_code)
+        except BrokenPipeError:
+            _end("", 0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if message:
+        click.echo(message, err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="clgen")
+def main() -> None:
+    """Compiles trained convolutional networks to standalone OpenCL C, and proves the numbers."""
+
+
+def _target_option(function: F) -> F:
+    names = "; ".join(f"{t.name}: {t.title}" for t in TARGETS.values())
+    return click.option(
+        "--target", type=click.Choice(list(TARGETS)), default=DEFAULT_TARGET, show_default=True, help=names
+    )(function)
+
+
+def _output_option(function: F) -> F:
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True,
+        help="Folder that gets a folder named after the model.",
+    )(function)  # fmt: skip
+
+
+def _device_option(function: F) -> F:
+    return click.option(
+        "--device", "devices", multiple=True, metavar="D",
+        help="Part of a platform's or device's name; repeatable. Default: the best device.",
+    )(function)  # fmt: skip
+
+
+@main.command("build")
+@click.argument("spec", type=SPEC)
+@_output_option
+@_target_option
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
+def build_command(spec: Path, output: Path, target: str, check: bool) -> None:
+    """Fold, plan and write the artefact of SPEC; prints its folder."""
+    with _stage(f"building {spec}"):
+        folder, changes = build.build(spec, output, target, check)
+    if check and changes.any:
+        names = ", ".join((*changes.written, *changes.removed))
+        raise CheckFailed(f"{folder}: would change: {names}; run clgen build {spec} -o {output} --target {target}")
+    click.echo(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    memory = manifest["memory"]
+    click.echo(
+        f"{len(manifest['launches'])} launches of {len(manifest['kernels'])} kernels; "
+        f"arena {memory['arena_bytes']} bytes at peak, {memory['without_reuse_bytes']} without reuse; "
+        f"weights {memory['weights_bytes']} bytes; {len(changes.written)} files written",
+        err=True,
+    )
+
+
+@main.command("list")
+@click.argument("spec", type=SPEC)
+@_output_option
+@_target_option
+def list_command(spec: Path, output: Path, target: str) -> None:
+    """Print the paths that build writes, one a line."""
+    for path in build.outputs(spec, output, target):
+        click.echo(path)
+
+
+@main.command("explain")
+@click.argument("spec", type=SPEC)
+@click.option("--json", "json_file", type=SHOW, metavar="F", help="Also write the report to F (- for standard output).")
+def explain_command(spec: Path, json_file: Path | None) -> None:
+    """Say for every BatchNorm where it was folded, or why not."""
+    report = build.lower(spec).report
+    if _json_only(json_file):
+        click.echo(json.dumps(report.as_json(), indent=1))
+        return
+    click.echo(format_report(report))
+    _write_json(json_file, report.as_json())
+
+
+@main.command("verify")
+@click.argument("path", metavar="SPEC|DIR", type=SPEC)
+@click.option("--spec", type=SPEC, help="The spec of DIR, if it is not found by the manifest's word.")
+@_device_option
+@_target_option
+@click.option("--json", "json_file", type=SHOW, metavar="F", help="Also write the report to F (- for standard output).")
+def verify_command(
+    path: Path, spec: Path | None, devices: tuple[str, ...], target: str, json_file: Path | None
+) -> None:
+    """Check an artefact on devices, layer by layer, against the float64 reference; exit 5 if it is wrong."""
+    from codegen.runtime.devices import select
+    from codegen.runtime.verify import format_verification, verify
+
+    with tempfile.TemporaryDirectory(prefix="clgen-") as temporary:
+        if (path / MANIFEST).exists() or path.is_dir():
+            artefact = artefacts.read(path)
+            declared = artefact.manifest["spec"]
+            spec = spec or find_spec(declared["file"], declared["sha256"], path)
+        else:
+            spec = path
+            with _stage(f"building {spec}"):
+                folder, _ = build.build(spec, Path(temporary), target)
+            artefact = artefacts.read(folder)
+        lowered = build.lower(spec)
+        if lowered.model.spec_sha256 != artefact.manifest["spec"]["sha256"]:
+            raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
+        if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
+            raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
+        with _stage(f"verifying {artefact.name}"):
+            result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
+    if _json_only(json_file):
+        click.echo(json.dumps(result.as_json(), indent=1))
+    else:
+        click.echo(format_verification(result))
+        _write_json(json_file, result.as_json())
+    if not result.passed:
+        raise Mismatch(f"{artefact.name}: the generated code does not compute the network; see WRONG above")
+
+
+@main.command("run")
+@click.argument("folder", metavar="DIR", type=SPEC)
+@click.option("--inputs", type=SPEC, required=True, help="An .npz with the model's inputs by name.")
+@click.option("--outputs", type=SPEC, required=True, help="The .npz to write, with the outputs by name.")
+@_device_option
+def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, ...]) -> None:
+    """Run an artefact on arrays from a file."""
+    from codegen.frontend.archive import read_npz
+    from codegen.runtime.devices import select
+    from codegen.runtime.execute import Session
+
+    artefact = artefacts.read(folder)
+    given = artefacts.check_inputs(artefact, read_npz(inputs), str(inputs))
+    results = Session(artefact, select(devices)[0]).run(given)
+    try:
+        with outputs.open("wb") as stream:
+            np.savez(stream, **results)  # type: ignore[arg-type]
+    except OSError as error:
+        raise SpecError(f"{outputs}: cannot write: {error.strerror}") from error
+    click.echo(outputs)
+
+
+@main.command("devices")
+@click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
+def devices_command(environment: bool) -> None:
+    """Show the OpenCL devices that are here."""
+    from codegen.runtime.devices import format_table, list_devices
+    from codegen.runtime.embedded import environment_exports
+
+    if environment:
+        click.echo("\n".join(environment_exports()))
+        return
+    click.echo(format_table(list_devices()))
+
+
+@main.command("doctor")
+def doctor_command() -> None:
+    """Say what is missing for OpenCL here, and the command that installs it."""
+    from codegen.runtime.doctor import diagnose, format_report, worst
+
+    findings = diagnose()
+    click.echo(format_report(findings))
+    if worst(findings) == "problem":
+        sys.exit(4)
+
+
+@contextmanager
+def _stage(what: str) -> Iterator[None]:
+    """Says on a terminal what is going on, and wipes it away."""
+    shown = sys.stderr.isatty()
+    if shown:
+        click.echo(f"{what} ...", err=True, nl=False)
+    try:
+        yield
+    finally:
+        if shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _json_only(path: Path | None) -> bool:
+    return path is not None and str(path) == "-"
+
+
+def _write_json(path: Path | None, report: Any) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot write: {error.strerror}") from error

@@ -1,0 +1,26 @@
+"""Finding the spec that an artefact was generated from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from codegen.errors import SpecError
+
+
+def find_spec(name: str, sha256: str, folder: Path) -> Path:
+    """The spec of this file name and hash: here, around the artefact, or in a folder ``specs`` of any of those."""
+    places = [Path.cwd(), *folder.resolve().parents]
+    seen = []
+    for place in places:
+        for path in (place / name, place / "specs" / name):
+            try:
+                content = path.read_bytes()
+            except OSError:
+                continue
+            if hashlib.sha256(content).hexdigest() == sha256:
+                return path
+            seen.append(path)
+    if seen:
+        raise SpecError(f"{folder}: was generated from another version of {seen[0]}; build again, or give --spec")
+    raise SpecError(f"{folder}: its spec {name} is not here nor around it; give it with --spec")

@@ -1,0 +1,81 @@
+"""From a spec and its parameters to the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from codegen.frontend.layer import Layer, Operator, Step
+from codegen.frontend.parameters import Parameters
+from codegen.frontend.place import Place, show
+from codegen.frontend.spec import LayerTable, OutputTable, Spec, check_size
+from codegen.graph.graph import Graph, GraphError, Node, Output
+from codegen.graph.ops import Shape, ShapeError
+
+
+def build_graph(spec: Spec, parameters: Parameters) -> Graph:
+    shapes: dict[str, Shape] = {i.name: i.shape for i in spec.inputs}
+    nodes: list[Node] = []
+    for table in spec.layers:
+        steps, shapes[table.name] = _layer(table, spec, shapes, parameters)
+        nodes.extend(_nodes(table, steps))
+    outputs = tuple(_output(table, spec, shapes[table.value]) for table in spec.outputs)
+    try:
+        return Graph(spec.model.name, spec.inputs, tuple(nodes), outputs)
+    except GraphError as error:
+        raise Place(spec.place.file, f"layer {show(error.node)}").spec_error(str(error)) from error
+
+
+def _layer(
+    table: LayerTable, spec: Spec, shapes: Mapping[str, Shape], parameters: Parameters
+) -> tuple[list[Step], Shape]:
+    """The operator's steps and those of what rides behind it, and the shape of the result."""
+    layer = Layer(
+        name=table.name,
+        place=table.place,
+        options=table.options,
+        inputs=table.inputs,
+        shapes=tuple(shapes[name] for name in table.inputs),
+        parameters=parameters,
+        weight_layout=spec.model.weight_layout,
+        channels_last=spec.model.weight_layout == "HWIO" or any(i.channels_last for i in spec.inputs),
+    )
+    steps, shape = _steps(table.operator, layer, shapes)
+    for key, attached in (("batch_norm", table.batch_norm), ("activation", table.activation)):
+        if attached is not None:
+            place = table.place.key(key)
+            behind = replace(layer, place=place, options=attached.options, shapes=(shape,), attached=True)
+            more, shape = _steps(attached.operator, behind, shapes)
+            steps += more
+    return steps, shape
+
+
+def _steps(operator: Operator, layer: Layer, shapes: Mapping[str, Shape]) -> tuple[list[Step], Shape]:
+    """The operator's steps and the shape behind them, with the graph's complaints placed."""
+    shape = layer.shape
+    try:
+        steps = operator.build(layer)
+        for step in steps:
+            shape = step.op.infer(shape, *(shapes[name] for name in step.others))
+            check_size(shape, layer.place)
+    except ShapeError as error:
+        raise layer.place.spec_error(str(error)) from error
+    return steps, shape
+
+
+def _nodes(table: LayerTable, steps: list[Step]) -> list[Node]:
+    """A node for each step, the last under the layer's own name."""
+    nodes: list[Node] = []
+    tags = [step.tag for step in steps]
+    for i, step in enumerate(steps):
+        again = tags[:i].count(step.tag)
+        name = f"{table.name}/{step.tag}{f'_{again + 1}' if again else ''}" if i + 1 < len(steps) else table.name
+        nodes.append(Node(name, step.op, (nodes[-1].name if nodes else table.inputs[0], *step.others)))
+    return nodes
+
+
+def _output(table: OutputTable, spec: Spec, shape: Shape) -> Output:
+    spatial = [i for i in spec.inputs if len(i.shape) > 2]
+    usual = bool(spatial) and all(i.channels_last for i in spatial)
+    last = usual if table.layout is None else table.layout == "NHWC"
+    return Output(table.name, table.value, last and len(shape) > 2)

@@ -1,0 +1,107 @@
+"""What became of every BatchNorm, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.graph import Graph
+from codegen.graph.ops import BatchNorm
+from codegen.passes.fold import Folded
+from codegen.passes.fuse import Ride
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One place where a BatchNorm is computed.
+
+    ``how`` is "weights", "epilogue", "prologue" or "launch".  ``growth`` is max|W'|/max|W|, ``subnormal`` counts folded
+    weights below the normal range of float32; both are None where weights are not touched.
+    """
+
+    how: str
+    where: str
+    detail: str
+    growth: float | None = None
+    subnormal: int | None = None
+
+
+@dataclass(frozen=True)
+class BatchNormReport:
+    """One BatchNorm: where it went, and the numbers that matter for its accuracy."""
+
+    name: str
+    channels: int
+    epsilon: float
+    smallest_variance: float  # var + epsilon
+    dead: int  # channels with gamma = 0
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every BatchNorm of the network in order."""
+
+    batch_norms: tuple[BatchNormReport, ...]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [asdict(b) for b in self.batch_norms]
+
+    @property
+    def launches(self) -> int:
+        """BatchNorms with a launch of their own."""
+        return sum(any(p.how == "launch" for p in b.placements) for b in self.batch_norms)
+
+
+WHY_NOT = {
+    "epilogue": "rides in the launch that makes its input",
+    "prologue": "its input is read elsewhere too, or is padded behind it: computed by the launches that read it",
+    "launch": "no neighbour can take it: its input is read elsewhere too, and its output is not only read by layers",
+}
+
+
+def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) -> Report:
+    """Puts together what folding and fusing say."""
+    entries = []
+    for node in graph.nodes:
+        if not isinstance(node.op, BatchNorm):
+            continue
+        placements = [
+            Placement("weights", f.target, f"scales the {f.side}", f.growth, f.subnormal)
+            for f in folded.folds.get(node.name, ())
+        ]
+        for affine, members in folded.waiting.items():
+            if node.name in members:
+                placements += [Placement(r.role, r.launch, WHY_NOT[r.role]) for r in rides.get(affine, ())]
+        entries.append(
+            BatchNormReport(
+                name=node.name,
+                channels=len(node.op.gamma),
+                epsilon=node.op.epsilon,
+                smallest_variance=float(np.min(node.op.variance + node.op.epsilon)),
+                dead=int(np.count_nonzero(node.op.gamma == 0)),
+                placements=tuple(placements),
+            )
+        )
+    return Report(tuple(entries))
+
+
+def format_report(entries: Report) -> str:
+    """A table for people."""
+    lines = []
+    for b in entries.batch_norms:
+        dead = f", {b.dead} dead" if b.dead else ""
+        lines.append(
+            f"{b.name}: {b.channels} channels{dead}, epsilon {b.epsilon:g}, smallest var+eps {b.smallest_variance:.3g}"
+        )
+        for p in b.placements:
+            numbers = "" if p.growth is None else f"; max|W'|/max|W| = {p.growth:.3g}, {p.subnormal} subnormal"
+            lines.append(f"    {p.how} of {p.where}: {p.detail}{numbers}")
+        if not b.placements:
+            lines.append("    nowhere: nothing needs its output")
+    count = len(entries.batch_norms)
+    lines.append(f"{count} batch norms, {entries.launches} with a launch of their own")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""A generated folder as read back from disk: the manifest, checked, and where every tensor lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.emit.output import MANIFEST
+from codegen.errors import Mismatch, ParameterError, SpecError
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor's place: ``buffer`` is "arena", "input" or "output"; offset and strides count floats."""
+
+    buffer: str
+    index: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    block: int
+
+    def indices(self) -> NDArray[np.int64]:
+        """Where in its buffer each element lies, by the manifest's definition of strides and blocks."""
+        grid = np.indices(self.shape)
+        total = np.full(self.shape, self.offset, dtype=np.int64)
+        for axis, stride in enumerate(self.strides):
+            if axis == 1 and self.block > 1:
+                total += grid[axis] // self.block * stride + grid[axis] % self.block
+            else:
+                total += grid[axis] * stride
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A generated folder.  ``weights`` is None where the constants are in the kernels' source."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    source: str
+    weights: Floats | None
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        return list(self.manifest["inputs"])
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        return list(self.manifest["outputs"])
+
+    @property
+    def launches(self) -> list[dict[str, Any]]:
+        return list(self.manifest["launches"])
+
+    def build_options(self, platform_version: str) -> list[str]:
+        """Compiler options for a platform, as the C host chooses them."""
+        options = str(self.manifest["build_options"]).split()
+        for quirk in self.manifest["quirks"]:
+            if quirk["platform_version_contains"] in platform_version:
+                options += str(quirk["options"]).split()
+        return options
+
+
+def read(folder: Path) -> Artefact:
+    """Reads a generated folder.
+
+    SpecError if it is none; Mismatch if a file is missing or is not the one that was generated.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != 1:
+            raise SpecError(f"{path}: format {manifest['format']!r} is of another version of clgen; build again")
+        tensors = {
+            name: Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"])
+            for name, t in manifest["tensors"].items()
+        }
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); give a folder that clgen build made") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"{path}: not a manifest of clgen ({error}); build again") from error
+    contents = {name: _checked(folder, name, digest) for name, digest in manifest["files"].items()}
+    source = contents[f"{manifest['name']}.cl"].decode()
+    blob = contents.get(f"{manifest['name']}_weights.c.bin")
+    weights = None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
+    return Artefact(folder, manifest, source, weights, tensors)
+
+
+def _checked(folder: Path, name: str, digest: str) -> bytes:
+    path = folder / name
+    if Path(name).name != name:
+        raise SpecError(f"{folder / MANIFEST}: file name {name!r} leaves the folder; build again")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Mismatch(f"{path}: cannot be read ({error.strerror}); build again") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Mismatch(f"{path}: not the file that was generated (its SHA-256 differs from the manifest); build again")
+    return content
+
+
+def to_network_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
+    """A user's array (NHWC where declared so) in the network's order of axes."""
+    return np.moveaxis(array, -1, 1) if declared["channels_last"] else array
+
+
+def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
+    """The inverse of :func:`to_network_order`."""
+    return np.moveaxis(array, 1, -1) if declared["channels_last"] else array
+
+
+def check_inputs(artefact: Artefact, given: Mapping[str, NDArray[Any]], place: str) -> dict[str, Floats]:
+    """The inputs as contiguous float32 arrays in the user's layout; ParameterError if one is missing or misshapen."""
+    checked = {}
+    names = [i["name"] for i in artefact.inputs]
+    for name in given:
+        if name not in names:
+            raise ParameterError(f"{place}: array {name!r} is no input of {artefact.name}; inputs: {', '.join(names)}")
+    for declared in artefact.inputs:
+        name, shape = declared["name"], tuple(declared["shape"])
+        if name not in given:
+            raise ParameterError(f"{place}: input {name!r} is missing; it should be {list(shape)} of float32")
+        array = np.asarray(given[name])
+        if array.shape != shape or array.dtype.kind not in "fiu":
+            raise ParameterError(
+                f"{place}: input {name!r} is {list(array.shape)} of {array.dtype}; "
+                f"it should be {list(shape)} of float32"
+            )
+        checked[name] = np.ascontiguousarray(array, dtype=np.float32)
+    return checked

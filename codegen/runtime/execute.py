@@ -1,0 +1,124 @@
+"""A generated folder on a device, by pyopencl: what the C host does, from the same manifest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import DeviceError
+from codegen.runtime.artefact import Artefact, Floats
+from codegen.runtime.devices import DeviceInfo, opencl
+
+
+class Session:
+    """One compiled artefact on one device, with buffers of its own.
+
+    Outputs and inputs are in the user's layout, by the user's names.
+    """
+
+    def __init__(self, artefact: Artefact, device: DeviceInfo) -> None:
+        cl = opencl()
+        self.artefact = artefact
+        self.device = device
+        try:
+            self.context = cl.Context([device.handle])
+            self.queue = cl.CommandQueue(self.context, device.handle)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", cl.CompilerWarning)
+                program = cl.Program(self.context, artefact.source)
+                program.build(options=artefact.build_options(device.handle.platform.version), devices=[device.handle])
+        except cl.RuntimeError as error:
+            raise DeviceError(f"{device.name}: {artefact.name}.cl does not compile:\n{error}") from error
+        except cl.Error as error:
+            raise DeviceError(f"{device.name}: {error}") from error
+        self._buffers = self._allocate(cl)
+        self._kernels = [self._bind(cl, program, launch) for launch in artefact.launches]
+
+    def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+        """All launches, from arrays to arrays."""
+        self.write(inputs)
+        for index in range(len(self._kernels)):
+            self.launch(index)
+        return self.outputs()
+
+    def write(self, inputs: Mapping[str, Floats]) -> None:
+        """Puts the inputs on the device."""
+        cl = opencl()
+        for k, declared in enumerate(self.artefact.inputs):
+            cl.enqueue_copy(self.queue, self._buffers["input", k], np.ascontiguousarray(inputs[declared["name"]]))
+
+    def launch(self, index: int) -> None:
+        """One launch."""
+        cl = opencl()
+        try:
+            cl.enqueue_nd_range_kernel(
+                self.queue, self._kernels[index], tuple(self.artefact.launches[index]["global"]), (1, 1, 1)
+            )
+        except cl.Error as error:
+            raise DeviceError(f"{self.device.name}: {self.artefact.launches[index]['kernel']}: {error}") from error
+
+    def tensor(self, name: str) -> Floats:
+        """What a tensor holds now, in the network's order of axes."""
+        tensor = self.artefact.tensors[name]
+        buffer = self._buffers[tensor.buffer, tensor.index]
+        indices = tensor.indices()
+        first, last = int(indices.min()), int(indices.max())
+        memory = np.empty(last - first + 1, dtype=np.float32)
+        opencl().enqueue_copy(self.queue, memory, buffer, src_offset=4 * first)
+        return memory[indices - first]
+
+    def outputs(self) -> dict[str, Floats]:
+        """The outputs as the device holds them."""
+        cl = opencl()
+        results = {}
+        for k, declared in enumerate(self.artefact.outputs):
+            array = np.empty(declared["shape"], dtype=np.float32)
+            cl.enqueue_copy(self.queue, array, self._buffers["output", k])
+            results[declared["name"]] = array
+        return results
+
+    def _allocate(self, cl: Any) -> dict[tuple[str, int], Any]:
+        flags = cl.mem_flags
+        manifest = self.artefact.manifest
+        buffers: dict[tuple[str, int], Any] = {}
+
+        def empty(count: int) -> Any:
+            return cl.Buffer(self.context, flags.READ_WRITE, 4 * max(count, 1))
+
+        def filled(values: NDArray[Any]) -> Any:
+            return cl.Buffer(self.context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=values)
+
+        try:
+            for k, declared in enumerate(self.artefact.inputs):
+                buffers["input", k] = empty(int(np.prod(declared["shape"])))
+            for k, declared in enumerate(self.artefact.outputs):
+                buffers["output", k] = empty(int(np.prod(declared["shape"])))
+            buffers["arena", 0] = empty(manifest["memory"]["arena_bytes"] // 4)
+            if self.artefact.weights is not None:
+                buffers["weights", 0] = filled(self.artefact.weights)
+            if manifest["zeros"]:
+                buffers["zeros", 0] = filled(np.zeros(manifest["zeros"], dtype=np.float32))
+        except cl.Error as error:
+            raise DeviceError(f"{self.device.name}: no memory for {self.artefact.name}: {error}") from error
+        return buffers
+
+    def _bind(self, cl: Any, program: Any, launch: Mapping[str, Any]) -> Any:
+        kernel = cl.Kernel(program, launch["kernel"])
+        for position, argument in enumerate(launch["arguments"]):
+            if argument["kind"] == "offset":
+                kernel.set_arg(position, np.uint32(argument["value"]))
+            else:
+                kernel.set_arg(position, self._buffers[argument["kind"], argument["index"]])
+        return kernel
+
+
+def steps(session: Session, inputs: Mapping[str, Floats]) -> Iterator[tuple[dict[str, Any], Floats]]:
+    """Runs launch by launch, and yields each with the tensor it made before the next one can overwrite anything."""
+    session.write(inputs)
+    for index, launch in enumerate(session.artefact.launches):
+        session.launch(index)
+        yield launch, session.tensor(launch["writes"])

@@ -1,0 +1,109 @@
+"""The generated C host, compiled with the system's compiler and called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codegen.errors import DeviceError
+from codegen.runtime.artefact import Artefact, Floats
+from codegen.runtime.devices import DeviceInfo, opencl
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+Handle = ctypes.c_void_p
+
+
+def find_compiler() -> str:
+    """The system's C compiler: $CC, cc, gcc or clang."""
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and shutil.which(name):
+            return name
+    raise DeviceError("no C compiler found (tried $CC, cc, gcc, clang); on Debian or Ubuntu: sudo apt install gcc")
+
+
+def compile_host(artefact: Artefact, library: Path, compiler: str | None = None) -> Path:
+    """Compiles the artefact's C into a shared library, warnings being errors; DeviceError with the messages if not."""
+    sources = [str(artefact.folder / f"{artefact.name}.c")]
+    if artefact.weights is not None:
+        sources.append(str(artefact.folder / f"{artefact.name}_weights.c"))
+    command = [compiler or find_compiler(), *STRICT, "-O1", "-shared", "-fPIC", "-o", str(library), *sources, "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DeviceError(f"{command[0]} rejects the generated C:\n{done.stderr}")
+    return library
+
+
+class Host:
+    """One instance of the compiled model on one device, in this process."""
+
+    def __init__(self, artefact: Artefact, library: Path, device: DeviceInfo) -> None:
+        cl = opencl()
+        self.artefact = artefact
+        self._library = ctypes.CDLL(str(library))
+        self._context = cl.Context([device.handle])
+        self._queue = cl.CommandQueue(self._context, device.handle)
+        self._model = Handle()
+        self._destroy = self._function("destroy", None, Handle)
+        create = self._function("create_on", ctypes.c_int, ctypes.POINTER(Handle), Handle, Handle, Handle)
+        status = create(
+            ctypes.byref(self._model),
+            Handle(self._context.int_ptr),
+            Handle(device.handle.int_ptr),
+            Handle(self._queue.int_ptr),
+        )
+        try:
+            self._check("create_on", status)
+        except DeviceError:
+            self.close()
+            raise
+
+    def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+        """<name>_run on arrays in the user's layout."""
+        given = [np.ascontiguousarray(inputs[i["name"]], dtype=np.float32) for i in self.artefact.inputs]
+        results = {o["name"]: np.empty(o["shape"], dtype=np.float32) for o in self.artefact.outputs}
+        arrays = [*given, *results.values()]
+        run = self._function("run", ctypes.c_int, Handle, *([Handle] * len(arrays)))
+        self._check("run", run(self._model, *(a.ctypes.data for a in arrays)))
+        return results
+
+    def selftest(self) -> bool:
+        """Whether <name>_selftest is satisfied."""
+        status = self._function("selftest", ctypes.c_int, Handle)(self._model)
+        text = self._status_text(status)
+        if status and "result" not in text:
+            self._check("selftest", status)
+        return bool(status == 0)
+
+    def close(self) -> None:
+        """Destroys the instance."""
+        if self._model:
+            self._destroy(self._model)
+            self._model = Handle()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _function(self, name: str, result: object, *arguments: object) -> Any:
+        function = getattr(self._library, f"{self.artefact.name}_{name}")
+        function.restype = result
+        function.argtypes = arguments
+        return function
+
+    def _status_text(self, status: int) -> str:
+        text = self._function("status_text", ctypes.c_char_p, ctypes.c_int)(status)
+        return text.decode() if text else f"status {status}"
+
+    def _check(self, what: str, status: int) -> None:
+        if status:
+            raw = self._function("cl_error", ctypes.c_int, Handle)(self._model) if self._model else 0
+            raise DeviceError(f"{self.artefact.name}_{what}: {self._status_text(status)} (OpenCL error {raw})")

@@ -1,0 +1,266 @@
+"""Is what was generated right?  Two oracles, so that a failure names its half.
+
+1. The algebra: every launch of the folded network against the same tensor of the un-folded one, both in float64.
+2. The code: every launch on the device against the float64 reference of the same step, fed with what the device itself
+   had as inputs, within a bound derived from the computation.
+
+Then the whole: outputs against the un-folded network, the C host against the pyopencl run bit for bit, the self-test.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.emit.selftest import rounded_evaluation, tolerance
+from codegen.errors import Mismatch
+from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
+from codegen.graph.graph import Graph
+from codegen.runtime.artefact import Artefact, Floats, to_user_order
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.execute import Session, steps
+from codegen.runtime.host import Host, compile_host
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+# Both sides of the algebra check round: folding itself takes a handful of float64 operations per weight.
+ALGEBRA_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tensor against what it should be.  ``ratio`` is the worst error over its bound: fine up to 1."""
+
+    name: str
+    title: str
+    error: float
+    bound: float
+    ratio: float
+    index: tuple[int, ...]
+    ulps: float
+
+    @property
+    def passed(self) -> bool:
+        return self.ratio <= 1
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output from end to end: max|err|, max|y| and how large the error may be."""
+
+    name: str
+    error: float
+    largest: float
+    tolerance: float
+    matches_host: bool
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.tolerance and self.matches_host
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """Everything checked on one device."""
+
+    device: str
+    platform: str
+    launches: tuple[Check, ...]
+    outputs: tuple[OutputCheck, ...]
+    selftest: bool
+
+    @property
+    def passed(self) -> bool:
+        return all(c.passed for c in self.launches) and all(o.passed for o in self.outputs) and self.selftest
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The algebra, and every device."""
+
+    name: str
+    algebra: tuple[Check, ...]
+    devices: tuple[DeviceReport, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(c.passed for c in self.algebra) and all(d.passed for d in self.devices)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "passed": self.passed}
+
+
+def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Normally distributed inputs in the network's order of axes."""
+    rng = np.random.default_rng(seed)
+    return {i.name: rng.standard_normal(i.shape).astype(np.float32) for i in graph.inputs}
+
+
+def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[np.float32]]) -> tuple[Check, ...]:
+    """Every launch of the folded graph against the un-folded tensor of the same name, in float64."""
+    wanted = unfolded.evaluate_bounded(given, FLOAT64)
+    checks = []
+    # Each launch is fed with its un-folded inputs, so that a wrong fold is reported where it is, not downstream too.
+    for node in launches.nodes:
+        y = node.op.bounded(*(_either(wanted, launches, name) for name in node.inputs), rounding=FLOAT64)
+        true = wanted.get(node.name, y)
+        checks.append(
+            compare(
+                node.name, node.op.title, y.value, true.value, ALGEBRA_FACTOR * (y.error + true.error), FLOAT64.unit
+            )
+        )
+    return tuple(checks)
+
+
+def _either(wanted: Mapping[str, Bounded], launches: Graph, name: str) -> Bounded:
+    """A tensor of the un-folded graph; or one that only the folded graph has, such as a part of a distributed map."""
+    if name in wanted:
+        return wanted[name]
+    node = launches.by_name[name]
+    return node.op.bounded(*(_either(wanted, launches, source) for source in node.inputs), rounding=FLOAT64)
+
+
+def check_device(
+    artefact: Artefact,
+    unfolded: Graph,
+    launches: Graph,
+    device: DeviceInfo,
+    library: Path,
+    given: Mapping[str, NDArray[np.float32]],
+) -> DeviceReport:
+    """Launch by launch, from end to end, and through the C host."""
+    user = {d["name"]: np.ascontiguousarray(to_user_order(given[d["name"]], d)) for d in artefact.inputs}
+    session = Session(artefact, device)
+    checks = _check_launches(session, launches, user, given)
+    results = session.run(user)
+    with Host(artefact, library, device) as host:
+        through_c = host.run(user)
+        selftest = host.selftest()
+    expected = unfolded.evaluate(given)
+    noisy = rounded_evaluation(launches, given)
+    outputs = []
+    for k, (declared, output) in enumerate(zip(artefact.outputs, unfolded.outputs, strict=True)):
+        y = expected[output.value]
+        true = to_user_order(y, declared)
+        got = results[declared["name"]]
+        outputs.append(
+            OutputCheck(
+                name=output.name,
+                error=_largest_error(got, true),
+                largest=float(np.max(np.abs(true), initial=0)),
+                tolerance=tolerance(y, noisy[launches.outputs[k].value]),
+                matches_host=got.tobytes() == through_c[declared["name"]].tobytes(),
+            )
+        )
+    return DeviceReport(device.name, f"{device.platform} ({device.version})", checks, tuple(outputs), selftest)
+
+
+def verify(
+    artefact: Artefact, unfolded: Graph, launches: Graph, devices: Sequence[DeviceInfo], seed: int = 0
+) -> Verification:
+    """The algebra once, then each device."""
+    written = [launch["writes"] for launch in artefact.launches]
+    unknown = [name for name in written if name not in launches.by_name]
+    if unknown:
+        raise Mismatch(f"{artefact.folder}: launch {unknown[0]!r} is not in the spec; build again")
+    given = random_inputs(unfolded, seed)
+    algebra = check_algebra(unfolded, launches, given)
+    with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
+        library = compile_host(artefact, Path(folder) / f"lib{artefact.name}.so")
+        reports = tuple(check_device(artefact, unfolded, launches, d, library, given) for d in devices)
+    return Verification(artefact.name, algebra, reports)
+
+
+def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array, unit: float) -> Check:
+    """The element that is worst in units of its bound."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(got.astype(np.float64) - true)
+    error = np.where(np.isnan(error), np.inf, error)
+    # Beyond float32's range a device may answer infinity.
+    error = np.where(np.abs(true) + bound > FLOAT32_MAX, 0.0, error)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / bound)
+    if ratio.size == 0:
+        return Check(name, title, 0.0, 0.0, 0.0, (), 0.0)
+    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
+    spacing = 2 * unit * max(abs(float(true[at])), float(np.finfo(np.float32).tiny))
+    return Check(name, title, float(error[at]), float(bound[at]), float(ratio[at]), at, float(error[at]) / spacing)
+
+
+def _check_launches(
+    session: Session, launches: Graph, user: Mapping[str, Floats], given: Mapping[str, NDArray[np.float32]]
+) -> tuple[Check, ...]:
+    held: dict[str, NDArray[Any]] = dict(given)
+    launched = {launch["writes"] for launch in session.artefact.launches}
+    checks = []
+
+    def settle(name: str) -> NDArray[Any]:
+        """A tensor as the device has it; one without a launch must hold exactly what its sources say."""
+        if name not in held:
+            node = launches.by_name[name]
+            sources = [settle(source) for source in node.inputs]
+            true = node.op.reference(*(np.asarray(s, dtype=np.float64) for s in sources))
+            held[name] = session.tensor(name)
+            checks.append(compare(name, node.op.title, held[name], true, np.zeros_like(true), FLOAT32.unit))
+        return held[name]
+
+    runner = steps(session, user)
+    for node in launches.nodes:
+        if node.name not in launched:
+            continue
+        inputs = tuple(Bounded.exact(settle(name)) for name in node.inputs)
+        launch, got = next(runner)
+        if launch["writes"] != node.name:
+            raise Mismatch(f"{session.artefact.folder}: launches are not in the spec's order; build again")
+        true = node.op.bounded(*inputs, rounding=FLOAT32)
+        held[node.name] = got
+        checks.append(compare(node.name, node.op.title, got, true.value, true.error, FLOAT32.unit))
+    return tuple(checks)
+
+
+def _largest_error(got: Floats, true: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got.astype(np.float64) - true)
+    return float(np.max(np.where(np.isnan(error), np.inf, error), initial=0))
+
+
+def format_verification(result: Verification) -> str:
+    """A table for people: each launch's worst error, its bound, where, and in units in the last place."""
+    lines = [f"{result.name}: algebra, folded against un-folded in float64"]
+    lines += _worst_lines(result.algebra)
+    for device in result.devices:
+        lines.append(f"{device.device}, {device.platform}")
+        lines += _table(device.launches)
+        for o in device.outputs:
+            relative = o.error / o.largest if o.largest else 0.0
+            verdict = "ok" if o.error <= o.tolerance else "WRONG"
+            lines.append(f"  output {o.name}: max|err|/max|y| = {relative:.2e}, max|err| = {o.error:.3g} {verdict}")
+            lines.append(f"  output {o.name}: C host {'agrees bit for bit' if o.matches_host else 'DIFFERS'}")
+        lines.append(f"  self-test: {'ok' if device.selftest else 'WRONG'}")
+    lines.append("verified" if result.passed else "NOT verified")
+    return "\n".join(lines)
+
+
+def _table(checks: Sequence[Check]) -> list[str]:
+    width = max((len(c.name) for c in checks), default=0)
+    return [
+        f"  {c.name:<{width}}  err {c.error:9.2e}  bound {c.bound:9.2e}  {c.ulps:8.1f} ulp  at {list(c.index)}  "
+        f"{'ok' if c.passed else 'WRONG'}  {c.title}"
+        for c in checks
+    ]
+
+
+def _worst_lines(checks: Sequence[Check]) -> list[str]:
+    wrong = [c for c in checks if not c.passed]
+    if wrong:
+        return _table(wrong)
+    worst = max(checks, key=lambda c: c.ratio, default=None)
+    return (
+        [] if worst is None else [f"  {len(checks)} tensors agree; worst {worst.ratio:.2g} of its bound: {worst.name}"]
+    )

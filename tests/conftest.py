@@ -1,0 +1,77 @@
+"""What tests share: devices, tools, and what happens when one is missing.
+
+With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the test
+is skipped and says what to install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codegen.runtime.devices import DeviceInfo, list_devices
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RUNTIMES = {
+    "intel": ("Intel(R) OpenCL", 'pip install "clgen[opencl]"'),
+    "pocl": ("Portable Computing Language", 'pip install "clgen[opencl]" or sudo apt install pocl-opencl-icd'),
+}
+
+TOOLS = {
+    "gcc": "sudo apt install gcc",
+    "g++": "sudo apt install g++",
+    "clang": "sudo apt install clang",
+    "clang++": "sudo apt install clang",
+    "cmake": "sudo apt install cmake",
+    "valgrind": "sudo apt install valgrind",
+    "oclgrind": "sudo apt install oclgrind",
+    "ocloc": "sudo apt install intel-opencl-icd (Debian 12) or intel-ocloc (Ubuntu 24.04)",
+}
+
+
+def missing(what: str, remedy: str) -> None:
+    """Fails where everything is required, skips elsewhere."""
+    message = f"{what} is missing: {remedy}"
+    if os.environ.get("CLGEN_REQUIRE") == "all":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def find_device() -> Callable[[str], DeviceInfo]:
+    """The CPU device of a runtime, by its key in RUNTIMES."""
+
+    def find(runtime: str) -> DeviceInfo:
+        platform, remedy = RUNTIMES[runtime]
+        for device in list_devices():
+            if device.platform == platform and device.type == "CPU":
+                return device
+        missing(f"the OpenCL runtime {platform}", remedy)
+        raise AssertionError("not reached")
+
+    return find
+
+
+@pytest.fixture(params=list(RUNTIMES))
+def device(request: pytest.FixtureRequest, find_device: Callable[[str], DeviceInfo]) -> DeviceInfo:
+    """Each OpenCL runtime in turn."""
+    return find_device(request.param)
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of a program, by its key in TOOLS."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            missing(name, TOOLS[name])
+        assert path is not None
+        return path
+
+    return find
