@@ -15,6 +15,12 @@ def address(layout: Layout, n: str, channel: str, h: str, w: str) -> str:
     return _sum([(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc), (h, sh), (w, sw)])
 
 
+def scaled(index: str, factor: int, offset: int) -> str:
+    """index * factor + offset, without what changes nothing."""
+    text = index if factor == 1 else f"{_factor(index)} * {factor}"
+    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
+
+
 def load(layout: Layout, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
     """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
     if layout.splat:
@@ -45,6 +51,31 @@ def store(layout: Layout, pointer: str, value: str, n: str, block: str, h: str, 
         channel = _lane(block, lane, c)
         guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
         lines.append(f"{guard}{pointer}[{address(layout, n, channel, h, w)}] = {value}.s{lane:x};")
+    return lines
+
+
+def store_row(
+    layout: Layout, pointer: str, values: Sequence[str], n: str, block: str, h: str, w: str, c: int
+) -> list[str]:
+    """Statements that write the vectors of neighbouring pixels of a layout whose pixels are neighbours in memory.
+
+    Turned in registers: each channel's pixels go out together, four at a time.
+    """
+    channels = layout.shape[1]
+    lines = []
+    for lane in range(c):
+        channel = _lane(block, lane, c)
+        guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
+        row = f"{pointer} + {address(layout, n, channel, h, w)}"
+        parts = []
+        for start in range(0, len(values), 4):
+            pixels = [f"{v}.s{lane:x}" for v in values[start : start + 4]]
+            at = f"{row} + {start}" if start else row
+            if len(pixels) == 4:
+                parts.append(f"vstore4((float4)({', '.join(pixels)}), 0, {at});")
+            else:
+                parts += [f"*({at}{f' + {k}' if k else ''}) = {p};" for k, p in enumerate(pixels)]
+        lines += [f"{guard}{{", *(f"    {part}" for part in parts), "}"]
     return lines
 
 
@@ -87,7 +118,8 @@ def _sum(terms: Sequence[tuple[str, int]]) -> str:
 
 
 def _factor(name: str) -> str:
-    return name if re.fullmatch(r"\w+", name) else f"({name})"
+    atomic = re.fullmatch(r"\w+(\(\w*\))?|\([^()]*\)", name)
+    return name if atomic else f"({name})"
 
 
 def _term(name: str) -> str:
@@ -106,10 +138,5 @@ def constant(expression: str, index: str) -> str:
 
 
 FUNCTIONS: dict[str, Any] = {
-    "address": address,
-    "load": load,
-    "store": store,
-    "element": element,
-    "constants": constants,
-    "constant": constant,
+    f.__name__: f for f in (address, constant, constants, element, load, scaled, store, store_row)
 }

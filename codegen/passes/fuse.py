@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codegen.graph.graph import Graph, Node, Output
-from codegen.graph.ops import Activation, Affine, Binary, Concat, Fused, Identity, Op, PRelu, Reshape, Stage
+from codegen.graph.ops import Activation, Affine, Binary, Concat, Conv, Fused, Identity, Op, PRelu, Reshape, Stage
 from codegen.passes.fold import TAKES_PROLOGUE
 
 UNARY = (Affine, Activation, PRelu)
 NO_EPILOGUE = (Concat, Reshape)
+WIDE_INPUT = 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Ride:
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
     """The graph of launches, and for every elementwise node the launches it rides in."""
     fused, rides = _Fuser(graph).run()
-    return _with_output_copies(fused), rides
+    return _with_output_copies(_with_input_copies(fused)), rides
 
 
 class _Fuser:
@@ -152,6 +153,26 @@ class _Fuser:
         prologues.extend(chain)
         inputs.append(name)
         epilogue.append(Stage(step.op, len(inputs) - 1, side == 1, tuple(Stage(n.op) for n in chain)))
+
+
+def _with_input_copies(graph: Graph) -> Graph:
+    """Inputs of many channels get a launch that brings them into the layout inside; few are read as they are.
+
+    A convolution reads each input once for every block of outputs.  Channels far apart in memory cost more in all those
+    reads than in the one of the copy.
+    """
+    wide = {i.name for i in graph.inputs if len(i.shape) >= 3 and i.shape[1] >= WIDE_INPUT}
+    copied: list[Node] = []
+    nodes = []
+    for node in graph.nodes:
+        name = node.inputs[0]
+        if name in wide and isinstance(node.op, Fused) and isinstance(node.op.core, Conv):
+            copy = f"{name}/copy"
+            if all(c.name != copy for c in copied):
+                copied.append(Node(copy, Fused(Identity(), 1), (name,)))
+            node = Node(node.name, node.op, (copy, *node.inputs[1:]))
+        nodes.append(node)
+    return Graph(graph.name, graph.inputs, (*copied, *nodes), graph.outputs)
 
 
 def _with_output_copies(graph: Graph) -> Graph:

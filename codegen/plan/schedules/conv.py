@@ -40,8 +40,8 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     blocks = -(-channels // c)
     group_blocks = blocks // op.groups
     row_tile, block_tile = choose_tile(s.target, width, group_blocks)
-    # A plain input has no blocks: all its channels are the lanes of one.
-    lanes, lane_stride = (c, 1) if x.block > 1 else (op.weight.shape[1], x.strides[1])
+    # A plain input has no blocks; channels at a distance are read like the lanes of one.
+    lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
     s.constant("weight", pack(op.weight, lanes, block_tile, c, op.groups))
@@ -61,6 +61,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "input_blocks": input_blocks,
         "lanes": lanes,
         "lane_stride": lane_stride,
+        "input_block_stride": x.strides[1] * (1 if x.block > 1 else lanes),
         "kernel": kernel,
         "stride": stride,
         "dilation": dilation,
@@ -172,6 +173,11 @@ def _taps(row_tile: int, kernel: int, stride: int, dilation: int, left: int, wid
 def _bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:
     """Whether a tap can fall above or below the input."""
     return before > 0 or (count - 1) * stride + (kernel - 1) * dilation - before > available - 1
+
+
+def _divisor(value: int, limit: int) -> int:
+    """The largest divisor up to the limit."""
+    return next(d for d in range(min(value, limit), 0, -1) if value % d == 0)
 
 
 def _up(value: int, multiple: int) -> int:
