@@ -1,0 +1,34 @@
+# Two commands for a fresh machine: `make demo` and `make test`.  Everything goes into .venv and build.
+
+PYTHON ?= python3
+CC ?= cc
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check clean
+
+# Installs clgen with an OpenCL from PyPI, builds and verifies the digits network, and runs it from C.
+demo: $(INSTALLED)
+	$(BIN)/clgen build specs/digits.toml
+	$(BIN)/clgen verify generated/digits
+	mkdir -p build
+	$(CC) -std=c99 -O2 -o build/digits generated/digits/example.c generated/digits/digits.c -ldl
+	eval "$$($(BIN)/clgen devices --env)" && ./build/digits
+
+# Style, types and every test; tests that need a tool which is not here say what to install.
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[opencl,test]"
+	touch $@
+
+clean:
+	rm -rf build $(VENV)
