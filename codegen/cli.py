@@ -65,6 +65,11 @@ def _output_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def _json_option(function: F) -> F:
+    help_text = "Also write the report to F; - for JSON alone on standard output."
+    return click.option("--json", "json_file", type=SHOW, metavar="F", help=help_text)(function)
+
+
 def _device_option(function: F) -> F:
     return click.option(
         "--device", "devices", multiple=True, metavar="D",
@@ -107,7 +112,7 @@ def list_command(spec: Path, output: Path, target: str) -> None:
 
 @main.command("explain")
 @click.argument("spec", type=SPEC)
-@click.option("--json", "json_file", type=SHOW, metavar="F", help="Also write the report to F (- for standard output).")
+@_json_option
 def explain_command(spec: Path, json_file: Path | None) -> None:
     """Say for every BatchNorm where it was folded, or why not."""
     report = build.lower(spec).report
@@ -123,7 +128,7 @@ def explain_command(spec: Path, json_file: Path | None) -> None:
 @click.option("--spec", type=SPEC, help="The spec of DIR, if it is not found by the manifest's word.")
 @_device_option
 @_target_option
-@click.option("--json", "json_file", type=SHOW, metavar="F", help="Also write the report to F (- for standard output).")
+@_json_option
 def verify_command(
     path: Path, spec: Path | None, devices: tuple[str, ...], target: str, json_file: Path | None
 ) -> None:
@@ -164,12 +169,11 @@ def verify_command(
 @_device_option
 def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, ...]) -> None:
     """Run an artefact on arrays from a file."""
-    from codegen.frontend.archive import read_npz
     from codegen.runtime.devices import select
     from codegen.runtime.execute import Session
 
     artefact = artefacts.read(folder)
-    given = artefacts.check_inputs(artefact, read_npz(inputs), str(inputs))
+    given = artefacts.read_inputs(artefact, inputs)
     results = Session(artefact, select(devices)[0]).run(given)
     try:
         with outputs.open("wb") as stream:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,32 +116,37 @@ def _checked(folder: Path, name: str, digest: str) -> bytes:
     return content
 
 
-def to_network_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
-    """A user's array (NHWC where declared so) in the network's order of axes."""
-    return np.moveaxis(array, -1, 1) if declared["channels_last"] else array
-
-
 def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
-    """The inverse of :func:`to_network_order`."""
+    """An array in the network's order of axes, NCHW, as its user has it: NHWC where declared so."""
     return np.moveaxis(array, 1, -1) if declared["channels_last"] else array
 
 
-def check_inputs(artefact: Artefact, given: Mapping[str, NDArray[Any]], place: str) -> dict[str, Floats]:
-    """The inputs as contiguous float32 arrays in the user's layout; ParameterError if one is missing or misshapen."""
-    checked = {}
+def read_inputs(artefact: Artefact, path: Path) -> dict[str, Floats]:
+    """The inputs from an .npz, by the model's names, as contiguous float32 arrays in the user's layout.
+
+    SpecError if the file cannot be read; ParameterError if an array is missing, misshapen or not of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            given = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
+    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {error}") from error
     names = [i["name"] for i in artefact.inputs]
     for name in given:
         if name not in names:
-            raise ParameterError(f"{place}: array {name!r} is no input of {artefact.name}; inputs: {', '.join(names)}")
-    for declared in artefact.inputs:
-        name, shape = declared["name"], tuple(declared["shape"])
-        if name not in given:
-            raise ParameterError(f"{place}: input {name!r} is missing; it should be {list(shape)} of float32")
-        array = np.asarray(given[name])
-        if array.shape != shape or array.dtype.kind not in "fiu":
-            raise ParameterError(
-                f"{place}: input {name!r} is {list(array.shape)} of {array.dtype}; "
-                f"it should be {list(shape)} of float32"
-            )
-        checked[name] = np.ascontiguousarray(array, dtype=np.float32)
-    return checked
+            raise ParameterError(f"{path}: array {name!r} is no input of {artefact.name}; inputs: {', '.join(names)}")
+    return {i["name"]: _checked_input(given, i, path) for i in artefact.inputs}
+
+
+def _checked_input(given: Mapping[str, NDArray[Any]], declared: Mapping[str, Any], path: Path) -> Floats:
+    name, shape = declared["name"], list(declared["shape"])
+    if name not in given:
+        raise ParameterError(f"{path}: input {name!r} is missing; it should be {shape} of float32")
+    array = given[name]
+    if list(array.shape) != shape or array.dtype.kind not in "fiu":
+        raise ParameterError(
+            f"{path}: input {name!r} is {list(array.shape)} of {array.dtype}; it should be {shape} of float32"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)

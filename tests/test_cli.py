@@ -1,0 +1,240 @@
+"""The commands as scripts use them: names, options, exit codes, what goes to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from codegen.runtime.devices import list_devices
+
+SPEC = """
+[model]
+name = "tiny"
+weights = "tiny.npz"
+
+[[input]]
+name = "image"
+shape = [3, 6, 7]
+
+[[layer]]
+name = "stem"
+op = "conv"
+padding = 1
+batch_norm = { epsilon = 1e-3 }
+activation = "relu"
+
+[[output]]
+name = "features"
+from = "stem"
+"""
+
+
+def clgen(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["clgen", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    """A folder with a spec and its parameters."""
+    rng = np.random.default_rng(1)
+    arrays = {"stem.weight": rng.standard_normal((5, 3, 3, 3)), "stem.bn.running_var": rng.uniform(0.5, 2, 5)}
+    for name in ("weight", "bias", "running_mean"):
+        arrays[f"stem.bn.{name}"] = rng.standard_normal(5)
+    np.savez(tmp_path / "tiny.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
+    path = tmp_path / "tiny.toml"
+    path.write_text(SPEC)
+    return path
+
+
+@pytest.fixture
+def has_device() -> None:
+    if not list_devices():
+        pytest.skip('no OpenCL device: pip install "clgen[opencl]"')
+
+
+def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
+    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    assert (done.returncode, done.stdout) == (0, "generated/tiny\n")
+    assert "arena" in done.stderr and "without reuse" in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_list_names_exactly_what_build_writes(spec: Path) -> None:
+    clgen("build", "tiny.toml", "-o", "out", cwd=spec.parent)
+    listed = clgen("list", "tiny.toml", "-o", "out", cwd=spec.parent).stdout.split()
+    assert sorted(listed) == sorted(str(p.relative_to(spec.parent)) for p in (spec.parent / "out" / "tiny").iterdir())
+    assert {
+        f"out/tiny/{n}" for n in ("tiny.h", "tiny.c", "tiny.cl", "example.c", "CMakeLists.txt", "manifest.json")
+    } < set(listed)
+
+
+def test_same_inputs_same_bytes_wherever_they_are_built(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "deep" / "er"
+    clgen("build", spec, "-o", elsewhere, cwd=ROOT)
+    clgen("build", "tiny.toml", cwd=spec.parent, TZ="Asia/Tokyo", LC_ALL="C", PYTHONHASHSEED="7")
+    for path in (spec.parent / "generated" / "tiny").iterdir():
+        assert path.read_bytes() == (elsewhere / "tiny" / path.name).read_bytes()
+
+
+def test_files_that_do_not_change_are_not_touched(spec: Path) -> None:
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    before = {p: p.stat().st_mtime_ns for p in (spec.parent / "generated" / "tiny").iterdir()}
+    assert "0 files written" in clgen("build", "tiny.toml", cwd=spec.parent).stderr
+    assert {p: p.stat().st_mtime_ns for p in (spec.parent / "generated" / "tiny").iterdir()} == before
+
+
+def test_check_writes_nothing_and_says_what_would_change(spec: Path) -> None:
+    done = clgen("build", "tiny.toml", "--check", cwd=spec.parent)
+    assert done.returncode == 1 and "tiny.cl" in done.stderr and done.stdout == ""
+    assert not (spec.parent / "generated").exists()
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    assert clgen("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 0
+    (spec.parent / "generated" / "tiny" / "tiny.cl").write_text("changed")
+    assert clgen("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 1
+    assert (spec.parent / "generated" / "tiny" / "tiny.cl").read_text() == "changed"
+
+
+def test_a_failed_build_leaves_everything_as_it_was(spec: Path) -> None:
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    folder = spec.parent / "generated" / "tiny"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    (folder / "tiny.h").unlink()
+    (folder / "tiny.h").mkdir()  # cannot be replaced by a file
+    (folder / "tiny.cl").write_text("old")
+    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    assert done.returncode == 2 and "cannot write" in done.stderr
+    assert {p.name for p in folder.iterdir()} == set(before), "no temporary files stay"
+
+
+def test_a_user_s_own_file_in_the_folder_stays(spec: Path) -> None:
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    mine = spec.parent / "generated" / "tiny" / "main.c"
+    mine.write_text("int main(void) { return 0; }")
+    clgen("build", "tiny.toml", "--target", "cpu-avx512", cwd=spec.parent)
+    assert mine.exists()
+
+
+def test_explain_says_where_each_batch_norm_went(spec: Path) -> None:
+    done = clgen("explain", "tiny.toml", "--json", "report.json", cwd=spec.parent)
+    assert done.returncode == 0 and "stem/batch_norm" in done.stdout and "max|W'|/max|W|" in done.stdout
+    (entry,) = json.loads((spec.parent / "report.json").read_text())
+    assert entry["placements"][0]["how"] == "weights" and entry["epsilon"] == 1e-3 and entry["dead"] == 0
+    piped = clgen("explain", "tiny.toml", "--json", "-", cwd=spec.parent)
+    assert json.loads(piped.stdout) == [entry]
+
+
+def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path, has_device: None) -> None:
+    folder = spec.parent
+    clgen("build", "tiny.toml", cwd=folder)
+    image = np.random.default_rng(0).standard_normal((1, 3, 6, 7)).astype(np.float32)
+    np.savez(folder / "in.npz", image=image)
+    done = clgen("run", "generated/tiny", "--inputs", "in.npz", "--outputs", "out.npz", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "out.npz\n"), done.stderr
+    with np.load(folder / "out.npz") as out:
+        assert list(out) == ["features"] and out["features"].shape == (1, 5, 6, 7)
+    np.savez(folder / "bad.npz", image=image[:, :2])
+    done = clgen("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
+    assert done.returncode == 3 and "[1, 2, 6, 7]" in done.stderr and "[1, 3, 6, 7]" in done.stderr
+    np.savez(folder / "bad.npz", picture=image)
+    done = clgen("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
+    assert done.returncode == 3 and "picture" in done.stderr and "image" in done.stderr
+
+
+def test_verify_a_spec_and_a_folder(spec: Path, has_device: None) -> None:
+    folder = spec.parent
+    done = clgen("verify", "tiny.toml", "--json", "report.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "report.json").read_text())
+    assert report["passed"] and report["devices"][0]["launches"][0]["name"] == "stem"
+    clgen("build", "tiny.toml", cwd=folder)
+    assert clgen("verify", "generated/tiny", cwd=folder).returncode == 0
+    assert clgen("verify", "generated/tiny", cwd=ROOT).returncode == 2  # relative to another folder: not there
+
+
+def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path, has_device: None) -> None:
+    folder = spec.parent
+    clgen("build", "tiny.toml", cwd=folder)
+    assert clgen("verify", folder / "generated" / "tiny", cwd=ROOT).returncode == 0
+    moved = folder / "moved" / "spec.toml"
+    moved.parent.mkdir()
+    spec.rename(moved)
+    (folder / "tiny.npz").rename(moved.parent / "tiny.npz")
+    done = clgen("verify", "generated/tiny", cwd=folder)
+    assert done.returncode == 2 and "--spec" in done.stderr
+    done = clgen("verify", "generated/tiny", "--spec", "moved/spec.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_verify_refuses_a_changed_artefact(spec: Path, has_device: None) -> None:
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    kernels = spec.parent / "generated" / "tiny" / "tiny.cl"
+    kernels.write_text(kernels.read_text() + "\n")
+    done = clgen("verify", "generated/tiny", cwd=spec.parent)
+    assert done.returncode == 5 and "tiny.cl" in done.stderr
+
+
+def test_verify_refuses_an_artefact_of_other_parameters(spec: Path, has_device: None) -> None:
+    clgen("build", "tiny.toml", cwd=spec.parent)
+    with np.load(spec.parent / "tiny.npz") as old:
+        arrays = {**old, "stem.bn.bias": old["stem.bn.bias"] + 1}
+    np.savez(spec.parent / "tiny.npz", **arrays)
+    assert clgen("verify", "generated/tiny", cwd=spec.parent).returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["build", "absent.toml"], 2, "absent.toml"),
+        (["build"], 2, "SPEC"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["build", "tiny.toml", "--target", "abacus"], 2, "abacus"),
+        (["verify", "tiny.toml", "--device", "no such device"], 4, "no such device"),
+        (["verify", "absent"], 2, "absent"),
+        (["run", "absent", "--inputs", "i.npz", "--outputs", "o.npz"], 2, "absent"),
+    ],
+)
+def test_exit_codes(spec: Path, arguments: list[str], code: int, said: str) -> None:
+    done = clgen(*arguments, cwd=spec.parent)
+    assert done.returncode == code and said in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_bad_parameters_end_with_3_and_name_the_place(spec: Path) -> None:
+    with np.load(spec.parent / "tiny.npz") as old:
+        arrays = dict(old)
+    arrays["stem.bn.running_var"][2] = -1e-3
+    np.savez(spec.parent / "tiny.npz", **arrays)
+    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    assert done.returncode == 3
+    for part in ("tiny.toml", 'layer "stem"', "running_var", "-0.001"):
+        assert part in done.stderr
+    assert not (spec.parent / "generated").exists()
+
+
+def test_a_wrong_key_ends_with_2_and_the_right_spelling(spec: Path) -> None:
+    spec.write_text(SPEC.replace("padding", "paddign"))
+    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    assert done.returncode == 2 and "paddign" in done.stderr and "padding" in done.stderr
+
+
+def test_devices_and_doctor_answer(tmp_path: Path) -> None:
+    assert clgen("devices", cwd=tmp_path).returncode == 0
+    assert clgen("doctor", cwd=tmp_path).returncode in (0, 4)
+    exports = clgen("devices", "--env", cwd=tmp_path).stdout
+    assert all(line.startswith("export ") for line in exports.splitlines())
+
+
+def test_a_closed_pipe_is_no_traceback(spec: Path) -> None:
+    done = subprocess.run(
+        f"clgen explain {spec} | head -c 1", shell=True, capture_output=True, text=True, check=False, cwd=spec.parent
+    )
+    assert "Traceback" not in done.stderr
