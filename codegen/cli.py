@@ -59,10 +59,9 @@ def _target_option(function: F) -> F:
 
 
 def _output_option(function: F) -> F:
-    return click.option(
-        "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("generated"), show_default=True,
-        help="Folder that gets a folder named after the model.",
-    )(function)  # fmt: skip
+    folder = click.Path(path_type=Path, file_okay=False)
+    help_text = "Folder that gets a folder named after the model."
+    return click.option("-o", "--output", type=folder, default="generated", show_default=True, help=help_text)(function)
 
 
 def _json_option(function: F) -> F:
@@ -71,10 +70,8 @@ def _json_option(function: F) -> F:
 
 
 def _device_option(function: F) -> F:
-    return click.option(
-        "--device", "devices", multiple=True, metavar="D",
-        help="Part of a platform's or device's name; repeatable. Default: the best device.",
-    )(function)  # fmt: skip
+    help_text = "Part of a platform's or device's name; repeatable. Default: the best device."
+    return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
 
 
 @main.command("build")

@@ -71,7 +71,7 @@ ACTIVATION_OPERATORS: Mapping[str, Operator] = {
 }
 
 ACTIVATION = table(
-    'the name of an activation or a table such as { op = "leaky_relu", alpha = 0.1 }', "activation", word=True
+    'the name of an activation or a table such as { op = "leaky_relu", alpha = 0.1 }', "attached_activation", word=True
 )
 
 

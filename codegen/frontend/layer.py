@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,14 @@ class Layer:
                 f"for input {list(self.shape)} in NCHW order"
             )
         return int(axis % rank)
+
+    def check_order(self, where: str) -> None:
+        """Refuses to flatten channels and space silently where the network may be from a framework that has NHWC."""
+        if self.channels_last and self.shape[1] > 1 and math.prod(self.shape[2:]) > 1:
+            raise self.place.spec_error(
+                f"flattens {list(self.shape)}, and frameworks differ in the order: write {where} = "
+                '"NHWC" (trained with Keras or TensorFlow) or "NCHW" (PyTorch)'
+            )
 
     def _checked(self, key: str, value: tuple[Any, ...]) -> tuple[Any, ...]:
         rank = len(self.space)

@@ -7,138 +7,11 @@ from collections.abc import Mapping
 
 from codegen.frontend import batch_norm
 from codegen.frontend.activation import ACTIVATION_OPERATORS, AXIS
-from codegen.frontend.kinds import (
-    FLAG,
-    TEXT,
-    Key,
-    Keys,
-    choice,
-    number,
-    padding,
-    per_axis,
-    text_or_flag,
-    whole,
-    wholes,
-)
+from codegen.frontend.kinds import FLAG, Key, choice, number, padding, per_axis, wholes
 from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.parameters import widened
-from codegen.frontend.weights import (
-    CONV_LAYOUTS,
-    CONV_TRANSPOSE_LAYOUTS,
-    DENSE_LAYOUTS,
-    bias,
-    channel_values,
-    conv_transpose_weight,
-    conv_weight,
-    dense_weight,
-)
-from codegen.graph.ops import (
-    Affine,
-    Binary,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Dense,
-    GlobalPool,
-    Pad,
-    Pool,
-    Reshape,
-    Resize,
-    Transpose,
-)
-from codegen.graph.ops.window import Ints, Pads, extent, same_pads
-
-
-def _pads(layer: Layer, kernel: Ints, stride: Ints, dilation: Ints) -> Pads:
-    if layer.options["padding"] == "same":
-        return same_pads(layer.space, kernel, stride, dilation)
-    return layer.pads()
-
-
-def _conv(family: str) -> Operator:
-    def build(layer: Layer) -> list[Step]:
-        stride, dilation = layer.per_axis("stride"), layer.per_axis("dilation")
-        weight, groups = conv_weight(layer, family)
-        pads = _pads(layer, weight.shape[2:], stride, dilation)
-        return [Step(family, Conv(weight, bias(layer, len(weight)), stride, dilation, pads, groups))]
-
-    groups = {"groups": Key(whole(1), "Groups of channels; 1, or with HWCM all.")}
-    keys = {
-        **_weight_keys(CONV_LAYOUTS),
-        "stride": _STRIDE,
-        "dilation": _DILATION,
-        "padding": _PADDING,
-        **(groups if family == "conv" else {}),
-    }
-    doc = {
-        "conv": "Convolution (cross-correlation, as in all frameworks), 1-D or 2-D by its input.",
-        "depthwise_conv": "Convolution of each channel by itself: groups is the number of channels.",
-    }
-    return Operator(doc[family], build, keys)
-
-
-def _weight_keys(layouts: tuple[str, ...]) -> Keys:
-    return {
-        "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.weight and <layer>.kernel."),
-        "bias": _BIAS,
-        "weight_layout": Key(choice(*layouts), "Order of the weight's axes; else as [model] weight_layout has it."),
-    }
-
-
-_BIAS = Key(
-    text_or_flag("true, false or the name of a tensor"),
-    "Name of the tensor; false: none; true: <layer>.bias must be there; absent: <layer>.bias if there.",
-)
-_STRIDE = Key(per_axis(1), "Step of the window.", 1)
-_DILATION = Key(per_axis(1), "Step within the window.", 1)
-_PADDING = Key(padding("valid", "same"), 'Around the input; "same" has TensorFlow\'s meaning.', 0)
-
-
-def _conv_transpose(layer: Layer) -> list[Step]:
-    stride, dilation = layer.per_axis("stride"), layer.per_axis("dilation")
-    weight = conv_transpose_weight(layer)
-    kernel = weight.shape[2:]
-    word, extra = layer.options["padding"], layer.options["output_padding"]
-    # Keras' "same" makes input * stride elements, its "valid" at least as many: windows smaller than the stride leave
-    # a rest behind, which is output padding; of larger ones "same" crops what is too much, the odd element behind.
-    over = [extent(k, d) - s for k, d, s in zip(kernel, dilation, stride, strict=True)]
-    if extra is not None:
-        if word == "same":
-            raise layer.place.key("output_padding").spec_error('has no meaning with padding = "same"; write numbers')
-        output_padding = layer.per_axis("output_padding")
-    else:
-        output_padding = tuple(max(-o, 0) if word in ("same", "valid") else 0 for o in over)
-    pads = layer.pads() if word != "same" else tuple((max(o, 0) // 2, max(o, 0) - max(o, 0) // 2) for o in over)
-    groups = layer.options["groups"]
-    op = ConvTranspose(weight, bias(layer, weight.shape[1] * groups), stride, dilation, pads, output_padding, groups)
-    return [Step("conv_transpose", op)]
-
-
-def _dense(layer: Layer) -> list[Step]:
-    _check_order(layer, "a flatten layer before this one with order")
-    weight = dense_weight(layer)
-    return [Step("dense", Dense(weight, bias(layer, len(weight))))]
-
-
-def _check_order(layer: Layer, where: str) -> None:
-    """Refuses to flatten channels and space silently where the network may come from a framework that has NHWC."""
-    channels, space = layer.shape[1:2], layer.shape[2:]
-    if layer.channels_last and math.prod(channels) > 1 and math.prod(space) > 1:
-        raise layer.place.spec_error(
-            f"flattens {list(layer.shape)}, of which frameworks differ in the order: write {where} = "
-            '"NHWC" (trained with Keras or TensorFlow) or "NCHW" (PyTorch)'
-        )
-
-
-def _scale(layer: Layer) -> list[Step]:
-    scale = channel_values(layer, layer.tensor("weight", "scale", "weight"))
-    shift = layer.optional_tensor("bias", "bias")
-    return [Step("scale", Affine(scale, widened(scale * 0) if shift is None else channel_values(layer, shift)))]
-
-
-def _bias(layer: Layer) -> list[Step]:
-    shift = channel_values(layer, layer.tensor("bias", "bias"))
-    return [Step("bias", Affine(widened(shift * 0 + 1), shift))]
+from codegen.frontend.linear import LINEAR_OPERATORS
+from codegen.frontend.window import DILATION, PADDING, pads_of
+from codegen.graph.ops import Binary, Concat, GlobalPool, Pad, Pool, Reshape, Resize, Transpose
 
 
 def _pool(kind: str) -> Operator:
@@ -146,7 +19,7 @@ def _pool(kind: str) -> Operator:
         kernel = layer.per_axis("kernel")
         stride = kernel if layer.options["stride"] is None else layer.per_axis("stride")
         dilation = layer.per_axis("dilation") if kind == "max" else (1,) * len(kernel)
-        pads = _pads(layer, kernel, stride, dilation)
+        pads = pads_of(layer, kernel, stride, dilation)
         counted = layer.options.get("count_include_pad")
         if kind == "average" and counted is None and layer.options["padding"] != "same" and any(map(any, pads)):
             raise layer.place.key("count_include_pad").spec_error(
@@ -162,8 +35,8 @@ def _pool(kind: str) -> Operator:
         {
             "kernel": Key(per_axis(1), "Size of the window.", required=True),
             "stride": Key(per_axis(1), "Step of the window; else the kernel."),
-            **({"dilation": _DILATION} if kind == "max" else {}),
-            "padding": _PADDING,
+            **({"dilation": DILATION} if kind == "max" else {}),
+            "padding": PADDING,
             "ceil_mode": Key(FLAG, "Whether a last, partial window counts.", False),
             **({"count_include_pad": _COUNTED} if kind == "average" else {}),
         },
@@ -194,7 +67,7 @@ def _concat(layer: Layer) -> list[Step]:
 def _flatten(layer: Layer) -> list[Step]:
     first, order = layer.axis("axis", 1), layer.options["order"]
     if order is None and first == 1:
-        _check_order(layer, "order")
+        layer.check_order("order")
     spatial = len(layer.shape) > 2
     if order == "NHWC" and first != 1:
         raise layer.place.key("order").spec_error('"NHWC" takes axis = 1 only')
@@ -236,35 +109,8 @@ def _upsample(layer: Layer) -> list[Step]:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "conv": _conv("conv"),
-    "depthwise_conv": _conv("depthwise_conv"),
-    "conv_transpose": Operator(
-        "Transposed convolution (deconvolution).",
-        _conv_transpose,
-        {
-            **_weight_keys(CONV_TRANSPOSE_LAYOUTS),
-            "stride": _STRIDE,
-            "dilation": _DILATION,
-            "padding": Key(
-                padding("valid", "same"), 'Cropped from the output; "same" and "valid" have Keras\' meaning.', 0
-            ),
-            "output_padding": Key(per_axis(0), "Added to the end of the output; else 0, or what Keras' words need."),
-            "groups": Key(whole(1), "Groups of channels.", 1),
-        },
-    ),
-    "dense": Operator("Fully connected layer of all of the input's elements.", _dense, _weight_keys(DENSE_LAYOUTS)),
+    **LINEAR_OPERATORS,
     "batch_norm": Operator("BatchNorm with the statistics of the file.", batch_norm.batch_norm, batch_norm.KEYS),
-    "bias": Operator(
-        "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor; else <layer>.bias.")}
-    ),
-    "scale": Operator(
-        "Multiplies each channel by a value, and adds one if there is a bias.",
-        _scale,
-        {
-            "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.scale and <layer>.weight."),
-            "bias": _BIAS,
-        },
-    ),
     "max_pool": _pool("max"),
     "average_pool": _pool("average"),
     "global_max_pool": _global_pool("max"),

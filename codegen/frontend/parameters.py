@@ -53,11 +53,12 @@ class Parameters:
         try:
             if not path.is_file():
                 reason = "is not a regular file" if path.exists() else "does not exist"
-                raise place.parameter_error(f"file {path} {reason}; its path is relative to the spec's folder")
+                raise place.parameter_error(f"file {path} {reason}")
             if path.stat().st_size > MAX_BYTES:
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
             data = path.read_bytes()
-            return Parameters(str(path), hashlib.sha256(data).hexdigest(), reader(data))
+            archive = reader(data)
+            return Parameters(str(path), hashlib.sha256(data).hexdigest(), archive)
         except OSError as error:
             raise place.parameter_error(f"file {path} cannot be read: {error.strerror}") from error
         except MemoryError as error:
@@ -81,15 +82,18 @@ class Parameters:
         """The tensor of this name; ``place`` is the key that wants it."""
         if name not in self._archive:
             raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{self._near(name)}")
+        tensor = Tensor(place, self.file, name, self.raw(name, place))
+        _check_finite(tensor)
+        return tensor
+
+    def raw(self, name: str, place: Place) -> NDArray[Any]:
+        """The values of the tensor of this name, whatever they are."""
         self._used.add(name)
         try:
-            values = self._archive[name].load()
-            tensor = Tensor(place, self.file, name, values)
-            _check_finite(tensor)
+            return self._archive[name].load()
         except (Unreadable, MemoryError) as error:
             reason = "does not fit into memory" if isinstance(error, MemoryError) else str(error)
             raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
-        return tensor
 
     def choose(self, names: Collection[str], place: Place, required: bool = True) -> Tensor | None:
         """The one tensor that goes by one of these names; None where there is none and none is required."""
@@ -114,6 +118,12 @@ class Parameters:
 
     def _near(self, name: str) -> str:
         return suggestion(name, self.names)
+
+
+def read_arrays(path: Path, place: Place) -> dict[str, NDArray[Any]]:
+    """Every tensor of a file as it is, NaN and infinities included: what a user feeds to a network."""
+    parameters = Parameters.open(path, place)
+    return {name: parameters.raw(name, place) for name in parameters.names}
 
 
 def widened(values: NDArray[Any]) -> Array:

@@ -65,6 +65,6 @@ def suggestion(word: str, known: Iterable[str], synonyms: Mapping[str, str] | No
     meant = (synonyms or {}).get(word.lower())
     if meant not in known:
         by_lower = {k.lower(): k for k in reversed(known)}
-        near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+        near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
         meant = by_lower[near[0]] if near else None
     return f"; did you mean {show(meant)}?" if meant is not None else ""

@@ -45,6 +45,8 @@ class Document:
 def read_document(path: Path) -> Document:
     place = Place(str(path))
     try:
+        if path.exists() and not path.is_file():
+            raise place.spec_error("is not a regular file")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

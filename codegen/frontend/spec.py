@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ MODEL_KEYS: Keys = {
     "batch": Key(whole(1), "Samples in one run.", 1),
     "weight_layout": Key(
         choice(*MODEL_LAYOUTS),
-        "Order of the axes of all weights: OIHW as in PyTorch and ONNX, HWIO as in Keras.",
+        "Order of the axes of all weights: OIHW is PyTorch's and ONNX's, HWIO Keras'.",
         "OIHW",
     ),
 }
@@ -59,7 +59,9 @@ EXAMPLE_KEYS: Keys = {
 LAYER_KEYS: Keys = {
     "name": Key(TEXT, "Letters, digits, _ . and -.", required=True),
     "op": Key(TEXT, "The operator.", required=True),
-    "batch_norm": Key(table("a table such as { epsilon = 1e-5 }", "batch_norm"), "BatchNorm behind the operator."),
+    "batch_norm": Key(
+        table("a table such as { epsilon = 1e-5 }", "attached_batch_norm"), "BatchNorm behind the operator."
+    ),
     "activation": Key(ACTIVATION, "Activation behind operator and BatchNorm."),
 }
 
@@ -81,7 +83,7 @@ _OP_SYNONYMS = {
     "resize": "upsample",
     "subtract": "sub",
 }
-_NOTHING_TO_DO = ("dropout", "identity", "linear_activation", "noop")
+_NOTHING_TO_DO = ("dropout", "identity", "noop")
 
 
 @dataclass(frozen=True)
@@ -181,11 +183,12 @@ def _model(tables: Mapping[str, Any], place: Place) -> ModelTable:
 
 def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple[Input, ...]:
     inputs: list[Input] = []
+    taken = _Taken()
     for at, value in _named_tables(tables, "input", place):
         read = read_table(value, INPUT_KEYS, at)
         name, shape = read["name"], read["shape"]
         _check_name(naming.port_fault(name, model.name), at)
-        _check_distinct(name, [i.name for i in inputs], at)
+        taken.add(name, at)
         last = read["layout"] == "NHWC"
         whole_shape = (model.batch, shape[-1], *shape[:-1]) if last else (model.batch, *shape)
         check_size(whole_shape, at.key("shape"))
@@ -196,18 +199,18 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
 def _layers(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Place) -> list[LayerTable]:
     layers: list[LayerTable] = []
     before = inputs[0].name if len(inputs) == 1 else None
-    taken = [i.name for i in inputs]
+    taken = _Taken(i.name for i in inputs)
     for at, value in _named_tables(tables, "layer", place):
         layer = _layer(value, before, at)
-        _check_distinct(layer.name, taken, at)
-        taken.append(layer.name)
+        taken.add(layer.name, at)
         layers.append(layer)
         before = layer.name
+    known = {i.name for i in inputs} | {layer.name for layer in layers}
     for layer in layers:
         for i, name in enumerate(layer.inputs):
-            if name not in taken:
+            if name not in known:
                 key = layer.place.key("input" if len(layer.inputs) == 1 else f"inputs[{i}]")
-                raise key.spec_error(f"{show(name)} is neither a layer nor an input{suggestion(name, taken)}")
+                raise key.spec_error(f"{show(name)} is neither a layer nor an input{suggestion(name, sorted(known))}")
     return layers
 
 
@@ -259,11 +262,12 @@ def _outputs(
 ) -> tuple[OutputTable, ...]:
     values = [i.name for i in inputs] + [layer.name for layer in layers]
     outputs: list[OutputTable] = []
+    taken = _Taken(i.name for i in inputs)
     for at, value in _named_tables(tables, "output", place):
         read = read_table(value, OUTPUT_KEYS, at)
         name, source = read["name"], read["from"]
         _check_name(naming.port_fault(name, model.name), at)
-        _check_distinct(name, [i.name for i in inputs] + [o.name for o in outputs], at)
+        taken.add(name, at)
         key = "name" if source is None else "from"
         source = name if source is None else source
         if source not in values:
@@ -287,9 +291,7 @@ def _ordered(
     members = cycle(reads)
     if members:
         at = by_name[members[0]].place
-        raise at.spec_error(
-            f"layers {listed(members, 'and')} form a cycle: each reads the one before, the first the last"
-        )
+        raise at.spec_error(f"layers {listed(members, 'and')} form a cycle: each reads the one before it")
     used = needed(reads, [output.value for output in outputs])
     useless = [name for name in reads if name not in used]
     if useless:
@@ -324,13 +326,19 @@ def _check_name(fault: str | None, place: Place) -> None:
         raise place.key("name").spec_error(fault)
 
 
-def _check_distinct(name: str, others: Sequence[str], place: Place) -> None:
-    """Names must differ in more than case and punctuation, as they become C macros."""
-    same = next((other for other in others if naming.symbol(other) == naming.symbol(name)), None)
-    if same == name:
-        raise place.key("name").spec_error(f"{show(name)} is used twice; names must differ")
-    if same is not None:
-        raise place.key("name").spec_error(
-            f"{show(name)} is too like {show(same)}: both become {naming.symbol(name)} in C; names must differ in "
-            "letters or digits"
-        )
+class _Taken:
+    """The names that are in use.  They must differ in more than case and punctuation, as they become C macros."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._by_symbol = {naming.symbol(name): name for name in names}
+
+    def add(self, name: str, place: Place) -> None:
+        symbol = naming.symbol(name)
+        same = self._by_symbol.get(symbol)
+        if same == name:
+            raise place.key("name").spec_error(f"{show(name)} is used twice; names must differ")
+        if same is not None:
+            raise place.key("name").spec_error(
+                f"{show(name)} is too like {show(same)}: both become {symbol} in C; take another"
+            )
+        self._by_symbol[symbol] = name

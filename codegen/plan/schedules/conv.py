@@ -46,10 +46,9 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     input_blocks = -(-op.weight.shape[1] // lanes)
     s.constant("weight", pack(op.weight, lanes, block_tile, c, op.groups))
     s.constant("bias", s.channels(op.bias, _up(channels, c * block_tile)))
-    taps = _taps(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3])
-    padded = any(side for tap in taps for side in tap["sides"])
+    sides = _sides(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3])
     variables = {
-        "taps": taps,
+        "sides": sides,
         "bounded_rows": _bounded(kernel[0], stride[0], dilation[0], top, y.shape[2], x.shape[2]),
         "x": x,
         "y": y,
@@ -72,7 +71,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "partial_row": width % row_tile != 0,
         "partial_blocks": blocks % block_tile != 0,
         "vector_input": vector_input,
-        "zeros": padded and x.block > 1,
+        "zeros": any(sides) and x.block > 1,
         "step": lanes * block_tile * c,
     }
     grid = (-(-width // row_tile), y.shape[2], batch * -(-blocks // block_tile))
@@ -94,7 +93,7 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     s.constant("weight", np.moveaxis(filled.reshape(blocks, c, *kernel), 1, -1))
     s.constant("bias", s.channels(op.bias, channels))
     variables = {
-        "taps": _taps(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3]),
+        "sides": _sides(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3]),
         "bounded_rows": _bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
         "x": x,
         "y": y,
@@ -157,17 +156,16 @@ def _rows_merge(s: LaunchSketch) -> bool:
     return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
 
 
-def _taps(row_tile: int, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> list[Any]:
-    """For each tap of a row, for each pixel of the tile: on which sides it can fall outside the input."""
+def _sides(row_tile: int, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> list[str]:
+    """For each pixel of the tile: on which sides a tap of its row can fall outside the input."""
     last = (-(-width // row_tile) - 1) * row_tile * stride
-    taps = []
-    for kx in range(kernel):
-        sides = []
-        for t in range(row_tile):
-            first = kx * dilation + t * stride - left
-            sides.append(("left" if first < 0 else "") + ("right" if first + last > available - 1 else ""))
-        taps.append({"kx": kx, "sides": sides, "offset": kx * dilation - left})
-    return taps
+    sides = []
+    for t in range(row_tile):
+        first = t * stride - left
+        sides.append(
+            ("left" if first < 0 else "") + ("right" if first + (kernel - 1) * dilation + last > available - 1 else "")
+        )
+    return sides
 
 
 def _bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:

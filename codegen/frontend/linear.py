@@ -1,0 +1,126 @@
+"""Operators with weights: convolutions, dense layers, constants for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codegen.frontend.kinds import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
+from codegen.frontend.layer import Layer, Operator, Step
+from codegen.frontend.parameters import widened
+from codegen.frontend.weights import (
+    CONV_LAYOUTS,
+    CONV_TRANSPOSE_LAYOUTS,
+    DENSE_LAYOUTS,
+    bias,
+    channel_values,
+    conv_transpose_weight,
+    conv_weight,
+    dense_weight,
+)
+from codegen.frontend.window import DILATION, PADDING, STRIDE, pads_of
+from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense
+from codegen.graph.ops.window import extent
+
+_BIAS = Key(
+    text_or_flag("true, false or the name of a tensor"),
+    "Name of the tensor; false: none; true: <layer>.bias must be there; absent: <layer>.bias if there.",
+)
+
+
+def _weight_keys(layouts: tuple[str, ...]) -> Keys:
+    return {
+        "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.weight and <layer>.kernel."),
+        "bias": _BIAS,
+        "weight_layout": Key(choice(*layouts), "Order of the weight's axes; else as [model] weight_layout has it."),
+    }
+
+
+def _conv(family: str) -> Operator:
+    def build(layer: Layer) -> list[Step]:
+        stride, dilation = layer.per_axis("stride"), layer.per_axis("dilation")
+        weight, groups = conv_weight(layer, family)
+        pads = pads_of(layer, weight.shape[2:], stride, dilation)
+        return [Step(family, Conv(weight, bias(layer, len(weight)), stride, dilation, pads, groups))]
+
+    groups = {"groups": Key(whole(1), "Groups of channels; 1, or with HWCM all.")}
+    keys = {
+        **_weight_keys(CONV_LAYOUTS),
+        "stride": STRIDE,
+        "dilation": DILATION,
+        "padding": PADDING,
+        **(groups if family == "conv" else {}),
+    }
+    doc = {
+        "conv": "Convolution (cross-correlation, as in all frameworks), 1-D or 2-D by its input.",
+        "depthwise_conv": "Convolution of each channel by itself: groups is the number of channels.",
+    }
+    return Operator(doc[family], build, keys)
+
+
+def _conv_transpose(layer: Layer) -> list[Step]:
+    stride, dilation = layer.per_axis("stride"), layer.per_axis("dilation")
+    weight = conv_transpose_weight(layer)
+    kernel = weight.shape[2:]
+    word, extra = layer.options["padding"], layer.options["output_padding"]
+    # Keras' "same" makes input * stride elements, its "valid" at least as many: windows smaller than the stride leave
+    # a rest behind, which is output padding; of larger ones "same" crops what is too much, the odd element behind.
+    over = [extent(k, d) - s for k, d, s in zip(kernel, dilation, stride, strict=True)]
+    if extra is not None:
+        if word == "same":
+            raise layer.place.key("output_padding").spec_error('has no meaning with padding = "same"; write numbers')
+        output_padding = layer.per_axis("output_padding")
+    else:
+        output_padding = tuple(max(-o, 0) if word in ("same", "valid") else 0 for o in over)
+    pads = layer.pads() if word != "same" else tuple((max(o, 0) // 2, max(o, 0) - max(o, 0) // 2) for o in over)
+    groups = layer.options["groups"]
+    op = ConvTranspose(weight, bias(layer, weight.shape[1] * groups), stride, dilation, pads, output_padding, groups)
+    return [Step("conv_transpose", op)]
+
+
+def _dense(layer: Layer) -> list[Step]:
+    layer.check_order("a flatten layer before this one with order")
+    weight = dense_weight(layer)
+    return [Step("dense", Dense(weight, bias(layer, len(weight))))]
+
+
+def _scale(layer: Layer) -> list[Step]:
+    scale = channel_values(layer, layer.tensor("weight", "scale", "weight"))
+    shift = layer.optional_tensor("bias", "bias")
+    return [Step("scale", Affine(scale, widened(scale * 0) if shift is None else channel_values(layer, shift)))]
+
+
+def _bias(layer: Layer) -> list[Step]:
+    shift = channel_values(layer, layer.tensor("bias", "bias"))
+    return [Step("bias", Affine(widened(shift * 0 + 1), shift))]
+
+
+LINEAR_OPERATORS: Mapping[str, Operator] = {
+    "conv": _conv("conv"),
+    "depthwise_conv": _conv("depthwise_conv"),
+    "conv_transpose": Operator(
+        "Transposed convolution (deconvolution).",
+        _conv_transpose,
+        {
+            **_weight_keys(CONV_TRANSPOSE_LAYOUTS),
+            "stride": STRIDE,
+            "dilation": DILATION,
+            "padding": Key(
+                padding("valid", "same"), 'Cropped from the output; "same" and "valid" have Keras\' meaning.', 0
+            ),
+            "output_padding": Key(per_axis(0), "Added to the end of the output; else 0, or what Keras' words need."),
+            "groups": Key(whole(1), "Groups of channels.", 1),
+        },
+    ),
+    "dense": Operator("Fully connected layer of all of the input's elements.", _dense, _weight_keys(DENSE_LAYOUTS)),
+    "bias": Operator(
+        "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor; else <layer>.bias.")}
+    ),
+    "scale": Operator(
+        "Multiplies each channel by a value, and adds one if there is a bias.",
+        _scale,
+        {
+            "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.scale and <layer>.weight."),
+            "bias": _BIAS,
+        },
+    ),
+}
