@@ -10,26 +10,44 @@ from dataclasses import dataclass
 class Target:
     """A class of devices.
 
-    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``registers`` are the vector
-    registers of that width.  ``row_tiles`` and ``block_tiles`` are the pixels of a row and the channel blocks that one
-    work-item may compute.
+    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``tiles`` are the (pixels of a
+    row, channel blocks) that one work-item may compute; compilers hold each of them in registers without spilling.
     """
 
     name: str
     title: str
     device_type: str
     lanes: int
-    registers: int
-    row_tiles: tuple[int, ...]
-    block_tiles: tuple[int, ...]
+    tiles: tuple[tuple[int, int], ...]
 
+
+_ROWS = tuple((row, 1) for row in range(1, 8))
 
 TARGETS: Mapping[str, Target] = {
     t.name: t
     for t in (
-        Target("cpu", "CPUs with 256-bit vectors (AVX2)", "CPU", 8, 16, (1, 2, 3, 4, 5, 6), (1, 2, 3)),
-        Target("cpu-avx512", "CPUs with 512-bit vectors", "CPU", 16, 32, tuple(range(1, 15)), (1, 2, 3, 4)),
-        Target("gpu", "GPUs, by the same schedules", "GPU", 8, 32, (1, 2, 4, 6, 8), (1, 2)),
+        # 16 registers: accumulators, one vector of weights per block and one broadcast input.
+        Target(
+            "cpu",
+            "CPUs with 256-bit vectors (AVX2)",
+            "CPU",
+            8,
+            (*_ROWS, *((row, 2) for row in range(1, 7)), *((row, 3) for row in range(1, 5))),
+        ),
+        # 32 registers, and compilers keep all inputs of a row in some of them.
+        Target(
+            "cpu-avx512",
+            "CPUs with 512-bit vectors",
+            "CPU",
+            16,
+            (
+                *_ROWS,
+                *((row, 2) for row in range(1, 9)),
+                *((row, 3) for row in range(1, 8)),
+                *((row, 4) for row in range(1, 6)),
+            ),
+        ),
+        Target("gpu", "GPUs, by the same schedules", "GPU", 8, (*_ROWS, (2, 2), (4, 2), (6, 2))),
     )
 }
 

@@ -8,7 +8,6 @@ For every input channel and tap it loads ``block_tile`` vectors of weights and `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -113,24 +112,18 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
 
 
 def choose_tile(target: Target, width: int, blocks: int) -> tuple[int, int]:
-    """Pixels and channel blocks per work-item: the pair with the fewest cycles by a model of two loads, two FMAs each.
+    """Pixels and channel blocks per work-item: the target's tile with the fewest cycles for the whole layer.
 
-    The accumulators, one vector of weights per block and one broadcast input have to fit into the registers.
+    By a model of two loads and two multiply-adds a cycle; at least eight multiply-adds hide each other's latency.
     """
 
-    def cost(row: int, block: int) -> float:
-        waste = -(-width // row) * row * -(-blocks // block) * block
-        fmas, loads = row * block, row + block
-        # Four FMAs in flight per port hide their latency; fewer wait for each other.
-        return waste * max(fmas, loads, 8) / fmas
+    def cost(tile: tuple[int, int]) -> float:
+        row, block = tile
+        tiles = -(-width // row) * -(-blocks // block)
+        return tiles * (max(row * block, 8) + 0.5 * (row + block))
 
-    fitting = [
-        (row, block)
-        for block in target.block_tiles
-        for row in target.row_tiles
-        if row * block + block + 1 <= target.registers and row <= max(width, 1) and block <= blocks
-    ]
-    return min(fitting, key=lambda tile: (cost(*tile), -tile[0] * tile[1]))
+    fitting = [(row, block) for row, block in target.tiles if row <= max(width, 1) and block <= blocks]
+    return min(fitting, key=cost)
 
 
 def pack(weight: Array, lanes: int, block_tile: int, c: int, groups: int) -> Array:
