@@ -39,7 +39,7 @@ def lower(spec: Path) -> Lowered:
 
 def planned(lowered: Lowered, target: str) -> Plan:
     """graph of launches -> kernels, buffers, weights."""
-    return plan(lowered.launches, TARGETS[target])
+    return plan(lowered.launches, TARGETS[target], lowered.report.notes())
 
 
 def rendered(lowered: Lowered, target: str) -> dict[str, bytes]:

@@ -97,7 +97,11 @@ def _host_context(
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
         "launches": [
-            {"what": launch.title, "args": _arguments(launch), "local": [1, 1, 1]}
+            {
+                "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),
+                "args": _arguments(launch),
+                "local": [1, 1, 1],
+            }
             | {"kernel": launch.kernel, "global": list(launch.groups)}
             for launch in plan.launches
         ],

@@ -38,9 +38,10 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
     """The model's .cl file."""
     kernels = [
         {
+            "notes": kernel.notes,
             "text": _kernel_text(kernel, "__constant" if plan.weights is None else "__global"),
             "tables": [
-                {"name": name, "what": f"{name}", "count": values.size, "rows": list(table_rows(values))}
+                {"name": name, "count": values.size, "rows": list(table_rows(values))}
                 for name, values in kernel.tables.items()
             ],
         }

@@ -42,10 +42,11 @@ def show(value: Any) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, (str, bool)):
-        # JSON writes strings and booleans as TOML does, and escapes control characters but DEL.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        # JSON writes strings and booleans as TOML does.  What a terminal would not print is escaped as well.
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml(key)[1:-1]} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:

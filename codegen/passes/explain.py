@@ -18,12 +18,14 @@ from codegen.passes.fuse import Ride
 class Placement:
     """One place where a BatchNorm is computed.
 
-    ``how`` is "weights", "epilogue", "prologue" or "launch".  ``growth`` is max|W'|/max|W|, ``subnormal`` counts folded
-    weights below the normal range of float32; both are None where weights are not touched.
+    ``how`` is "weights", "epilogue", "prologue" or "launch"; ``where`` is the layer, ``launch`` what it became part of.
+    ``growth`` is max|W'|/max|W|, ``subnormal`` counts folded weights below the normal range of float32; both are None
+    where weights are not touched.
     """
 
     how: str
     where: str
+    launch: str
     detail: str
     growth: float | None = None
     subnormal: int | None = None
@@ -50,6 +52,16 @@ class Report:
     def as_json(self) -> list[dict[str, Any]]:
         return [asdict(b) for b in self.batch_norms]
 
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """For each launch, one line for every BatchNorm that is part of it."""
+        lines: dict[str, list[str]] = {}
+        for b in self.batch_norms:
+            for p in b.placements:
+                formula = f"gamma / sqrt(var + {b.epsilon:g})"
+                what = f"folded into the weights: W' = {formula} W" if p.how == "weights" else f"in the {p.how}"
+                lines.setdefault(p.launch, []).append(f"batch norm {b.name} {what}")
+        return {launch: tuple(dict.fromkeys(notes)) for launch, notes in lines.items()}
+
     @property
     def launches(self) -> int:
         """BatchNorms with a launch of their own."""
@@ -70,12 +82,13 @@ def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) 
         if not isinstance(node.op, BatchNorm):
             continue
         placements = [
-            Placement("weights", f.target, f"scales the {f.side}", f.growth, f.subnormal)
+            Placement("weights", f.target, ride.launch, f"scales the {f.side}", f.growth, f.subnormal)
             for f in folded.folds.get(node.name, ())
+            for ride in rides.get(f.node, ())
         ]
         for affine, members in folded.waiting.items():
             if node.name in members:
-                placements += [Placement(r.role, r.launch, WHY_NOT[r.role]) for r in rides.get(affine, ())]
+                placements += [Placement(r.role, r.launch, r.launch, WHY_NOT[r.role]) for r in rides.get(affine, ())]
         entries.append(
             BatchNormReport(
                 name=node.name,

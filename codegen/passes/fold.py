@@ -40,9 +40,14 @@ TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool)
 
 @dataclass(frozen=True)
 class WeightFold:
-    """One affine map that went into weights.  ``growth`` is max|W'| / max|W|."""
+    """One affine map that went into weights.
+
+    ``target`` is the layer's name in the network, ``node`` that of its folded successor; ``growth`` is
+    max|W'| / max|W|, ``subnormal`` counts folded weights below the normal range of float32.
+    """
 
     target: str
+    node: str
     side: str  # "output channels" or "input channels"
     growth: float
     subnormal: int
@@ -62,6 +67,13 @@ class _Ledger:
 
     members: dict[str, tuple[str, ...]]
     folds: dict[str, list[WeightFold]] = field(default_factory=dict)
+    succeeded: dict[str, str] = field(default_factory=dict)
+
+    def successor(self, node: str) -> str:
+        """The folded layer that a layer has become part of."""
+        while node in self.succeeded:
+            node = self.succeeded[node]
+        return node
 
     def settle(self, affine: str, fold: WeightFold) -> None:
         for name in self.members.get(affine, ()):
@@ -77,7 +89,10 @@ def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
             break
         graph = rewritten
     waiting = {n.name: ledger.members.get(n.name, ()) for n in graph.nodes if isinstance(n.op, Affine)}
-    return graph, Folded({name: tuple(folds) for name, folds in ledger.folds.items()}, waiting)
+    folds = {
+        name: tuple(replace(f, node=ledger.successor(f.node)) for f in folds) for name, folds in ledger.folds.items()
+    }
+    return graph, Folded(folds, waiting)
 
 
 def _fold_one(graph: Graph, ledger: _Ledger) -> Graph | None:
@@ -113,6 +128,7 @@ def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gra
     folded = _with_weights(producer, weight, producer.op.bias * op.scale + op.shift, node.name)
     ledger.settle(node.name, _weight_fold(producer, "output channels", producer.op.weight, weight))
     # The folded layer takes the map's name: a name stands for one value in every version of the graph.
+    ledger.succeeded[producer.name] = node.name
     return graph.rewritten({node.name: (Node(node.name, folded.op, producer.inputs),)}, {})
 
 
@@ -227,4 +243,4 @@ def _weight_fold(node: Node, side: str, before: Array, after: Array) -> WeightFo
     growth = float(np.max(np.abs(after), initial=0)) / largest if largest else 1.0
     rounded = np.abs(after.astype(np.float32))
     subnormal = int(np.count_nonzero((rounded > 0) & (rounded < np.finfo(np.float32).tiny)))
-    return WeightFold(node.name, side, growth, subnormal)
+    return WeightFold(node.name, node.name, side, growth, subnormal)

@@ -21,14 +21,14 @@ WIDE_INPUT = 8
 
 @dataclass(frozen=True)
 class Ride:
-    """Where an elementwise node went: ``role`` is "epilogue", "prologue" or "launch"."""
+    """Where a node went: ``role`` is "epilogue", "prologue", "launch" (elementwise, alone) or "core" (of a launch)."""
 
     launch: str
     role: str
 
 
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
-    """The graph of launches, and for every elementwise node the launches it rides in."""
+    """The graph of launches, and for every node the launches it is part of."""
     fused, rides = _Fuser(graph).run()
     return _with_output_copies(_with_input_copies(fused)), rides
 
@@ -122,8 +122,7 @@ class _Fuser:
             self.rides.setdefault(step.name, []).append(Ride(current, "prologue"))
         for name in riders:
             self.rides.setdefault(name, []).append(Ride(current, "epilogue"))
-        if alone:
-            self.rides.setdefault(node.name, []).append(Ride(current, "launch"))
+        self.rides.setdefault(node.name, []).append(Ride(current, "launch" if alone else "core"))
         fused = Fused(core, arity, tuple(Stage(n.op) for n in chain), tuple(epilogue))
         return Node(current, fused, tuple(inputs)), riders
 

@@ -79,6 +79,7 @@ class Kernel:
     constants: Mapping[str, str]
     tables: Mapping[str, Floats]
     what: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,7 @@ class Launch:
     arguments: tuple[Argument, ...]
     reads: tuple[str, ...]
     writes: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)

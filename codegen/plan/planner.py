@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -35,8 +36,8 @@ from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
 ALIGNMENT = ALIGNMENT_BYTES // 4
 
 
-def plan(graph: Graph, target: Target) -> Plan:
-    """Decides everything that the templates print."""
+def plan(graph: Graph, target: Target, notes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Plan:
+    """Decides everything that the templates print; ``notes`` are lines about a launch for people."""
     homes = _homes(graph, target)
     layouts = {name: home.layout for name, home in homes.items()}
     drafts = [
@@ -52,9 +53,9 @@ def plan(graph: Graph, target: Target) -> Plan:
     outputs = tuple(places[output.value] for output in graph.outputs)
     weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
     if weights_bytes <= TABLE_BYTES:
-        kernels, launches, weights = *_with_tables(graph.name, drafts, places), None
+        kernels, launches, weights = *_with_tables(graph.name, drafts, places, notes), None
     else:
-        kernels, launches, weights = _with_blob(graph.name, drafts, places)
+        kernels, launches, weights = _with_blob(graph.name, drafts, places, notes)
     zeros = max((d.zeros for d in drafts), default=0)
     return Plan(graph, target, places, outputs, kernels, launches, arena, separate, weights, zeros)
 
@@ -200,7 +201,7 @@ def _share_memory(homes: Mapping[str, _Home], drafts: list[Draft]) -> tuple[Mapp
 
 
 def _with_tables(
-    model: str, drafts: list[Draft], places: Mapping[str, Place]
+    model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[Kernel, ...], tuple[Launch, ...]]:
     """Constants are __constant tables; a kernel belongs to one launch."""
     names = _Names(model)
@@ -213,14 +214,14 @@ def _with_tables(
             name = names.new(draft.node if draft.parameters else draft.label)
             tables = {f"{name}_{k}": v for k, v in draft.parameters.items()}
             constants = {k: f"{name}_{k}" for k in draft.parameters}
-            kernels[name] = _kernel(name, draft, constants, tables)
+            kernels[name] = _kernel(name, draft, constants, tables, notes.get(draft.node, ()))
             shared[key] = name
-        launches.append(_launch(draft, kernels[shared[key]], places, 0))
+        launches.append(_launch(draft, kernels[shared[key]], places, 0, notes))
     return tuple(kernels.values()), tuple(launches)
 
 
 def _with_blob(
-    model: str, drafts: list[Draft], places: Mapping[str, Place]
+    model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[Kernel, ...], tuple[Launch, ...], Floats]:
     """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin."""
     names = _Names(model)
@@ -238,8 +239,8 @@ def _with_blob(
         blob.append(np.zeros(filling, dtype=np.float32))
         key = _key(draft)
         if key not in kernels:
-            kernels[key] = _kernel(names.new(draft.label), draft, constants, {})
-        launches.append(_launch(draft, kernels[key], places, at))
+            kernels[key] = _kernel(names.new(draft.label), draft, constants, {}, ())
+        launches.append(_launch(draft, kernels[key], places, at, notes))
         at += start + filling
     return tuple(kernels.values()), tuple(launches), np.concatenate(blob)
 
@@ -250,17 +251,21 @@ def _key(draft: Draft) -> str:
     return repr((draft.template, sorted(draft.variables.items()), sizes, len(draft.reads), draft.zeros > 0))
 
 
-def _kernel(name: str, draft: Draft, constants: Mapping[str, str], tables: Mapping[str, Floats]) -> Kernel:
+def _kernel(
+    name: str, draft: Draft, constants: Mapping[str, str], tables: Mapping[str, Floats], notes: tuple[str, ...]
+) -> Kernel:
     parameters = [Parameter(LaunchSketch.operand_name(k), "read") for k in range(len(draft.reads))]
     if constants and not tables:
         parameters.append(Parameter("w", "weights"))
     if draft.zeros:
         parameters.append(Parameter("zeros", "zeros"))
     parameters.append(Parameter("y", "write"))
-    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables, draft.title)
+    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables, draft.title, notes)
 
 
-def _launch(draft: Draft, kernel: Kernel, places: Mapping[str, Place], weights_at: int) -> Launch:
+def _launch(
+    draft: Draft, kernel: Kernel, places: Mapping[str, Place], weights_at: int, notes: Mapping[str, tuple[str, ...]]
+) -> Launch:
     arguments: list[Argument] = []
     reads = iter(draft.reads)
     for parameter in kernel.parameters:
@@ -272,7 +277,16 @@ def _launch(draft: Draft, kernel: Kernel, places: Mapping[str, Place], weights_a
             continue
         place = places[next(reads) if parameter.role == "read" else draft.writes]
         arguments += [Argument(place.buffer, place.index), Argument("offset", value=place.offset)]
-    return Launch(draft.node, draft.title, kernel.name, draft.groups, tuple(arguments), draft.reads, draft.writes)
+    return Launch(
+        draft.node,
+        draft.title,
+        kernel.name,
+        draft.groups,
+        tuple(arguments),
+        draft.reads,
+        draft.writes,
+        notes.get(draft.node, ()),
+    )
 
 
 class _Names:
