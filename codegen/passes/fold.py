@@ -68,6 +68,12 @@ class _Ledger:
     members: dict[str, tuple[str, ...]]
     folds: dict[str, list[WeightFold]] = field(default_factory=dict)
     succeeded: dict[str, str] = field(default_factory=dict)
+    originals: dict[str, tuple[str, Array]] = field(default_factory=dict)
+
+    def original(self, node: Node) -> tuple[str, Array]:
+        """The name and the weights that a layer had in the network."""
+        assert isinstance(node.op, WEIGHTED)
+        return self.originals.setdefault(node.name, (node.name, node.op.weight))
 
     def successor(self, node: str) -> str:
         """The folded layer that a layer has become part of."""
@@ -88,6 +94,9 @@ def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
         if rewritten is None:
             break
         graph = rewritten
+    for node in graph.nodes:
+        if isinstance(node.op, Affine):
+            _check_range(node.name, node.name, {"scale": node.op.scale, "shift": node.op.shift})
     waiting = {n.name: ledger.members.get(n.name, ()) for n in graph.nodes if isinstance(n.op, Affine)}
     folds = {
         name: tuple(replace(f, node=ledger.successor(f.node)) for f in folds) for name, folds in ledger.folds.items()
@@ -126,7 +135,9 @@ def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gra
         return None
     weight = producer.op.weight * _along_outputs(producer.op, op.scale)
     folded = _with_weights(producer, weight, producer.op.bias * op.scale + op.shift, node.name)
-    ledger.settle(node.name, _weight_fold(producer, "output channels", producer.op.weight, weight))
+    original = ledger.original(producer)
+    ledger.settle(node.name, _weight_fold(original, node.name, "output channels", weight))
+    ledger.originals[node.name] = original
     # The folded layer takes the map's name: a name stands for one value in every version of the graph.
     ledger.succeeded[producer.name] = node.name
     return graph.rewritten({node.name: (Node(node.name, folded.op, producer.inputs),)}, {})
@@ -150,7 +161,7 @@ def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gr
             bias = consumer.op.bias + carried.sum(axis=tuple(range(1, carried.ndim)))
         folded = _with_weights(consumer, weight, bias, node.name)
         replaced[consumer.name] = (Node(consumer.name, folded.op, node.inputs),)
-        ledger.settle(node.name, _weight_fold(consumer, "input channels", before, weight))
+        ledger.settle(node.name, _weight_fold(ledger.original(consumer), consumer.name, "input channels", weight))
     return graph.rewritten(replaced, {})
 
 
@@ -227,20 +238,25 @@ def _along_inputs(op: Conv | ConvTranspose | Dense, values: Array, shape: tuple[
 
 def _with_weights(node: Node, weight: Array, bias: Array, affine: str) -> Node:
     assert isinstance(node.op, WEIGHTED)
-    for what, values in (("weight", weight), ("bias", bias)):
+    _check_range(node.name, affine, {"weight": weight, "bias": bias})
+    return Node(node.name, replace(node.op, weight=weight, bias=bias), node.inputs)
+
+
+def _check_range(layer: str, affine: str, arrays: Mapping[str, Array]) -> None:
+    for what, values in arrays.items():
         outside = ~(np.abs(values) <= FLOAT32_MAX)
         if outside.any():
             at = tuple(int(i) for i in np.argwhere(outside)[0])
             raise ParameterError(
-                f"layer {node.name!r}: folding {affine!r} makes {what}{list(at)} = {values[at]:g}, "
+                f"layer {layer!r}: folding {affine!r} makes {what}{list(at)} = {values[at]:g}, "
                 f"beyond float32; its variance + epsilon is too small for its gamma: check epsilon"
             )
-    return Node(node.name, replace(node.op, weight=weight, bias=bias), node.inputs)
 
 
-def _weight_fold(node: Node, side: str, before: Array, after: Array) -> WeightFold:
+def _weight_fold(original: tuple[str, Array], node: str, side: str, after: Array) -> WeightFold:
+    name, before = original
     largest = float(np.max(np.abs(before), initial=0))
     growth = float(np.max(np.abs(after), initial=0)) / largest if largest else 1.0
     rounded = np.abs(after.astype(np.float32))
     subnormal = int(np.count_nonzero((rounded > 0) & (rounded < np.finfo(np.float32).tiny)))
-    return WeightFold(node.name, node.name, side, growth, subnormal)
+    return WeightFold(name, node, side, growth, subnormal)
