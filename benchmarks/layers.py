@@ -185,7 +185,7 @@ name = "y"
 from = "conv"
 """
     )
-    return build.build(spec, folder / "generated", target)[0]
+    return build.build(build.lower(spec), folder / "generated", target)[0]
 
 
 def onnxruntime_session(layer: Layer, weight: np.ndarray, bias: np.ndarray, threads: int):  # type: ignore[no-untyped-def]

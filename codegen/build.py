@@ -51,14 +51,12 @@ def rendered(lowered: Lowered, target: str) -> dict[str, bytes]:
     return render_artefact(planned(lowered, target), made_from, selftest, pictures)
 
 
-def build(spec: Path, output: Path, target: str, check: bool = False) -> tuple[Path, Changes]:
+def build(lowered: Lowered, output: Path, target: str, check: bool = False) -> tuple[Path, Changes]:
     """files -> disk.  With ``check`` nothing is written; the changes say what would be."""
-    lowered = lower(spec)
     folder = output / lowered.launches.name
     return folder, (compare if check else write)(folder, rendered(lowered, target))
 
 
-def outputs(spec: Path, output: Path, target: str) -> list[Path]:
+def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     """The paths that a build writes."""
-    lowered = lower(spec)
     return [output / lowered.launches.name / name for name in file_names(planned(lowered, target))]

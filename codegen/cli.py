@@ -82,7 +82,10 @@ def _device_option(function: F) -> F:
 def build_command(spec: Path, output: Path, target: str, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}"):
-        folder, changes = build.build(spec, output, target, check)
+        lowered = build.lower(spec)
+        folder, changes = build.build(lowered, output, target, check)
+    for tensor in lowered.model.unused:
+        click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
         names = ", ".join((*changes.written, *changes.removed))
         raise CheckFailed(f"{folder}: would change: {names}; run clgen build {spec} -o {output} --target {target}")
@@ -103,7 +106,7 @@ def build_command(spec: Path, output: Path, target: str, check: bool) -> None:
 @_target_option
 def list_command(spec: Path, output: Path, target: str) -> None:
     """Print the paths that build writes, one a line."""
-    for path in build.outputs(spec, output, target):
+    for path in build.outputs(build.lower(spec), output, target):
         click.echo(path)
 
 
@@ -133,6 +136,7 @@ def verify_command(
     from codegen.runtime.devices import select
     from codegen.runtime.verify import format_verification, verify
 
+    artefact = None
     with tempfile.TemporaryDirectory(prefix="clgen-") as temporary:
         if (path / MANIFEST).exists() or path.is_dir():
             artefact = artefacts.read(path)
@@ -140,10 +144,11 @@ def verify_command(
             spec = spec or find_spec(declared["file"], declared["sha256"], path)
         else:
             spec = path
-            with _stage(f"building {spec}"):
-                folder, _ = build.build(spec, Path(temporary), target)
-            artefact = artefacts.read(folder)
         lowered = build.lower(spec)
+        if artefact is None:
+            with _stage(f"building {spec}"):
+                folder, _ = build.build(lowered, Path(temporary), target)
+            artefact = artefacts.read(folder)
         if lowered.model.spec_sha256 != artefact.manifest["spec"]["sha256"]:
             raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
         if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:

@@ -30,7 +30,9 @@ def case(
     if not folder.is_dir():
         missing(f"the trained network {request.param}", "set CLGEN_CASES to the folder that holds the cases")
     work = tmp_path_factory.mktemp(request.param)
-    generated, _ = build.build(convert(folder / "model.onnx", request.param, work), work / "generated", "cpu")
+    generated, _ = build.build(
+        build.lower(convert(folder / "model.onnx", request.param, work)), work / "generated", "cpu"
+    )
     artefact = artefacts.read(generated)
     return folder, artefact, compile_host(artefact, work / "host.so")
 

@@ -82,15 +82,11 @@ class Parameters:
         """The tensor of this name; ``place`` is the key that wants it."""
         if name not in self._archive:
             raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{self._near(name)}")
-        tensor = Tensor(place, self.file, name, self.raw(name, place))
-        _check_finite(tensor)
-        return tensor
-
-    def raw(self, name: str, place: Place) -> NDArray[Any]:
-        """The values of the tensor of this name, whatever they are."""
         self._used.add(name)
         try:
-            return self._archive[name].load()
+            tensor = Tensor(place, self.file, name, self._archive[name].load())
+            _check_finite(tensor)
+            return tensor
         except (Unreadable, MemoryError) as error:
             reason = "does not fit into memory" if isinstance(error, MemoryError) else str(error)
             raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
@@ -118,12 +114,6 @@ class Parameters:
 
     def _near(self, name: str) -> str:
         return suggestion(name, self.names)
-
-
-def read_arrays(path: Path, place: Place) -> dict[str, NDArray[Any]]:
-    """Every tensor of a file as it is, NaN and infinities included: what a user feeds to a network."""
-    parameters = Parameters.open(path, place)
-    return {name: parameters.raw(name, place) for name in parameters.names}
 
 
 def widened(values: NDArray[Any]) -> Array:
