@@ -29,7 +29,6 @@ from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import select
 from codegen.runtime.host import Host, compile_host
 
-
 SPINNING = 0.15  # seconds after which an idle thread pool sleeps
 
 
