@@ -8,6 +8,8 @@ from pathlib import Path
 from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
 from codegen.emit.output import Changes, compare, write
 from codegen.emit.selftest import samples
+from codegen.errors import Mismatch
+from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
 from codegen.frontend.toml import load
 from codegen.graph.graph import Graph
@@ -18,6 +20,7 @@ from codegen.passes.simplify import simplify
 from codegen.plan.plan import Plan
 from codegen.plan.planner import plan
 from codegen.plan.target import TARGETS
+from codegen.runtime.artefact import Artefact, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +63,22 @@ def build(lowered: Lowered, output: Path, target: str, check: bool = False) -> t
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     """The paths that a build writes."""
     return [output / lowered.launches.name / name for name in file_names(planned(lowered, target))]
+
+
+def opened(path: Path, spec: Path | None, target: str, scratch: Path) -> tuple[Artefact, Lowered]:
+    """What is to be verified, and the network it should compute: a generated folder, or a spec built into ``scratch``.
+
+    Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder was made from something else.
+    """
+    if not path.is_dir():
+        lowered = lower(path)
+        return read(build(lowered, scratch, target)[0]), lowered
+    artefact = read(path)
+    made_from = artefact.manifest["spec"]
+    spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
+    lowered = lower(spec)
+    if lowered.model.spec_sha256 != made_from["sha256"]:
+        raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
+    if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
+        raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
+    return artefact, lowered

@@ -16,7 +16,6 @@ import numpy as np
 from codegen import __version__, build
 from codegen.emit.output import MANIFEST
 from codegen.errors import CheckFailed, ClgenError, Mismatch, SpecError
-from codegen.frontend.locate import find_spec
 from codegen.passes.explain import format_report
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
@@ -136,25 +135,9 @@ def verify_command(
     from codegen.runtime.devices import select
     from codegen.runtime.verify import format_verification, verify
 
-    artefact = None
-    with tempfile.TemporaryDirectory(prefix="clgen-") as temporary:
-        if (path / MANIFEST).exists() or path.is_dir():
-            artefact = artefacts.read(path)
-            declared = artefact.manifest["spec"]
-            spec = spec or find_spec(declared["file"], declared["sha256"], path)
-        else:
-            spec = path
-        lowered = build.lower(spec)
-        if artefact is None:
-            with _stage(f"building {spec}"):
-                folder, _ = build.build(lowered, Path(temporary), target)
-            artefact = artefacts.read(folder)
-        if lowered.model.spec_sha256 != artefact.manifest["spec"]["sha256"]:
-            raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
-        if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
-            raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
-        with _stage(f"verifying {artefact.name}"):
-            result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
+    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
+        artefact, lowered = build.opened(path, spec, target, Path(scratch))
+        result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
     if _json_only(json_file):
         click.echo(json.dumps(result.as_json(), indent=1))
     else:

@@ -1,7 +1,7 @@
 """What tests share: devices, tools, and what happens when one is missing.
 
-With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the test
-is skipped and says what to install.
+With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the
+test is skipped and says what to install.
 """
 
 from __future__ import annotations
