@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.errors import ParameterError
 from codegen.graph.bounded import Array
 from codegen.graph.graph import Graph
 
@@ -54,15 +55,19 @@ def samples(unfolded: Graph, launches: Graph) -> list[list[Sample]]:
         y = expected[true.value]
         allowed = tolerance(y, noisy[fused.value])
         flat = (np.moveaxis(y, 1, -1) if true.channels_last else y).reshape(-1)
-        indices = np.unique(np.linspace(0, flat.size - 1, min(SAMPLES, flat.size)).astype(int))
-        chosen.append([Sample(int(i), float(flat[i]), allowed) for i in indices])
+        # Infinity and NaN, as of a logarithm, cannot be compared by a tolerance.
+        finite = np.flatnonzero(np.abs(flat) <= np.finfo(np.float32).max)
+        if finite.size == 0:
+            raise ParameterError(f"output {true.name!r} is infinite or NaN everywhere for inputs in [-1, 1)")
+        spread = np.unique(np.linspace(0, finite.size - 1, min(SAMPLES, finite.size)).astype(int))
+        chosen.append([Sample(int(i), float(flat[i]), allowed) for i in finite[spread]])
     return chosen
 
 
 def rounded_evaluation(graph: Graph, given: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
     """Every tensor in float64 arithmetic, but rounded to float32 between launches."""
     values: dict[str, Array] = {i.name: np.asarray(given[i.name], dtype=np.float64) for i in graph.inputs}
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         for node in graph.nodes:
             y = node.op.reference(*(values[name] for name in node.inputs))
             values[node.name] = y.astype(np.float32).astype(np.float64)
@@ -71,8 +76,9 @@ def rounded_evaluation(graph: Graph, given: Mapping[str, NDArray[np.floating]]) 
 
 def tolerance(y: Array, noisy: Array) -> float:
     """How far an output may be off from end to end: the pass mark, or more where the network itself amplifies noise."""
-    largest = float(np.max(np.abs(y), initial=0))
-    noise = float(np.max(np.abs(noisy - y), initial=0))
+    finite = np.isfinite(y) & np.isfinite(noisy)
+    largest = float(np.max(np.abs(y), initial=0, where=finite))
+    noise = float(np.max(np.abs(noisy - y), initial=0, where=finite))
     return max(PASS_MARK * largest, NOISE_FACTOR * noise, float(np.finfo(np.float32).tiny))
 
 

@@ -118,6 +118,10 @@ OPERATORS: Mapping[str, Operator] = {
     "add": _binary("add", "Sum of two or more tensors; axes of size 1 are repeated.", None),
     "sub": _binary("sub", "Difference of two tensors; axes of size 1 are repeated.", 2),
     "mul": _binary("mul", "Product of two or more tensors; axes of size 1 are repeated.", None),
+    "div": _binary("div", "Quotient of two tensors; axes of size 1 are repeated.", 2),
+    "min": _binary("min", "The smaller of two or more tensors; axes of size 1 are repeated.", None),
+    "max": _binary("max", "The larger of two or more tensors; axes of size 1 are repeated.", None),
+    "pow": _binary("pow", "The first tensor to the power of the second; axes of size 1 are repeated.", 2),
     "concat": Operator("The inputs one after the other.", _concat, {"axis": Key(AXIS, "In NCHW order.", 1)}, 1, None),
     "flatten": Operator(
         "Makes one axis of all from one on.",

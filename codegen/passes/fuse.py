@@ -11,7 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codegen.graph.graph import Graph, Node, Output
-from codegen.graph.ops import Activation, Affine, Binary, Concat, Conv, Fused, Identity, Op, PRelu, Reshape, Stage
+from codegen.graph.ops import (
+    Activation,
+    Affine,
+    Binary,
+    Concat,
+    Conv,
+    Dense,
+    Fused,
+    Identity,
+    Op,
+    PRelu,
+    Reshape,
+    Stage,
+)
 from codegen.passes.fold import TAKES_PROLOGUE
 
 UNARY = (Affine, Activation, PRelu)
@@ -60,7 +73,7 @@ class _Fuser:
         for node in reversed(graph.nodes):
             if isinstance(node.op, UNARY):
                 readable[node.name] = node.name not in graph.results and all(
-                    self._takes_stages(consumer, node.name, readable) for consumer in graph.consumers[node.name]
+                    self._takes_stages(consumer, node, readable) for consumer in graph.consumers[node.name]
                 )
         for node in graph.nodes:
             if not isinstance(node.op, UNARY):
@@ -77,7 +90,9 @@ class _Fuser:
         return frozenset(inlined)
 
     @staticmethod
-    def _takes_stages(consumer: Node, name: str, readable: Mapping[str, bool]) -> bool:
+    def _takes_stages(consumer: Node, node: Node, readable: Mapping[str, bool]) -> bool:
+        if isinstance(consumer.op, Dense) and not node.op.finite:
+            return False  # a dense layer reads the filling of blocks along with the features
         if isinstance(consumer.op, UNARY):
             return readable[consumer.name]
         return isinstance(consumer.op, (*TAKES_PROLOGUE, Binary))

@@ -153,7 +153,7 @@ def check_device(
             OutputCheck(
                 name=output.name,
                 error=_largest_error(got, true),
-                largest=float(np.max(np.abs(true), initial=0)),
+                largest=float(np.max(np.abs(true), initial=0, where=np.isfinite(true))),
                 tolerance=tolerance(y, noisy[launches.outputs[k].value]),
                 matches_host=got.tobytes() == through_c[declared["name"]].tobytes(),
             )
@@ -181,7 +181,7 @@ def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array,
     """The element that is worst in units of its bound."""
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - true)
-    error = np.where(np.isnan(error), np.inf, error)
+    error = np.where(np.isnan(error), np.where(np.isnan(true) & np.isnan(got), 0.0, np.inf), error)
     # Beyond float32's range a device may answer infinity.
     error = np.where(np.abs(true) + bound > FLOAT32_MAX, 0.0, error)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -227,7 +227,8 @@ def _check_launches(
 def _largest_error(got: Floats, true: Array) -> float:
     with np.errstate(invalid="ignore"):
         error = np.abs(got.astype(np.float64) - true)
-    return float(np.max(np.where(np.isnan(error), np.inf, error), initial=0))
+    same = (np.isnan(got) & np.isnan(true)) | (np.abs(true) > FLOAT32_MAX)
+    return float(np.max(np.where(same, 0.0, np.where(np.isnan(error), np.inf, error)), initial=0))
 
 
 def format_verification(result: Verification) -> str:

@@ -19,19 +19,62 @@ def _erf(x: Array) -> Array:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), dtype=np.float64)
 
 
+Function = Callable[[Array, Parameters], Array]
+# How far f(x) moves, at most, when x moves by up to an error.
+Spread = Callable[[Function, Array, Array, Parameters], Array]
+
+
+def _lipschitz(constant: Callable[[Parameters], float]) -> Spread:
+    """A function whose slope never exceeds a constant."""
+    return lambda f, x, error, p: constant(p) * error
+
+
+def _monotone(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """A function that only rises or only falls takes its extremes at the ends of the interval."""
+    with np.errstate(all="ignore"):
+        y = f(x, p)
+        moved = np.fmax(np.abs(f(x + error, p) - y), np.abs(y - f(x - error, p)))
+    # An end outside the function's domain, or beyond a pole, says nothing: anything may come out.
+    return np.where((error == 0) & ~np.isnan(y), 0.0, np.where(np.isnan(moved), np.inf, moved))
+
+
+def _across_zero(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """A function that is monotone on either side of zero, and has a pole or a turn there."""
+    return np.where(np.abs(x) > error, _monotone(f, x, error, p), np.where(error == 0, 0.0, np.inf))
+
+
+def _even(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """A function of |x| that rises with it."""
+    return _monotone(f, np.abs(x), error, p)
+
+
+def _across_poles(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """tan: monotone between its poles."""
+    same = np.floor((x - error) / np.pi + 0.5) == np.floor((x + error) / np.pi + 0.5)
+    return np.where(same, _monotone(f, x, error, p), np.inf)
+
+
+def _jumps(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """shrink: slope 1, with a jump of at most max(lambd, |lambd - bias|) on either side of zero."""
+    jump = abs(p["lambd"]) + abs(p["bias"])
+    return np.where(error == 0, 0.0, error + 2 * jump)
+
+
 @dataclass(frozen=True)
 class Rule:
     """One activation.
 
-    ``evaluation`` bounds, in units of u, the error of computing the function in floating point with the accuracies
-    that OpenCL promises for exp, tanh, erf and the like (OpenCL C specification, "Relative error as ULPs").
+    ``spread`` bounds how an error of the input grows, ``evaluation`` the error of computing the function itself, in
+    units of u, with the accuracies that OpenCL promises for exp, tanh, erf and the like (OpenCL C specification,
+    "Relative error as ULPs").  ``finite`` says that finite numbers never give infinity or NaN.
     """
 
-    function: Callable[[Array, Parameters], Array]
-    lipschitz: Callable[[Parameters], float]
+    function: Function
+    spread: Spread
     evaluation: Callable[[Array, Array, Parameters], Array]
     defaults: Parameters = field(default_factory=dict)
     ordered: tuple[str, str] | None = None  # two parameters of which the first must not exceed the second
+    finite: bool = True
 
 
 def _sigmoid(x: Array) -> Array:
@@ -50,61 +93,101 @@ def _gelu_tanh(x: Array, p: Parameters) -> Array:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
+def _shrink(x: Array, p: Parameters) -> Array:
+    limit = np.float32(p["lambd"])
+    return np.where(x < -limit, x + p["bias"], np.where(x > limit, x - p["bias"], 0.0))
+
+
 _SELU_ALPHA = 1.6732632423543772
 _SELU_GAMMA = 1.0507009873554805
 
 ACTIVATIONS: Mapping[str, Rule] = {
-    "relu": Rule(lambda x, p: np.fmax(x, 0.0), lambda p: 1.0, _relative(0)),
+    "relu": Rule(lambda x, p: np.fmax(x, 0.0), _lipschitz(lambda p: 1.0), _relative(0)),
     "clip": Rule(
         # The bounds are constants of the kernel, hence float32.
         lambda x, p: np.fmin(np.fmax(x, np.float32(p["min"])), np.float32(p["max"])),
-        lambda p: 1.0,
+        _lipschitz(lambda p: 1.0),
         _relative(1),
         ordered=("min", "max"),
         defaults={"min": 0.0, "max": 6.0},
     ),
     "leaky_relu": Rule(
         lambda x, p: np.where(x < 0, p["alpha"] * x, x),
-        lambda p: max(1.0, abs(p["alpha"])),
+        _lipschitz(lambda p: max(1.0, abs(p["alpha"]))),
         _relative(4),
         {"alpha": 0.01},
     ),
     "elu": Rule(
         lambda x, p: np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
-        lambda p: max(1.0, abs(p["alpha"])),
+        _lipschitz(lambda p: max(1.0, abs(p["alpha"]))),
         _relative(12),
         {"alpha": 1.0},
     ),
     "selu": Rule(
         lambda x, p: p["gamma"] * np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
-        lambda p: abs(p["gamma"]) * max(1.0, abs(p["alpha"])),
+        _lipschitz(lambda p: abs(p["gamma"]) * max(1.0, abs(p["alpha"]))),
         _relative(16),
         {"alpha": _SELU_ALPHA, "gamma": _SELU_GAMMA},
     ),
-    "sigmoid": Rule(lambda x, p: _sigmoid(x), lambda p: 0.25, _relative(16)),
+    "sigmoid": Rule(lambda x, p: _sigmoid(x), _lipschitz(lambda p: 0.25), _relative(16)),
     "hard_sigmoid": Rule(
         lambda x, p: np.fmin(np.fmax(p["alpha"] * x + p["beta"], 0.0), 1.0),
-        lambda p: abs(p["alpha"]),
+        _lipschitz(lambda p: abs(p["alpha"])),
         # Rounding alpha*x and adding beta matters only where the sum is between the clips.
         lambda x, y, p: 4 * np.fmin(np.abs(p["alpha"] * x) + abs(p["beta"]), 2 * abs(p["beta"]) + 2),
         {"alpha": 1 / 6, "beta": 0.5},
     ),
     "hard_swish": Rule(
         lambda x, p: x * np.fmin(np.fmax(x / 6 + 0.5, 0.0), 1.0),
-        lambda p: 1.5,
+        _lipschitz(lambda p: 1.5),
         lambda x, y, p: 8 * np.abs(x),
     ),
-    "silu": Rule(lambda x, p: x * _sigmoid(x), lambda p: 1.1, _relative(20)),
-    "tanh": Rule(lambda x, p: np.tanh(x), lambda p: 1.0, _relative(12)),
+    "silu": Rule(lambda x, p: x * _sigmoid(x), _lipschitz(lambda p: 1.1), _relative(20)),
+    "tanh": Rule(lambda x, p: np.tanh(x), _lipschitz(lambda p: 1.0), _relative(12)),
     "gelu": Rule(
         lambda x, p: 0.5 * x * (1 + _erf(x * math.sqrt(0.5))),
-        lambda p: 1.13,
+        _lipschitz(lambda p: 1.13),
         # 1 + erf cancels for negative x: absolute in x, not relative in y.
         lambda x, y, p: 40 * np.abs(x),
     ),
-    "gelu_tanh": Rule(_gelu_tanh, lambda p: 1.13, lambda x, y, p: 40 * np.abs(x)),
-    "softplus": Rule(lambda x, p: _softplus(x), lambda p: 1.0, _relative(16)),
-    "mish": Rule(lambda x, p: x * np.tanh(_softplus(x)), lambda p: 1.1, _relative(40)),
+    "gelu_tanh": Rule(_gelu_tanh, _lipschitz(lambda p: 1.13), lambda x, y, p: 40 * np.abs(x)),
+    "softplus": Rule(lambda x, p: _softplus(x), _lipschitz(lambda p: 1.0), _relative(16)),
+    "mish": Rule(lambda x, p: x * np.tanh(_softplus(x)), _lipschitz(lambda p: 1.1), _relative(40)),
+    # Functions of mathematics.
+    "abs": Rule(lambda x, p: np.abs(x), _lipschitz(lambda p: 1.0), _relative(0)),
+    "neg": Rule(lambda x, p: -x, _lipschitz(lambda p: 1.0), _relative(0)),
+    "exp": Rule(lambda x, p: np.exp(x), _monotone, _relative(8), finite=False),
+    "log": Rule(lambda x, p: np.log(x), _monotone, _relative(8), finite=False),
+    "sqrt": Rule(lambda x, p: np.sqrt(x), _monotone, _relative(8), finite=False),
+    "reciprocal": Rule(lambda x, p: 1 / x, _across_zero, _relative(8), finite=False),
+    "erf": Rule(lambda x, p: _erf(x), _lipschitz(lambda p: 1.13), _relative(40)),
+    "sin": Rule(lambda x, p: np.sin(x), _lipschitz(lambda p: 1.0), _relative(12)),
+    "cos": Rule(lambda x, p: np.cos(x), _lipschitz(lambda p: 1.0), _relative(12)),
+    "tan": Rule(lambda x, p: np.tan(x), _across_poles, _relative(16), finite=False),
+    "asin": Rule(lambda x, p: np.arcsin(x), _monotone, _relative(12), finite=False),
+    "acos": Rule(lambda x, p: np.arccos(x), _monotone, _relative(12), finite=False),
+    "atan": Rule(lambda x, p: np.arctan(x), _lipschitz(lambda p: 1.0), _relative(12)),
+    "sinh": Rule(lambda x, p: np.sinh(x), _monotone, _relative(12), finite=False),
+    "cosh": Rule(lambda x, p: np.cosh(x), _even, _relative(12), finite=False),
+    "asinh": Rule(lambda x, p: np.arcsinh(x), _lipschitz(lambda p: 1.0), _relative(12)),
+    "acosh": Rule(lambda x, p: np.arccosh(x), _monotone, _relative(12), finite=False),
+    "atanh": Rule(lambda x, p: np.arctanh(x), _monotone, _relative(16), finite=False),
+    "floor": Rule(lambda x, p: np.floor(x), _monotone, _relative(0)),
+    "ceil": Rule(lambda x, p: np.ceil(x), _monotone, _relative(0)),
+    "round": Rule(lambda x, p: np.rint(x), _monotone, _relative(0)),
+    "sign": Rule(lambda x, p: np.sign(x), _monotone, _relative(0)),
+    "softsign": Rule(lambda x, p: x / (1 + np.abs(x)), _lipschitz(lambda p: 1.0), _relative(8)),
+    "log_sigmoid": Rule(lambda x, p: -_softplus(-x), _lipschitz(lambda p: 1.0), _relative(16)),
+    "celu": Rule(
+        lambda x, p: np.fmax(x, 0) + p["alpha"] * np.expm1(np.fmin(x, 0) / p["alpha"]),
+        _lipschitz(lambda p: 1.0),
+        lambda x, y, p: 16 * np.abs(y) + 4 * np.abs(x),
+        {"alpha": 1.0},
+    ),
+    "thresholded_relu": Rule(
+        lambda x, p: np.where(x > np.float32(p["alpha"]), x, 0.0), _monotone, _relative(0), {"alpha": 1.0}
+    ),
+    "shrink": Rule(_shrink, _jumps, lambda x, y, p: 4 * (np.abs(x) + abs(p["bias"])), {"lambd": 0.5, "bias": 0.0}),
 }
 
 ALIASES: Mapping[str, tuple[str, Parameters]] = {
@@ -146,6 +229,10 @@ class Activation(Op):
         return True
 
     @property
+    def finite(self) -> bool:
+        return ACTIVATIONS[self.kind].finite
+
+    @property
     def title(self) -> str:
         return self.kind
 
@@ -155,15 +242,16 @@ class Activation(Op):
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return np.asarray(ACTIVATIONS[self.kind].function(x, self.parameters), dtype=np.float64)
+        with np.errstate(all="ignore"):  # a logarithm of a negative number is NaN on the device, too
+            return np.asarray(ACTIVATIONS[self.kind].function(x, self.parameters), dtype=np.float64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         rule = ACTIVATIONS[self.kind]
-        steepness = rule.lipschitz(self.parameters)
-        evaluation = rule.evaluation(x.magnitude, np.abs(y) + steepness * x.error, self.parameters)
+        propagated = rule.spread(rule.function, x.value, x.error, self.parameters)
+        evaluation = rule.evaluation(x.magnitude, np.abs(y) + propagated, self.parameters)
         # Where exp() flushes to zero, silu and mish lose up to 89 times that.
-        return steepness * x.error + rounding.unit * evaluation + 128 * rounding.tiny
+        return propagated + rounding.unit * evaluation + 128 * rounding.tiny
 
 
 @dataclass(frozen=True, eq=False)

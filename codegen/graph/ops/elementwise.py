@@ -1,7 +1,8 @@
-"""Sum, difference and product of two tensors."""
+"""Arithmetic on two tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,19 +10,33 @@ import numpy as np
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import Op, Shape, require
 
+FUNCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "min": np.fmin,
+    "max": np.fmax,
+    "pow": np.power,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Binary(Op):
-    """``kind`` is "add", "sub" or "mul"; axes of size 1 broadcast."""
+    """``kind`` is a key of FUNCTIONS; axes of size 1 broadcast."""
 
     kind: str
 
     def __post_init__(self) -> None:
-        require(self.kind in ("add", "sub", "mul"), f"unknown binary operator {self.kind!r}")
+        require(self.kind in FUNCTIONS, f"unknown binary operator {self.kind!r}")
 
     @property
     def elementwise(self) -> bool:
         return True
+
+    @property
+    def finite(self) -> bool:
+        return self.kind not in ("div", "pow")
 
     @property
     def title(self) -> str:
@@ -36,13 +51,32 @@ class Binary(Op):
         return tuple(max(m, n) for m, n in zip(a, b, strict=True))
 
     def reference(self, *inputs: Array) -> Array:
-        a, b = inputs
-        return {"add": np.add, "sub": np.subtract, "mul": np.multiply}[self.kind](a, b)
+        with np.errstate(all="ignore"):  # division by zero is infinity on the device, too
+            return np.asarray(FUNCTIONS[self.kind](*inputs), dtype=np.float64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         a, b = inputs
         if self.kind == "mul":
             propagated = np.abs(a.value) * b.error + np.abs(b.value) * a.error + a.error * b.error
+        elif self.kind in ("div", "pow"):
+            propagated = self._at_corners(y, a, b)
+        elif self.kind in ("min", "max"):
+            return np.fmax(a.error, b.error) + rounding.tiny
         else:
             propagated = a.error + b.error
-        return propagated + rounding.gamma(2) * (np.abs(y) + propagated) + rounding.tiny
+        # OpenCL's division is off by 2.5 ulp, its pow by 16.
+        ulps = {"div": 8, "pow": 40}.get(self.kind, 2)
+        return propagated + rounding.gamma(ulps) * (np.abs(y) + propagated) + rounding.tiny
+
+    def _at_corners(self, y: Array, a: Bounded, b: Bounded) -> Array:
+        """Both functions are monotone in each argument, on either side of zero: extremes lie at the corners."""
+        moved = np.zeros_like(y)
+        for x in (a.value - a.error, a.value + a.error):
+            for z in (b.value - b.error, b.value + b.error):
+                with np.errstate(all="ignore"):
+                    difference = np.abs(self.reference(x, z) - y)
+                moved = np.fmax(moved, np.where(np.isnan(difference), np.inf, difference))
+        exact = (a.error == 0) & (b.error == 0)
+        pivot = b if self.kind == "div" else a
+        certain = np.abs(pivot.value) > pivot.error
+        return np.where(exact, 0.0, np.where(certain, moved, np.inf))

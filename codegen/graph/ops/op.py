@@ -46,6 +46,14 @@ class Op(ABC):
         return False
 
     @property
+    def finite(self) -> bool:
+        """Whether finite inputs of moderate size always give finite outputs.
+
+        Where not, the filling behind the last channel of a block could become infinity or NaN, and poison sums.
+        """
+        return True
+
+    @property
     def title(self) -> str:
         """The operator's name in reports, in the field's words."""
         return type(self).__name__.lower()

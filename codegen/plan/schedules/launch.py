@@ -59,11 +59,22 @@ class LaunchSketch:
 
     def prologue(self, spread: Any = None) -> list[dict[str, Any]]:
         """The stages before the core; ``spread`` rearranges per-channel constants for kernels that index otherwise."""
-        return [self._stage(s, "pre_", self.x.shape[1], spread) for s in self.op.prologue]
+        stages = [self._stage(s, "pre_", self.x.shape[1], spread) for s in self.op.prologue]
+        return stages + self._blank(self.op.prologue, self.x)
 
     def epilogue(self, view: Any = None) -> list[dict[str, Any]]:
         """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes)."""
-        return [self._stage(s, "post_", self.y.shape[1], None, view) for s in self.op.epilogue]
+        stages = [self._stage(s, "post_", self.y.shape[1], None, view) for s in self.op.epilogue]
+        return stages + self._blank(self.op.epilogue, self.y)
+
+    def _blank(self, stages: tuple[Stage, ...], layout: Layout) -> list[dict[str, Any]]:
+        """Where stages can make infinity of the zeros behind the last channel: one that makes them zero again."""
+        channels = layout.shape[1] if len(layout.shape) > 1 else 1
+        finite = all(s.op.finite and all(t.op.finite for t in s.through) for s in stages)
+        if finite or layout.block == 1 or channels % self.target.lanes == 0:
+            return []
+        last, lanes = divmod(channels, self.target.lanes)
+        return [{"kind": "blank", "last": last, "lanes": lanes, "channels": channels}]
 
     def draft(
         self,
