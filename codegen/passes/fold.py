@@ -31,11 +31,12 @@ from codegen.graph.ops import (
     Op,
     Pool,
     PRelu,
+    Reduce,
 )
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 WEIGHTED = (Conv, ConvTranspose, Dense)
-TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool)
+TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool, Reduce)
 
 
 @dataclass(frozen=True)

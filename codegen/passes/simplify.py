@@ -55,7 +55,13 @@ def _join_padding(graph: Graph) -> Graph:
         if not isinstance(node.op, Conv):
             continue
         pad = graph.by_name.get(node.inputs[0])
-        if pad is None or not isinstance(pad.op, Pad) or pad.op.value != 0 or any(map(any, pad.op.pads[:2])):
+        if (
+            pad is None
+            or not isinstance(pad.op, Pad)
+            or pad.op.value != 0
+            or any(map(any, pad.op.pads[:2]))
+            or pad.op.mode != "constant"
+        ):
             continue
         pads = tuple(
             (a + before, b + after) for (a, b), (before, after) in zip(node.op.pads, pad.op.pads[2:], strict=True)

@@ -18,11 +18,14 @@ from codegen.graph.ops import (
     Fused,
     GlobalPool,
     Identity,
+    MatMul,
     Op,
     Pad,
     Pool,
+    Reduce,
     Reshape,
     Resize,
+    Select,
     Softmax,
     Transpose,
 )
@@ -81,7 +84,10 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     Concat: moves.plan_concat,
     Softmax: moves.plan_softmax,
     Transpose: moves.plan_reorder,
+    MatMul: moves.plan_matmul,
     Pad: moves.plan_reorder,
+    Reduce: moves.plan_reduce,
+    Select: moves.plan_reorder,
     Reshape: moves.plan_reorder,
 }
 
@@ -135,7 +141,7 @@ def _core(node: Node) -> Op:
 
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
     """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
-    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), Reshape | Softmax):
+    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), MatMul | Reduce | Reshape | Softmax):
         return False
     return not all(isinstance(_core(c), Reshape) for c in graph.consumers[node.name])
 
@@ -168,7 +174,7 @@ def _concat_slices(graph: Graph, target: Target) -> dict[str, tuple[str, int]]:
             name in graph.by_name
             and graph.uses[name] == 1
             and name not in slices
-            and not isinstance(_core(graph.by_name[name]), Concat | Reshape | Softmax)
+            and not isinstance(_core(graph.by_name[name]), Concat | MatMul | Reduce | Reshape | Softmax)
             for name in node.inputs
         )
         widths = [graph.shapes[name][1] for name in node.inputs]

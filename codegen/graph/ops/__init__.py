@@ -5,11 +5,13 @@ from codegen.graph.ops.conv import Conv, ConvTranspose
 from codegen.graph.ops.dense import Dense
 from codegen.graph.ops.elementwise import Binary
 from codegen.graph.ops.fused import Fused, Stage
+from codegen.graph.ops.matmul import MatMul
 from codegen.graph.ops.normalization import Affine, BatchNorm
 from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
 from codegen.graph.ops.pool import GlobalPool, Pool
+from codegen.graph.ops.reduce import Reduce
 from codegen.graph.ops.resize import Resize
-from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Transpose
+from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Transpose
 from codegen.graph.ops.softmax import Softmax
 
 __all__ = [
@@ -24,12 +26,15 @@ __all__ = [
     "Fused",
     "GlobalPool",
     "Identity",
+    "MatMul",
     "Op",
     "PRelu",
     "Pad",
     "Pool",
+    "Reduce",
     "Reshape",
     "Resize",
+    "Select",
     "Shape",
     "ShapeError",
     "Softmax",

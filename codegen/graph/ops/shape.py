@@ -56,11 +56,53 @@ class Transpose(_Move):
 
 
 @dataclass(frozen=True, eq=False)
+class Select(_Move):
+    """Along each axis the elements ``start + step * i`` for i below ``count``, counted around the axis.
+
+    A slice (steps may be negative), a repetition of the whole (step 1, count a multiple of the size), or of single
+    elements (step 0).
+    """
+
+    starts: Ints
+    steps: Ints
+    counts: Ints
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(
+            len(self.starts) == len(self.steps) == len(self.counts) == len(x),
+            f"starts, steps and counts should have a number for each of the {len(x)} axes of input {list(x)}",
+        )
+        require(
+            all(0 <= s < n for s, n in zip(self.starts, x, strict=True)),
+            f"starts {list(self.starts)} should lie inside input {list(x)}",
+        )
+        require(min(self.counts) >= 1, f"counts {list(self.counts)} should be at least 1")
+        return self.counts
+
+    def reference(self, *inputs: Array) -> Array:
+        (y,) = inputs
+        for axis, (start, step, count) in enumerate(zip(self.starts, self.steps, self.counts, strict=True)):
+            y = np.take(y, (start + step * np.arange(count)) % y.shape[axis], axis=axis)
+        return y
+
+
+PAD_MODES = ("constant", "edge", "reflect", "wrap")
+
+
+@dataclass(frozen=True, eq=False)
 class Pad(_Move):
-    """Puts ``value`` around the input: ``pads`` is (before, after) of every axis, batch included."""
+    """Puts elements around the input: ``pads`` is (before, after) of every axis, batch included.
+
+    ``mode`` says which: "constant" ``value``, the "edge", a mirror image without the edge ("reflect"), or "wrap".
+    """
 
     pads: Pads
     value: float = 0.0
+    mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        require(self.mode in PAD_MODES, f"unknown mode {self.mode!r}")
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
@@ -69,12 +111,22 @@ class Pad(_Move):
             f"padding {self.pads} should have a pair for each axis of input {list(x)}",
         )
         require(min(p for pair in self.pads for p in pair) >= 0, f"padding {self.pads} should not be negative")
+        if self.mode in ("reflect", "wrap"):
+            most = 1 if self.mode == "reflect" else 0
+            require(
+                all(max(pair) <= n - most for pair, n in zip(self.pads, x, strict=True)),
+                f"padding {self.pads} should not exceed the input {list(x)}, less {most}, in mode {self.mode!r}",
+            )
         return tuple(n + before + after for n, (before, after) in zip(x, self.pads, strict=True))
 
     def reference(self, *inputs: Array) -> Array:
-        return np.pad(inputs[0], self.pads, constant_values=self.value)
+        if self.mode == "constant":
+            return np.pad(inputs[0], self.pads, constant_values=self.value)
+        return np.pad(inputs[0], self.pads, mode=self.mode)  # type: ignore[call-overload]
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        if self.mode != "constant":
+            return self.reference(inputs[0].error) + rounding.tiny
         error = np.pad(inputs[0].error, self.pads, constant_values=rounding.unit * abs(self.value))
         return error + rounding.tiny
 

@@ -131,6 +131,12 @@ class LaunchSketch:
         return "x" if index == 0 else f"r{index}"
 
 
+def scaled(name: str, factor: int, offset: int) -> str:
+    """name * factor + offset in C, without what changes nothing."""
+    text = name if factor == 1 else f"{name} * {factor}"
+    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
+
+
 def spatial(values: tuple[int, ...], fill: int = 1) -> tuple[int, int]:
     """A one- or two-dimensional attribute as (vertical, horizontal)."""
     return (fill, values[0]) if len(values) == 1 else (values[0], values[1])

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import math
 
-from codegen.graph.ops import Concat, Pad, Softmax, Transpose
+from codegen.graph.ops import Concat, Pad, Reduce, Select, Softmax, Transpose
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch
+from codegen.plan.schedules.launch import LaunchSketch, scaled
 
 
 def plan_reorder(s: LaunchSketch) -> Draft:
-    """Copy, reshape, transpose and pad: each output element is one input element, or a constant."""
+    """Copy, reshape, transpose, select and pad: each output element is one input element, or a constant."""
     op, x, y = s.core, s.x, s.y
-    rank = len(y.shape)
-    kind, axes, before, value = "copy", tuple(range(rank)), (0,) * rank, 0.0
+    names = _names("i", len(y.shape))
+    kind, value, sources = "copy", 0.0, list(names)
     inside = [f"i1 < {y.shape[1]}"] if _filled(y) else []
     if isinstance(op, Transpose):
-        axes = tuple(op.axes.index(a) for a in range(rank))
+        sources = [names[op.axes.index(a)] for a in range(len(names))]
+    elif isinstance(op, Select):
+        kind = "select"
+        sources = [
+            _selected(name, *axis) for name, *axis in zip(names, op.starts, op.steps, op.counts, x.shape, strict=True)
+        ]
     elif isinstance(op, Pad):
-        kind, before, value = "pad", tuple(b for b, _ in op.pads), op.value
-        for axis, (first, behind) in enumerate(op.pads):
-            inside += [f"j{axis} >= 0"] * (first > 0) + [f"j{axis} < {x.shape[axis]}"] * (behind > 0)
+        kind, value = "pad", op.value
+        sources = [_padded(op.mode, name, pair, n) for name, pair, n in zip(names, op.pads, x.shape, strict=True)]
+        if op.mode == "constant":
+            for axis, (first, behind) in enumerate(op.pads):
+                inside += [f"j{axis} >= 0"] * (first > 0) + [f"j{axis} < {x.shape[axis]}"] * (behind > 0)
     elif x.shape != y.shape:
         kind = "reshape"
     variables = {
@@ -32,13 +39,56 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         "y": y,
         "rows": plain(y.shape),
         "dims": _dims(y),
-        "source": {"kind": kind, "axes": axes, "before": before, "value": value},
+        "kind": kind,
+        "value": value,
+        "sources": sources,
         "inside": inside,
-        "to_names": _names("i", rank),
+        "to_names": names,
         "from_names": _names("j", len(x.shape)),
         "epilogue": s.epilogue(_same),
     }
     return s.draft("reorder.cl.jinja", f"{kind}_{_label(x)}_to_{_label(y)}", variables, _grid(y))
+
+
+def _selected(name: str, start: int, step: int, count: int, size: int) -> str:
+    index = scaled(name, step, start) if step else str(start)
+    first, last = start, start + step * (count - 1)
+    if min(first, last) >= 0 and max(first, last) < size:
+        return index
+    around = -(min(first, last) // size) * size  # C's remainder of a negative number is negative
+    return f"({scaled(name, step, start + around)}) % {size}"
+
+
+def _padded(mode: str, name: str, pair: tuple[int, int], size: int) -> str:
+    index = scaled(name, 1, -pair[0])
+    if pair == (0, 0) or mode == "constant":
+        return index
+    if mode == "edge":
+        return f"clamp({index}, 0, {size - 1})"
+    if mode == "wrap":
+        return f"({scaled(name, 1, size - pair[0])}) % {size}"
+    return f"{size - 1} - abs((int)({size - 1} - abs({index})))"
+
+
+def plan_reduce(s: LaunchSketch) -> Draft:
+    op: Reduce = s.core
+    names = _names("i", len(s.x.shape))
+    # Every axis that goes is a loop of the work-item.
+    kept = tuple(1 if a in op.axes else n for a, n in enumerate(s.x.shape))
+    variables = {
+        "x": s.x,
+        "y": s.y,
+        "kind": op.kind,
+        "dims": kept,
+        "loops": [{"name": names[a], "count": s.x.shape[a]} for a in sorted(op.axes)],
+        "terms": math.prod(s.x.shape[a] for a in op.axes),
+        "names": names,
+        "kept": [a for a in range(len(names)) if a not in op.axes],
+        "prologue": s.prologue(),
+        "epilogue": s.epilogue(_same),
+        "to_names": tuple("0" if a in op.axes else name for a, name in enumerate(names)),
+    }
+    return s.draft("reduce.cl.jinja", f"reduce_{op.kind}_{_label(s.x)}", variables, (math.prod(kept), 1, 1))
 
 
 def plan_concat(s: LaunchSketch) -> Draft:
@@ -76,6 +126,25 @@ def plan_softmax(s: LaunchSketch) -> Draft:
         "epilogue": s.epilogue(_same),
     }
     return s.draft("softmax.cl.jinja", f"softmax_{_label(s.y)}", variables, (math.prod(others), 1, 1))
+
+
+def plan_matmul(s: LaunchSketch) -> Draft:
+    a, b = s.x, s.layouts[s.node.inputs[1]]
+    names = _names("i", len(s.y.shape))
+    before = s.y.shape[:-2]
+    variables = {
+        "x": a.repeated((*before, *a.shape[-2:])),
+        "b": b.repeated((*before, *b.shape[-2:])),
+        "y": s.y,
+        "dims": _dims(s.y),
+        "terms": a.shape[-1],
+        "names": names,
+        "row_names": (*names[:-1], "k"),
+        "column_names": (*names[:-2], "k", names[-1]),
+        "epilogue": s.epilogue(_same),
+    }
+    label = f"matmul_{_label(a)}_by_{_label(b)}"
+    return s.draft("matmul.cl.jinja", label, variables, _grid(s.y))
 
 
 def _same(layout: Layout) -> Layout:

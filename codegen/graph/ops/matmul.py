@@ -1,0 +1,40 @@
+"""Product of two matrices that are both computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+
+
+@dataclass(frozen=True, eq=False)
+class MatMul(Op):
+    """[..., M, K] times [..., K, N]; the axes before them broadcast."""
+
+    def infer(self, *shapes: Shape) -> Shape:
+        a, b = shapes
+        require(
+            len(a) == len(b) >= 2, f"inputs {list(a)} and {list(b)} should have the same number of axes, at least 2"
+        )
+        require(
+            a[-1] == b[-2], f"inputs {list(a)} and {list(b)}: {a[-1]} columns should meet as many rows, not {b[-2]}"
+        )
+        require(
+            all(m == n or 1 in (m, n) for m, n in zip(a[:-2], b[:-2], strict=True)),
+            f"inputs {list(a)} and {list(b)} should have the same axes before the last two, or 1",
+        )
+        return (*(max(m, n) for m, n in zip(a[:-2], b[:-2], strict=True)), a[-2], b[-1])
+
+    def reference(self, *inputs: Array) -> Array:
+        a, b = inputs
+        return a @ b
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        a, b = inputs
+        terms = a.value.shape[-1]
+        sums = a.magnitude @ b.magnitude
+        moved = a.error @ np.abs(b.value) + np.abs(a.value) @ b.error + a.error @ b.error
+        return rounding.gamma(terms + 2) * sums + moved + terms * rounding.tiny * (1 + float(np.max(sums, initial=0)))

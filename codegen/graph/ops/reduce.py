@@ -1,0 +1,53 @@
+"""Sums, means, products and extremes along axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.window import Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Op):
+    """``kind`` is "sum", "mean", "max", "min" or "prod"; the ``axes`` stay, with size 1."""
+
+    kind: str
+    axes: Ints
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("sum", "mean", "max", "min", "prod"), f"unknown reduction {self.kind!r}")
+        require(len(set(self.axes)) == len(self.axes), f"axes {list(self.axes)} should be different")
+
+    @property
+    def title(self) -> str:
+        return f"reduce_{self.kind}"
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(
+            all(0 <= a < len(x) for a in self.axes),
+            f"axes {list(self.axes)} should be below the {len(x)} axes of input {list(x)}",
+        )
+        return tuple(1 if a in self.axes else n for a, n in enumerate(x))
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.asarray(getattr(np, self.kind)(x, axis=self.axes, keepdims=True), dtype=np.float64)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        terms = int(np.prod([x.value.shape[a] for a in self.axes]))
+        if self.kind in ("max", "min"):
+            return x.error.max(axis=self.axes, keepdims=True) + rounding.tiny
+        if self.kind == "prod":
+            largest = np.prod(x.magnitude, axis=self.axes, keepdims=True)
+            moved = largest - np.prod(np.abs(x.value), axis=self.axes, keepdims=True)
+            # A partial product may be flushed to zero before large factors follow.
+            return moved + rounding.gamma(2 * terms) * largest + rounding.tiny * max(1.0, float(np.max(largest)))
+        share = terms if self.kind == "mean" else 1
+        magnitude, error = (a.sum(axis=self.axes, keepdims=True) / share for a in (x.magnitude, x.error))
+        return rounding.gamma(terms + 4) * magnitude + error + terms * rounding.tiny
