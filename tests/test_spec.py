@@ -318,7 +318,8 @@ def test_operator(case: str, spec: Spec) -> None:
 
 def test_every_operator_has_a_case() -> None:
     tested = {re.search(r'op = "(\w+)"', body)[1] for body, *_ in CASES.values()}  # type: ignore[index]
-    assert set(OPERATORS) - tested - set(ACTIVATIONS) - set(ALIASES) == {"batch_norm"}
+    elsewhere = {"slice", "repeat", "matmul", "div", "min", "max", "pow"} | {k for k in OPERATORS if "reduce_" in k}
+    assert set(OPERATORS) - tested - set(ACTIVATIONS) - set(ALIASES) - elsewhere == {"batch_norm"}  # test_operators.py
 
 
 @pytest.mark.parametrize("kind", sorted({*ACTIVATIONS, *ALIASES} - {"clip"}))

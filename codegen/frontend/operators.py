@@ -7,11 +7,24 @@ from collections.abc import Mapping
 
 from codegen.frontend import batch_norm
 from codegen.frontend.activation import ACTIVATION_OPERATORS, AXIS
-from codegen.frontend.kinds import FLAG, Key, choice, number, padding, per_axis, wholes
+from codegen.frontend.kinds import FLAG, LARGEST, Key, choice, number, padding, per_axis, whole, wholes
 from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.linear import LINEAR_OPERATORS
 from codegen.frontend.window import DILATION, PADDING, pads_of
-from codegen.graph.ops import Binary, Concat, GlobalPool, Pad, Pool, Reshape, Resize, Transpose
+from codegen.graph.ops import (
+    Binary,
+    Concat,
+    GlobalPool,
+    MatMul,
+    Pad,
+    Pool,
+    Reduce,
+    Reshape,
+    Resize,
+    Select,
+    Transpose,
+)
+from codegen.graph.ops.shape import PAD_MODES
 
 
 def _pool(kind: str) -> Operator:
@@ -95,7 +108,64 @@ def _transpose(layer: Layer) -> list[Step]:
 
 
 def _pad(layer: Layer) -> list[Step]:
-    return [Step("pad", Pad(((0, 0), (0, 0), *layer.pads()), layer.options["value"]))]
+    return [Step("pad", Pad(((0, 0), (0, 0), *layer.pads()), layer.options["value"], layer.options["mode"]))]
+
+
+def _reduce(kind: str, doc: str) -> Operator:
+    def build(layer: Layer) -> list[Step]:
+        rank = len(layer.shape)
+        axes = tuple(sorted(_axis(layer, "axes", a, rank) for a in layer.options["axes"]))
+        steps = [Step(f"reduce_{kind}", Reduce(kind, axes))]
+        if not layer.options["keepdims"]:
+            kept = tuple(n for a, n in enumerate(layer.shape) if a not in axes)
+            steps.append(Step("reshape", Reshape(kept or (1,))))
+        return steps
+
+    axes = wholes("a list of axes, batch included, such as [2, 3]", -6, 6)
+    return Operator(
+        doc,
+        build,
+        {
+            "axes": Key(axes, "The axes that go, batch included, in NCHW order.", required=True),
+            "keepdims": Key(FLAG, "Whether they stay with size 1.", True),
+        },
+    )
+
+
+def _axis(layer: Layer, key: str, axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise layer.place.key(key).spec_error(f"{axis} should be one of the {rank} axes of {list(layer.shape)}")
+    return axis % rank
+
+
+def _slice(layer: Layer) -> list[Step]:
+    """Python's slice along one axis."""
+    axis = layer.axis("axis")
+    size, step = layer.shape[axis], layer.options["step"]
+    if step == 0:
+        raise layer.place.key("step").spec_error("0 should be another whole number")
+    chosen = range(size)[slice(layer.options["start"], layer.options["stop"], step)]
+    if not chosen:
+        raise layer.place.spec_error(f"start, stop and step choose nothing of the {size} elements of axis {axis}")
+    starts, steps, counts = ([k] * len(layer.shape) for k in (0, 1, 0))
+    counts = list(layer.shape)
+    starts[axis], steps[axis], counts[axis] = chosen.start, step, len(chosen)
+    return [Step("slice", Select(tuple(starts), tuple(steps), tuple(counts)))]
+
+
+def _repeat(layer: Layer) -> list[Step]:
+    times = layer.options["times"]
+    if len(times) != len(layer.shape):
+        raise layer.place.key("times").spec_error(
+            f"{list(times)} should have a number for each axis of {list(layer.shape)}, batch included"
+        )
+    zeros = (0,) * len(times)
+    counts = tuple(n * t for n, t in zip(layer.shape, times, strict=True))
+    return [Step("repeat", Select(zeros, (1,) * len(times), counts))]
+
+
+def _matmul(layer: Layer) -> list[Step]:
+    return [Step("matmul", MatMul(), layer.inputs[1:])]
 
 
 def _upsample(layer: Layer) -> list[Step]:
@@ -158,13 +228,35 @@ OPERATORS: Mapping[str, Operator] = {
         },
     ),
     "pad": Operator(
-        "Puts a constant around the spatial axes.",
+        "Puts elements around the spatial axes.",
         _pad,
         {
             "padding": Key(padding(), "As for conv, in numbers.", required=True),
             "value": Key(number(), "The constant.", 0.0),
+            "mode": Key(choice(*PAD_MODES), "A constant, the edge, a mirror image without it, or around.", "constant"),
         },
     ),
+    "slice": Operator(
+        "Part of the elements along one axis, as Python slices.",
+        _slice,
+        {
+            "axis": Key(AXIS, "In NCHW order.", required=True),
+            "start": Key(whole(-LARGEST), "The first; negative from the end."),
+            "stop": Key(whole(-LARGEST), "Behind the last; negative from the end."),
+            "step": Key(whole(-LARGEST), "Negative goes backwards.", 1),
+        },
+    ),
+    "repeat": Operator(
+        "The whole, several times along each axis.",
+        _repeat,
+        {"times": Key(wholes("a list of numbers, batch included", 1, 6), "For each axis.", required=True)},
+    ),
+    "matmul": Operator("Product of two tensors as matrices in their last two axes.", _matmul, {}, 2, 2),
+    "reduce_sum": _reduce("sum", "Sum along axes."),
+    "reduce_mean": _reduce("mean", "Mean along axes."),
+    "reduce_max": _reduce("max", "Maximum along axes."),
+    "reduce_min": _reduce("min", "Minimum along axes."),
+    "reduce_prod": _reduce("prod", "Product along axes."),
     "upsample": Operator(
         "Enlarges height and width.",
         _upsample,
