@@ -468,11 +468,11 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "upsample mode": (
         layer('op = "upsample"\nscale = 2\nmode = "cubic"'),
-        'layer "a": mode: "cubic" should be "nearest" or "bilinear"',
+        'layer "a": mode: "cubic" should be "nearest", "bilinear" or "bicubic"',
     ),
     "upsample coordinates": (
-        layer('op = "upsample"\nscale = 2\ncoordinates = "half_pixel"'),
-        'layer "a": mode "nearest" takes coordinates "asymmetric" only',
+        layer('op = "upsample"\nscale = 2\ncoordinates = "halfpixel"'),
+        'layer "a": coordinates: "halfpixel" should be',
     ),
     "add": (
         layer('op = "add"\ninputs = ["x", "b"]\n[[layer]]\nname = "b"\nop = "max_pool"\nkernel = 2\ninput = "x"'),

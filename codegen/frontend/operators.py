@@ -24,6 +24,7 @@ from codegen.graph.ops import (
     Select,
     Transpose,
 )
+from codegen.graph.ops.resize import COORDINATES, MODES, ROUNDINGS
 from codegen.graph.ops.shape import PAD_MODES
 
 
@@ -175,7 +176,8 @@ def _upsample(layer: Layer) -> list[Step]:
     if size is None:
         size = tuple(n * s for n, s in zip(layer.space, layer.per_axis("scale"), strict=True))
     coordinates = layer.options["coordinates"] or ("asymmetric" if mode == "nearest" else "half_pixel")
-    return [Step("upsample", Resize(size, mode, coordinates))]
+    more = (layer.options[key] for key in ("rounding", "cubic", "exclude_outside"))
+    return [Step("upsample", Resize(size, mode, coordinates, *more))]
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -258,16 +260,19 @@ OPERATORS: Mapping[str, Operator] = {
     "reduce_min": _reduce("min", "Minimum along axes."),
     "reduce_prod": _reduce("prod", "Product along axes."),
     "upsample": Operator(
-        "Enlarges height and width.",
+        "Resamples height and width.",
         _upsample,
         {
             "scale": Key(per_axis(1), "Factor; either this or size."),
             "size": Key(wholes("[height, width]", 1, 2), "[height, width] of the output; either this or scale."),
-            "mode": Key(choice("nearest", "bilinear"), "Interpolation.", "nearest"),
+            "mode": Key(choice(*MODES), "Interpolation.", "nearest"),
             "coordinates": Key(
-                choice("half_pixel", "align_corners", "asymmetric"),
-                "Where output elements lie in the input; else half_pixel for bilinear; nearest is asymmetric.",
+                choice(*COORDINATES),
+                "Where output elements lie in the input; else asymmetric for nearest, half_pixel for the others.",
             ),
+            "rounding": Key(choice(*ROUNDINGS), "Which element is the nearest.", "floor"),
+            "cubic": Key(number(), "The coefficient a of bicubic: -0.75 in PyTorch and ONNX.", -0.75),
+            "exclude_outside": Key(FLAG, "Whether bicubic leaves out what lies beyond the edge.", False),
         },
     ),
     **ACTIVATION_OPERATORS,

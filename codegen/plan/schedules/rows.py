@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
@@ -36,17 +38,11 @@ def plan_global_pool(s: LaunchSketch) -> Draft:
 
 def plan_resize(s: LaunchSketch) -> Draft:
     op: Resize = s.core
-    axes = []
-    for n, m in zip(s.x.shape[2:], op.size, strict=True):
-        # The position of output element d is the fraction (d * step + start) / over, in whole numbers.
-        if op.coordinates == "half_pixel":
-            step, start, over = 2 * n, n - m, 2 * m
-        elif op.coordinates == "align_corners":
-            step, start, over = n - 1, 0, max(m - 1, 1)
-        else:
-            step, start, over = n, 0, m
-        axes.append({"step": step, "start": start, "over": over, "last": n - 1})
-    variables = {**_common(s), "mode": op.mode, "axes": axes}
+    rows, columns = (op.taps(axis, n) for axis, n in enumerate(s.x.shape[2:]))
+    s.constant("index", np.concatenate([rows.index.reshape(-1), columns.index.reshape(-1)]))
+    if op.mode != "nearest":
+        s.constant("weight", np.concatenate([rows.weight.reshape(-1), columns.weight.reshape(-1)]))
+    variables = {**_common(s), "mode": op.mode, "taps": rows.index.shape[1]}
     label = f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}"
     return _rows(s, "resize.cl.jinja", label, variables)
 
