@@ -472,7 +472,8 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "upsample coordinates": (
         layer('op = "upsample"\nscale = 2\ncoordinates = "halfpixel"'),
-        'layer "a": coordinates: "halfpixel" should be',
+        'layer "a": coordinates: "halfpixel" should be "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", '
+        '"align_corners" or "asymmetric"; did you mean "half_pixel"?',
     ),
     "add": (
         layer('op = "add"\ninputs = ["x", "b"]\n[[layer]]\nname = "b"\nop = "max_pool"\nkernel = 2\ninput = "x"'),
@@ -516,7 +517,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "activation's op": (
         edited('"relu"', "{ op = [] }"),
-        'layer "stem": activation.op: unknown activation []; known are "clip"...',
+        'layer "stem": activation.op: unknown activation []; known are "abs"...',
     ),
     # BatchNorm
     "no epsilon": (
