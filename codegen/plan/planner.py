@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def _schedule(s: LaunchSketch) -> Draft:
         if core.depthwise:
             return conv.plan_depthwise(s)
         return general.plan_grouped(s)
+    if isinstance(core, Identity) and len(s.y.shape) > 4:
+        return moves.plan_reorder(s)  # broadcasting over more axes than rows have
     return _SCHEDULES[type(core)](s)
 
 
@@ -217,7 +220,7 @@ def _with_tables(
     for draft in drafts:
         key = _key(draft)
         if draft.parameters or key not in shared:
-            name = names.new(draft.node if draft.parameters else draft.label)
+            name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters))
             tables = {f"{name}_{k}": v for k, v in draft.parameters.items()}
             constants = {k: f"{name}_{k}" for k in draft.parameters}
             kernels[name] = _kernel(name, draft, constants, tables, notes.get(draft.node, ()))
@@ -302,13 +305,16 @@ class _Names:
         self.model = model
         self.taken: set[str] = set()
 
-    def new(self, text: str) -> str:
+    def new(self, text: str, suffixes: tuple[str, ...] = ()) -> str:
+        """A free name that is also free with each of the suffixes."""
         name = f"{self.model}_" + re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
-        candidate, k = name, 2
-        while candidate.lower() in self.taken:
-            candidate, k = f"{name}_v{k}", k + 1
-        self.taken.add(candidate.lower())
-        return candidate
+        for k in itertools.count(2):
+            family = {n.lower() for n in (name, *(f"{name}_{suffix}" for suffix in suffixes))}
+            if not family & self.taken:
+                self.taken |= family
+                break
+            name = re.sub(r"(_v\d+)?$", f"_v{k}", name, count=1)
+        return name
 
 
 def _up(value: int, multiple: int) -> int:

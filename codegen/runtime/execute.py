@@ -118,7 +118,12 @@ class Session:
 
 def steps(session: Session, inputs: Mapping[str, Floats]) -> Iterator[tuple[dict[str, Any], Floats]]:
     """Runs launch by launch, and yields each with the tensor it made before the next one can overwrite anything."""
+    # Written now, not at the first step: a view of an input needs no step to be read.
     session.write(inputs)
+    return _launched(session)
+
+
+def _launched(session: Session) -> Iterator[tuple[dict[str, Any], Floats]]:
     for index, launch in enumerate(session.artefact.launches):
         session.launch(index)
         yield launch, session.tensor(launch["writes"])

@@ -38,7 +38,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     batch, channels, _height, width = y.shape
     blocks = -(-channels // c)
     group_blocks = blocks // op.groups
-    row_tile, block_tile = choose_tile(s.target, width, group_blocks)
+    row_tile, block_tile = choose_tile(s.target, width, group_blocks, whole=op.groups > 1)
     # A plain input has no blocks; channels at a distance are read like the lanes of one.
     lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
     vector_input = x.block > 1 and bool(s.op.prologue)
@@ -65,7 +65,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "dilation": dilation,
         "pad": (top, left),
         "batch": batch,
-        "prologue": s.prologue(),
+        "prologue": s.prologue(vector=vector_input),
         "epilogue": s.epilogue(view),
         "partial_row": width % row_tile != 0,
         "partial_blocks": blocks % block_tile != 0,
@@ -111,10 +111,11 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     return s.draft("depthwise.cl.jinja", label, variables, (-(-width // row_tile), height, batch * blocks))
 
 
-def choose_tile(target: Target, width: int, blocks: int) -> tuple[int, int]:
+def choose_tile(target: Target, width: int, blocks: int, whole: bool = False) -> tuple[int, int]:
     """Pixels and channel blocks per work-item: the target's tile with the fewest cycles for the whole layer.
 
-    By a model of two loads and two multiply-adds a cycle; at least eight multiply-adds hide each other's latency.
+    By a model of two loads and two multiply-adds a cycle; at least eight multiply-adds hide each other's latency.  With
+    ``whole`` tiles divide the blocks: those of a group share inputs, and no tile may reach into the next group.
     """
 
     def cost(tile: tuple[int, int]) -> float:
@@ -122,7 +123,11 @@ def choose_tile(target: Target, width: int, blocks: int) -> tuple[int, int]:
         tiles = -(-width // row) * -(-blocks // block)
         return tiles * (max(row * block, 8) + 0.5 * (row + block))
 
-    fitting = [(row, block) for row, block in target.tiles if row <= max(width, 1) and block <= blocks]
+    fitting = [
+        (row, block)
+        for row, block in target.tiles
+        if row <= max(width, 1) and block <= blocks and not (whole and blocks % block)
+    ]
     return min(fitting, key=cost)
 
 

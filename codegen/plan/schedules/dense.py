@@ -34,7 +34,7 @@ def plan_dense(s: LaunchSketch) -> Draft:
         "reach": reach,
         "blocks": blocks,
         "batch": batch,
-        "prologue": s.prologue(spread),
+        "prologue": s.prologue(spread, vector=False),
         "epilogue": s.epilogue(),
     }
     return s.draft("dense.cl.jinja", f"dense_{reach}_to_{outputs}", variables, (blocks, batch, 1))

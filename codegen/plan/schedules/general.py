@@ -55,7 +55,7 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
         "group_outputs": outputs,
         "shared_input": op.groups == 1 or outputs % c == 0,
         "channels": channels,
-        "prologue": s.prologue(),
+        "prologue": s.prologue(vector=False),
         "epilogue": s.epilogue(),
     }
     kind = "transposed" if transposed else f"grouped{op.groups}_"

@@ -57,15 +57,24 @@ class LaunchSketch:
         filled[: len(values)] = values
         return filled
 
-    def prologue(self, spread: Any = None) -> list[dict[str, Any]]:
-        """The stages before the core; ``spread`` rearranges per-channel constants for kernels that index otherwise."""
-        stages = [self._stage(s, "pre_", self.x.shape[1], spread) for s in self.op.prologue]
-        return stages + self._blank(self.op.prologue, self.x)
+    def prologue(self, spread: Any = None, vector: bool = True, count: int | None = None) -> list[dict[str, Any]]:
+        """The stages before the core, on whole blocks (``vector``) or on elements.
 
-    def epilogue(self, view: Any = None) -> list[dict[str, Any]]:
+        ``spread`` rearranges per-channel constants for kernels that index otherwise; ``count`` are the channels that
+        the kernel sees, if not the input's.
+        """
+        channels = self.x.shape[1] if count is None else count
+        stages = [self._stage(s, "pre_", channels, spread) for s in self.op.prologue]
+        return stages + (self._blank(self.op.prologue, self.x) if vector else [])
+
+    def epilogue(self, view: Any = None, vector: bool = True) -> list[dict[str, Any]]:
         """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes)."""
-        stages = [self._stage(s, "post_", self.y.shape[1], None, view) for s in self.op.epilogue]
-        return stages + self._blank(self.op.epilogue, self.y)
+        stages = [self._stage(s, "post_", self._channels, None, view) for s in self.op.epilogue]
+        return stages + (self._blank(self.op.epilogue, self.y) if vector else [])
+
+    @property
+    def _channels(self) -> int:
+        return self.y.shape[1] if len(self.y.shape) > 1 else 1
 
     def _blank(self, stages: tuple[Stage, ...], layout: Layout) -> list[dict[str, Any]]:
         """Where stages can make infinity of the zeros behind the last channel: one that makes them zero again."""

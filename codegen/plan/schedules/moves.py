@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from codegen.graph.ops import Concat, Pad, Reduce, Select, Softmax, Transpose
+from codegen.graph.ops import Concat, Identity, Pad, Reduce, Select, Softmax, Transpose
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, scaled
@@ -18,7 +18,7 @@ def plan_reorder(s: LaunchSketch) -> Draft:
     op, x, y = s.core, s.x, s.y
     names = _names("i", len(y.shape))
     kind, value, sources = "copy", 0.0, list(names)
-    inside = [f"i1 < {y.shape[1]}"] if _filled(y) else []
+    inside: list[str] = []
     if isinstance(op, Transpose):
         sources = [names[op.axes.index(a)] for a in range(len(names))]
     elif isinstance(op, Select):
@@ -32,6 +32,8 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         if op.mode == "constant":
             for axis, (first, behind) in enumerate(op.pads):
                 inside += [f"j{axis} >= 0"] * (first > 0) + [f"j{axis} < {x.shape[axis]}"] * (behind > 0)
+    elif isinstance(op, Identity):
+        x = x.repeated(y.shape)
     elif x.shape != y.shape:
         kind = "reshape"
     variables = {
@@ -43,9 +45,11 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         "value": value,
         "sources": sources,
         "inside": inside,
+        "filled": _filled(y),
+        "prologue": s.prologue(vector=False),
         "to_names": names,
         "from_names": _names("j", len(x.shape)),
-        "epilogue": s.epilogue(_same),
+        "epilogue": s.epilogue(_same, vector=False),
     }
     return s.draft("reorder.cl.jinja", f"{kind}_{_label(x)}_to_{_label(y)}", variables, _grid(y))
 
@@ -84,8 +88,8 @@ def plan_reduce(s: LaunchSketch) -> Draft:
         "terms": math.prod(s.x.shape[a] for a in op.axes),
         "names": names,
         "kept": [a for a in range(len(names)) if a not in op.axes],
-        "prologue": s.prologue(),
-        "epilogue": s.epilogue(_same),
+        "prologue": s.prologue(vector=False),
+        "epilogue": s.epilogue(_same, vector=False),
         "to_names": tuple("0" if a in op.axes else name for a, name in enumerate(names)),
     }
     return s.draft("reduce.cl.jinja", f"reduce_{op.kind}_{_label(s.x)}", variables, (math.prod(kept), 1, 1))
@@ -123,7 +127,7 @@ def plan_softmax(s: LaunchSketch) -> Draft:
         "axis": op.axis,
         "count": s.y.shape[op.axis],
         "names": _names("i", len(others)),
-        "epilogue": s.epilogue(_same),
+        "epilogue": s.epilogue(_same, vector=False),
     }
     return s.draft("softmax.cl.jinja", f"softmax_{_label(s.y)}", variables, (math.prod(others), 1, 1))
 
@@ -141,7 +145,7 @@ def plan_matmul(s: LaunchSketch) -> Draft:
         "names": names,
         "row_names": (*names[:-1], "k"),
         "column_names": (*names[:-2], "k", names[-1]),
-        "epilogue": s.epilogue(_same),
+        "epilogue": s.epilogue(_same, vector=False),
     }
     label = f"matmul_{_label(a)}_by_{_label(b)}"
     return s.draft("matmul.cl.jinja", label, variables, _grid(s.y))
