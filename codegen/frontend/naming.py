@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from codegen.frontend.place import show
+from codegen.frontend.reserved import HOST_WORDS
 
 MAX_IDENTIFIER = 40
 MAX_LAYER = 120
@@ -54,7 +55,7 @@ _FUNCTIONS = _words(
 )
 
 # Names that generated functions use for other arguments and variables.
-_LOCALS = _words("model device context queue status event events")
+_LOCALS = _words("model device context queue status event events num_events wait_list run_batch enqueue_on_buffers")
 
 _FILES = _words("example manifest")
 _WINDOWS_DEVICES = frozenset(
@@ -71,6 +72,8 @@ def model_fault(name: str) -> str | None:
         fault = f"{show(name)} is the name of another generated file"
     if fault is None and name.lower() in _WINDOWS_DEVICES:
         fault = f"{show(name)} is a device on Windows, which has no files of that name"
+    if fault is None and name in HOST_WORDS:
+        fault = f"{show(name)} is used by the generated host"
     return _with_remedy(fault, name, "net")
 
 
@@ -79,6 +82,10 @@ def port_fault(name: str, model: str) -> str | None:
     fault = _identifier_fault(name)
     if fault is None and name.lower() in _LOCALS:
         fault = f"{show(name)} is the name of another argument of the generated functions"
+    if fault is None and (name in HOST_WORDS and name.isupper()):
+        fault = f"{show(name)} is a macro of the generated host"
+    if fault is None and name.lower().startswith(f"{model.lower()}_"):
+        fault = f"{show(name)} begins like the generated functions"
     if fault is None and name.lower() == model.lower():
         fault = f"{show(name)} is the name of the model"
     return _with_remedy(fault, name, "data")
@@ -90,6 +97,13 @@ def layer_fault(name: str) -> str | None:
         return f"{show(name)} should be letters, digits, _ . and -, starting with a letter or _"
     if len(name) > MAX_LAYER:
         return f"{show(name)} has {len(name)} characters; {MAX_LAYER} is the most"
+    return None
+
+
+def file_fault(name: str) -> str | None:
+    """What is wrong with the name of a spec's file, which stands in comments of generated files; None if nothing."""
+    if not name.isprintable() or "\\" in name:
+        return f"file name {show(name)} should have no control characters and no backslash"
     return None
 
 
@@ -108,12 +122,12 @@ def _identifier_fault(name: str) -> str | None:
         return f"{show(name)} has {len(name)} characters; {MAX_IDENTIFIER} is the most"
     if name in _KEYWORDS:
         return f"{show(name)} is a keyword of C or C++"
-    if name in _HEADERS or name.startswith("cl_"):
+    if name in _HEADERS or name.lower().startswith("cl_") or name == "cl":
         return f"{show(name)} is taken by a C, Windows or OpenCL header"
     return None
 
 
 def _with_remedy(fault: str | None, name: str, suffix: str) -> str | None:
-    if fault is None or " is " not in fault:
+    if fault is None or not re.search(r" is | begins ", fault):
         return fault
     return f'{fault}; take another, such as "{name}_{suffix}"'
