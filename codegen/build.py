@@ -8,7 +8,7 @@ from pathlib import Path
 from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
 from codegen.emit.output import Changes, compare, write
 from codegen.emit.selftest import samples
-from codegen.errors import Mismatch
+from codegen.errors import Mismatch, ParameterError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
 from codegen.frontend.toml import load
@@ -35,7 +35,10 @@ class Lowered:
 def lower(spec: Path) -> Lowered:
     """spec -> un-folded graph -> folded graph -> graph of launches."""
     model = load(spec)
-    folded, folds = fold(simplify(model.graph), model.graph)
+    try:
+        folded, folds = fold(simplify(model.graph), model.graph)
+    except ParameterError as error:
+        raise ParameterError(f"{spec}: {error}") from error
     launches, rides = fuse(folded)
     return Lowered(model, launches, report(model.graph, folds, rides))
 

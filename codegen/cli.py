@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import tempfile
@@ -14,8 +15,8 @@ import click
 import numpy as np
 
 from codegen import __version__, build
-from codegen.emit.output import MANIFEST
-from codegen.errors import CheckFailed, ClgenError, Mismatch, SpecError
+from codegen.emit.output import MANIFEST, write_file
+from codegen.errors import CheckFailed, ClgenError, Mismatch
 from codegen.passes.explain import format_report
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
@@ -160,11 +161,9 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
     artefact = artefacts.read(folder)
     given = artefacts.read_inputs(artefact, inputs)
     results = Session(artefact, select(devices)[0]).run(given)
-    try:
-        with outputs.open("wb") as stream:
-            np.savez(stream, **results)  # type: ignore[arg-type]
-    except OSError as error:
-        raise SpecError(f"{outputs}: cannot write: {error.strerror}") from error
+    stream = io.BytesIO()
+    np.savez(stream, **results)  # type: ignore[arg-type]
+    write_file(outputs, stream.getvalue())
     click.echo(outputs)
 
 
@@ -210,9 +209,5 @@ def _json_only(path: Path | None) -> bool:
 
 
 def _write_json(path: Path | None, report: Any) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(report, indent=1) + "\n")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot write: {error.strerror}") from error
+    if path is not None:
+        write_file(path, (json.dumps(report, indent=1) + "\n").encode())

@@ -17,6 +17,8 @@ def address(layout: Layout, n: str, channel: str, h: str, w: str) -> str:
 
 def scaled(index: str, factor: int, offset: int) -> str:
     """index * factor + offset, without what changes nothing."""
+    if factor == 0:
+        return str(offset)
     text = index if factor == 1 else f"{_factor(index)} * {factor}"
     return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
 
@@ -83,9 +85,11 @@ def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     """One element of a layout of any rank."""
     terms: list[tuple[str, int]] = []
     for axis, (name, size, stride) in enumerate(zip(coordinates, layout.shape, layout.strides, strict=True)):
-        if size == 1 or (axis == 1 and layout.splat):
+        blocked = axis == 1 and layout.block > 1
+        # A block of one channel still has its filling to be written.
+        if (size == 1 and not blocked) or (axis == 1 and layout.splat):
             continue
-        if axis == 1 and layout.block > 1:
+        if blocked:
             terms += [(f"{_factor(name)} / {layout.block}", stride), (f"{_factor(name)} % {layout.block}", 1)]
         else:
             terms.append((name, stride))

@@ -42,29 +42,70 @@ def compare(folder: Path, files: Mapping[str, bytes]) -> Changes:
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> Changes:
-    """Makes the folder hold these files.  An error before the last byte is written leaves everything as it was."""
+    """Makes the folder hold these files, or leaves everything as it was and raises SpecError."""
     changes = compare(folder, files)
     staged: list[tuple[Path, Path]] = []
+    before: dict[Path, bytes | None] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in changes.written:
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            staged.append((Path(temporary), folder / name))
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(files[name])
-            Path(temporary).chmod(0o644)
+            path = folder / name
+            if path.exists() and not path.is_file():
+                raise SpecError(f"{path}: cannot write: is not a regular file; move it away")
+            staged.append((_staged(path, files[name]), path))
         # The manifest goes last: a folder whose manifest is new is complete.
-        for temporary_path, path in sorted(staged, key=lambda pair: pair[1].name == MANIFEST):
-            temporary_path.replace(path)
+        for temporary, path in sorted(staged, key=lambda pair: pair[1].name == MANIFEST):
+            before[path] = _content(path)
+            temporary.replace(path)
         for name in changes.removed:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
+        for path, content in before.items():
+            _put_back(path, content)
         raise SpecError(f"{folder}: cannot write: {error.strerror or error}; choose another folder with -o") from error
     finally:
-        for temporary_path, _ in staged:
+        for temporary, _ in staged:
             with contextlib.suppress(OSError):
-                temporary_path.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
     return changes
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """One file, whole or not at all; SpecError if it cannot be written."""
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)  # a pipe or a device has no half-written state
+            return
+        temporary = _staged(path, content)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise SpecError(f"{path}: cannot write: {error.strerror or error}") from error
+
+
+def _staged(path: Path, content: bytes) -> Path:
+    """The content in a temporary file beside the path."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        temporary.chmod(0o644)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _put_back(path: Path, content: bytes | None) -> None:
+    with contextlib.suppress(OSError):
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(content)
 
 
 def _content(path: Path) -> bytes | None:

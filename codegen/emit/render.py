@@ -23,7 +23,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update({"hexfloat": hexfloat, "c_string": c_string})
+    env.filters.update({"hexfloat": hexfloat, "c_string": c_string, "rstrip": str.rstrip})
     env.globals.update({**expressions.FUNCTIONS, "fail": _fail})
     return env
 

@@ -291,6 +291,8 @@ def _ordered(
     members = cycle(reads)
     if members:
         at = by_name[members[0]].place
+        if len(members) == 1:
+            raise at.spec_error("reads itself")
         raise at.spec_error(f"layers {listed(members, 'and')} form a cycle: each reads the one before it")
     used = needed(reads, [output.value for output in outputs])
     useless = [name for name in reads if name not in used]

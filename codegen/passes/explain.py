@@ -68,13 +68,6 @@ class Report:
         return sum(any(p.how == "launch" for p in b.placements) for b in self.batch_norms)
 
 
-WHY_NOT = {
-    "epilogue": "rides in the launch that makes its input",
-    "prologue": "its input is read elsewhere too, or is padded behind it: computed by the launches that read it",
-    "launch": "no neighbour can take it: its input is read elsewhere too, and its output is not only read by layers",
-}
-
-
 def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) -> Report:
     """Puts together what folding and fusing say."""
     entries = []
@@ -88,7 +81,10 @@ def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) 
         ]
         for affine, members in folded.waiting.items():
             if node.name in members:
-                placements += [Placement(r.role, r.launch, r.launch, WHY_NOT[r.role]) for r in rides.get(affine, ())]
+                placements += [
+                    Placement(r.role, r.launch, r.launch, r.why or "the launch that makes its input")
+                    for r in rides.get(affine, ())
+                ]
         entries.append(
             BatchNormReport(
                 name=node.name,

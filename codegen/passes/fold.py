@@ -97,7 +97,9 @@ def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
         graph = rewritten
     for node in graph.nodes:
         if isinstance(node.op, Affine):
-            _check_range(node.name, node.name, {"scale": node.op.scale, "shift": node.op.shift})
+            _check_range(node.name, {"scale": node.op.scale, "shift": node.op.shift})
+        elif node.name in ledger.originals and isinstance(node.op, WEIGHTED):
+            _check_range(node.name, {"weight": node.op.weight, "bias": node.op.bias})
     waiting = {n.name: ledger.members.get(n.name, ()) for n in graph.nodes if isinstance(n.op, Affine)}
     folds = {
         name: tuple(replace(f, node=ledger.successor(f.node)) for f in folds) for name, folds in ledger.folds.items()
@@ -135,13 +137,13 @@ def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gra
     if producer is None or not isinstance(producer.op, WEIGHTED) or graph.uses[producer.name] != 1:
         return None
     weight = producer.op.weight * _along_outputs(producer.op, op.scale)
-    folded = _with_weights(producer, weight, producer.op.bias * op.scale + op.shift, node.name)
+    folded = replace(producer.op, weight=weight, bias=producer.op.bias * op.scale + op.shift)
     original = ledger.original(producer)
     ledger.settle(node.name, _weight_fold(original, node.name, "output channels", weight))
     ledger.originals[node.name] = original
     # The folded layer takes the map's name: a name stands for one value in every version of the graph.
     ledger.succeeded[producer.name] = node.name
-    return graph.rewritten({node.name: (Node(node.name, folded.op, producer.inputs),)}, {})
+    return graph.rewritten({node.name: (Node(node.name, folded, producer.inputs),)}, {})
 
 
 def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
@@ -160,8 +162,8 @@ def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gr
             bias = consumer.op.bias  # taken only with a shift of zero
         else:
             bias = consumer.op.bias + carried.sum(axis=tuple(range(1, carried.ndim)))
-        folded = _with_weights(consumer, weight, bias, node.name)
-        replaced[consumer.name] = (Node(consumer.name, folded.op, node.inputs),)
+        folded = replace(consumer.op, weight=weight, bias=bias)
+        replaced[consumer.name] = (Node(consumer.name, folded, node.inputs),)
         ledger.settle(node.name, _weight_fold(ledger.original(consumer), consumer.name, "input channels", weight))
     return graph.rewritten(replaced, {})
 
@@ -237,20 +239,15 @@ def _along_inputs(op: Conv | ConvTranspose | Dense, values: Array, shape: tuple[
     return rows.reshape(*rows.shape, *(1,) * (op.weight.ndim - 2))
 
 
-def _with_weights(node: Node, weight: Array, bias: Array, affine: str) -> Node:
-    assert isinstance(node.op, WEIGHTED)
-    _check_range(node.name, affine, {"weight": weight, "bias": bias})
-    return Node(node.name, replace(node.op, weight=weight, bias=bias), node.inputs)
-
-
-def _check_range(layer: str, affine: str, arrays: Mapping[str, Array]) -> None:
+def _check_range(node: str, arrays: Mapping[str, Array]) -> None:
+    """Once all is folded: what one map makes too large, the next may bring back."""
     for what, values in arrays.items():
         outside = ~(np.abs(values) <= FLOAT32_MAX)
         if outside.any():
             at = tuple(int(i) for i in np.argwhere(outside)[0])
             raise ParameterError(
-                f"layer {layer!r}: folding {affine!r} makes {what}{list(at)} = {values[at]:g}, "
-                f"beyond float32; its variance + epsilon is too small for its gamma: check epsilon"
+                f'layer "{node.split("/")[0]}": batch_norm: folded {what}{list(at)} = {values[at]:g} is beyond '
+                "float32; variance + epsilon is too small for gamma: check both"
             )
 
 

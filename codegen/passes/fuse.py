@@ -34,21 +34,26 @@ WIDE_INPUT = 8
 
 @dataclass(frozen=True)
 class Ride:
-    """Where a node went: ``role`` is "epilogue", "prologue", "launch" (elementwise, alone) or "core" (of a launch)."""
+    """Where a node went: ``role`` is "epilogue", "prologue", "launch" (elementwise, alone) or "core" (of a launch).
+
+    ``why`` says what keeps an elementwise node out of the epilogue of the launch that makes its input.
+    """
 
     launch: str
     role: str
+    why: str = ""
 
 
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
     """The graph of launches, and for every node the launches it is part of."""
-    fused, rides = _Fuser(graph).run()
+    fused, rides = _Fuser(_with_late_operands(graph)).run()
     return _with_output_copies(_with_input_copies(fused)), rides
 
 
 class _Fuser:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.obstacles: dict[str, str] = {}
         self.inlined = self._choose_inlined()
         self.rides: dict[str, list[Ride]] = {}
         self.made: set[str] = {i.name for i in graph.inputs}
@@ -85,9 +90,31 @@ class _Fuser:
                 and graph.uses[source.name] == 1
                 and not isinstance(source.op, NO_EPILOGUE)
             )
-            if not epilogue and readable[node.name]:
+            if epilogue:
+                continue
+            self.obstacles[node.name] = self._obstacle(node, readable[node.name])
+            if readable[node.name]:
                 inlined.add(node.name)
         return frozenset(inlined)
+
+    def _obstacle(self, node: Node, readable: bool) -> str:
+        """Why the node is not in the epilogue of its input's launch, nor, if so, in its readers' prologues."""
+        graph, source = self.graph, node.inputs[0]
+        others = [c.name for c in graph.consumers[source] if c.name != node.name]
+        if source not in graph.by_name:
+            why = f"{source} is an input of the network"
+        elif others:
+            why = f"{source} is also read by {', '.join(others)}"
+        elif source in graph.results:
+            why = f"{source} is also an output"
+        else:
+            why = f"no launch computes {source}, which only renames or joins"
+        if readable:
+            return why
+        if node.name in graph.results:
+            return f"{why}, and {node.name} is an output"
+        refusing = [c.name for c in graph.consumers[node.name] if not isinstance(c.op, (*TAKES_PROLOGUE, Binary))]
+        return f"{why}, and {', '.join(refusing) or 'a reader'} cannot compute it on the way in"
 
     @staticmethod
     def _takes_stages(consumer: Node, node: Node, readable: Mapping[str, bool]) -> bool:
@@ -134,10 +161,12 @@ class _Fuser:
             riders.append(follower.name)
             current = follower.name
         for step in prologues:
-            self.rides.setdefault(step.name, []).append(Ride(current, "prologue"))
+            self.rides.setdefault(step.name, []).append(Ride(current, "prologue", self.obstacles.get(step.name, "")))
         for name in riders:
             self.rides.setdefault(name, []).append(Ride(current, "epilogue"))
-        self.rides.setdefault(node.name, []).append(Ride(current, "launch" if alone else "core"))
+        self.rides.setdefault(node.name, []).append(
+            Ride(current, "launch" if alone else "core", self.obstacles.get(node.name, ""))
+        )
         fused = Fused(core, arity, tuple(Stage(n.op) for n in chain), tuple(epilogue))
         return Node(current, fused, tuple(inputs)), riders
 
@@ -167,6 +196,38 @@ class _Fuser:
         prologues.extend(chain)
         inputs.append(name)
         epilogue.append(Stage(step.op, len(inputs) - 1, side == 1, tuple(Stage(n.op) for n in chain)))
+
+
+def _with_late_operands(graph: Graph) -> Graph:
+    """What a binary operator could ride with is made last of its operands, though it be listed first.
+
+    A gate is often computed behind the tensor that it scales; only that tensor's launch has the product's shape.
+    """
+    order = [node.name for node in graph.nodes]
+    for node in graph.nodes:
+        if not isinstance(node.op, Binary):
+            continue
+        chains = [_private_chain(graph, name, graph.shapes[node.name]) for name in node.inputs]
+        place = {name: k for k, name in enumerate(order)}
+        latest = max(range(2), key=lambda side: place.get(node.inputs[side], -1))
+        chain = chains[1 - latest]
+        if chain and not chains[latest]:
+            order = [name for name in order if name not in chain]
+            at = order.index(node.name)
+            order[at:at] = chain
+    return graph.with_nodes(graph.by_name[name] for name in order)
+
+
+def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]:
+    """The nodes of one launch that makes a tensor of this shape for one reader; [] if no launch does."""
+    chain: list[str] = []
+    while name in graph.by_name and graph.uses[name] == 1 and graph.shapes[name] == shape:
+        node = graph.by_name[name]
+        chain.insert(0, name)
+        if not isinstance(node.op, UNARY):
+            return [] if isinstance(node.op, NO_EPILOGUE) else chain
+        name = node.inputs[0]
+    return []
 
 
 def _with_input_copies(graph: Graph) -> Graph:

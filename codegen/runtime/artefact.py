@@ -19,6 +19,11 @@ from codegen.errors import Mismatch, ParameterError, SpecError
 
 Floats = NDArray[np.float32]
 
+REQUIRED = (
+    *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "quirks", "memory", "zeros"),
+    *("launches", "tensors", "files"),
+)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -88,6 +93,9 @@ def read(folder: Path) -> Artefact:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != 1:
             raise SpecError(f"{path}: format {manifest['format']!r} is of another version of clgen; build again")
+        absent = [key for key in REQUIRED if key not in manifest]
+        if absent:
+            raise SpecError(f"{path}: {absent[0]!r} is missing; build again")
         tensors = {
             name: Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"])
             for name, t in manifest["tensors"].items()
@@ -97,7 +105,10 @@ def read(folder: Path) -> Artefact:
     except (ValueError, KeyError, TypeError) as error:
         raise SpecError(f"{path}: not a manifest of clgen ({error}); build again") from error
     contents = {name: _checked(folder, name, digest) for name, digest in manifest["files"].items()}
-    source = contents[f"{manifest['name']}.cl"].decode()
+    kernels = f"{manifest['name']}.cl"
+    if kernels not in contents:
+        raise SpecError(f"{path}: lists no {kernels}; build again")
+    source = contents[kernels].decode()
     blob = contents.get(f"{manifest['name']}_weights.c.bin")
     weights = None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
     return Artefact(folder, manifest, source, weights, tensors)
@@ -149,4 +160,8 @@ def _checked_input(given: Mapping[str, NDArray[Any]], declared: Mapping[str, Any
         raise ParameterError(
             f"{path}: input {name!r} is {list(array.shape)} of {array.dtype}; it should be {shape} of float32"
         )
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(array, dtype=np.float32)
+    if np.any(np.isinf(narrow) & np.isfinite(array)):
+        raise ParameterError(f"{path}: input {name!r} holds numbers beyond float32")
+    return narrow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -56,7 +57,7 @@ class Op(ABC):
     @property
     def title(self) -> str:
         """The operator's name in reports, in the field's words."""
-        return type(self).__name__.lower()
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 def frozen(array: NDArray[Any]) -> Array:
