@@ -1,0 +1,342 @@
+"""Small networks that together take every branch of every kernel template, and what is generated from them.
+
+Shapes are as small as they can be without losing a branch: some of the tools that run these kernels are slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import networks
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.emit.artefact import Pictures, Provenance, render_artefact
+from codegen.emit.output import write
+from codegen.emit.selftest import samples
+from codegen.graph.graph import Graph, Input, Output
+from codegen.graph.ops import Pad, Reshape, Resize, Softmax, Transpose
+from codegen.graph.ops.activation import ACTIVATIONS
+from codegen.plan import planner
+from codegen.plan.plan import Plan
+from codegen.plan.target import TARGETS
+from codegen.runtime.artefact import Artefact, read
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A network, its plan, and the files made from it."""
+
+    unfolded: Graph
+    launches: Graph
+    plan: Plan
+    files: Mapping[str, bytes]
+
+    @property
+    def name(self) -> str:
+        return self.launches.name
+
+    def write(self, parent: Path) -> Path:
+        """The artefact's folder."""
+        folder = parent / self.name
+        write(folder, self.files)
+        return folder
+
+    def read(self, parent: Path) -> Artefact:
+        """The artefact as read back from disk."""
+        return read(self.write(parent))
+
+
+class Net(networks.Net):
+    """A network with several inputs and outputs, each by its name and in its own order of axes."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.outputs: list[Output] = []
+
+    def graph(self, *outputs: str) -> Graph:
+        assert not outputs
+        return Graph(self.name, tuple(self.inputs), tuple(self.nodes), tuple(self.outputs))
+
+    def input(self, name: str, *shape: int, channels_last: bool = False) -> str:
+        self.inputs.append(Input(name, shape, channels_last))
+        self.shapes[name] = shape
+        return name
+
+    def output(self, name: str, value: str, channels_last: bool = False) -> None:
+        self.outputs.append(Output(name, value, channels_last))
+
+    def reshape(self, x: str, *shape: int) -> str:
+        return self.add(Reshape(shape), x)
+
+    def transpose(self, x: str, *axes: int) -> str:
+        return self.add(Transpose(axes), x)
+
+    def pad(self, x: str, *pads: tuple[int, int], value: float) -> str:
+        return self.add(Pad(pads, value), x)
+
+    def softmax(self, x: str, axis: int) -> str:
+        return self.add(Softmax(axis), x)
+
+    def resize(self, x: str, height: int, width: int, mode: str, coordinates: str) -> str:
+        return self.add(Resize((height, width), mode, coordinates), x)
+
+
+def tables() -> Graph:
+    """A small classifier: one image, all constants in __constant tables."""
+    net = Net("tables")
+    x = net.input("image", 1, 1, 6, 7)
+    x = net.pool(net.act(net.bn(net.conv(x, 9, pads=1))))
+    net.output("scores", net.softmax(net.dense(x, 4), 1))
+    return net.graph()
+
+
+def weighty() -> Graph:
+    """A residual network whose convolutions share kernels; built with all constants in one array."""
+    net = Net("weighty")
+    x = net.input("image", 1, 8, 4, 5)
+    for _ in range(2):
+        y = net.act(net.bn(net.conv(x, 8, pads=1)))
+        x = net.act(net.binary("add", net.conv(y, 8, 1), x))
+    net.output("scores", net.dense(net.global_pool(x), 5))
+    return net.graph()
+
+
+def ports() -> Graph:
+    """Several inputs and outputs, two samples, both orders of axes; an output that is an input, one taken twice."""
+    net = Net("ports")
+    a = net.input("a", 2, 3, 5, 4, channels_last=True)
+    b = net.input("b", 2, 8, 5, 4)
+    c = net.input("c", 2, 6, 7)
+    d = net.input("d", 2, 5)
+    y = net.act(net.binary("add", net.conv(a, 8, pads=1), b))
+    net.output("image", y, channels_last=True)
+    net.output("again", y)
+    net.output("pixels", net.conv(y, 10, 1))
+    net.output("line", net.conv(c, 9, 3, pads=[(2, 0)]), channels_last=True)
+    net.output("shares", net.softmax(c, 2))
+    net.output("vector", net.binary("mul", d, net.dense(d, 5)))
+    net.output("same", d)
+    return net.graph()
+
+
+def convolutions() -> Graph:
+    """Direct, depthwise, grouped and transposed convolutions of images in blocks and in plain order."""
+    net = Net("convolutions")
+    x = net.input("x", 1, 3, 4, 11)
+    y = net.input("y", 1, 12, 3, 4, channels_last=True)
+    z = net.input("z", 2, 3, 3, 4)
+    line = net.input("line", 1, 2, 9)
+
+    # Plain inputs, with and without padding, a prologue in front, more channels than lanes; 1-D.
+    a = net.conv(x, 20, pads=1)
+    net.output("behind_prologue", net.conv(net.affine(x), 9, 2, pads=[(1, 0), (0, 2)]))
+    net.output("many_channels", net.conv(net.prelu(y), 9, 1))
+    net.output("many_plain", net.conv(net.prelu(net.reshape(y, 1, 12, 4, 3)), 9, 1))
+    net.output("one_pixel", net.conv(x, 40, (4, 11)))
+    net.output("line_out", net.conv(line, 3, 3))
+
+    # Blocks: rows and blocks that tiles do not divide, dilation, a side operand, a prologue.
+    c = net.act(net.binary("add", net.conv(a, 20, (1, 3), pads=[(0, 0), (1, 1)]), a))
+    d = net.conv(net.prelu(a), 16, stride=2, pads=[(0, 1), (1, 1)])
+    e = net.conv(net.act(d), 16, 1)
+    f = net.conv(d, 16, 2, dilation=2, pads=[(1, 1), (1, 2)])
+    net.output("pixels", net.binary("sub", e, net.conv(d, 16, 1)))
+    net.output("dilated", f)
+    net.output("channels_last", net.conv(c, 5, (1, 3), stride=3), channels_last=True)
+
+    # Groups of whole blocks; groups across blocks, sharing inputs or with inputs of their own for each lane.
+    g = net.act(net.conv(d, 16, 1))
+    h = net.conv(net.act(g), 16, (3, 1), pads=[(1, 1), (0, 0)], groups=2)
+    net.output("groups", net.binary("add", net.conv(h, 12, 3, pads=1, groups=4), net.conv(g, 12, 1)))
+    net.output("shared_inputs", net.act(net.conv(net.act(h), 32, (1, 2), groups=4)))
+    net.output("plain_groups", net.conv(net.prelu(x), 6, 2, groups=3, dilation=2))
+    net.output("whole_groups", h)
+
+    # Depthwise, of blocks and of a plain image.
+    i = net.act(net.conv(c, 20, pads=1, groups=20))
+    net.output("depthwise", net.conv(net.act(i), 20, (3, 2), stride=2, pads=[(0, 0), (1, 0)], groups=20))
+    net.output("depthwise_pairs", net.conv(i, 20, (1, 2), dilation=2, groups=20))
+    net.output("plain_depthwise", net.conv(x, 3, 3, stride=2, pads=[(1, 1), (0, 0)], groups=3))
+
+    # Transposed.
+    net.output("transposed", net.conv_transpose(f, 9, stride=2, pads=1, output_padding=1))
+    net.output("transposed_groups", net.act(net.conv_transpose(f, 8, 2, dilation=2, groups=4)))
+    net.output("transposed_line", net.conv_transpose(net.act(line), 4, stride=2, pads=1))
+
+    # Two samples, in every kind of kernel.
+    j = net.conv(z, 24, 3, pads=1)
+    k = net.conv(net.act(j), 24, (1, 3), pads=[(0, 0), (1, 1)])
+    net.output("two", net.binary("mul", net.conv(k, 8, 1), net.conv(j, 8, 1)))
+    net.output("two_depthwise", net.act(net.conv(k, 24, (3, 1), pads=[(1, 1), (0, 0)], groups=24)))
+    net.output("two_transposed", net.conv_transpose(k, 3, 2, stride=2, groups=3))
+    return net.graph()
+
+
+def rows() -> Graph:
+    """Pools, resizing, elementwise launches, dense layers."""
+    net = Net("rows")
+    x = net.input("x", 1, 11, 5, 6)
+    z = net.input("z", 2, 3, 4, 4)
+    v = net.input("v", 2, 3)
+    a = net.conv(x, 12, 1)
+
+    # Windows of plain images and of blocks: every divisor, a prologue, an epilogue, ceiling, dilation, 1-D.
+    net.output("max_plain", net.pool(x, "max", 3, stride=2, pads=1, ceil_mode=True))
+    net.output("max_behind_prologue", net.act(net.pool(net.affine(a), "max", 2, stride=1, dilation=2)))
+    net.output("average", net.pool(a, "average", 3, stride=2, pads=1, ceil_mode=True))
+    counted = {"pads": [(1, 0), (1, 2)], "ceil_mode": True, "count_include_pad": True}
+    net.output("counting_padding", net.affine(net.pool(a, "average", (2, 3), stride=2, **counted), scale=False))
+    net.output("line", net.pool(net.reshape(x, 1, 11, 30), "max", 3, stride=2))
+
+    # All of space: several channel blocks and one, one sample and two.
+    net.output("global_max", net.global_pool(net.affine(a, shift=False), "max"))
+    net.output("global_average", net.act(net.global_pool(z)))
+
+    # Resizing by every rule.
+    rules = [
+        ("nearest", "asymmetric"),
+        ("bilinear", "asymmetric"),
+        ("bilinear", "half_pixel"),
+        ("bilinear", "align_corners"),
+    ]
+    for mode, coordinates in rules:
+        net.output(f"{mode}_{coordinates}", net.act(net.resize(a, 6, 7, mode, coordinates)))
+    net.output("smaller", net.resize(a, 2, 3, "nearest", "asymmetric"))
+    net.output("one_pixel", net.resize(z, 1, 1, "bilinear", "align_corners"))
+
+    # Elementwise launches: operands of every shape, on both sides, behind maps of their own.
+    per_channel = net.global_pool(a)
+    net.output("gated", net.binary("mul", a, net.act(net.conv(per_channel, 12, 1), "sigmoid")))
+    net.output("gated_first", net.binary("mul", net.act(per_channel, "tanh"), net.act(a)))
+    one = net.conv(x, 1, 1)
+    net.output("one_less", net.binary("sub", one, a))
+    net.output("less_one", net.binary("sub", net.prelu(x), net.affine(one)))
+    net.output("map_of_an_input", net.act(z))
+
+    # Dense: each remainder of four, fewer than four, blocks with space, two samples, a prologue.
+    net.output("dense", net.act(net.dense(v, 9)))
+    net.output("dense_image", net.dense(net.act(z), 3))
+    net.output("dense_blocks", net.dense(net.affine(a), 10))
+    net.output("dense_few", net.dense(net.affine(v), 2))
+    net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))
+    net.output("dense_pair", net.dense(net.dense(v, 2), 1))
+    return net.graph()
+
+
+def moves() -> Graph:
+    """Transposing, padding, joining, reshaping, softmax; over any number of axes."""
+    net = Net("moves")
+    x = net.input("x", 1, 3, 4, 5)
+    z = net.input("z", 2, 5, 3, 2, channels_last=True)
+    flat = net.input("flat", 2, 12)
+    deep = net.input("deep", 1, 2, 3, 2, 3)
+    a = net.conv(x, 9, 1)
+
+    net.output("transposed", net.act(net.transpose(a, 0, 2, 3, 1)))
+    net.output("transposed_blocks", net.conv(net.transpose(a, 0, 3, 1, 2), 4, 1))
+    net.output("transposed_flat", net.transpose(flat, 1, 0))
+    net.output("transposed_deep", net.transpose(deep, 0, 4, 2, 1, 3))
+    net.output("transposed_two", net.affine(net.transpose(z, 0, 1, 3, 2), shift=False))
+
+    net.output("padded", net.pad(a, (0, 0), (1, 2), (0, 1), (2, 0), value=1.5))
+    net.output("padded_blocks", net.conv(net.prelu(net.pad(a, (0, 0), (2, 0), (1, 1), (0, 0), value=-1.0)), 8, 1))
+    net.output("padded_flat", net.pad(flat, (1, 0), (0, 3), value=0.0))
+
+    # Side by side in place, where widths allow; copied where they do not; along other axes.
+    wide = net.act(net.conv(x, 8, pads=1))
+    net.output("joined_in_place", net.conv(net.concat(wide, net.act(net.conv(x, 5, 1))), 3, 1))
+    net.output("joined_by_copy", net.conv(net.act(net.concat(a, x, net.conv(a, 2, 1))), 3, 1))
+    net.output("below_each_other", net.conv(net.concat(a, net.conv(x, 9, 1), axis=2), 2, 2))
+    net.output("beside_each_other", net.concat(x, x, net.conv(a, 3, 1), axis=3), channels_last=True)
+    net.output("batches", net.concat(flat, net.dense(flat, 12), axis=0))
+    net.output("features", net.concat(net.dense(flat, 3), flat))
+
+    net.output("as_matrix", net.dense(net.reshape(a, 3, 60), 2))
+    net.output("as_image", net.conv(net.reshape(a, 1, 5, 6, 6), 2, 1))
+    net.output("as_line", net.dense(net.reshape(net.reshape(a, 180), 4, 45), 2))
+    net.output("user_order", net.reshape(z, 6, 10))
+    net.output("pixel", net.act(net.reshape(net.global_pool(a, "max"), 1, 9)))
+
+    net.output("over_channels", net.softmax(a, 1))
+    net.output("over_columns", net.act(net.softmax(a, 3)))
+    net.output("over_rows", net.conv(net.affine(net.softmax(a, 2)), 2, 1))
+    net.output("over_batch", net.softmax(flat, 0))
+    net.output("over_depth", net.softmax(deep, 4))
+    net.output("over_channels_last", net.softmax(z, 1), channels_last=True)
+    return net.graph()
+
+
+def stages() -> Graph:
+    """Every activation on vectors and on single numbers; every form of affine map and of operand."""
+    net = Net("stages")
+    x = net.input("x", 1, 5, 1, 3)
+    t = net.input("t", 1, 4, 3)
+    flat = net.input("flat", 1, 6)
+    a = net.conv(x, 9, 1)
+    for kind in ACTIVATIONS:
+        x = net.act(net.conv(x, 5, 1), kind)
+        t = net.act(net.transpose(t, 0, 2, 1), kind)
+    net.output("all_on_vectors", x)
+    net.output("all_on_numbers", t)
+
+    # Maps that do not go into weights.
+    for scale, shift in [(True, True), (True, False), (False, True), (False, False)]:
+        name = "_".join(["scale"] * scale + ["shift"] * shift) or "neither"
+        net.output(f"vectors_{name}", net.affine(net.pool(a, "max", (1, 2)), scale=scale, shift=shift))
+        net.output(f"numbers_{name}", net.affine(net.softmax(flat, 1), scale=scale, shift=shift))
+    net.output("numbers_prelu", net.prelu(net.softmax(flat, 1)))
+
+    # Operands of single numbers: on both sides, repeated, behind maps of their own.
+    net.output("right", net.binary("sub", net.softmax(flat, 1), net.prelu(net.affine(flat))))
+    net.output("left", net.binary("sub", net.act(flat), net.softmax(flat, 1)))
+    net.output("one_for_all", net.binary("mul", net.softmax(flat, 1), net.dense(flat, 1)))
+    return net.graph()
+
+
+NETWORKS: Mapping[str, Callable[[], Graph]] = {
+    f.__name__: f for f in (tables, weighty, ports, convolutions, rows, moves, stages)
+}
+
+BLOB = ("weighty", "convolutions")
+"""Networks built with their constants in one array, however few there are."""
+
+PICTURES = {"tables": "bytes", "weighty": "floats"}
+"""Networks whose example shows labelled samples."""
+
+
+@cache
+def build(name: str, target: str = "cpu") -> Built:
+    """Renders a network."""
+    stages = networks.lower(NETWORKS[name]())
+    usual = planner.TABLE_BYTES
+    planner.TABLE_BYTES = 0 if name in BLOB else usual
+    try:
+        plan = planner.plan(stages.launches, TARGETS[target], stages.report.notes())
+    finally:
+        planner.TABLE_BYTES = usual
+    assert (plan.weights is not None) == (name in BLOB)
+    made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
+    shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None
+    files = render_artefact(plan, made_from, samples(stages.unfolded, stages.launches), shown)
+    return Built(stages.unfolded, stages.launches, plan, files)
+
+
+def pictures(graph: Graph, kind: str) -> Pictures:
+    """Five samples, labelled with the classes that the network gives them; the last label is wrong."""
+    rng = np.random.default_rng(0)
+    shape = (5, *graph.inputs[0].shape[1:])
+    images = rng.integers(0, 256, shape) if kind == "bytes" else rng.standard_normal(shape)
+    images = images.astype(np.float32)
+    scores = [graph.evaluate({graph.inputs[0].name: image[None]})[graph.outputs[0].value] for image in images]
+    labels = np.array([int(np.argmax(s)) for s in scores])
+    labels[-1] = (labels[-1] + 1) % scores[-1].size
+    return Pictures(images, labels)
+
+
+def numbers(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Inputs by name, in the network's order of axes."""
+    return dict(networks.inputs_of(graph, seed))

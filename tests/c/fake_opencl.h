@@ -1,0 +1,14 @@
+/* fake_opencl.h: how a test commands the OpenCL of fake_opencl.c. */
+#ifndef FAKE_OPENCL_H
+#define FAKE_OPENCL_H
+
+enum { FAKE_ERROR = -6 }; /* CL_OUT_OF_HOST_MEMORY */
+
+void fake_fail(int call);     /* the call with this number, from 1, fails; 0: none does.  Starts counting anew. */
+int fake_failed(void);        /* whether it has come to that */
+void fake_finished(int done); /* from now on nothing may be created or compiled any more, or may again */
+void fake_refuse(int refuse); /* whether the compiler refuses every program */
+void fake_be_gpu(int gpu);    /* whether the device is a GPU, instead of a CPU */
+int fake_living(void);        /* objects that were created and not released */
+
+#endif
