@@ -18,7 +18,7 @@ from codegen.emit.artefact import Pictures, Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import samples
 from codegen.graph.graph import Graph, Input, Output
-from codegen.graph.ops import Pad, Reshape, Resize, Softmax, Transpose
+from codegen.graph.ops import MatMul, Pad, Reduce, Reshape, Resize, Select, Softmax, Transpose
 from codegen.graph.ops.activation import ACTIVATIONS
 from codegen.plan import planner
 from codegen.plan.plan import Plan
@@ -75,8 +75,18 @@ class Net(networks.Net):
     def transpose(self, x: str, *axes: int) -> str:
         return self.add(Transpose(axes), x)
 
-    def pad(self, x: str, *pads: tuple[int, int], value: float) -> str:
-        return self.add(Pad(pads, value), x)
+    def pad(self, x: str, *pads: tuple[int, int], value: float = 0.0, mode: str = "constant") -> str:
+        return self.add(Pad(pads, value, mode), x)
+
+    def select(self, x: str, *axes: tuple[int, int, int]) -> str:
+        """(start, step, count) of each axis."""
+        return self.add(Select(*zip(*axes, strict=True)), x)
+
+    def reduce(self, x: str, kind: str, *axes: int) -> str:
+        return self.add(Reduce(kind, axes), x)
+
+    def matmul(self, a: str, b: str) -> str:
+        return self.add(MatMul(), a, b)
 
     def softmax(self, x: str, axis: int) -> str:
         return self.add(Softmax(axis), x)
@@ -196,15 +206,9 @@ def rows() -> Graph:
     net.output("global_max", net.global_pool(net.affine(a, shift=False), "max"))
     net.output("global_average", net.act(net.global_pool(z)))
 
-    # Resizing by every rule.
-    rules = [
-        ("nearest", "asymmetric"),
-        ("bilinear", "asymmetric"),
-        ("bilinear", "half_pixel"),
-        ("bilinear", "align_corners"),
-    ]
-    for mode, coordinates in rules:
-        net.output(f"{mode}_{coordinates}", net.act(net.resize(a, 6, 7, mode, coordinates)))
+    # Resizing: one tap, two and four.
+    for mode, coordinates in [("nearest", "asymmetric"), ("bilinear", "half_pixel"), ("bicubic", "align_corners")]:
+        net.output(mode, net.act(net.resize(a, 6, 7, mode, coordinates)))
     net.output("smaller", net.resize(a, 2, 3, "nearest", "asymmetric"))
     net.output("one_pixel", net.resize(z, 1, 1, "bilinear", "align_corners"))
 
@@ -246,6 +250,12 @@ def moves() -> Graph:
     net.output("padded_blocks", net.conv(net.prelu(net.pad(a, (0, 0), (2, 0), (1, 1), (0, 0), value=-1.0)), 8, 1))
     net.output("padded_flat", net.pad(flat, (1, 0), (0, 3), value=0.0))
 
+    for mode in ("edge", "reflect", "wrap"):
+        net.output(f"padded_{mode}", net.pad(a, (0, 0), (1, 2), (0, 1), (2, 0), mode=mode))
+    net.output("sliced", net.select(a, (0, 1, 1), (7, -2, 4), (1, 1, 2), (0, 3, 2)))
+    net.output("repeated", net.act(net.select(net.act(flat), (1, 0, 3), (4, 1, 20))))
+    net.output("sliced_blocks", net.conv(net.select(a, (0, 1, 1), (0, 1, 9), (0, 1, 2), (4, -1, 5)), 3, 1))
+
     # Side by side in place, where widths allow; copied where they do not; along other axes.
     wide = net.act(net.conv(x, 8, pads=1))
     net.output("joined_in_place", net.conv(net.concat(wide, net.act(net.conv(x, 5, 1))), 3, 1))
@@ -261,6 +271,13 @@ def moves() -> Graph:
     net.output("user_order", net.reshape(z, 6, 10))
     net.output("pixel", net.act(net.reshape(net.global_pool(a, "max"), 1, 9)))
 
+    for kind, axes in [("sum", (2, 3)), ("mean", (1,)), ("max", (0, 3)), ("min", (1, 2, 3)), ("prod", (3,))]:
+        net.output(f"reduced_{kind}", net.reduce(net.act(a), kind, *axes))
+    net.output("reduced_twice", net.act(net.reduce(net.reduce(deep, "sum", 1), "mean", 3)))
+    net.output("product", net.act(net.matmul(flat, net.transpose(flat, 1, 0))))
+    net.output("products", net.matmul(a, net.transpose(a, 0, 1, 3, 2)))
+    net.output("broadcast_deep", net.binary("add", deep, net.reduce(deep, "max", 4)))
+
     net.output("over_channels", net.softmax(a, 1))
     net.output("over_columns", net.act(net.softmax(a, 3)))
     net.output("over_rows", net.conv(net.affine(net.softmax(a, 2)), 2, 1))
@@ -270,18 +287,27 @@ def moves() -> Graph:
     return net.graph()
 
 
+STEPS = ("floor", "ceil", "round", "sign", "thresholded_relu", "shrink")
+"""Activations that jump, where rounding errors are not small any more."""
+
+
 def stages() -> Graph:
     """Every activation on vectors and on single numbers; every form of affine map and of operand."""
     net = Net("stages")
     x = net.input("x", 1, 5, 1, 3)
-    t = net.input("t", 1, 4, 3)
     flat = net.input("flat", 1, 6)
     a = net.conv(x, 9, 1)
-    for kind in ACTIVATIONS:
-        x = net.act(net.conv(x, 5, 1), kind)
-        t = net.act(net.transpose(t, 0, 2, 1), kind)
-    net.output("all_on_vectors", x)
-    net.output("all_on_numbers", t)
+    vectors, single = net.conv(x, 5, 1), net.transpose(x, 0, 3, 2, 1)
+    for kind in sorted(ACTIVATIONS, key=lambda kind: kind in STEPS):
+        # Each behind one whose values all of them are defined for: sigmoid, or its exponential.
+        for before in ("sigmoid", "exp") if kind == "acosh" else ("sigmoid",):
+            vectors, single = net.act(vectors, before), net.act(single, before)
+        vectors, single = net.act(vectors, kind), net.act(single, kind)
+    net.output("all_on_vectors", vectors)
+    net.output("all_on_numbers", single)
+    net.output("filled", net.conv(net.act(net.conv(x, 5, 1), "exp"), 2, 1))
+    net.output("filled_single", net.conv_transpose(net.act(a, "exp"), 3, 2))
+    net.output("read_again", a)
 
     # Maps that do not go into weights.
     for scale, shift in [(True, True), (True, False), (False, True), (False, False)]:
@@ -294,6 +320,9 @@ def stages() -> Graph:
     net.output("right", net.binary("sub", net.softmax(flat, 1), net.prelu(net.affine(flat))))
     net.output("left", net.binary("sub", net.act(flat), net.softmax(flat, 1)))
     net.output("one_for_all", net.binary("mul", net.softmax(flat, 1), net.dense(flat, 1)))
+    for kind in ("div", "min", "max", "pow"):
+        net.output(f"vectors_{kind}", net.binary(kind, net.act(net.conv(x, 9, 1), "sigmoid"), net.act(a, "exp")))
+        net.output(f"numbers_{kind}", net.binary(kind, net.softmax(flat, 1), net.softmax(flat, 1)))
     return net.graph()
 
 

@@ -120,7 +120,7 @@ name = "scores"
 
 BLOCK = """
 [model]
-name = "block"
+name = "bottleneck"
 weights = "net.safetensors"
 batch = 2
 weight_layout = "HWIO"
@@ -160,7 +160,7 @@ from = "sum"
 
 SIGNAL = """
 [model]
-name = "signal"
+name = "waves"
 weights = "net.safetensors"
 
 [[input]]
@@ -216,14 +216,14 @@ def test_tiny(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> No
     golden(generated(tmp_path, TINY, shapes))
 
 
-def test_block(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> None:
+def test_bottleneck(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> None:
     """An inverted residual on NHWC images, for 16 lanes."""
     shapes = {"expand.kernel": (1, 1, 3, 18), "depthwise.kernel": (3, 3, 18, 1), "project.kernel": (1, 1, 18, 3)}
     bns = {**normalized("expand", 18), **normalized("depthwise", 18), **normalized("project", 3)}
     golden(generated(tmp_path, BLOCK, {**shapes, **bns}, "cpu-avx512"))
 
 
-def test_signal(golden: Callable[[Mapping[str, str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waves(golden: Callable[[Mapping[str, str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two inputs and outputs, one axis of space, a concatenation in place, weights in the blob, shared kernels."""
     monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0)
     shapes = {"a.weight": (8, 2, 3), "b.weight": (8, 2, 3), **normalized("a", 8), **normalized("b", 8)}
@@ -231,7 +231,7 @@ def test_signal(golden: Callable[[Mapping[str, str]], None], tmp_path: Path, mon
 
 
 def test_goldens_are_made_by_tests() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {"tiny", "block", "signal"}
+    assert {path.name for path in FOLDER.iterdir()} == {"tiny", "bottleneck", "waves"}
 
 
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
