@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +56,18 @@ class Parameters:
                 raise place.parameter_error(f"file {path} {reason}")
             if path.stat().st_size > MAX_BYTES:
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
-            data = path.read_bytes()
-            archive = reader(data)
-            return Parameters(str(path), hashlib.sha256(data).hexdigest(), archive)
+            return Parameters.of_bytes(str(path), path.read_bytes(), reader)
         except OSError as error:
             raise place.parameter_error(f"file {path} cannot be read: {error.strerror}") from error
         except MemoryError as error:
             raise place.parameter_error(f"file {path} does not fit into memory") from error
         except Unreadable as error:
             raise place.parameter_error(f"file {path} {error}") from error
+
+    @staticmethod
+    def of_bytes(file: str, data: bytes, reader: Callable[[bytes], Archive]) -> Parameters:
+        """``reader`` raises Unreadable."""
+        return Parameters(file, hashlib.sha256(data).hexdigest(), reader(data))
 
     def __contains__(self, name: object) -> bool:
         return name in self._archive

@@ -51,6 +51,11 @@ def read_document(path: Path) -> Document:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise place.spec_error(f"cannot be read: {reason}") from error
+    return parse_document(data, place)
+
+
+def parse_document(data: bytes, place: Place) -> Document:
+    """The tables in a file's bytes; ``place`` names the file."""
     try:
         # tomli gives up on absurd numbers with ValueError, on deep nesting with RecursionError.
         tables = tomli.loads(data.decode("utf-8-sig"))

@@ -11,7 +11,7 @@ from codegen.frontend.naming import file_fault
 from codegen.frontend.network import build_graph
 from codegen.frontend.parameters import Parameters
 from codegen.frontend.place import Place, show
-from codegen.frontend.reader import read_document
+from codegen.frontend.reader import Document, parse_document, read_document
 from codegen.frontend.spec import read_spec
 
 
@@ -20,12 +20,20 @@ def load(path: Path) -> Model:
     fault = file_fault(path.name)
     if fault:
         raise SpecError(f"{show(str(path))}: {fault}; rename it")
-    file, folder = str(path), path.parent
-    document = read_document(path)
-    spec = read_spec(document)
-    weights = spec.model.weights
-    at = Place(file, "model").key("weights")
-    parameters = Parameters.open(folder / weights, at) if weights else Parameters()
+    return _model(read_document(path), path.name, path.parent, None)
+
+
+def load_bytes(file: str, spec_name: str, text: bytes, weights: Parameters) -> Model:
+    """The network that a spec says which is in memory, with its parameters; ``file`` is what errors name."""
+    return _model(parse_document(text, Place(file)), spec_name, Path(), weights)
+
+
+def _model(document: Document, name: str, folder: Path, parameters: Parameters | None) -> Model:
+    spec, file = read_spec(document), document.place.file
+    if parameters is None:
+        weights = spec.model.weights
+        at = Place(file, "model").key("weights")
+        parameters = Parameters.open(folder / weights, at) if weights else Parameters()
     graph = build_graph(spec, parameters)
     example = read_example(spec.example, graph, folder, file) if spec.example else None
-    return Model(graph, path.name, document.sha256, parameters.sha256, example, parameters.unused)
+    return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused)
