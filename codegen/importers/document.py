@@ -1,0 +1,248 @@
+"""A spec while it is made: layers in order, each with the shape of its value, and the arrays that they name.
+
+Importers add layers; :mod:`codegen.importers.patterns` says several as one, :mod:`codegen.importers.writer` writes all
+of it down.  Shapes come from the frontend's own rules, so that an importer never believes something else than a build.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.frontend import naming
+from codegen.frontend.archive import Stored
+from codegen.frontend.layer import Layer as FrontendLayer
+from codegen.frontend.operators import OPERATORS
+from codegen.frontend.parameters import Parameters
+from codegen.frontend.place import Place, show
+from codegen.frontend.reader import read_table
+from codegen.frontend.spec import check_size, layer_keys
+from codegen.graph.ops import Shape, ShapeError
+
+Array = NDArray[Any]
+
+# Functions that no operator of a spec computes, but that are part of one that is: patterns must make them go.
+TENTATIVE = frozenset({"erf"})
+
+
+@dataclass
+class Layer:
+    """``options`` are the keys of the spec's table, without name, op and inputs; ``note`` is for people."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    options: dict[str, Any]
+    shape: Shape
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: ``name`` in the spec, ``original`` in the model, ``value`` what an output takes."""
+
+    name: str
+    original: str
+    shape: Shape
+    value: str = ""
+
+
+@dataclass
+class Document:
+    """``layers`` are in order of computation, by name."""
+
+    name: str
+    file: str
+    batch: int = 1
+    inputs: list[Port] = field(default_factory=list)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    outputs: list[Port] = field(default_factory=list)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _symbols: dict[str, str] = field(default_factory=dict)
+
+    # Names ----------------------------------------------------------------------------------------------------------
+
+    def add_input(self, original: str, shape: Shape) -> str:
+        name = self._port_name(original, self._symbols)
+        self._symbols[naming.symbol(name)] = name
+        self.inputs.append(Port(name, original, shape))
+        return name
+
+    def add_output(self, original: str, value: str) -> None:
+        taken = {naming.symbol(port.name): port.name for port in (*self.inputs, *self.outputs)}
+        self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value))
+
+    def _port_name(self, original: str, taken: Mapping[str, str]) -> str:
+        """The name itself if a spec may have it, else what is left of it in C."""
+
+        def free(name: str) -> bool:
+            return naming.port_fault(name, self.name) is None and naming.symbol(name) not in taken
+
+        return identifier(original, free, "data")
+
+    def unique_layer(self, wanted: str) -> str:
+        """A name for a layer, like this one; it is taken from now on."""
+        base = re.sub(r"[/:]+", ".", wanted)
+        base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
+        if not base or not re.match(r"[A-Za-z_]", base):
+            base = f"layer_{base}".rstrip("_")
+        base = base[: naming.MAX_LAYER - 8]
+        name, k = base, 1
+        while naming.symbol(name) in self._symbols:
+            k += 1
+            name = f"{base}_{k}"
+        self._symbols[naming.symbol(name)] = name
+        return name
+
+    # Arrays ---------------------------------------------------------------------------------------------------------
+
+    def array(self, name: str, values: Array) -> str:
+        """Stores an array unless it is there; returns the tensor's name, the given one or one like it."""
+        values = np.asarray(values)
+        values = np.array(values, dtype=np.float64 if values.dtype == np.float64 else np.float32, order="C")
+        name = f"{name}_" if name == "__metadata__" else name  # which .safetensors has for itself
+        wanted, k = name, 1
+        while name in self.arrays and not _same(self.arrays[name], values):
+            k += 1
+            name = f"{wanted}_{k}"
+        self.arrays.setdefault(name, values)
+        return name
+
+    # Layers ---------------------------------------------------------------------------------------------------------
+
+    def shape(self, value: str) -> Shape:
+        if value in self.layers:
+            return self.layers[value].shape
+        return next(port.shape for port in self.inputs if port.name == value)
+
+    def add(self, wanted: str, op: str, inputs: Iterable[str], options: Mapping[str, Any], note: str = "") -> str:
+        """A layer behind all others; SpecError or ParameterError if a spec cannot have it."""
+        inputs = list(inputs)
+        shape = self._infer(op, inputs, options)
+        name = self.unique_layer(wanted)
+        self.layers[name] = Layer(name, op, inputs, dict(options), shape, note)
+        return name
+
+    def _infer(self, op: str, inputs: list[str], options: Mapping[str, Any]) -> Shape:
+        shapes = tuple(self.shape(name) for name in inputs)
+        if op in TENTATIVE:
+            return shapes[0]
+        operator, place = OPERATORS[op], Place("")
+        names = {"inputs": inputs} if len(inputs) > 1 else {"input": inputs[0]}
+        read = read_table({"name": "layer", "op": op, **names, **plain(options)}, layer_keys(operator), place)
+        layer = FrontendLayer(
+            name="layer",
+            place=place,
+            options={key: read[key] for key in operator.keys},
+            inputs=tuple(inputs),
+            shapes=shapes,
+            parameters=self._parameters(options),
+            weight_layout="OIHW",
+            channels_last=False,
+        )
+        try:
+            shape = shapes[0]
+            for step in operator.build(layer):
+                shape = step.op.infer(shape, *(self.shape(name) for name in step.others))
+                check_size(shape, place)
+        except ShapeError as error:
+            raise place.spec_error(str(error)) from error
+        return shape
+
+    def _parameters(self, options: Mapping[str, Any]) -> Parameters:
+        """Those that the options name."""
+        named = [value for value in options.values() if isinstance(value, str) and value in self.arrays]
+        archive = {name: _stored(self.arrays[name]) for name in named}
+        return Parameters("the model", "", archive)
+
+    # What is left at the end ------------------------------------------------------------------------------------------
+
+    def uses(self) -> Counter[str]:
+        """How many times each value is read, by layers and as an output."""
+        counts = Counter(name for layer in self.layers.values() for name in layer.inputs)
+        counts.update(port.value for port in self.outputs)
+        return counts
+
+    def replace(self, old: str, new: str) -> None:
+        """Lets all readers of one value read another."""
+        for layer in self.layers.values():
+            layer.inputs = [new if name == old else name for name in layer.inputs]
+        self.outputs = [Port(p.name, p.original, p.shape, new if p.value == old else p.value) for p in self.outputs]
+
+    def prune(self) -> None:
+        """Drops layers and arrays that nothing needs."""
+        needed = {port.value for port in self.outputs}
+        for name in reversed(self.layers):
+            if name in needed:
+                needed.update(self.layers[name].inputs)
+        self.layers = {name: layer for name, layer in self.layers.items() if name in needed}
+        named = set()
+        for layer in self.layers.values():
+            for value in tensor_names(layer.options):
+                named.add(value)
+        self.arrays = {name: array for name, array in self.arrays.items() if name in named}
+        for port in self.inputs:
+            if port.name not in needed:
+                self.notes.append(f"no output depends on input {show(port.original)}: it is left out")
+        self.inputs = [port for port in self.inputs if port.name in needed]
+
+
+# Keys of a spec whose text is the name of a tensor.
+_TENSOR_KEYS = frozenset({"weight", "bias", "slope", "gamma", "beta", "mean", "variance"})
+
+
+def tensor_names(options: Mapping[str, Any]) -> list[str]:
+    """The tensors that a layer's table names, those of what rides behind it included."""
+    found = []
+    for key, value in options.items():
+        if key in ("batch_norm", "activation") and isinstance(value, Mapping):
+            found += tensor_names(value)
+        elif key in _TENSOR_KEYS and isinstance(value, str):
+            found.append(value)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Lists where a TOML reader would give lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
+    """The name if it is free, else the nearest C identifier that is."""
+    if free(original):
+        return original
+    base = re.sub(r"[^A-Za-z0-9]+", "_", original).strip("_")
+    base = re.sub(r"_+", "_", base)
+    if not base or not base[0].isalpha():
+        base = f"{suffix}_{base}".rstrip("_")
+    base = base[: naming.MAX_IDENTIFIER - 8].rstrip("_")
+    candidates = [base, f"{base}_{suffix}"]
+    k = 1
+    while True:
+        for name in candidates:
+            if free(name):
+                return name
+        k += 1
+        candidates = [f"{base}_{k}"]
+
+
+def model_name(wanted: str) -> str:
+    """A legal name of a model like this one."""
+    return identifier(wanted, lambda name: naming.model_fault(name) is None, "net")
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _stored(array: Array) -> Stored:
+    return Stored(array.shape, lambda: array)

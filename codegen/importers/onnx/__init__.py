@@ -1,0 +1,1 @@
+"""ONNX: read, its constants folded, each node a layer."""

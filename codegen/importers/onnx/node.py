@@ -1,0 +1,125 @@
+"""A node of an ONNX graph with its inputs known, as the builders of layers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.ops import Shape
+
+
+class Refused(ValueError):
+    """A node that a spec cannot express; the message says why."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A tensor that the network computes, by its name in the spec."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that is known, by its name in the model."""
+
+    name: str
+    values: NDArray[Any]
+
+
+Value = Live | Constant | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """``name`` is the node's own or its output's; ``outputs`` are the names of those that something reads, or ""."""
+
+    op: str
+    name: str
+    opset: int
+    inputs: Sequence[Value]
+    outputs: Sequence[str]
+    attributes: dict[str, Any]
+
+    # Inputs ---------------------------------------------------------------------------------------------------------
+
+    def input(self, i: int) -> Value:
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def live_shape(self, i: int = 0) -> Shape:
+        value = self.input(i)
+        assert isinstance(value, Live)
+        return value.shape
+
+    def live(self, i: int = 0) -> Live:
+        value = self.input(i)
+        if not isinstance(value, Live):
+            raise Refused(f"its input {i + 1} is {'absent' if value is None else 'constant'}")
+        if len(value.shape) < 2:
+            raise Refused(f"its input {list(value.shape)} has no axis of channels")
+        return value
+
+    def optional(self, i: int, what: str) -> Constant | None:
+        value = self.input(i)
+        if isinstance(value, Live):
+            raise Refused(f"its {what} is computed by the network; it should be a constant")
+        return value
+
+    def constant(self, i: int, what: str) -> Constant:
+        value = self.optional(i, what)
+        if value is None:
+            raise Refused(f"its {what} is absent")
+        return value
+
+    def number(self, i: int, what: str, default: float) -> float:
+        """The one number of a constant input."""
+        value = self.optional(i, what)
+        if value is None:
+            return default
+        if value.values.size != 1:
+            raise Refused(f"its {what} {list(value.values.shape)} is not one number")
+        return shortest(value.values.reshape(-1)[0])
+
+    def whole_numbers(self, i: int, what: str) -> tuple[int, ...] | None:
+        """The whole numbers of a constant input of one axis or none; None where the input is absent."""
+        value = self.optional(i, what)
+        if value is None:
+            return None
+        if value.values.ndim > 1 or value.values.dtype.kind not in "iu" or value.values.size > 64:
+            raise Refused(f"its {what} is not a short list of whole numbers")
+        return tuple(int(n) for n in value.values.reshape(-1))
+
+    # Attributes, whose types are checked when a model is read -------------------------------------------------------
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.attributes.get(name, default)
+
+    def real(self, name: str, default: float) -> float:
+        return shortest(self.get(name, default))
+
+    def ints(self, name: str, count: int, default: int) -> tuple[int, ...]:
+        values = tuple(self.get(name) or (default,) * count)
+        if len(values) != count:
+            raise Refused(f"{name} {list(values)} should have {count} numbers")
+        return values
+
+    def axes(self, values: Sequence[int], rank: int) -> tuple[int, ...]:
+        """Axes counted from the front, in order."""
+        if any(not -rank <= axis < rank for axis in values) or len({axis % rank for axis in values}) != len(values):
+            raise Refused(f"axes {list(values)} are not axes of {rank}")
+        return tuple(sorted(axis % rank for axis in values))
+
+    def axis(self, default: int, rank: int) -> int:
+        return self.axes([self.get("axis", default)], rank)[0]
+
+
+def shortest(value: Any) -> float:
+    """A float32 as the shortest decimal that is the same float32: 1e-05, not 9.999999747378752e-06."""
+    if isinstance(value, np.float64):
+        return float(value)
+    return float(str(np.float32(value)))

@@ -1,0 +1,589 @@
+"""One small function for each ONNX operator: what it is in a spec, or why it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.frontend.kinds import FLOAT32_MAX
+from codegen.graph.ops.window import extent, same_pads
+from codegen.importers.onnx.builder import Builder, collapsed, window
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
+from codegen.importers.onnx.resize import RESIZE_OPERATORS
+
+Operator = Callable[[Node, Builder], Live]
+
+# Windows ------------------------------------------------------------------------------------------------------------
+
+
+def _padding(node: Node, space: tuple[int, ...], kernel: Any, stride: Any, dilation: Any) -> Any:
+    """Pairs for each spatial axis, or "same"."""
+    rank, word = len(kernel), node.get("auto_pad", "NOTSET")
+    if word == "SAME_UPPER":
+        return "same"
+    if word == "SAME_LOWER":
+        return [pair[::-1] for pair in same_pads(space, kernel, stride, dilation)]
+    if word == "VALID":
+        return [(0, 0)] * rank
+    if word != "NOTSET":
+        raise Refused(f"auto_pad {word} is unknown")
+    pads = node.ints("pads", 2 * rank, 0)
+    if min(pads) < 0:
+        raise Refused(f"pads {list(pads)} are negative")
+    return list(zip(pads[:rank], pads[rank:], strict=True))
+
+
+def _spatial(x: Live) -> tuple[int, ...]:
+    if len(x.shape) < 3:
+        raise Refused(f"its input {list(x.shape)} has no axes of space")
+    return x.shape[2:]
+
+
+def _kernel(node: Node, rank: int) -> tuple[int, ...]:
+    if not node.get("kernel_shape"):
+        raise Refused("it has no kernel_shape")
+    return node.ints("kernel_shape", rank, 1)
+
+
+def _steps(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    stride, dilation = node.ints("strides", rank, 1), node.ints("dilations", rank, 1)
+    if min(*stride, *dilation) < 1:
+        raise Refused(f"strides {list(stride)} and dilations {list(dilation)} should be at least 1")
+    return stride, dilation
+
+
+def _weight(node: Node, rank: int) -> Constant:
+    weight = node.constant(1, "weight")
+    if weight.values.ndim != rank + 2:
+        raise Refused(f"its weight {list(weight.values.shape)} should have {rank + 2} axes")
+    if node.get("kernel_shape") and tuple(node.get("kernel_shape")) != weight.values.shape[2:]:
+        raise Refused(f"kernel_shape {node.get('kernel_shape')} is not that of weight {list(weight.values.shape)}")
+    return weight
+
+
+def _bias(node: Node, b: Builder, i: int = 2) -> str | bool:
+    bias = node.optional(i, "bias")
+    return False if bias is None else b.tensor(bias)
+
+
+def _conv(node: Node, b: Builder) -> Live:
+    x = node.live()
+    space = _spatial(x)
+    weight = _weight(node, len(space))
+    stride, dilation = _steps(node, len(space))
+    keys = window(stride, dilation, _padding(node, space, weight.values.shape[2:], stride, dilation))
+    groups = node.get("group", 1)
+    depthwise = groups == x.shape[1] > 1
+    if groups != 1 and not depthwise:
+        keys = {"groups": groups, **keys}
+    op = "depthwise_conv" if depthwise else "conv"
+    return b.layer(op, x, weight=b.tensor(weight), bias=_bias(node, b), **keys)
+
+
+def _conv_transpose(node: Node, b: Builder) -> Live:
+    x = node.live()
+    space = _spatial(x)
+    rank = len(space)
+    weight = _weight(node, rank)
+    kernel = weight.values.shape[2:]
+    stride, dilation = _steps(node, rank)
+    extra = node.ints("output_padding", rank, 0)
+    free = [
+        s * (n - 1) + e + extent(k, d) for s, n, e, k, d in zip(stride, space, extra, kernel, dilation, strict=True)
+    ]
+    word, size = node.get("auto_pad", "NOTSET"), node.get("output_shape")
+    if size or word in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = list(size)[-rank:] if size else [n * s for n, s in zip(space, stride, strict=True)]
+        if len(wanted) != rank:
+            raise Refused(f"output_shape {size} should have {rank} sizes")
+        cropped = [f - w for f, w in zip(free, wanted, strict=True)]
+        extra = tuple(e + max(-c, 0) for e, c in zip(extra, cropped, strict=True))
+        halves = [(max(c, 0) // 2, max(c, 0) - max(c, 0) // 2) for c in cropped]
+        padding: Any = halves if word == "SAME_UPPER" else [pair[::-1] for pair in halves]
+    else:
+        padding = _padding(node, space, kernel, stride, dilation)
+    keys = window(stride, dilation, padding)
+    if any(extra):
+        keys["output_padding"] = collapsed(extra)
+    if node.get("group", 1) != 1:
+        keys = {"groups": node.get("group"), **keys}
+    return b.layer("conv_transpose", x, weight=b.tensor(weight), bias=_bias(node, b), **keys)
+
+
+def _pool(kind: str) -> Operator:
+    def pool(node: Node, b: Builder) -> Live:
+        x = node.live()
+        space = _spatial(x)
+        kernel = _kernel(node, len(space))
+        stride, dilation = _steps(node, len(space))
+        if len(node.outputs) > 1 and node.outputs[1]:
+            raise Refused("its second output, the indices, is used")
+        if kind == "average" and any(n != 1 for n in dilation):
+            raise Refused(f"dilations {list(dilation)} of an average pool should be 1")
+        keys = window((), dilation, _padding(node, space, kernel, stride, dilation))
+        if stride != kernel:
+            keys = {"stride": collapsed(stride), **keys}
+        if node.get("ceil_mode", 0):
+            keys["ceil_mode"] = True
+        if kind == "average" and "padding" in keys:
+            keys["count_include_pad"] = bool(node.get("count_include_pad", 0))
+        return b.layer(f"{kind}_pool", x, kernel=collapsed(kernel), **keys)
+
+    return pool
+
+
+def _global_pool(kind: str) -> Operator:
+    def pool(node: Node, b: Builder) -> Live:
+        x = node.live()
+        _spatial(x)
+        return b.layer(f"global_{kind}_pool", x)
+
+    return pool
+
+
+def _reduce(kind: str) -> Operator:
+    """Mean, sum or maximum over any axes but the batch: a pool over space, once they are there."""
+
+    def reduce(node: Node, b: Builder) -> Live:
+        x = node.live()
+        rank = len(x.shape)
+        given = node.get("axes") if "axes" in node.attributes else node.whole_numbers(1, "axes")
+        if not given and node.get("noop_with_empty_axes", 0):
+            return x
+        axes = node.axes(given or range(rank), rank)
+        if 0 in axes:
+            raise Refused("it reduces the batch as well")
+        kept = [a for a in range(1, rank) if a not in axes]
+        keep = bool(node.get("keepdims", 1))
+        final = tuple(n if a not in axes else 1 for a, n in enumerate(x.shape) if keep or a not in axes)
+        pool = f"global_{'max' if kind == 'max' else 'average'}_pool"
+        count = math.prod(x.shape[a] for a in axes)
+        if kept == [1]:
+            y = b.layer(pool, x)
+        else:
+            y = b.transpose(x, (0, *kept, *axes), "reduced_behind")
+            y = b.reshape(y, (x.shape[0], math.prod(x.shape[a] for a in kept), count), "reduced_in_a_row")
+            y = b.layer(pool, y)
+        if kind == "sum":
+            name = f"{b.wanted}.count"
+            y = b.layer("scale", y, "sum", weight=b.tensor(Constant(name, np.array([count], np.float32))), bias=False)
+        return b.reshape(y, final, "reduced")
+
+    return reduce
+
+
+# Elementwise --------------------------------------------------------------------------------------------------------
+
+
+def _batch_norm(node: Node, b: Builder) -> Live:
+    if node.get("training_mode", 0) or any(node.outputs[1:]):
+        raise Refused("it is in training mode: export the model for inference")
+    if not node.get("spatial", 1):
+        raise Refused("spatial = 0, statistics for each element, is not supported")
+    names = ("gamma", "beta", "mean", "variance")
+    tensors = {key: b.tensor(node.constant(i, what)) for i, (key, what) in enumerate(zip(names, names, strict=True), 1)}
+    return b.layer("batch_norm", node.live(), epsilon=node.real("epsilon", 1e-5), **tensors)
+
+
+def _add(node: Node, b: Builder) -> Live:
+    x, constant = _with_constant(node)
+    if constant is None:
+        return _together("add", node, b)
+    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: b.layer("bias", x, bias=t))
+
+
+def _sub(node: Node, b: Builder) -> Live:
+    x, constant = _with_constant(node)
+    if constant is None:
+        return _together("sub", node, b)
+    if isinstance(node.input(0), Live):
+        negative = b.derived(constant, "negative", -constant.values)
+        return b.with_constant(x, constant.values, negative, lambda x, t: b.layer("bias", x, bias=t))
+    x = _negative(x, b, "negative")
+    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: b.layer("bias", x, bias=t))
+
+
+def _mul(node: Node, b: Builder) -> Live:
+    x, constant = _with_constant(node)
+    if constant is None:
+        return _together("mul", node, b)
+    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: _scale(x, t, b))
+
+
+def _div(node: Node, b: Builder) -> Live:
+    divisor = node.constant(1, "divisor")
+    if (divisor.values == 0).any():
+        raise Refused("it divides by 0")
+    with np.errstate(over="ignore"):
+        reciprocal = b.derived(divisor, "reciprocal", 1 / divisor.values.astype(np.float64))
+    return b.with_constant(node.live(), divisor.values, reciprocal, lambda x, t: _scale(x, t, b))
+
+
+def _neg(node: Node, b: Builder) -> Live:
+    return _negative(node.live(), b, "")
+
+
+def _negative(x: Live, b: Builder, tag: str) -> Live:
+    return b.layer("scale", x, tag, weight=b.tensor(Constant("minus_one", np.array([-1], np.float32))), bias=False)
+
+
+def _scale(x: Live, tensor: str, b: Builder) -> Live:
+    return b.layer("scale", x, weight=tensor, bias=False)
+
+
+def _with_constant(node: Node) -> tuple[Live, Constant | None]:
+    """The live input, and the other if it is a constant."""
+    first, second = node.input(0), node.input(1)
+    if isinstance(first, Constant):
+        return node.live(1), first
+    return node.live(0), second if isinstance(second, Constant) else None
+
+
+def _together(op: str, node: Node, b: Builder) -> Live:
+    """Of live tensors, shorter shapes filled with 1 in front."""
+    values = [node.live(i) for i in range(len(node.inputs))]
+    rank = max(len(x.shape) for x in values)
+    for i, x in enumerate(values):
+        if len(x.shape) < rank:
+            values[i] = b.reshape(x, (1,) * (rank - len(x.shape)) + x.shape, f"input_{i + 1}")
+    return values[0] if len(values) == 1 else b.layer(op, values)
+
+
+def _sum(node: Node, b: Builder) -> Live:
+    live = [x for x in node.inputs if isinstance(x, Live)]
+    if len(live) == len(node.inputs):
+        return _together("add", node, b)
+    if len(node.inputs) == 2:
+        return _add(node, b)
+    raise Refused("some of its inputs are constants")
+
+
+def _pow(node: Node, b: Builder) -> Live:
+    exponent = node.number(1, "exponent", 1.0)
+    x = node.live()
+    if exponent not in (1.0, 2.0, 3.0):
+        raise Refused(f"an exponent of {exponent} is not supported; 1, 2 and 3 are")
+    return x if exponent == 1 else b.layer("mul", [x] * int(exponent))
+
+
+def _bound(kind: str) -> Operator:
+    """Max and Min with one number."""
+
+    def bound(node: Node, b: Builder) -> Live:
+        x, constant = _with_constant(node)
+        if len(node.inputs) != 2 or constant is None or constant.values.size != 1:
+            raise Refused("it should have one constant number beside its input")
+        if len(constant.values.shape) > len(x.shape):
+            raise Refused(f"constant {list(constant.values.shape)} has more axes than input {list(x.shape)}")
+        value = shortest(constant.values.reshape(-1)[0])
+        return _clipped(x, b, value if kind == "max" else -math.inf, value if kind == "min" else math.inf)
+
+    return bound
+
+
+def _clip(node: Node, b: Builder) -> Live:
+    if node.opset < 11:
+        low, high = node.real("min", -math.inf), node.real("max", math.inf)
+    else:
+        low, high = node.number(1, "minimum", -math.inf), node.number(2, "maximum", math.inf)
+    return _clipped(node.live(), b, low, high)
+
+
+def _clipped(x: Live, b: Builder, low: float, high: float) -> Live:
+    low, high = max(low, -FLOAT32_MAX), min(high, FLOAT32_MAX)
+    if (low, high) == (-FLOAT32_MAX, FLOAT32_MAX):
+        return x
+    if low == 0 and high in (6, FLOAT32_MAX):
+        return b.layer("relu6" if high == 6 else "relu", x)
+    return b.layer("clip", x, min=low, max=high)
+
+
+def _activation(op: str, **defaults: float) -> Operator:
+    """The activation of this name in a spec; ``defaults`` are ONNX's for its attributes."""
+
+    def activation(node: Node, b: Builder) -> Live:
+        numbers: dict[str, Any] = {key: node.real(key, value) for key, value in defaults.items()}
+        return b.layer(op, node.live(), **numbers)
+
+    return activation
+
+
+def _gelu(node: Node, b: Builder) -> Live:
+    return b.layer("gelu_tanh" if node.get("approximate", "none") == "tanh" else "gelu", node.live())
+
+
+def _celu(node: Node, b: Builder) -> Live:
+    if node.real("alpha", 1.0) != 1.0:
+        raise Refused("alpha should be 1")
+    return b.layer("elu", node.live())
+
+
+def _swish(node: Node, b: Builder) -> Live:
+    if node.real("alpha", 1.0) != 1.0:
+        raise Refused("alpha should be 1")
+    return b.layer("silu", node.live())
+
+
+def _prelu(node: Node, b: Builder) -> Live:
+    slope = node.constant(1, "slope")
+    return b.with_constant(node.live(), slope.values, b.tensor(slope), lambda x, t: b.layer("prelu", x, slope=t))
+
+
+def _softmax(node: Node, b: Builder) -> Live:
+    x = node.live()
+    rank = len(x.shape)
+    if node.opset >= 13:
+        return b.layer("softmax", x, **_axis(node.axis(-1, rank)))
+    # Before opset 13 all axes from one on are one.
+    axis = node.axis(1, rank)
+    if axis == 0 and x.shape[0] != 1:
+        raise Refused("axis 0 mixes the samples of the batch")
+    axis = max(axis, 1)
+    count = math.prod(x.shape[axis:])
+    if count == x.shape[axis]:
+        return b.layer("softmax", x, **_axis(axis))
+    row = b.reshape(x, (x.shape[0], math.prod(x.shape[1:axis]), count) if axis > 1 else (x.shape[0], count), "row")
+    return b.reshape(b.layer("softmax", row, **_axis(min(axis, 2))), x.shape)
+
+
+def _axis(axis: int) -> dict[str, Any]:
+    return {} if axis == 1 else {"axis": axis}
+
+
+def _same(node: Node, b: Builder) -> Live:
+    return node.live()
+
+
+def _dropout(node: Node, b: Builder) -> Live:
+    training = node.optional(2, "training_mode")
+    if training is not None and training.values.any():
+        raise Refused("it is in training mode: export the model for inference")
+    if any(node.outputs[1:]):
+        raise Refused("its mask is used")
+    return node.live()
+
+
+def _cast(node: Node, b: Builder) -> Live:
+    if node.get("to") != 1:
+        raise Refused("it makes something else than float32 of a tensor that the network computes")
+    return node.live()
+
+
+# Linear -------------------------------------------------------------------------------------------------------------
+
+
+def _gemm(node: Node, b: Builder) -> Live:
+    x, weight, shift = node.live(), node.constant(1, "second matrix"), node.optional(2, "third matrix")
+    if node.get("transA", 0):
+        raise Refused("transA exchanges batch and channels")
+    if len(x.shape) != 2 or weight.values.ndim != 2:
+        raise Refused(f"its inputs {list(x.shape)} and {list(weight.values.shape)} should be matrices")
+    alpha, beta, transposed = node.real("alpha", 1.0), node.real("beta", 1.0), node.get("transB", 0)
+    scaled = weight.values.astype(np.float64) * alpha
+    tensor = b.tensor(weight) if alpha == 1 else b.derived(weight, "alpha", scaled)
+    keys: dict[str, Any] = {"weight": tensor, "bias": False, **({} if transposed else {"weight_layout": "IO"})}
+    if shift is not None and beta != 0:
+        count = weight.values.shape[0 if transposed else 1]
+        if shift.values.shape == (count,) and beta == 1:
+            keys["bias"] = b.tensor(shift)
+        else:
+            keys["bias"] = b.derived(shift, "row", _row(shift.values, x.shape[0], count) * beta)
+    return b.layer("dense", x, **keys)
+
+
+def _row(values: NDArray[Any], batch: int, count: int) -> NDArray[np.float64]:
+    """What is added to each row of a product."""
+    try:
+        whole = np.broadcast_to(values, (batch, count)).astype(np.float64)
+    except ValueError:
+        raise Refused(f"its third matrix {list(values.shape)} does not fit [{batch}, {count}]") from None
+    if (whole != whole[0]).any():
+        raise Refused("its third matrix differs between samples of the batch")
+    return whole[0]
+
+
+def _matmul(node: Node, b: Builder) -> Live:
+    x, weight = node.live(), node.constant(1, "second matrix")
+    if weight.values.ndim != 2 or weight.values.shape[0] != x.shape[-1]:
+        raise Refused(f"its second matrix {list(weight.values.shape)} should be [{x.shape[-1]}, outputs]")
+    rank = len(x.shape)
+    if rank == 2:
+        return b.layer("dense", x, weight=b.tensor(weight), bias=False, weight_layout="IO")
+    if rank > 4:
+        raise Refused(f"its input {list(x.shape)} has more than 4 axes")
+    # Of the last axis: a convolution with a window of 1, once that axis is the channels'.
+    kernel = b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
+    y = b.transpose(x, (0, rank - 1, *range(1, rank - 1)), "channels_first")
+    y = b.layer("conv", y, "product", weight=kernel, bias=False)
+    return b.transpose(y, (0, *range(2, rank), 1))
+
+
+# Shapes -------------------------------------------------------------------------------------------------------------
+
+
+def _concat(node: Node, b: Builder) -> Live:
+    values = [node.live(i) for i in range(len(node.inputs))]
+    if "axis" not in node.attributes:
+        raise Refused("it has no axis")
+    axis = node.axis(0, len(values[0].shape))
+    return values[0] if len(values) == 1 else b.layer("concat", values, **_axis(axis))
+
+
+def _flatten(node: Node, b: Builder) -> Live:
+    x = node.live()
+    rank = len(x.shape)
+    given = node.get("axis", 1)
+    axis = rank if given == rank else node.axis(1, rank)
+    return b.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+
+
+def _reshape(node: Node, b: Builder) -> Live:
+    x = node.live()
+    wanted = node.get("shape") if "shape" in node.attributes else node.whole_numbers(1, "shape")
+    if wanted is None:
+        raise Refused("its shape is absent")
+    if any(n == 0 and (i >= len(x.shape) or node.get("allowzero", 0)) for i, n in enumerate(wanted)):
+        raise Refused(f"shape {list(wanted)} makes an empty tensor of {list(x.shape)}")
+    sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
+    known = math.prod(n for n in sizes if n != -1)
+    if sizes.count(-1) > 1 or min(sizes, default=1) < -1 or math.prod(x.shape) % known:
+        raise Refused(f"shape {list(wanted)} does not hold the elements of {list(x.shape)}")
+    return b.reshape(x, tuple(math.prod(x.shape) // known if n == -1 else n for n in sizes))
+
+
+def _squeeze(node: Node, b: Builder) -> Live:
+    x = node.live()
+    rank = len(x.shape)
+    given = node.get("axes") if node.opset < 13 else node.whole_numbers(1, "axes")
+    axes = node.axes(given, rank) if given else tuple(a for a, n in enumerate(x.shape) if n == 1)
+    if any(x.shape[a] != 1 for a in axes):
+        raise Refused(f"axes {list(axes)} of {list(x.shape)} are not of size 1")
+    return b.reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in axes))
+
+
+def _unsqueeze(node: Node, b: Builder) -> Live:
+    x = node.live()
+    given = node.get("axes") if node.opset < 13 else node.whole_numbers(1, "axes")
+    if not given:
+        raise Refused("it has no axes")
+    rank = len(x.shape) + len(given)
+    axes, rest = node.axes(given, rank), iter(x.shape)
+    return b.reshape(x, tuple(1 if a in axes else next(rest) for a in range(rank)))
+
+
+def _transpose(node: Node, b: Builder) -> Live:
+    x = node.live()
+    rank = len(x.shape)
+    axes = tuple(node.get("perm") or range(rank)[::-1])
+    if sorted(axes) != list(range(rank)):
+        raise Refused(f"perm {list(axes)} should name each axis of {list(x.shape)} once")
+    return b.transpose(x, axes)
+
+
+def _pad(node: Node, b: Builder) -> Live:
+    x = node.live()
+    rank = len(x.shape)
+    mode = node.get("mode", "constant")
+    if mode != "constant":
+        raise Refused(f"mode {mode} is not supported; constant is")
+    if node.opset < 11:
+        pads, value = tuple(node.get("pads") or ()), node.real("value", 0.0)
+    else:
+        pads, value = node.whole_numbers(1, "pads") or (), node.number(2, "value", 0.0)
+    given = node.whole_numbers(3, "axes")
+    axes = tuple(range(rank)) if given is None else tuple(a % rank if -rank <= a < rank else rank for a in given)
+    if len(pads) != 2 * len(axes) or len(set(axes)) != len(axes) or rank in axes:
+        raise Refused(f"pads {list(pads)} do not fit axes {list(axes)} of {list(x.shape)}")
+    around = [(0, 0)] * rank
+    for k, axis in enumerate(axes):
+        around[axis] = (pads[k], pads[len(axes) + k])
+    if min(pads, default=0) < 0:
+        raise Refused(f"pads {list(pads)} crop the tensor")
+    if not any(map(any, around)):
+        return x
+    if any(map(any, around[:2])):
+        raise Refused("it pads batch or channels")
+    keys = window((), (), around[2:])
+    return b.layer("pad", x, **({**keys, "value": value} if value else keys))
+
+
+def _depth_to_space(node: Node, b: Builder) -> Live:
+    x = node.live()
+    size, mode = node.get("blocksize", 0), node.get("mode", "DCR")
+    if len(x.shape) != 4 or size < 1 or x.shape[1] % size**2 or mode not in ("DCR", "CRD"):
+        raise Refused(f"blocksize {size} does not divide the channels of {list(x.shape)}")
+    n, c, h, w = x.shape
+    c //= size**2
+    blocks = (n, size, size, c, h, w) if mode == "DCR" else (n, c, size, size, h, w)
+    y = b.reshape(x, blocks, "blocks")
+    y = b.transpose(y, (0, 3, 4, 1, 5, 2) if mode == "DCR" else (0, 1, 4, 2, 5, 3), "spread")
+    return b.reshape(y, (n, c, h * size, w * size))
+
+
+def _space_to_depth(node: Node, b: Builder) -> Live:
+    x = node.live()
+    size = node.get("blocksize", 0)
+    if len(x.shape) != 4 or size < 1 or x.shape[2] % size or x.shape[3] % size:
+        raise Refused(f"blocksize {size} does not divide height and width of {list(x.shape)}")
+    n, c, h, w = x.shape
+    y = b.reshape(x, (n, c, h // size, size, w // size, size), "blocks")
+    return b.reshape(b.transpose(y, (0, 3, 5, 1, 2, 4), "gathered"), (n, c * size**2, h // size, w // size))
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "Add": _add,
+    "AveragePool": _pool("average"),
+    "BatchNormalization": _batch_norm,
+    "Cast": _cast,
+    "Celu": _celu,
+    "Clip": _clip,
+    "Concat": _concat,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "DepthToSpace": _depth_to_space,
+    "Div": _div,
+    "Dropout": _dropout,
+    "Elu": _activation("elu", alpha=1.0),
+    "Erf": _activation("erf"),
+    "Flatten": _flatten,
+    "Gelu": _gelu,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_pool("average"),
+    "GlobalMaxPool": _global_pool("max"),
+    "HardSigmoid": _activation("hard_sigmoid", alpha=0.2, beta=0.5),
+    "HardSwish": _activation("hard_swish"),
+    "Identity": _same,
+    "LeakyRelu": _activation("leaky_relu", alpha=0.01),
+    "MatMul": _matmul,
+    "Max": _bound("max"),
+    "MaxPool": _pool("max"),
+    "Min": _bound("min"),
+    "Mish": _activation("mish"),
+    "Mul": _mul,
+    "Neg": _neg,
+    "PRelu": _prelu,
+    "Pad": _pad,
+    "Pow": _pow,
+    "ReduceMax": _reduce("max"),
+    "ReduceMean": _reduce("mean"),
+    "ReduceSum": _reduce("sum"),
+    "Relu": _activation("relu"),
+    "Reshape": _reshape,
+    "Selu": _activation("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Sigmoid": _activation("sigmoid"),
+    "Softmax": _softmax,
+    "Softplus": _activation("softplus"),
+    "SpaceToDepth": _space_to_depth,
+    "Squeeze": _squeeze,
+    "Sub": _sub,
+    "Sum": _sum,
+    "Swish": _swish,
+    "Tanh": _activation("tanh"),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    **RESIZE_OPERATORS,
+}

@@ -1,0 +1,188 @@
+"""The graph of a model -> a document, node by node; all that is not supported is said at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import AttributeProto
+
+from codegen.errors import ClgenError, SpecError
+from codegen.frontend.place import show
+from codegen.graph.ops import Shape
+from codegen.importers.document import TENTATIVE, Document
+from codegen.importers.onnx.builder import Builder
+from codegen.importers.onnx.constants import Folder
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
+from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.reader import DOMAINS, Network, read
+from codegen.importers.patterns import simplify
+
+_MOST_LISTED = 200  # unsupported nodes that an error lists
+
+
+class _Unknown:
+    """The output of a node that is not supported."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
+    network = read(path, shapes)
+    document = Document(name, path.name, notes=list(network.notes))
+    return _Translator(network, document).translate()
+
+
+class _Translator:
+    def __init__(self, network: Network, document: Document) -> None:
+        self._network = network
+        self._document = document
+        self._folder = Folder(network.opset)
+        self._values: dict[str, Value | _Unknown] = {}
+        self._refused: list[str] = []
+        self._labels: dict[str, str] = {}  # of layers that may not stay
+
+    def translate(self) -> Document:
+        network, document = self._network, self._document
+        for name, shape in network.inputs.items():
+            document.batch = shape[0]
+            self._values[name] = Live(document.add_input(name, shape), shape)
+        for proto in network.nodes:
+            self._node(proto)
+        if not self._refused:
+            for name in network.outputs:
+                self._output(name)
+            simplify(document)
+            document.prune()
+            for layer in document.layers.values():
+                if layer.op in TENTATIVE:
+                    self._refused.append(f"{self._labels[layer.name]}: it is not part of a function that is supported")
+        if self._refused:
+            raise self._error()
+        return document
+
+    def _error(self) -> SpecError:
+        lines = self._refused[:_MOST_LISTED]
+        more = len(self._refused) - len(lines)
+        count = f"{len(self._refused)} nodes are" if len(self._refused) > 1 else "1 node is"
+        listed = "\n".join(f"  {line}" for line in [*lines, *([f"and {more} more"] if more else [])])
+        return self._network.place.spec_error(f"{count} not supported:\n{listed}")
+
+    def _output(self, name: str) -> None:
+        value = self._lookup(name)
+        if not isinstance(value, Live):
+            raise self._network.place.spec_error(f"output {show(name)} is the same for all inputs")
+        self._document.add_output(name, value.name)
+
+    def _lookup(self, name: str) -> Value | _Unknown:
+        if not name:
+            return None
+        if name not in self._values:
+            self._values[name] = Constant(name, self._network.initializer(name))
+        return self._values[name]
+
+    def _node(self, proto: onnx.NodeProto) -> None:
+        label = f"{proto.op_type} {show(proto.name or next(filter(None, proto.output), ''))}"
+        if proto.domain not in DOMAINS:
+            label = f"{proto.domain}.{label}"
+        results: list[Value | _Unknown]
+        try:
+            results = self._results(proto, label)
+        except Refused as error:
+            self._refused.append(f"{label}: {error}")
+            results = [_UNKNOWN] * len(proto.output)
+        except ClgenError as error:  # the frontend would not have the layer
+            self._refused.append(f"{label}: {error}")
+            results = [_UNKNOWN] * len(proto.output)
+        for name, result in zip(proto.output, results, strict=False):
+            if name:
+                self._values[name] = result
+
+    def _results(self, proto: onnx.NodeProto, label: str) -> list[Value | _Unknown]:
+        operator = _checked(proto, self._network.opset)
+        values = [self._lookup(name) for name in proto.input]
+        if any(isinstance(value, _Unknown) for value in values):
+            if operator not in OPERATORS and operator not in ("Shape", "Size"):
+                raise Refused("there is no such operator in a spec")
+            return [_UNKNOWN] * len(proto.output)
+        outputs = [name if name in self._network.read_names else "" for name in proto.output]
+        known = [value for value in values if not isinstance(value, _Unknown)]
+        name = proto.name or next(filter(None, proto.output))
+        node = Node(operator, name, self._network.opset, known, outputs, _attributes(proto))
+        folded = self._folder.fold(node, proto)
+        if folded is not None:
+            return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
+        if operator not in OPERATORS:
+            raise Refused("there is no such operator in a spec")
+        before = set(self._document.layers)
+        result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name))
+        for added in self._document.layers.keys() - before:
+            self._labels[added] = label
+        return [result, *[_UNKNOWN] * (len(proto.output) - 1)]
+
+
+def _checked(proto: onnx.NodeProto, opset: int) -> str:
+    """The operator, if it exists in this version and the node is one of it."""
+    if proto.domain not in DOMAINS:
+        raise Refused(f"operators of {proto.domain} are not ONNX's own")
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        raise Refused(f"there is no such operator in opset {opset}") from None
+    if schema.deprecated:
+        raise Refused(f"it is deprecated in opset {opset}")
+    if not schema.min_input <= len(proto.input) <= schema.max_input:
+        raise Refused(f"it has {len(proto.input)} inputs, from {schema.min_input} to {schema.max_input} are allowed")
+    if not max(schema.min_output, 1) <= len(proto.output) <= schema.max_output:
+        raise Refused(f"it has {len(proto.output)} outputs")
+    if len({a.name for a in proto.attribute}) != len(proto.attribute):
+        raise Refused("it has an attribute twice")
+    for attribute in proto.attribute:
+        known = schema.attributes.get(attribute.name)
+        if known is None:
+            raise Refused(f"it has no attribute {show(attribute.name)} in opset {opset}")
+        if known.type.value != attribute.type:  # type: ignore[attr-defined]
+            raise Refused(f"attribute {show(attribute.name)} is of the wrong type")
+    missing = [
+        a.name for a in schema.attributes.values() if a.required and a.name not in {p.name for p in proto.attribute}
+    ]
+    if missing:
+        raise Refused(f"attribute {show(missing[0])} is missing")
+    return str(proto.op_type)
+
+
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        if attribute.ref_attr_name:
+            raise Refused(f"attribute {show(attribute.name)} refers to a function that is not there")
+        kind = attribute.type
+        if kind == AttributeProto.INT:
+            found[attribute.name] = int(attribute.i)
+        elif kind == AttributeProto.FLOAT:
+            found[attribute.name] = float(attribute.f)
+        elif kind == AttributeProto.STRING:
+            found[attribute.name] = attribute.s.decode("utf-8", "replace")
+        elif kind == AttributeProto.INTS:
+            found[attribute.name] = [int(n) for n in attribute.ints]
+        elif kind == AttributeProto.FLOATS:
+            found[attribute.name] = [float(n) for n in attribute.floats]
+        else:  # tensors and graphs, which only nodes have that are folded or not supported
+            found[attribute.name] = attribute
+    return found
+
+
+def _wanted(node: Node) -> str:
+    """A name for the node's layer: that of its parameters, so that they need no names, or a path without repetition."""
+    for value in node.inputs[1:2]:
+        if isinstance(value, Constant) and value.name.endswith((".weight", ".kernel", ".gamma")):
+            return value.name.rpartition(".")[0]
+    parts = [part for part in node.name.split("/") if part]
+    if len(parts) > 1 and re.fullmatch(rf"{node.op}(_\d+)?", parts[-1]):
+        parts.pop()
+    parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
+    return ".".join(parts) or node.op

@@ -1,0 +1,87 @@
+"""Document -> TOML that a person can read, and .safetensors bytes; both the same for the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.numpy
+
+from codegen.importers.document import Document, Layer, Port
+from codegen.importers.tidy import without_defaults
+
+
+@dataclass(frozen=True)
+class Imported:
+    """``text`` is NAME.toml, ``weights`` NAME.safetensors, empty if no layer has parameters."""
+
+    name: str
+    text: bytes
+    weights: bytes
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        weights = {f"{self.name}.safetensors": self.weights} if self.weights else {}
+        return {**weights, f"{self.name}.toml": self.text}
+
+
+def write_document(document: Document) -> Imported:
+    lines = [f"# Imported from {_comment(document.file)}.", *(f"# Note: {_comment(n)}." for n in document.notes), ""]
+    lines += ["[model]", f"name = {toml(document.name)}"]
+    if document.arrays:
+        lines.append(f"weights = {toml(document.name + '.safetensors')}")
+    if document.batch != 1:
+        lines.append(f"batch = {document.batch}")
+    for port in document.inputs:
+        lines += ["", "[[input]]", *_port(port), f"shape = {toml(port.shape[1:])}"]
+    before = document.inputs[0].name if len(document.inputs) == 1 else None
+    for layer in document.layers.values():
+        lines += ["", *_layer(layer, before, document.arrays)]
+        before = layer.name
+    for port in document.outputs:
+        lines += ["", "[[output]]", *_port(port)]
+        if port.value != port.name:
+            lines.append(f"from = {toml(port.value)}")
+    weights = safetensors.numpy.save(dict(document.arrays)) if document.arrays else b""
+    return Imported(document.name, ("\n".join(lines) + "\n").encode(), weights)
+
+
+def _port(port: Port) -> list[str]:
+    changed = "" if port.name == port.original else f"  # {_comment(port.original)}"
+    return [f"name = {toml(port.name)}{changed}"]
+
+
+def _layer(layer: Layer, before: str | None, arrays: Collection[str]) -> list[str]:
+    lines = ["[[layer]]", f"name = {toml(layer.name)}"]
+    if layer.note and layer.note != layer.name:
+        lines[1] += f"  # {_comment(layer.note)}"
+    lines.append(f"op = {toml(layer.op)}")
+    if len(layer.inputs) > 1:
+        lines.append(f"inputs = {toml(layer.inputs)}")
+    elif layer.inputs[0] != before:
+        lines.append(f"input = {toml(layer.inputs[0])}")
+    return lines + [f"{key} = {toml(value)}" for key, value in without_defaults(layer, arrays).items()]
+
+
+def toml(value: Any) -> str:
+    """On one line.  Floats are the shortest that read back the same."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + "".join(_escaped(c) for c in value) + '"'
+    return repr(value)
+
+
+def _escaped(c: str) -> str:
+    if c in '"\\':
+        return f"\\{c}"
+    return c if c.isprintable() else f"\\U{ord(c):08X}"
+
+
+def _comment(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
