@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
-from codegen.emit.output import Changes, compare, write
+from codegen.emit.output import Changes, compare, write, write_all
 from codegen.emit.selftest import samples
 from codegen.errors import Mismatch, ParameterError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
-from codegen.frontend.toml import load
 from codegen.graph.graph import Graph
+from codegen.importers.open import NO_SHAPES, Shapes, import_model, open_model
 from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
@@ -32,9 +32,16 @@ class Lowered:
     report: Report
 
 
-def lower(spec: Path) -> Lowered:
-    """spec -> un-folded graph -> folded graph -> graph of launches."""
-    model = load(spec)
+def imported(model: Path, folder: Path, name: str | None, shapes: Shapes) -> Path:
+    """model file -> spec and parameters -> disk; returns the spec's path."""
+    spec = import_model(model, name, shapes)
+    write_all(folder, spec.files)
+    return folder / f"{spec.name}.toml"
+
+
+def lower(spec: Path, shapes: Shapes = NO_SHAPES) -> Lowered:
+    """spec, or the one that importing a model makes -> un-folded graph -> folded graph -> graph of launches."""
+    model = open_model(spec, shapes)
     try:
         folded, folds = fold(simplify(model.graph), model.graph)
     except ParameterError as error:
@@ -68,18 +75,20 @@ def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     return [output / lowered.launches.name / name for name in file_names(planned(lowered, target))]
 
 
-def opened(path: Path, spec: Path | None, target: str, scratch: Path) -> tuple[Artefact, Lowered]:
+def opened(
+    path: Path, spec: Path | None, target: str, scratch: Path, shapes: Shapes = NO_SHAPES
+) -> tuple[Artefact, Lowered]:
     """What is to be verified, and the network it should compute: a generated folder, or a spec built into ``scratch``.
 
     Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder was made from something else.
     """
     if not path.is_dir():
-        lowered = lower(path)
+        lowered = lower(path, shapes)
         return read(build(lowered, scratch, target)[0]), lowered
     artefact = read(path)
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
-    lowered = lower(spec)
+    lowered = lower(spec, shapes)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
     if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:

@@ -22,6 +22,7 @@ from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
 
 F = TypeVar("F", bound=Callable[..., Any])
+Pairs = tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
 
 SPEC = click.Path(path_type=Path)
 SHOW = click.Path(path_type=Path, dir_okay=False)
@@ -74,15 +75,49 @@ def _device_option(function: F) -> F:
     return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
 
 
+class _ShapeType(click.ParamType):
+    name = "INPUT=1,3,48,192"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, _, sizes = str(value).rpartition("=")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
+            self.fail(f"{value!r} should be an input's name, = and its sizes, batch first: x=1,3,48,192", param, ctx)
+        return name, shape
+
+
+def _shape_option(function: F) -> F:
+    help_text = "Sizes of an input of a model file that leaves them open; repeatable."
+    return click.option("--shape", "shapes", type=_ShapeType(), multiple=True, help=help_text)(function)
+
+
+@main.command("import")
+@click.argument("model", type=SPEC)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=".", help="Folder. Default: here."
+)
+@click.option("--name", help="Name of spec and model. Default: that of MODEL.")
+@_shape_option
+def import_command(model: Path, output: Path, name: str | None, shapes: Pairs) -> None:
+    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
+    with _stage(f"importing {model}"):
+        spec = build.imported(model, output, name, dict(shapes))
+    click.echo(spec)
+
+
 @main.command("build")
-@click.argument("spec", type=SPEC)
+@click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_target_option
+@_shape_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
-def build_command(spec: Path, output: Path, target: str, check: bool) -> None:
+def build_command(spec: Path, output: Path, target: str, shapes: Pairs, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}"):
-        lowered = build.lower(spec)
+        lowered = build.lower(spec, dict(shapes))
         folder, changes = build.build(lowered, output, target, check)
     for tensor in lowered.model.unused:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
@@ -101,21 +136,23 @@ def build_command(spec: Path, output: Path, target: str, check: bool) -> None:
 
 
 @main.command("list")
-@click.argument("spec", type=SPEC)
+@click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_target_option
-def list_command(spec: Path, output: Path, target: str) -> None:
+@_shape_option
+def list_command(spec: Path, output: Path, target: str, shapes: Pairs) -> None:
     """Print the paths that build writes, one a line."""
-    for path in build.outputs(build.lower(spec), output, target):
+    for path in build.outputs(build.lower(spec, dict(shapes)), output, target):
         click.echo(path)
 
 
 @main.command("explain")
-@click.argument("spec", type=SPEC)
+@click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
+@_shape_option
 @_json_option
-def explain_command(spec: Path, json_file: Path | None) -> None:
+def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
     """Say for every BatchNorm where it was folded, or why not."""
-    report = build.lower(spec).report
+    report = build.lower(spec, dict(shapes)).report
     if _json_only(json_file):
         click.echo(json.dumps(report.as_json(), indent=1))
         return
@@ -124,20 +161,21 @@ def explain_command(spec: Path, json_file: Path | None) -> None:
 
 
 @main.command("verify")
-@click.argument("path", metavar="SPEC|DIR", type=SPEC)
-@click.option("--spec", type=SPEC, help="The spec of DIR, if it is not found by the manifest's word.")
+@click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
+@click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
 @_device_option
 @_target_option
+@_shape_option
 @_json_option
 def verify_command(
-    path: Path, spec: Path | None, devices: tuple[str, ...], target: str, json_file: Path | None
+    path: Path, spec: Path | None, devices: tuple[str, ...], target: str, shapes: Pairs, json_file: Path | None
 ) -> None:
     """Check an artefact on devices, layer by layer, against the float64 reference; exit 5 if it is wrong."""
     from codegen.runtime.devices import select
     from codegen.runtime.verify import format_verification, verify
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
-        artefact, lowered = build.opened(path, spec, target, Path(scratch))
+        artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes))
         result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
     if _json_only(json_file):
         click.echo(json.dumps(result.as_json(), indent=1))

@@ -44,30 +44,43 @@ def compare(folder: Path, files: Mapping[str, bytes]) -> Changes:
 def write(folder: Path, files: Mapping[str, bytes]) -> Changes:
     """Makes the folder hold these files, or leaves everything as it was and raises SpecError."""
     changes = compare(folder, files)
+    # The manifest goes last: a folder whose manifest is new is complete.
+    written = sorted(changes.written, key=lambda name: name == MANIFEST)
+    write_all(folder, {name: files[name] for name in written})
+    try:
+        for name in changes.removed:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return changes
+
+
+def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Puts all of these files into the folder, in this order, or none."""
     staged: list[tuple[Path, Path]] = []
     before: dict[Path, bytes | None] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in changes.written:
+        for name, content in files.items():
             path = folder / name
             if path.exists() and not path.is_file():
                 raise SpecError(f"{path}: cannot write: is not a regular file; move it away")
-            staged.append((_staged(path, files[name]), path))
-        # The manifest goes last: a folder whose manifest is new is complete.
-        for temporary, path in sorted(staged, key=lambda pair: pair[1].name == MANIFEST):
+            staged.append((_staged(path, content), path))
+        for temporary, path in staged:
             before[path] = _content(path)
             temporary.replace(path)
-        for name in changes.removed:
-            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         for path, content in before.items():
             _put_back(path, content)
-        raise SpecError(f"{folder}: cannot write: {error.strerror or error}; choose another folder with -o") from error
+        raise _unwritable(folder, error) from error
     finally:
         for temporary, _ in staged:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-    return changes
+
+
+def _unwritable(folder: Path, error: OSError) -> SpecError:
+    return SpecError(f"{folder}: cannot write: {error.strerror or error}; choose another folder with -o")
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -55,10 +55,10 @@ class Port:
 
 @dataclass
 class Document:
-    """``layers`` are in order of computation, by name."""
+    """``layers`` are in order of computation, by name; ``source`` says what kind of model they are of."""
 
     name: str
-    file: str
+    source: str
     batch: int = 1
     inputs: list[Port] = field(default_factory=list)
     layers: dict[str, Layer] = field(default_factory=dict)

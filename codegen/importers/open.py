@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from codegen.errors import SpecError
 from codegen.frontend import toml
@@ -17,6 +18,7 @@ from codegen.importers.document import Document, model_name
 from codegen.importers.writer import Imported, write_document
 
 Shapes = Mapping[str, Shape]
+NO_SHAPES: Shapes = MappingProxyType({})
 Importer = Callable[[Path, str, Shapes], Document]
 
 
@@ -33,7 +35,7 @@ def _onnx(path: Path, name: str, shapes: Shapes) -> Document:
 IMPORTERS: Mapping[str, Importer] = {".onnx": _onnx}
 
 
-def import_model(path: Path, name: str | None = None, shapes: Shapes | None = None) -> Imported:
+def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES) -> Imported:
     """The spec of a model file; ``shapes`` are for inputs whose sizes it leaves open."""
     importer = IMPORTERS.get(path.suffix.lower())
     if importer is None:
@@ -41,10 +43,10 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes | None = No
     fault = model_fault(name) if name is not None else None
     if fault is not None:
         raise SpecError(f"--name: {fault}")
-    return write_document(importer(path, name or model_name(path.stem), shapes or {}))
+    return write_document(importer(path, name or model_name(path.stem), shapes))
 
 
-def open_model(path: Path, shapes: Shapes | None = None) -> Model:
+def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
     """The network of a spec, or of a model file by way of the spec that an import would write."""
     if path.suffix.lower() not in IMPORTERS:
         if shapes:

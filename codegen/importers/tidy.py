@@ -9,7 +9,10 @@ from codegen.importers.document import Layer
 
 # Endings of the names that a spec tries for a tensor that is not named; docs/spec.md, "Parameters".
 _ENDINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    **{op: {"weight": ("weight", "kernel"), "bias": ("bias",)} for op in ("conv", "conv_transpose", "dense")},
+    **{
+        op: {"weight": ("weight", "kernel"), "bias": ("bias",)}
+        for op in ("conv", "depthwise_conv", "conv_transpose", "dense")
+    },
     "scale": {"weight": ("scale", "weight"), "bias": ("bias",)},
     "bias": {"bias": ("bias",)},
     "prelu": {"slope": ("slope", "alpha", "weight")},
@@ -20,7 +23,7 @@ _BATCH_NORM: Mapping[str, tuple[str, ...]] = {
     "mean": ("moving_mean", "running_mean", "mean"),
     "variance": ("moving_variance", "running_var", "variance", "var"),
 }
-_OPTIONAL_BIAS = ("conv", "conv_transpose", "dense", "scale")
+_OPTIONAL_BIAS = ("conv", "depthwise_conv", "conv_transpose", "dense", "scale")
 
 
 def without_defaults(layer: Layer, arrays: Collection[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Imported:
 
 
 def write_document(document: Document) -> Imported:
-    lines = [f"# Imported from {_comment(document.file)}.", *(f"# Note: {_comment(n)}." for n in document.notes), ""]
+    lines = [f"# Imported from {_comment(document.source)}.", *(f"# Note: {_comment(n)}." for n in document.notes), ""]
     lines += ["[model]", f"name = {toml(document.name)}"]
     if document.arrays:
         lines.append(f"weights = {toml(document.name + '.safetensors')}")

@@ -33,7 +33,7 @@ _UNKNOWN = _Unknown()
 
 def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
     network = read(path, shapes)
-    document = Document(name, path.name, notes=list(network.notes))
+    document = Document(name, "an ONNX model", notes=list(network.notes))
     return _Translator(network, document).translate()
 
 
@@ -179,7 +179,7 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
 def _wanted(node: Node) -> str:
     """A name for the node's layer: that of its parameters, so that they need no names, or a path without repetition."""
     for value in node.inputs[1:2]:
-        if isinstance(value, Constant) and value.name.endswith((".weight", ".kernel", ".gamma")):
+        if isinstance(value, Constant) and value.name.endswith((".weight", ".kernel", ".gamma", ".slope", ".alpha")):
             return value.name.rpartition(".")[0]
     parts = [part for part in node.name.split("/") if part]
     if len(parts) > 1 and re.fullmatch(rf"{node.op}(_\d+)?", parts[-1]):
