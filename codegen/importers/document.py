@@ -193,6 +193,13 @@ class Document:
                 self.notes.append(f"no output depends on input {show(port.original)}: it is left out")
         self.inputs = [port for port in self.inputs if port.name in needed]
 
+    def fill(self) -> None:
+        """Gives a network that computes nothing the one layer that a spec must have."""
+        if not self.layers:
+            port = self.outputs[0]
+            copy = self.add("copy", "reshape", [port.value], {"shape": list(port.shape[1:])})
+            self.outputs[0] = Port(port.name, port.original, port.shape, copy)
+
 
 # Keys of a spec whose text is the name of a tensor.
 _TENSOR_KEYS = frozenset({"weight", "bias", "slope", "gamma", "beta", "mean", "variance"})

@@ -58,6 +58,7 @@ class _Translator:
                 self._output(name)
             simplify(document)
             document.prune()
+            document.fill()
             for layer in document.layers.values():
                 if layer.op in TENTATIVE:
                     self._refused.append(f"{self._labels[layer.name]}: it is not part of a function that is supported")
