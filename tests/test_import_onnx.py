@@ -222,7 +222,9 @@ CASES = [
     one("depth_to_space_crd", "DepthToSpace", (2, 8, 3, 4), blocksize=2, mode="CRD"),
     one("space_to_depth", "SpaceToDepth", (2, 3, 6, 4), blocksize=2),
     Case("silu", [node("Sigmoid", "x", "a"), node("Mul", "a x", "y")], layers=["silu"]),
-    Case("hard_sigmoid_mul", [node("HardSigmoid", "x", "a", alpha=1 / 6), node("Mul", "x a", "y")], layers=["hard_swish"]),
+    Case(
+        "hard_sigmoid_mul", [node("HardSigmoid", "x", "a", alpha=1 / 6), node("Mul", "x a", "y")], layers=["hard_swish"]
+    ),
     Case(
         "hard_sigmoid_other", [node("HardSigmoid", "x", "a"), node("Mul", "x a", "y")], layers=["hard_sigmoid", "mul"]
     ),
@@ -346,3 +348,302 @@ def test_operators_agree_with_onnxruntime(case: Case, tmp_path: Path) -> None:
         assert np.max(np.abs(got - y)) <= 2e-6 * max(1.0, np.max(np.abs(y)))
     if case.layers is not None:
         assert ops == case.layers
+
+
+# Specs --------------------------------------------------------------------------------------------------------------
+
+
+def network(folder: Path, name: str = "net", opset: int = 13) -> Path:
+    """Conv, BatchNorm, activation, residual, pool, dense: with the names that PyTorch gives."""
+    constants = {
+        "stem.conv.weight": random(4, 3, 3, 3),
+        "stem.conv.bias": random(4),
+        "stem.bn.weight": positive(4),
+        "stem.bn.bias": random(4, seed=1),
+        "stem.bn.running_mean": random(4, seed=2),
+        "stem.bn.running_var": positive(4, seed=3),
+        "head.weight": random(5, 4),
+        "head.bias": random(5),
+    }
+    nodes = [
+        helper.make_node(
+            "Conv", ["image", "stem.conv.weight", "stem.conv.bias"], ["1"], "/stem/stem.0/conv/Conv", pads=[1, 1, 1, 1]
+        ),
+        helper.make_node(
+            "BatchNormalization",
+            ["1", "stem.bn.weight", "stem.bn.bias", "stem.bn.running_mean", "stem.bn.running_var"],
+            ["2"],
+            "/stem/bn/BatchNormalization",
+            epsilon=1e-3,
+        ),
+        helper.make_node("LeakyRelu", ["2"], ["3"], "/stem/act/LeakyRelu", alpha=0.1),
+        helper.make_node("Add", ["3", "1"], ["4"], "/Add"),
+        helper.make_node("GlobalAveragePool", ["4"], ["5"], "/pool/GlobalAveragePool"),
+        helper.make_node("Flatten", ["5"], ["6"], "/Flatten"),
+        helper.make_node("Gemm", ["6", "head.weight", "head.bias"], ["scores/out:0"], "/head/Gemm", transB=1),
+    ]
+    return saved(model(nodes, {"image": (2, 3, 8, 8)}, constants, ["scores/out:0"], opset), folder, name)
+
+
+SPEC = """\
+# Imported from an ONNX model.
+
+[model]
+name = "net"
+weights = "net.safetensors"
+batch = 2
+
+[[input]]
+name = "image"
+shape = [3, 8, 8]
+
+[[layer]]
+name = "stem.conv"  # /stem/stem.0/conv/Conv
+op = "conv"
+padding = 1
+
+[[layer]]
+name = "stem.bn"  # /stem/bn/BatchNormalization
+op = "batch_norm"
+epsilon = 0.001
+activation = { op = "leaky_relu", alpha = 0.1 }
+
+[[layer]]
+name = "Add"  # /Add
+op = "add"
+inputs = ["stem.bn", "stem.conv"]
+
+[[layer]]
+name = "pool"  # /pool/GlobalAveragePool
+op = "global_average_pool"
+
+[[layer]]
+name = "Flatten"  # /Flatten
+op = "flatten"
+
+[[layer]]
+name = "head"  # /head/Gemm
+op = "dense"
+
+[[output]]
+name = "scores_out_0"  # scores/out:0
+from = "head"
+"""
+
+
+def test_spec_is_one_that_a_person_would_write(tmp_path: Path) -> None:
+    imported = import_model(network(tmp_path))
+    assert imported.text.decode() == SPEC
+    assert import_model(network(tmp_path)) == imported
+
+
+def test_build_of_the_spec_is_that_of_the_model_byte_for_byte(tmp_path: Path) -> None:
+    path = network(tmp_path / "..", "round_trip")
+    spec = build.imported(path, tmp_path / "specs", None, {})
+    folders = [build.build(build.lower(of), tmp_path / k, "cpu")[0] for k, of in (("spec", spec), ("model", path))]
+    files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
+    assert files[0] == files[1] and len(files[0]) > 5
+
+
+def test_commands_take_a_model(tmp_path: Path) -> None:
+    path = saved(model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W"), "z": ("M", 2)}, {}), tmp_path, "any-relu")
+    runner = CliRunner()
+    sizes = ["--shape", "x=1,3,8,8"]
+    for command in (["import", "-o", str(tmp_path)], ["build", "-o", str(tmp_path)], ["explain"], ["list"]):
+        result = runner.invoke(main, [command[0], str(path), *command[1:], *sizes])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "any_relu.toml").is_file() and (tmp_path / "any_relu" / "any_relu.c").is_file()
+    result = runner.invoke(main, ["import", str(path)])
+    assert result.exit_code == 2
+    assert "x is [N, 3, H, W]; give them with --shape x=?,3,?,?" in result.output
+
+
+def test_all_dynamic_inputs_are_named(tmp_path: Path) -> None:
+    path = saved(model([node("Add", "x z", "y")], {"x": ("N", 3), "z": ("M", 3)}, {}), tmp_path)
+    with pytest.raises(SpecError, match=r"x is \[N, 3\]; z is \[M, 3\]; give them with --shape x=\?,3 --shape z=\?,3"):
+        open_model(path)
+    with pytest.raises(SpecError, match=r"z is \[M, 3\]; give them with --shape z=\?,3"):
+        open_model(path, {"x": (1, 3)})
+    with pytest.raises(SpecError, match=r'no input "q".*its inputs are "x" and "z"'):
+        open_model(path, {"q": (1, 3)})
+    with pytest.raises(SpecError, match=r"x=1,4 does not fit"):
+        open_model(path, {"x": (1, 4), "z": (1, 3)})
+    assert open_model(path, {"x": (1, 3), "z": (1, 3)}).graph.inputs[1].name == "z"
+
+
+def test_names_are_legal_and_different(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["in:0"], ["a/b"], "block/Relu"),
+        helper.make_node("Sigmoid", ["a/b"], ["a_b"], "block.relu"),
+        helper.make_node("Tanh", ["a/b"], ["int"], "9"),
+        helper.make_node("Tanh", ["a_b"], ["a__b"], 'quote " and\n line \u2028 \U0001f600'),
+        helper.make_node("Concat", ["a_b", "int", "a__b"], ["x" * 300], "y" * 300, axis=1),
+    ]
+    outputs = ["a/b", "a_b", "int", "a__b", "x" * 300]
+    path = saved(model(nodes, {"in:0": (1, 3, 4, 4)}, {}, outputs), tmp_path, "while")
+    graph = open_model(path).graph
+    assert graph.name == "while_net"
+    assert [i.name for i in graph.inputs] == ["in_0"]
+    assert len({o.name.upper() for o in graph.outputs}) == 5
+    assert "a_b" in [o.name for o in graph.outputs]
+
+
+def test_parameters_that_are_used_twice_are_stored_once(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "a", pads=[1, 1, 1, 1]), node("Conv", "a w", "y", pads=[1, 1, 1, 1])]
+    imported = import_model(saved(model(nodes, {"x": (1, 3, 8, 8)}, {"w": random(3, 3, 3, 3)}), tmp_path))
+    assert len(imported.weights) < 2 * 4 * 81 and imported.text.count(b'weight = "w"') == 2
+
+
+def test_external_data(tmp_path: Path) -> None:
+    path = network(tmp_path, "inside")
+    onnx.save_model(
+        onnx.load(str(path)), str(tmp_path / "outside.onnx"), save_as_external_data=True, size_threshold=0, location="w"
+    )
+    inside, outside = import_model(path, "net"), import_model(tmp_path / "outside.onnx", "net")
+    assert inside == outside
+    (tmp_path / "w").unlink()
+    with pytest.raises(SpecError, match=r"outside\.onnx"):
+        import_model(tmp_path / "outside.onnx")
+
+
+# Refusals -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
+    nodes = [
+        node("Sin", "x", "a"),
+        node("Relu", "a", "b"),
+        node("LRN", "b", "c", size=3),
+        helper.make_node("Fancy", ["c"], ["d"], "mine", domain="my.ops"),
+        node("Conv", "x w", "e", strides=[1, 1, 1]),
+        node("Pad", "x pads", "f", mode="reflect"),
+        node("BatchNormalization", "x s b0 m v", "g mean var", training_mode=1),
+        node("Erf", "x", "h"),
+        node("Add", "a c d e f g h mean"[:3], "y"),
+        node("Sum", "d e f g h mean", "z"),
+    ]
+    constants = {"w": W, "pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "s": BN["s"], "b0": BN["b"], "m": BN["m"], "v": BN["v"]}
+    proto = model(nodes, {"x": (1, 3, 8, 8)}, constants, ["y", "z"], 15)
+    proto.opset_import.append(helper.make_opsetid("my.ops", 1))
+    with pytest.raises(SpecError) as caught:
+        open_model(saved(proto, tmp_path))
+    message = str(caught.value)
+    assert "6 nodes are not supported" in message
+    for line in (
+        'Sin "Sin_a": there is no such operator',
+        'LRN "LRN_c": there is no such operator',
+        'my.ops.Fancy "mine": operators of my.ops are not ONNX\'s own',
+        'Conv "Conv_e": strides [1, 1, 1] should have 2 numbers',
+        'Pad "Pad_f": mode reflect is not supported',
+        'BatchNormalization "BatchNormalization_g": it is in training mode',
+    ):
+        assert line in message
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (one("reduce_batch", "ReduceMean", axes=[0, 2]), "reduces the batch"),
+        (one("erf", "Erf"), "not part of a function"),
+        (one("batch_joined", "Reshape", shape=ints(-1, 8, 9)), "axis 0 should stay the batch"),
+        (one("cubic", "Resize", roi=None, scales=floats(1, 1, 2, 2), mode="cubic"), "mode cubic"),
+        (one("constant_larger", "Add", (1, 1, 8, 9), c=random(3, 1, 1)), r"makes \[1, 3, 8, 9\]"),
+        (one("by_zero", "Div", c=scalar(0)), "divides by 0"),
+        (one("channels_padded", "Pad", pads=ints(0, 1, 0, 0, 0, 0, 0, 0)), "pads batch or channels"),
+        (one("not_finite", "Add", c=random(3, 1, 1) * np.float32(np.inf)), "infinite"),
+        (one("huge", "Expand", shape=ints(2, 3, 8, 9)), "no such operator"),
+        (one("opset", "HardSwish", opset=13), "no such operator in opset 13"),
+        (one("negative_variance", "BatchNormalization", **{**BN, "v": -BN["v"]}), "never negative"),
+        (one("indices", "MaxPool", kernel_shape=[2]), "kernel_shape"),
+        (one("attribute", "Relu", alpha=1.0), 'no attribute "alpha"'),
+        (one("attribute_type", "LeakyRelu", alpha=1), "wrong type"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Case) else "",
+)
+def test_refusals_say_why(case: Case, message: str, tmp_path: Path) -> None:
+    path = saved(model(case.nodes, {"x": case.x}, case.constants, opset=case.opset), tmp_path)
+    with pytest.raises(SpecError, match=message) as caught:
+        open_model(path)
+    assert f'"{case.nodes[0].name}"' in str(caught.value)
+
+
+def test_a_constant_that_explodes_is_refused_in_time(tmp_path: Path) -> None:
+    nodes = [node("ConstantOfShape", "s", "a"), node("Add", "x a", "y")]
+    path = saved(model(nodes, {"x": (1, 3)}, {"s": ints(2**20, 2**20)}), tmp_path)
+    with pytest.raises(SpecError, match="67108864 are the most"):
+        open_model(path)
+    doubling = [node("Concat", f"c{k} c{k}", f"c{k + 1}", axis=0) for k in range(60)]
+    path = saved(model([*doubling, node("Add", "x c60", "y")], {"x": (1, 3)}, {"c0": floats(1, 2)}), tmp_path)
+    with pytest.raises(SpecError, match="67108864 are the most"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("version", [6, 99])
+def test_versions_out_of_range_are_refused(version: int, tmp_path: Path) -> None:
+    proto = model([node("Relu", "x", "y")], {"x": (1, 3)}, {})
+    proto.opset_import[0].version = version
+    with pytest.raises(SpecError, match=f"is of opset {version}"):
+        open_model(saved(proto, tmp_path))
+
+
+def test_inputs_that_are_not_float32_are_refused(tmp_path: Path) -> None:
+    proto = model([node("Relu", "x", "y")], {"x": (1, 3)}, {})
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(SpecError, match='input "x" holds int64; inputs should hold float32'):
+        open_model(saved(proto, tmp_path))
+
+
+# Damage -------------------------------------------------------------------------------------------------------------
+
+
+def truncated(data: bytes, rng: np.random.Generator) -> bytes:
+    return data[: rng.integers(len(data))]
+
+
+def flipped(data: bytes, rng: np.random.Generator) -> bytes:
+    changed = bytearray(data)
+    for at in rng.integers(len(data), size=rng.integers(1, 4)):
+        changed[at] = rng.integers(256)
+    return bytes(changed)
+
+
+def spliced(data: bytes, rng: np.random.Generator) -> bytes:
+    a, b, c = sorted(rng.integers(len(data), size=3))
+    return data[:a] + data[b:c] + data[a:]
+
+
+def words(data: bytes, rng: np.random.Generator) -> bytes:
+    """Damage to what is not parameters: names, attributes, shapes."""
+    proto = onnx.load_from_string(data)
+    for tensor in proto.graph.initializer:
+        tensor.raw_data = b""
+    outline = proto.SerializeToString()
+    broken = flipped(outline, rng)
+    try:
+        changed = onnx.load_from_string(broken)
+    except Exception:
+        return broken
+    original = {t.name: t.raw_data for t in onnx.load_from_string(data).graph.initializer}
+    for tensor in changed.graph.initializer:
+        tensor.raw_data = original.get(tensor.name, b"")
+    return changed.SerializeToString()
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, spliced, words])
+def test_damaged_files_are_errors_or_models(
+    damage: Callable[[bytes, np.random.Generator], bytes], tmp_path: Path
+) -> None:
+    sources = [network(tmp_path, "a").read_bytes(), network(tmp_path, "b", 9).read_bytes()]
+    for name in ("upsample_by_shape", "hard_swish_gate", "resize_axes", "pad_18", "transposed_size", "reduce_sum"):
+        case = next(case for case in CASES if case.name == name)
+        sources.append(model(case.nodes, {"x": case.x}, case.constants, opset=case.opset).SerializeToString())
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged.onnx"
+    started = time.monotonic()
+    for k in range(200):
+        path.write_bytes(damage(sources[k % len(sources)], rng))
+        try:
+            open_model(path)
+        except ClgenError as error:
+            assert str(path) in str(error)
+    assert time.monotonic() - started < 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ def read(path: Path, shapes: Shapes) -> Network:
     place = Place(str(path))
     model = _load(path, place)
     graph = model.graph
+    if any(isinstance(text, bytes) for text in _texts(graph)):
+        raise place.spec_error("is damaged: a name in it is not UTF-8")
     opset = _opset(model, place)
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     declared = {i.name: i for i in graph.input if i.name not in initializers}
@@ -86,6 +88,18 @@ def _load(path: Path, place: Place) -> onnx.ModelProto:
     if not model.HasField("graph"):
         raise place.spec_error("is not an ONNX model: it has no graph")
     return model
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """All names, which protobuf gives as bytes where they are damaged."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for a in node.attribute for text in (a.name, a.ref_attr_name))
+    for tensor in graph.initializer:
+        yield tensor.name
+    for port in (*graph.input, *graph.output):
+        yield port.name
+        yield from (dim.dim_param for dim in port.type.tensor_type.shape.dim)
 
 
 def _opset(model: onnx.ModelProto, place: Place) -> int:
