@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, missing
-from onnx_spec import convert
 
 from codegen import build
 from codegen.runtime import artefact as artefacts
@@ -18,7 +17,15 @@ from codegen.runtime.host import Host, compile_host
 
 PASS_MARK = 1e-4  # of max|y|, for every sample and output
 IMAGENET_CLASSES = {0: 285, 1: 967}  # the first two samples show a cat and an espresso
-CASES = ("mobilenet_v2_imagenet", "fer_mini_xception", "mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
+CASES = {
+    "mobilenet_v2_imagenet": {},
+    "fer_mini_xception": {},
+    "mtcnn_pnet": {},
+    "mtcnn_rnet": {},
+    "mtcnn_onet": {},
+    "ppocr_cls": {"x": (1, 3, 48, 192)},
+    "ppocr_det": {"x": (1, 3, 192, 384)},
+}  # and the sizes that a model leaves open
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -30,9 +37,8 @@ def case(
     if not folder.is_dir():
         missing(f"the trained network {request.param}", "set CLGEN_CASES to the folder that holds the cases")
     work = tmp_path_factory.mktemp(request.param)
-    generated, _ = build.build(
-        build.lower(convert(folder / "model.onnx", request.param, work)), work / "generated", "cpu"
-    )
+    spec = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
+    generated, _ = build.build(build.lower(spec), work / "generated", "cpu")
     artefact = artefacts.read(generated)
     return folder, artefact, compile_host(artefact, work / "host.so")
 

@@ -102,6 +102,12 @@ class Node:
     def real(self, name: str, default: float) -> float:
         return shortest(self.get(name, default))
 
+    def flag(self, name: str, default: int = 0) -> bool:
+        value = self.get(name, default)
+        if value not in (0, 1):
+            raise Refused(f"{name} = {value} should be 0 or 1")
+        return bool(value)
+
     def ints(self, name: str, count: int, default: int) -> tuple[int, ...]:
         values = tuple(self.get(name) or (default,) * count)
         if len(values) != count:

@@ -101,6 +101,8 @@ def _conv_transpose(node: Node, b: Builder) -> Live:
         if len(wanted) != rank:
             raise Refused(f"output_shape {size} should have {rank} sizes")
         cropped = [f - w for f, w in zip(free, wanted, strict=True)]
+        if min(cropped) < 0 and not size:
+            raise Refused(f"with auto_pad {word}, strides {list(stride)} leave gaps, which engines fill differently")
         extra = tuple(e + max(-c, 0) for e, c in zip(extra, cropped, strict=True))
         halves = [(max(c, 0) // 2, max(c, 0) - max(c, 0) // 2) for c in cropped]
         padding: Any = halves if word == "SAME_UPPER" else [pair[::-1] for pair in halves]
@@ -124,13 +126,15 @@ def _pool(kind: str) -> Operator:
             raise Refused("its second output, the indices, is used")
         if kind == "average" and any(n != 1 for n in dilation):
             raise Refused(f"dilations {list(dilation)} of an average pool should be 1")
+        if any(n != 1 for n in dilation) and node.get("auto_pad", "NOTSET").startswith("SAME"):
+            raise Refused("auto_pad with dilations has different meanings in different engines")
         keys = window((), dilation, _padding(node, space, kernel, stride, dilation))
         if stride != kernel:
             keys = {"stride": collapsed(stride), **keys}
-        if node.get("ceil_mode", 0):
+        if node.flag("ceil_mode"):
             keys["ceil_mode"] = True
         if kind == "average" and "padding" in keys:
-            keys["count_include_pad"] = bool(node.get("count_include_pad", 0))
+            keys["count_include_pad"] = node.flag("count_include_pad")
         return b.layer(f"{kind}_pool", x, kernel=collapsed(kernel), **keys)
 
     return pool
@@ -152,13 +156,13 @@ def _reduce(kind: str) -> Operator:
         x = node.live()
         rank = len(x.shape)
         given = node.get("axes") if "axes" in node.attributes else node.whole_numbers(1, "axes")
-        if not given and node.get("noop_with_empty_axes", 0):
+        if not given and node.flag("noop_with_empty_axes"):
             return x
         axes = node.axes(given or range(rank), rank)
         if 0 in axes:
             raise Refused("it reduces the batch as well")
         kept = [a for a in range(1, rank) if a not in axes]
-        keep = bool(node.get("keepdims", 1))
+        keep = node.flag("keepdims", 1)
         final = tuple(n if a not in axes else 1 for a, n in enumerate(x.shape) if keep or a not in axes)
         pool = f"global_{'max' if kind == 'max' else 'average'}_pool"
         count = math.prod(x.shape[a] for a in axes)
@@ -180,9 +184,9 @@ def _reduce(kind: str) -> Operator:
 
 
 def _batch_norm(node: Node, b: Builder) -> Live:
-    if node.get("training_mode", 0) or any(node.outputs[1:]):
+    if node.flag("training_mode") or any(node.outputs[1:]):
         raise Refused("it is in training mode: export the model for inference")
-    if not node.get("spatial", 1):
+    if not node.flag("spatial", 1):
         raise Refused("spatial = 0, statistics for each element, is not supported")
     names = ("gamma", "beta", "mean", "variance")
     tensors = {key: b.tensor(node.constant(i, what)) for i, (key, what) in enumerate(zip(names, names, strict=True), 1)}
@@ -313,7 +317,10 @@ def _activation(op: str, **defaults: float) -> Operator:
 
 
 def _gelu(node: Node, b: Builder) -> Live:
-    return b.layer("gelu_tanh" if node.get("approximate", "none") == "tanh" else "gelu", node.live())
+    kind = node.get("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise Refused(f"approximate = {kind} is unknown")
+    return b.layer("gelu_tanh" if kind == "tanh" else "gelu", node.live())
 
 
 def _celu(node: Node, b: Builder) -> Live:
@@ -378,11 +385,11 @@ def _cast(node: Node, b: Builder) -> Live:
 
 def _gemm(node: Node, b: Builder) -> Live:
     x, weight, shift = node.live(), node.constant(1, "second matrix"), node.optional(2, "third matrix")
-    if node.get("transA", 0):
+    if node.flag("transA"):
         raise Refused("transA exchanges batch and channels")
     if len(x.shape) != 2 or weight.values.ndim != 2:
         raise Refused(f"its inputs {list(x.shape)} and {list(weight.values.shape)} should be matrices")
-    alpha, beta, transposed = node.real("alpha", 1.0), node.real("beta", 1.0), node.get("transB", 0)
+    alpha, beta, transposed = node.real("alpha", 1.0), node.real("beta", 1.0), node.flag("transB")
     scaled = weight.values.astype(np.float64) * alpha
     tensor = b.tensor(weight) if alpha == 1 else b.derived(weight, "alpha", scaled)
     keys: dict[str, Any] = {"weight": tensor, "bias": False, **({} if transposed else {"weight_layout": "IO"})}
@@ -446,7 +453,7 @@ def _reshape(node: Node, b: Builder) -> Live:
     wanted = node.get("shape") if "shape" in node.attributes else node.whole_numbers(1, "shape")
     if wanted is None:
         raise Refused("its shape is absent")
-    if any(n == 0 and (i >= len(x.shape) or node.get("allowzero", 0)) for i, n in enumerate(wanted)):
+    if any(n == 0 and (i >= len(x.shape) or node.flag("allowzero")) for i, n in enumerate(wanted)):
         raise Refused(f"shape {list(wanted)} makes an empty tensor of {list(x.shape)}")
     sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
     known = math.prod(n for n in sizes if n != -1)

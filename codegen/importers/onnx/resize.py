@@ -52,7 +52,7 @@ def _resize(node: Node, b: Builder) -> Live:
     x = node.live()
     kind = node.get("coordinate_transformation_mode", "half_pixel") if node.opset >= 11 else "asymmetric"
     nearest = node.get("nearest_mode", "round_prefer_floor") if node.opset >= 11 else "floor"
-    if node.get("antialias", 0):
+    if node.flag("antialias"):
         raise Refused("antialias is not supported")
     if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Refused("keep_aspect_ratio_policy should be stretch")
@@ -102,7 +102,7 @@ def _resized(
 ) -> Live:
     if size == x.shape and all(s == 1 for s in scales):
         return x
-    if len(x.shape) not in (3, 4) or size[:2] != x.shape[:2]:
+    if len(x.shape) not in (3, 4) or size[:2] != x.shape[:2] or scales[:2] != [1, 1]:
         raise Refused(f"it makes {list(size)} of {list(x.shape)}; one or two axes of space can be resized")
     if mode not in ("nearest", "linear"):
         raise Refused(f"mode {mode} is not supported; nearest and linear are")
