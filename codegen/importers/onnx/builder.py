@@ -57,6 +57,46 @@ class Builder:
             return x
         return self.layer("transpose", x, tag, axes=list(axes))
 
+    def select(self, x: Live, axis: int, chosen: range, tag: str = "") -> Live:
+        """The elements of one axis that a range chooses."""
+        size = x.shape[axis]
+        if chosen == range(size):
+            return x
+        if not chosen:
+            raise Refused(f"it takes nothing of the {size} elements of axis {axis}")
+        keys: dict[str, Any] = {"axis": axis}
+        if chosen.step != 1:
+            keys["step"] = chosen.step
+        first = 0 if chosen.step > 0 else size - 1
+        if chosen[0] != first:
+            keys["start"] = chosen[0]
+        behind = chosen[-1] + chosen.step
+        if 0 <= behind < size:
+            keys["stop"] = behind
+        return self.layer("slice", x, tag, **keys)
+
+    def repeat(self, x: Live, times: Sequence[int], tag: str = "") -> Live:
+        return x if all(n == 1 for n in times) else self.layer("repeat", x, tag, times=list(times))
+
+    def expand(self, x: Live, shape: Shape, tag: str = "") -> Live:
+        """x repeated where it has size 1, to this shape."""
+        x = self.reshape(x, (1,) * (len(shape) - len(x.shape)) + x.shape, "axes")
+        return self.repeat(x, [m if n == 1 else 1 for n, m in zip(x.shape, shape, strict=True)], tag)
+
+    def number(self, value: float) -> str:
+        """The name of a tensor that holds one number."""
+        return self._document.array(f"number_{value:g}", np.array([value]))
+
+    def power(self, x: Live, exponent: float) -> Live:
+        return self.layer("pow", [x, self.layer("clip", x, "exponent", min=exponent, max=exponent)], "power")
+
+    def full(self, x: Live, constant: Constant, tag: str) -> Live:
+        """A live tensor with the constant's values, broadcast to x."""
+        nothing = self.layer("clip", x, f"{tag}.zero", min=0.0, max=0.0)
+        return self.with_constant(
+            nothing, constant.values, self.tensor(constant), lambda z, t: self.layer("bias", z, tag, bias=t)
+        )
+
     def with_constant(self, x: Live, values: NDArray[Any], name: str, apply: Callable[[Live, str], Live]) -> Live:
         """``apply`` to x and a tensor with a value for each channel or for all, where ``values`` are broadcast to x.
 
@@ -67,8 +107,7 @@ class Builder:
             around = np.broadcast_shapes(x.shape, values.shape)
         except ValueError:
             raise Refused(f"constant {list(values.shape)} does not fit {list(x.shape)}") from None
-        if around != x.shape:
-            raise Refused(f"constant {list(values.shape)} makes {list(around)} of {list(x.shape)}")
+        x = self.expand(x, around, "expanded")
         shape = (1,) * (len(x.shape) - values.ndim) + values.shape
         varied = [axis for axis, n in enumerate(shape) if n != 1]
         if varied in ([], [1]):

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.graph.ops.window import extent, same_pads
 from codegen.importers.onnx.builder import Builder, collapsed, window
+from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
+from codegen.importers.onnx.selection import SELECTION_OPERATORS
 
-Operator = Callable[[Node, Builder], Live]
+Operator = Callable[[Node, Builder], Live | list[Live]]
+One = Callable[[Node, Builder], Live]
 
 # Windows ------------------------------------------------------------------------------------------------------------
 
@@ -149,37 +152,6 @@ def _global_pool(kind: str) -> Operator:
     return pool
 
 
-def _reduce(kind: str) -> Operator:
-    """Mean, sum or maximum over any axes but the batch: a pool over space, once they are there."""
-
-    def reduce(node: Node, b: Builder) -> Live:
-        x = node.live()
-        rank = len(x.shape)
-        given = node.get("axes") if "axes" in node.attributes else node.whole_numbers(1, "axes")
-        if not given and node.flag("noop_with_empty_axes"):
-            return x
-        axes = node.axes(given or range(rank), rank)
-        if 0 in axes:
-            raise Refused("it reduces the batch as well")
-        kept = [a for a in range(1, rank) if a not in axes]
-        keep = node.flag("keepdims", 1)
-        final = tuple(n if a not in axes else 1 for a, n in enumerate(x.shape) if keep or a not in axes)
-        pool = f"global_{'max' if kind == 'max' else 'average'}_pool"
-        count = math.prod(x.shape[a] for a in axes)
-        if kept == [1]:
-            y = b.layer(pool, x)
-        else:
-            y = b.transpose(x, (0, *kept, *axes), "reduced_behind")
-            y = b.reshape(y, (x.shape[0], math.prod(x.shape[a] for a in kept), count), "reduced_in_a_row")
-            y = b.layer(pool, y)
-        if kind == "sum":
-            name = f"{b.wanted}.count"
-            y = b.layer("scale", y, "sum", weight=b.tensor(Constant(name, np.array([count], np.float32))), bias=False)
-        return b.reshape(y, final, "reduced")
-
-    return reduce
-
-
 # Elementwise --------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +179,7 @@ def _sub(node: Node, b: Builder) -> Live:
     if isinstance(node.input(0), Live):
         negative = b.derived(constant, "negative", -constant.values)
         return b.with_constant(x, constant.values, negative, lambda x, t: b.layer("bias", x, bias=t))
-    x = _negative(x, b, "negative")
+    x = b.layer("neg", x, "negative")
     return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: b.layer("bias", x, bias=t))
 
 
@@ -219,7 +191,9 @@ def _mul(node: Node, b: Builder) -> Live:
 
 
 def _div(node: Node, b: Builder) -> Live:
-    divisor = node.constant(1, "divisor")
+    divisor = node.input(1)
+    if not isinstance(divisor, Constant):
+        return _binary("div")(node, b)
     if (divisor.values == 0).any():
         raise Refused("it divides by 0")
     with np.errstate(over="ignore"):
@@ -227,12 +201,15 @@ def _div(node: Node, b: Builder) -> Live:
     return b.with_constant(node.live(), divisor.values, reciprocal, lambda x, t: _scale(x, t, b))
 
 
-def _neg(node: Node, b: Builder) -> Live:
-    return _negative(node.live(), b, "")
+def _binary(op: str) -> One:
+    """Of any inputs: constants become tensors that are the same whatever the network's input is."""
 
+    def binary(node: Node, b: Builder) -> Live:
+        x = next(value for value in node.inputs if isinstance(value, Live))
+        values = [b.full(x, v, f"constant_{i}") if isinstance(v, Constant) else v for i, v in enumerate(node.inputs)]
+        return _joined(op, [value for value in values if isinstance(value, Live)], b)
 
-def _negative(x: Live, b: Builder, tag: str) -> Live:
-    return b.layer("scale", x, tag, weight=b.tensor(Constant("minus_one", np.array([-1], np.float32))), bias=False)
+    return binary
 
 
 def _scale(x: Live, tensor: str, b: Builder) -> Live:
@@ -248,8 +225,11 @@ def _with_constant(node: Node) -> tuple[Live, Constant | None]:
 
 
 def _together(op: str, node: Node, b: Builder) -> Live:
+    return _joined(op, [node.live(i) for i in range(len(node.inputs))], b)
+
+
+def _joined(op: str, values: list[Live], b: Builder) -> Live:
     """Of live tensors, shorter shapes filled with 1 in front."""
-    values = [node.live(i) for i in range(len(node.inputs))]
     rank = max(len(x.shape) for x in values)
     for i, x in enumerate(values):
         if len(x.shape) < rank:
@@ -258,33 +238,41 @@ def _together(op: str, node: Node, b: Builder) -> Live:
 
 
 def _sum(node: Node, b: Builder) -> Live:
-    live = [x for x in node.inputs if isinstance(x, Live)]
-    if len(live) == len(node.inputs):
-        return _together("add", node, b)
-    if len(node.inputs) == 2:
-        return _add(node, b)
-    raise Refused("some of its inputs are constants")
+    return _add(node, b) if len(node.inputs) == 2 else _binary("add")(node, b)
+
+
+def _mean(node: Node, b: Builder) -> Live:
+    total = _binary("add")(node, b)
+    return b.layer("scale", total, "mean", weight=b.number(1 / len(node.inputs)), bias=False)
 
 
 def _pow(node: Node, b: Builder) -> Live:
-    exponent = node.number(1, "exponent", 1.0)
-    x = node.live()
-    if exponent not in (1.0, 2.0, 3.0):
-        raise Refused(f"an exponent of {exponent} is not supported; 1, 2 and 3 are")
-    return x if exponent == 1 else b.layer("mul", [x] * int(exponent))
+    exponent = node.input(1)
+    if isinstance(exponent, Constant) and exponent.values.size == 1 and exponent.values.ndim <= len(node.live().shape):
+        value = shortest(exponent.values.reshape(-1)[0])
+        x = node.live()
+        if value == 1:
+            return x
+        if value in (2, 3):
+            return b.layer("mul", [x] * int(value))
+        if value in (0.5, -1):
+            return b.layer("sqrt" if value == 0.5 else "reciprocal", x)
+        return b.power(x, value)
+    return _binary("pow")(node, b)
 
 
 def _bound(kind: str) -> Operator:
-    """Max and Min with one number."""
+    """Max and Min."""
 
     def bound(node: Node, b: Builder) -> Live:
-        x, constant = _with_constant(node)
-        if len(node.inputs) != 2 or constant is None or constant.values.size != 1:
-            raise Refused("it should have one constant number beside its input")
-        if len(constant.values.shape) > len(x.shape):
-            raise Refused(f"constant {list(constant.values.shape)} has more axes than input {list(x.shape)}")
-        value = shortest(constant.values.reshape(-1)[0])
-        return _clipped(x, b, value if kind == "max" else -math.inf, value if kind == "min" else math.inf)
+        constants = [value for value in node.inputs if isinstance(value, Constant)]
+        if len(node.inputs) == 2 and len(constants) == 1 and constants[0].values.size == 1:
+            x, constant = _with_constant(node)
+            assert constant is not None
+            if constant.values.ndim <= len(x.shape):
+                value = shortest(constant.values.reshape(-1)[0])
+                return _clipped(x, b, value if kind == "max" else -math.inf, value if kind == "min" else math.inf)
+        return _binary(kind)(node, b)
 
     return bound
 
@@ -323,12 +311,6 @@ def _gelu(node: Node, b: Builder) -> Live:
     return b.layer("gelu_tanh" if kind == "tanh" else "gelu", node.live())
 
 
-def _celu(node: Node, b: Builder) -> Live:
-    if node.real("alpha", 1.0) != 1.0:
-        raise Refused("alpha should be 1")
-    return b.layer("elu", node.live())
-
-
 def _swish(node: Node, b: Builder) -> Live:
     if node.real("alpha", 1.0) != 1.0:
         raise Refused("alpha should be 1")
@@ -340,21 +322,28 @@ def _prelu(node: Node, b: Builder) -> Live:
     return b.with_constant(node.live(), slope.values, b.tensor(slope), lambda x, t: b.layer("prelu", x, slope=t))
 
 
-def _softmax(node: Node, b: Builder) -> Live:
-    x = node.live()
-    rank = len(x.shape)
-    if node.opset >= 13:
-        return b.layer("softmax", x, **_axis(node.axis(-1, rank)))
-    # Before opset 13 all axes from one on are one.
-    axis = node.axis(1, rank)
-    if axis == 0 and x.shape[0] != 1:
-        raise Refused("axis 0 mixes the samples of the batch")
-    axis = max(axis, 1)
-    count = math.prod(x.shape[axis:])
-    if count == x.shape[axis]:
-        return b.layer("softmax", x, **_axis(axis))
-    row = b.reshape(x, (x.shape[0], math.prod(x.shape[1:axis]), count) if axis > 1 else (x.shape[0], count), "row")
-    return b.reshape(b.layer("softmax", row, **_axis(min(axis, 2))), x.shape)
+def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:
+    def softmax(node: Node, b: Builder) -> Live:
+        x = node.live()
+        rank = len(x.shape)
+        if node.opset >= 13:
+            return compute(x, b, node.axis(-1, rank))
+        # Before opset 13 all axes from one on are one.
+        axis = node.axis(1, rank)
+        if axis == 0 and x.shape[0] != 1:
+            raise Refused("axis 0 mixes the samples of the batch")
+        axis = max(axis, 1)
+        count = math.prod(x.shape[axis:])
+        if count == x.shape[axis]:
+            return compute(x, b, axis)
+        row = (x.shape[0], math.prod(x.shape[1:axis]), count) if axis > 1 else (x.shape[0], count)
+        return b.reshape(compute(b.reshape(x, row, "row"), b, min(axis, 2)), x.shape)
+
+    return softmax
+
+
+def _plain_softmax(x: Live, b: Builder, axis: int) -> Live:
+    return b.layer("softmax", x, **_axis(axis))
 
 
 def _axis(axis: int) -> dict[str, Any]:
@@ -414,6 +403,9 @@ def _row(values: NDArray[Any], batch: int, count: int) -> NDArray[np.float64]:
 
 
 def _matmul(node: Node, b: Builder) -> Live:
+    values = list(node.inputs)
+    if all(isinstance(value, Live) for value in values):
+        return _together("matmul", node, b)
     x, weight = node.live(), node.constant(1, "second matrix")
     if weight.values.ndim != 2 or weight.values.shape[0] != x.shape[-1]:
         raise Refused(f"its second matrix {list(weight.values.shape)} should be [{x.shape[-1]}, outputs]")
@@ -491,33 +483,6 @@ def _transpose(node: Node, b: Builder) -> Live:
     return b.transpose(x, axes)
 
 
-def _pad(node: Node, b: Builder) -> Live:
-    x = node.live()
-    rank = len(x.shape)
-    mode = node.get("mode", "constant")
-    if mode != "constant":
-        raise Refused(f"mode {mode} is not supported; constant is")
-    if node.opset < 11:
-        pads, value = tuple(node.get("pads") or ()), node.real("value", 0.0)
-    else:
-        pads, value = node.whole_numbers(1, "pads") or (), node.number(2, "value", 0.0)
-    given = node.whole_numbers(3, "axes")
-    axes = tuple(range(rank)) if given is None else tuple(a % rank if -rank <= a < rank else rank for a in given)
-    if len(pads) != 2 * len(axes) or len(set(axes)) != len(axes) or rank in axes:
-        raise Refused(f"pads {list(pads)} do not fit axes {list(axes)} of {list(x.shape)}")
-    around = [(0, 0)] * rank
-    for k, axis in enumerate(axes):
-        around[axis] = (pads[k], pads[len(axes) + k])
-    if min(pads, default=0) < 0:
-        raise Refused(f"pads {list(pads)} crop the tensor")
-    if not any(map(any, around)):
-        return x
-    if any(map(any, around[:2])):
-        raise Refused("it pads batch or channels")
-    keys = window((), (), around[2:])
-    return b.layer("pad", x, **({**keys, "value": value} if value else keys))
-
-
 def _depth_to_space(node: Node, b: Builder) -> Live:
     x = node.live()
     size, mode = node.get("blocksize", 0), node.get("mode", "DCR")
@@ -541,12 +506,19 @@ def _space_to_depth(node: Node, b: Builder) -> Live:
     return b.reshape(b.transpose(y, (0, 3, 5, 1, 2, 4), "gathered"), (n, c * size**2, h // size, w // size))
 
 
+# Functions of one element that a spec has under the same name in lower case.
+_UNARY = (
+    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log"),
+    *("Neg", "Reciprocal", "Round", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Tan"),
+)
+
 OPERATORS: Mapping[str, Operator] = {
+    **{op: _activation(op.lower()) for op in _UNARY},
     "Add": _add,
     "AveragePool": _pool("average"),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
-    "Celu": _celu,
+    "Celu": _activation("celu", alpha=1.0),
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
@@ -555,7 +527,6 @@ OPERATORS: Mapping[str, Operator] = {
     "Div": _div,
     "Dropout": _dropout,
     "Elu": _activation("elu", alpha=1.0),
-    "Erf": _activation("erf"),
     "Flatten": _flatten,
     "Gelu": _gelu,
     "Gemm": _gemm,
@@ -566,23 +537,21 @@ OPERATORS: Mapping[str, Operator] = {
     "Identity": _same,
     "LeakyRelu": _activation("leaky_relu", alpha=0.01),
     "MatMul": _matmul,
+    "LogSoftmax": _softmax(log_softmax),
     "Max": _bound("max"),
     "MaxPool": _pool("max"),
+    "Mean": _mean,
     "Min": _bound("min"),
     "Mish": _activation("mish"),
     "Mul": _mul,
-    "Neg": _neg,
     "PRelu": _prelu,
-    "Pad": _pad,
     "Pow": _pow,
-    "ReduceMax": _reduce("max"),
-    "ReduceMean": _reduce("mean"),
-    "ReduceSum": _reduce("sum"),
     "Relu": _activation("relu"),
     "Reshape": _reshape,
     "Selu": _activation("selu", alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
     "Sigmoid": _activation("sigmoid"),
-    "Softmax": _softmax,
+    "Shrink": _activation("shrink", lambd=0.5, bias=0.0),
+    "Softmax": _softmax(_plain_softmax),
     "Softplus": _activation("softplus"),
     "SpaceToDepth": _space_to_depth,
     "Squeeze": _squeeze,
@@ -590,7 +559,10 @@ OPERATORS: Mapping[str, Operator] = {
     "Sum": _sum,
     "Swish": _swish,
     "Tanh": _activation("tanh"),
+    "ThresholdedRelu": _activation("thresholded_relu", alpha=1.0),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    **COMPOSITE_OPERATORS,
     **RESIZE_OPERATORS,
+    **SELECTION_OPERATORS,
 }

@@ -12,8 +12,8 @@ from onnx import AttributeProto
 
 from codegen.errors import ClgenError, SpecError
 from codegen.frontend.place import show
-from codegen.graph.ops import Shape
-from codegen.importers.document import TENTATIVE, Document
+from codegen.graph.ops import Shape, ShapeError
+from codegen.importers.document import Document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
@@ -44,7 +44,6 @@ class _Translator:
         self._folder = Folder(network.opset)
         self._values: dict[str, Value | _Unknown] = {}
         self._refused: list[str] = []
-        self._labels: dict[str, str] = {}  # of layers that may not stay
 
     def translate(self) -> Document:
         network, document = self._network, self._document
@@ -59,9 +58,6 @@ class _Translator:
             simplify(document)
             document.prune()
             document.fill()
-            for layer in document.layers.values():
-                if layer.op in TENTATIVE:
-                    self._refused.append(f"{self._labels[layer.name]}: it is not part of a function that is supported")
         if self._refused:
             raise self._error()
         return document
@@ -92,18 +88,15 @@ class _Translator:
             label = f"{proto.domain}.{label}"
         results: list[Value | _Unknown]
         try:
-            results = self._results(proto, label)
-        except Refused as error:
-            self._refused.append(f"{label}: {error}")
-            results = [_UNKNOWN] * len(proto.output)
-        except ClgenError as error:  # the frontend would not have the layer
+            results = self._results(proto)
+        except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
             self._refused.append(f"{label}: {error}")
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
                 self._values[name] = result
 
-    def _results(self, proto: onnx.NodeProto, label: str) -> list[Value | _Unknown]:
+    def _results(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
         operator = _checked(proto, self._network.opset)
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
@@ -119,10 +112,9 @@ class _Translator:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
             raise Refused("there is no such operator in a spec")
-        before = set(self._document.layers)
         result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name))
-        for added in self._document.layers.keys() - before:
-            self._labels[added] = label
+        if isinstance(result, list):
+            return [*result]
         return [result, *[_UNKNOWN] * (len(proto.output) - 1)]
 
 

@@ -1,0 +1,227 @@
+"""Operators that a spec says in several layers: reductions of functions, normalizations, LogSoftmax, LpPool."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from codegen.importers.onnx.builder import Builder
+from codegen.importers.onnx.node import Live, Node, Refused
+
+# Reductions ---------------------------------------------------------------------------------------------------------
+
+
+def _axes(node: Node, rank: int) -> tuple[int, ...]:
+    """Those to reduce; none where the node says so."""
+    given = node.get("axes") if "axes" in node.attributes else node.whole_numbers(1, "axes")
+    if not given and node.flag("noop_with_empty_axes"):
+        return ()
+    return node.axes(given or range(rank), rank)
+
+
+def _reduced(kind: str, node: Node, b: Builder, x: Live) -> Live:
+    axes = _axes(node, len(x.shape))
+    keep = node.flag("keepdims", 1)
+    space = axes == tuple(range(2, len(x.shape)))
+    if not axes:
+        return x
+    if space and kind in ("mean", "max"):
+        y = b.layer(f"global_{'max' if kind == 'max' else 'average'}_pool", x)
+    else:
+        y = b.layer(f"reduce_{kind}", x, axes=list(axes))
+    if keep:
+        return y
+    return b.reshape(y, tuple(n for a, n in enumerate(y.shape) if a not in axes), "reduced")
+
+
+def _reduce(
+    kind: str,
+    before: Callable[[Live, Builder], Live] | None = None,
+    behind: Callable[[Live, Builder], Live] | None = None,
+) -> Callable[[Node, Builder], Live]:
+    """The reduction of a function of x, and a function of that."""
+
+    def reduce(node: Node, b: Builder) -> Live:
+        x = node.live()
+        y = _reduced(kind, node, b, before(x, b) if before else x)
+        return behind(y, b) if behind else y
+
+    return reduce
+
+
+def _abs(x: Live, b: Builder) -> Live:
+    return b.layer("abs", x, "abs")
+
+
+def _square(x: Live, b: Builder) -> Live:
+    return b.layer("mul", [x, x], "square")
+
+
+def _sqrt(x: Live, b: Builder) -> Live:
+    return b.layer("sqrt", x, "sqrt")
+
+
+def _log(x: Live, b: Builder) -> Live:
+    return b.layer("log", x, "log")
+
+
+def _log_sum_exp(node: Node, b: Builder) -> Live:
+    """max + log(sum(exp(x - max))), which does not overflow."""
+    x = node.live()
+    axes = _axes(node, len(x.shape))
+    if not axes:
+        return x
+    y = _log_sum(x, b, axes)
+    if node.flag("keepdims", 1):
+        return y
+    return b.reshape(y, tuple(n for a, n in enumerate(y.shape) if a not in axes), "reduced")
+
+
+def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
+    highest = b.layer("reduce_max", x, "max", axes=list(axes))
+    below = b.layer("exp", b.layer("sub", [x, highest], "below"), "exp")
+    total = b.layer("reduce_sum", below, "sum", axes=list(axes))
+    return b.layer("add", [b.layer("log", total, "log"), highest], "log_sum")
+
+
+def log_softmax(x: Live, b: Builder, axis: int) -> Live:
+    return b.layer("sub", [x, _log_sum(x, b, [axis])])
+
+
+# Normalizations -----------------------------------------------------------------------------------------------------
+
+
+def _centred(x: Live, b: Builder, axes: Sequence[int]) -> Live:
+    return b.layer("sub", [x, b.layer("reduce_mean", x, "mean", axes=list(axes))], "centred")
+
+
+def _rms(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Live:
+    """sqrt(mean(x^2) + epsilon)."""
+    power = b.layer("reduce_mean", _square(x, b), "variance", axes=list(axes))
+    return _sqrt(b.layer("bias", power, "epsilon", bias=b.number(epsilon)), b)
+
+
+def _normalized(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Live:
+    centred = _centred(x, b, axes)
+    return b.layer("div", [centred, _rms(centred, b, axes, epsilon)], "normalized")
+
+
+def _scaled(y: Live, node: Node, b: Builder, repeat: int = 1, trailing: bool = False) -> Live:
+    """Times input 1 plus input 2; a value for each channel, or with ``trailing`` broadcast to the last axes."""
+
+    def scale(x: Live, tensor: str) -> Live:
+        return b.layer("scale", x, "scaled", weight=tensor, bias=False)
+
+    def shift(x: Live, tensor: str) -> Live:
+        return b.layer("bias", x, bias=tensor)
+
+    for i, what, apply in ((1, "scale", scale), (2, "bias", shift)):
+        constant = node.optional(i, what)
+        if constant is None:
+            continue
+        values, name = constant.values, b.tensor(constant)
+        if not trailing:
+            if values.ndim != 1 or values.size * repeat != y.shape[1]:
+                raise Refused(f"its {what} {list(values.shape)} does not fit the {y.shape[1]} channels")
+            if repeat > 1:
+                values = np.repeat(values, repeat)
+                name = b.derived(constant, "channels", values)
+            values = values.reshape(-1, *[1] * (len(y.shape) - 2))
+        y = b.with_constant(y, values, name, apply)
+    return y
+
+
+def _instance_norm(node: Node, b: Builder) -> Live:
+    x = node.live()
+    if len(x.shape) < 3:
+        raise Refused(f"its input {list(x.shape)} has no axes of space")
+    return _scaled(_normalized(x, b, range(2, len(x.shape)), node.real("epsilon", 1e-5)), node, b)
+
+
+def _layer_norm(node: Node, b: Builder) -> Live:
+    x = node.live()
+    if any(node.outputs[1:]):
+        raise Refused("its mean or deviation is used")
+    axes = range(node.axis(-1, len(x.shape)), len(x.shape))
+    return _scaled(_normalized(x, b, axes, node.real("epsilon", 1e-5)), node, b, trailing=True)
+
+
+def _rms_norm(node: Node, b: Builder) -> Live:
+    x = node.live()
+    axes = range(node.axis(-1, len(x.shape)), len(x.shape))
+    y = b.layer("div", [x, _rms(x, b, axes, node.real("epsilon", 1e-5))], "normalized")
+    return _scaled(y, node, b, trailing=True)
+
+
+def _group_norm(node: Node, b: Builder) -> Live:
+    x = node.live()
+    groups = node.get("num_groups", 0)
+    if groups < 1 or x.shape[1] % groups:
+        raise Refused(f"num_groups {groups} does not divide the {x.shape[1]} channels")
+    rows = b.reshape(x, (x.shape[0], groups, math.prod(x.shape[1:]) // groups), "groups")
+    y = b.reshape(_normalized(rows, b, [2], node.real("epsilon", 1e-5)), x.shape, "channels")
+    return _scaled(y, node, b, 1 if node.opset >= 21 else x.shape[1] // groups)
+
+
+def _mean_variance(node: Node, b: Builder) -> Live:
+    x = node.live()
+    axes = node.axes(node.get("axes") or (0, 2, 3), len(x.shape))
+    centred = _centred(x, b, axes)
+    power = b.layer("reduce_mean", _square(centred, b), "variance", axes=list(axes))
+    return b.layer("div", [centred, b.layer("bias", _sqrt(power, b), "epsilon", bias=b.number(1e-9))])
+
+
+def _lp_norm(node: Node, b: Builder) -> Live:
+    x = node.live()
+    axis, p = node.axis(-1, len(x.shape)), node.get("p", 2)
+    if p not in (1, 2):
+        raise Refused(f"p = {p} should be 1 or 2")
+    total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=[axis])
+    return b.layer("div", [x, _sqrt(total, b) if p == 2 else total])
+
+
+def _lrn(node: Node, b: Builder) -> Live:
+    """x / (bias + alpha / size * sum of squares of channels around) ^ beta."""
+    x = node.live()
+    size = node.get("size", 0)
+    if size < 1:
+        raise Refused(f"size {size} should be at least 1")
+    squares = b.reshape(_square(x, b), (x.shape[0], 1, x.shape[1], math.prod(x.shape[2:])), "channels")
+    pads = [[(size - 1) // 2, size - 1 - (size - 1) // 2], [0, 0]]
+    mean = b.layer("average_pool", squares, "around", kernel=[size, 1], stride=1, padding=pads, count_include_pad=True)
+    alpha, shift = b.number(node.real("alpha", 1e-4)), b.number(node.real("bias", 1.0))
+    base = b.layer("scale", b.reshape(mean, x.shape, "mean"), "base", weight=alpha, bias=shift)
+    return b.layer("div", [x, b.power(base, node.real("beta", 0.75))])
+
+
+def _lp_pool(node: Node, b: Builder) -> Live:
+    x = node.live()
+    p = node.get("p", 2)
+    if p not in (1, 2):
+        raise Refused(f"p = {p} should be 1 or 2")
+    total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=list(range(2, len(x.shape))))
+    return _sqrt(total, b) if p == 2 else total
+
+
+COMPOSITE_OPERATORS: Mapping[str, Callable[[Node, Builder], Live]] = {
+    "GlobalLpPool": _lp_pool,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "LRN": _lrn,
+    "LayerNormalization": _layer_norm,
+    "LpNormalization": _lp_norm,
+    "MeanVarianceNormalization": _mean_variance,
+    "RMSNormalization": _rms_norm,
+    "ReduceL1": _reduce("sum", _abs),
+    "ReduceL2": _reduce("sum", _square, _sqrt),
+    "ReduceLogSum": _reduce("sum", None, _log),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceMax": _reduce("max"),
+    "ReduceMean": _reduce("mean"),
+    "ReduceMin": _reduce("min"),
+    "ReduceProd": _reduce("prod"),
+    "ReduceSum": _reduce("sum"),
+    "ReduceSumSquare": _reduce("sum", _square),
+}
