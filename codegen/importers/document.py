@@ -52,7 +52,10 @@ class Port:
 
 @dataclass
 class Document:
-    """``layers`` are in order of computation, by name; ``source`` says what kind of model they are of."""
+    """``layers`` are in order of computation, by name; ``source`` says what kind of model they are of.
+
+    ``weight_layout`` is that of all arrays; with ``channels_last`` the application's arrays have their channels behind.
+    """
 
     name: str
     source: str
@@ -62,6 +65,8 @@ class Document:
     outputs: list[Port] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    weight_layout: str = "OIHW"
+    channels_last: bool = False
     _symbols: dict[str, str] = field(default_factory=dict)
 
     # Names ----------------------------------------------------------------------------------------------------------
@@ -86,11 +91,7 @@ class Document:
 
     def unique_layer(self, wanted: str) -> str:
         """A name for a layer, like this one; it is taken from now on."""
-        base = re.sub(r"[/:]+", ".", wanted)
-        base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
-        if not base or not re.match(r"[A-Za-z_]", base):
-            base = f"layer_{base}".rstrip("_")
-        base = base[: naming.MAX_LAYER - 8]
+        base = legal_layer(wanted)
         name, k = base, 1
         while naming.symbol(name) in self._symbols:
             k += 1
@@ -139,7 +140,7 @@ class Document:
             inputs=tuple(inputs),
             shapes=shapes,
             parameters=self._parameters(options),
-            weight_layout="OIHW",
+            weight_layout=self.weight_layout,
             channels_last=False,
         )
         try:
@@ -235,6 +236,15 @@ def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
                 return name
         k += 1
         candidates = [f"{base}_{k}"]
+
+
+def legal_layer(wanted: str) -> str:
+    """The name itself if a layer may have it, else one like it."""
+    base = re.sub(r"[/:]+", ".", wanted)
+    base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
+    if not base or not re.match(r"[A-Za-z_]", base):
+        base = f"layer_{base}".rstrip("_")
+    return base[: naming.MAX_LAYER - 8]
 
 
 def model_name(wanted: str) -> str:

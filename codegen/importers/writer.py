@@ -8,6 +8,7 @@ from typing import Any
 
 import safetensors.numpy
 
+from codegen.graph.ops import Shape
 from codegen.importers.document import Document, Layer, Port
 from codegen.importers.tidy import without_defaults
 
@@ -33,18 +34,29 @@ def write_document(document: Document) -> Imported:
         lines.append(f"weights = {toml(document.name + '.safetensors')}")
     if document.batch != 1:
         lines.append(f"batch = {document.batch}")
+    if document.arrays and document.weight_layout != "OIHW":
+        lines.append(f"weight_layout = {toml(document.weight_layout)}")
     for port in document.inputs:
-        lines += ["", "[[input]]", *_port(port), f"shape = {toml(port.shape[1:])}"]
+        lines += ["", "[[input]]", *_port(port), *_shape(port.shape[1:], document.channels_last)]
     before = document.inputs[0].name if len(document.inputs) == 1 else None
     for layer in document.layers.values():
         lines += ["", *_layer(layer, before, document.arrays)]
         before = layer.name
+    spatial = any(len(port.shape) > 2 for port in document.inputs)
     for port in document.outputs:
         lines += ["", "[[output]]", *_port(port)]
         if port.value != port.name:
             lines.append(f"from = {toml(port.value)}")
+        if document.channels_last and not spatial and len(port.shape) > 2:
+            lines.append('layout = "NHWC"')
     weights = safetensors.numpy.save(dict(document.arrays)) if document.arrays else b""
     return Imported(document.name, ("\n".join(lines) + "\n").encode(), weights)
+
+
+def _shape(shape: Shape, channels_last: bool) -> list[str]:
+    if channels_last and len(shape) > 1:
+        return [f"shape = {toml([*shape[1:], shape[0]])}", 'layout = "NHWC"']
+    return [f"shape = {toml(shape)}"]
 
 
 def _port(port: Port) -> list[str]:

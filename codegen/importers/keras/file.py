@@ -1,0 +1,117 @@
+"""Opening a model file: its configuration, as the JSON says it, and its arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.errors import SpecError
+from codegen.frontend.archive import MAX_BYTES
+from codegen.frontend.place import Place, listed, show
+from codegen.importers.keras.weights import Grouped, Legacy, Weights, member, reading
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_MAX_JSON = 2**26  # bytes
+_MOST_COMPRESSED = 100  # Keras stores without compression
+
+EXTRA = 'pip install "clgen[keras]"'
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """``major`` is the version of Keras that wrote it: defaults of a few layers changed from 2 to 3."""
+
+    config: Any
+    weights: Weights
+    major: int
+
+
+@contextmanager
+def open_keras(path: Path) -> Iterator[KerasFile]:
+    place = Place(str(path))
+    try:
+        import h5py
+    except ImportError as error:
+        raise SpecError(f"{path}: reading Keras models needs h5py: {EXTRA}") from error
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(8)
+            size = path.stat().st_size
+    except OSError as error:
+        raise place.spec_error(f"cannot be read: {error.strerror}") from error
+    if size > MAX_BYTES:
+        raise place.parameter_error(f"has {size} bytes; {MAX_BYTES} are the most")
+    if magic.startswith(_HDF5):
+        with reading(str(path)):
+            file = h5py.File(path, "r")
+        with file:
+            yield _read_h5(file, place)
+    elif magic.startswith(_ZIP):
+        config, version, data = _unzip(path, place)
+        with reading(str(path)):
+            file = h5py.File(io.BytesIO(data), "r")
+        with file:
+            yield KerasFile(config, Grouped(str(path), file), _major(version))
+    else:
+        raise place.parameter_error("is neither a .keras (zip) nor a .h5 (HDF5) file, or is damaged")
+
+
+def _read_h5(file: Any, place: Place) -> KerasFile:
+    with reading(place.file):
+        text = file.attrs.get("model_config")
+        version = file.attrs.get("keras_version")
+    if text is None:
+        raise place.spec_error(
+            "holds weights without the network (no attribute model_config): it was written by save_weights(); "
+            "write it by model.save()"
+        )
+    if not isinstance(text, (str, bytes)):
+        raise place.parameter_error("is damaged: model_config is not text")
+    with reading(place.file):
+        weights = Legacy(place.file, member(file, "model_weights"))
+        if version is None:
+            version = member(file, "model_weights").attrs.get("keras_version")
+    return KerasFile(_json(text, place.key("model_config")), weights, _major(version))
+
+
+def _unzip(path: Path, place: Place) -> tuple[Any, Any, bytes]:
+    with reading(str(path)):
+        archive = zipfile.ZipFile(path)
+    with archive, reading(str(path)):
+        members = {info.filename: info for info in archive.infolist()}
+        missing = [name for name in ("config.json", "model.weights.h5") if name not in members]
+        if missing:
+            raise place.parameter_error(
+                f"has no {listed(missing, 'and')}; a .keras file has both. "
+                "Shards are not read: save without max_shard_size"
+            )
+        for info in members.values():
+            if info.file_size > min(MAX_BYTES, _MOST_COMPRESSED * info.compress_size + 2**20):
+                raise place.parameter_error(f"holds {show(info.filename)} of {info.file_size} bytes, which is too much")
+        if members["config.json"].file_size > _MAX_JSON:
+            raise place.parameter_error(f"has a config.json of more than {_MAX_JSON} bytes")
+        config = _json(archive.read("config.json"), place.key("config.json"))
+        metadata = _json(archive.read("metadata.json"), place) if "metadata.json" in members else {}
+        version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+        return config, version, archive.read("model.weights.h5")
+
+
+def _json(text: str | bytes, place: Place) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "is nested too deeply"
+        raise place.spec_error(f"is not valid JSON: {reason}") from None
+
+
+def _major(version: Any) -> int:
+    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    first = text.split(".")[0]
+    return int(first) if first in ("1", "2", "3") else 3

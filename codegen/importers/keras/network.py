@@ -1,0 +1,260 @@
+"""A model's configuration as values: layers, nested models, and which tensor of which call each call reads.
+
+Keras 2 writes a call as ``[["conv", 0, 0, {}], ...]``, Keras 3 as ``{"args": ..., "kwargs": ...}`` with the tensors
+``{"class_name": "__keras_tensor__", "config": {"keras_history": ["conv", 0, 0]}}`` in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from codegen.frontend.place import Place, show
+from codegen.importers.keras.weights import snake_case
+
+MODELS = ("Functional", "Model", "Sequential")
+_DEEPEST = 16  # models within models
+_CONSTANT = "_CONSTANT_VALUE"  # Keras 2: not a layer but a number
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What the call number ``call`` of a layer makes; ``tensor`` counts where that is several."""
+
+    layer: str
+    call: int
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments in which tensors are Refs; ``flat`` where the file has the tensors in one list, whatever the layer
+    took them as."""
+
+    args: Any
+    kwargs: Mapping[str, Any]
+    flat: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``group`` is how .keras files call it among its siblings: its class, and how many of that were before it."""
+
+    name: str
+    class_name: str
+    module: str
+    group: str
+    config: Mapping[str, Any]
+    build: Mapping[str, Any]
+    calls: tuple[Call, ...]
+    model: Model | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """``inputs`` and ``outputs`` are what the user calls them, and the tensors."""
+
+    name: str
+    sequential: bool
+    layers: tuple[Layer, ...]
+    inputs: tuple[tuple[str, Ref], ...]
+    outputs: tuple[tuple[str, Ref], ...]
+
+
+def read_model(table: Any, place: Place, depth: int = 0) -> Model:
+    """From ``{"class_name": ..., "config": ...}``."""
+    if depth > _DEEPEST:
+        raise place.spec_error(f"has models nested more than {_DEEPEST} deep")
+    table = _mapping(table, place)
+    class_name = table.get("class_name")
+    if class_name not in MODELS:
+        raise place.spec_error(
+            f"is a model of class {show(class_name)}; only Sequential and functional models say how they compute. "
+            "Build a functional model of the same layers, load the weights and save that"
+        )
+    config = table.get("config")
+    if class_name == "Sequential" and isinstance(config, list):
+        config = {"layers": config}  # before Keras 2.2
+    config = _mapping(config, place.key("config"))
+    listed = config.get("layers")
+    if not isinstance(listed, list) or not listed:
+        raise place.key("config").key("layers").spec_error("should be a list of layers")
+    layers: list[Layer] = []
+    seen: Counter[str] = Counter()
+    for i, item in enumerate(listed):
+        layer = _layer(item, place, i, seen, depth)
+        if any(layer.name == other.name for other in layers):
+            raise place.spec_error(f"has two layers named {show(layer.name)}")
+        layers.append(layer)
+    name = config.get("name")
+    name = name if isinstance(name, str) and name else "model"
+    if class_name == "Sequential":
+        return Model(name, True, tuple(layers), (), ())
+    inputs, outputs = (_ports(config.get(key), place.key(key)) for key in ("input_layers", "output_layers"))
+    return _counted_from_zero(Model(name, False, tuple(layers), inputs, outputs))
+
+
+def _counted_from_zero(model: Model) -> Model:
+    """The model with calls of nested models counted from zero.
+
+    Keras counts the making of a model as its call 0 in some places: Keras 2 wherever it refers to one, Keras 3 only in
+    output_layers, and not for Sequential.  Every call that a file has is needed, so that the least number says which.
+    """
+    refs = [ref for layer in model.layers for call in layer.calls for ref in refs_of(call)]
+    refs += [ref for _, ref in model.outputs]
+    old: dict[str, int] = {}
+    new: dict[str, int] = {}
+    for layer in model.layers:
+        if layer.model is not None and layer.calls:
+            counts = [ref.call for ref in refs if ref.layer == layer.name]
+            if all(call.flat for call in layer.calls):
+                old[layer.name] = int(bool(counts) and min(counts) > 0)
+            elif not layer.model.sequential:
+                new[layer.name] = 1
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return replace(value, call=value.call - old.get(value.layer, 0))
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        if isinstance(value, Mapping):
+            return {key: moved(item) for key, item in value.items()}
+        return value
+
+    def of_output(ref: Ref) -> Ref:
+        ref = moved(ref)
+        return replace(ref, call=max(ref.call - new.get(ref.layer, 0), 0))
+
+    layers = [
+        replace(layer, calls=tuple(Call(moved(call.args), moved(call.kwargs), call.flat) for call in layer.calls))
+        for layer in model.layers
+    ]
+    outputs = tuple((name, of_output(ref)) for name, ref in model.outputs)
+    return replace(model, layers=tuple(layers), outputs=outputs)
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """What is in lists and tables, in order."""
+    if isinstance(value, list):
+        for item in value:
+            yield from walk(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from walk(item)
+    else:
+        yield value
+
+
+def refs_of(call: Call) -> list[Ref]:
+    """The tensors that a call reads."""
+    return [item for item in walk([call.args, list(call.kwargs.values())]) if isinstance(item, Ref)]
+
+
+def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> Layer:
+    item = _mapping(item, place.key(f"layers[{i}]"))
+    class_name, config = item.get("class_name"), item.get("config")
+    at = place.key(f"layers[{i}]")
+    if not isinstance(class_name, str) or not class_name:
+        raise at.spec_error("has no class_name")
+    nested = class_name in MODELS
+    inner = {} if nested and isinstance(config, list) else _mapping(config, at.key("config"))
+    name = item.get("name", inner.get("name"))
+    if not isinstance(name, str) or not name:
+        raise at.spec_error("has no name")
+    at = Place(place.file, f"layer {show(name)}")
+    kind = snake_case(class_name)
+    group = f"{kind}_{seen[kind]}" if seen[kind] else kind
+    seen[kind] += 1
+    nodes = item.get("inbound_nodes", [])
+    if not isinstance(nodes, list):
+        raise at.key("inbound_nodes").spec_error("should be a list")
+    calls = tuple(_call(node, at.key("inbound_nodes")) for node in nodes)
+    build = item.get("build_config")
+    model = read_model(item, at, depth + 1) if nested else None
+    module = item.get("module")
+    return Layer(
+        name,
+        class_name,
+        module if isinstance(module, str) else "",
+        group,
+        inner,
+        build if isinstance(build, Mapping) else {},
+        calls,
+        model,
+    )
+
+
+def _call(node: Any, place: Place) -> Call:
+    if isinstance(node, Mapping):
+        return Call(_tensors(node.get("args", []), place), _mapping(_tensors(node.get("kwargs", {}), place), place))
+    if not isinstance(node, list):
+        raise place.spec_error(f"{show(node)} should be a list or a table")
+    entries = [node] if _is_old_ref(node) else node
+    args, kwargs = [], {}
+    for entry in entries:
+        if not _is_old_ref(entry):
+            raise place.spec_error(f"{show(entry)} should be a layer, the number of its call and that of the tensor")
+        args.append(entry[2] if entry[0] == _CONSTANT else Ref(*entry[:3]))
+        more = _mapping(entry[3], place) if len(entry) > 3 and entry[3] is not None else {}
+        kwargs.update({key: _old_tensors(value) for key, value in more.items()})
+    return Call(args, kwargs, flat=True)
+
+
+def _tensors(value: Any, place: Place, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise place.spec_error("has arguments nested too deeply")
+    if isinstance(value, list):
+        return [_tensors(item, place, depth + 1) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("class_name") == "__keras_tensor__":
+        config = value.get("config")
+        history = config.get("keras_history") if isinstance(config, Mapping) else None
+        if not isinstance(history, list) or not _is_old_ref(history):
+            raise place.spec_error(f"keras_history {show(history)} should be a layer and two numbers")
+        return Ref(*history[:3])
+    return {key: _tensors(item, place, depth + 1) for key, item in value.items()}
+
+
+def _old_tensors(value: Any) -> Any:
+    if _is_old_ref(value):
+        return value[2] if value[0] == _CONSTANT else Ref(*value[:3])
+    return value
+
+
+def _is_old_ref(value: Any) -> bool:
+    """["conv", 0, 0], perhaps with a table of keyword arguments behind."""
+    if not isinstance(value, list) or len(value) not in (3, 4) or not isinstance(value[0], str):
+        return False
+    if value[0] == _CONSTANT:
+        return True
+    return all(isinstance(n, int) and not isinstance(n, bool) for n in value[1:3])
+
+
+def _ports(value: Any, place: Place) -> tuple[tuple[str, Ref], ...]:
+    """What the user calls an input or output is the key of a dict, else the layer's name."""
+    found = tuple(_walk_ports(value, "", place, 0))
+    if not found:
+        raise place.spec_error("should name at least one layer")
+    return found
+
+
+def _walk_ports(value: Any, name: str, place: Place, depth: int) -> Iterator[tuple[str, Ref]]:
+    if _is_old_ref(value):
+        yield name or value[0], Ref(*value[:3])
+    elif isinstance(value, list) and depth < _DEEPEST:
+        for item in value:
+            yield from _walk_ports(item, name, place, depth + 1)
+    elif isinstance(value, Mapping) and depth < _DEEPEST:
+        for key, item in value.items():
+            yield from _walk_ports(item, str(key), place, depth + 1)
+    else:
+        raise place.spec_error(f"{show(value)} should be a layer, the number of its call and that of the tensor")
+
+
+def _mapping(value: Any, place: Place) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise place.spec_error(f"{show(value)} should be a table")
+    return value
