@@ -32,9 +32,9 @@ class Lowered:
     report: Report
 
 
-def imported(model: Path, folder: Path, name: str | None, shapes: Shapes) -> Path:
+def imported(model: Path, folder: Path, name: str | None, shapes: Shapes, layout: str = "") -> Path:
     """model file -> spec and parameters -> disk; returns the spec's path."""
-    spec = import_model(model, name, shapes)
+    spec = import_model(model, name, shapes, layout)
     write_all(folder, spec.files)
     return folder / f"{spec.name}.toml"
 

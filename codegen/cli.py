@@ -101,10 +101,15 @@ def _shape_option(function: F) -> F:
 )
 @click.option("--name", help="Name of spec and model. Default: that of MODEL.")
 @_shape_option
-def import_command(model: Path, output: Path, name: str | None, shapes: Pairs) -> None:
+@click.option(
+    "--layout",
+    type=click.Choice(["nchw", "nhwc"]),
+    help="Of the application's arrays, for Keras models; default: the model's own.",
+)
+def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None) -> None:
     """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
     with _stage(f"importing {model}"):
-        spec = build.imported(model, output, name, dict(shapes))
+        spec = build.imported(model, output, name, dict(shapes), (layout or "").upper())
     click.echo(spec)
 
 

@@ -19,10 +19,12 @@ from codegen.importers.writer import Imported, write_document
 
 Shapes = Mapping[str, Shape]
 NO_SHAPES: Shapes = MappingProxyType({})
-Importer = Callable[[Path, str, Shapes], Document]
+Importer = Callable[[Path, str, Shapes, str], Document]
 
 
-def _onnx(path: Path, name: str, shapes: Shapes) -> Document:
+def _onnx(path: Path, name: str, shapes: Shapes, layout: str) -> Document:
+    if layout:
+        raise SpecError(f"{path}: --layout is for Keras models; those of ONNX have the layout of their inputs")
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -32,18 +34,29 @@ def _onnx(path: Path, name: str, shapes: Shapes) -> Document:
     return import_onnx(path, name, shapes)
 
 
-IMPORTERS: Mapping[str, Importer] = {".onnx": _onnx}
+def _keras(path: Path, name: str, shapes: Shapes, layout: str) -> Document:
+    try:
+        import h5py  # noqa: F401
+    except ImportError as error:
+        raise SpecError(f'{path}: the package h5py is missing, which reads it: pip install "clgen[keras]"') from error
+    from codegen.importers.keras.importer import import_keras
+
+    return import_keras(path, name, shapes, layout)
 
 
-def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES) -> Imported:
-    """The spec of a model file; ``shapes`` are for inputs whose sizes it leaves open."""
+IMPORTERS: Mapping[str, Importer] = {".onnx": _onnx, **dict.fromkeys((".keras", ".h5", ".hdf5"), _keras)}
+
+
+def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES, layout: str = "") -> Imported:
+    """The spec of a model file; ``shapes`` are for inputs whose sizes it leaves open, ``layout`` "NCHW" or "NHWC" is
+    that of the application's arrays, if it is not to be the model's own."""
     importer = IMPORTERS.get(path.suffix.lower())
     if importer is None:
         raise SpecError(f"{path}: is not a model that can be imported; {listed(IMPORTERS)} files can")
     fault = model_fault(name) if name is not None else None
     if fault is not None:
         raise SpecError(f"--name: {fault}")
-    return write_document(importer(path, name or model_name(path.stem), shapes))
+    return write_document(importer(path, name or model_name(path.stem), shapes, layout))
 
 
 def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:

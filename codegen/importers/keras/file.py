@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.errors import SpecError
+import h5py
+
 from codegen.frontend.archive import MAX_BYTES
 from codegen.frontend.place import Place, listed, show
 from codegen.importers.keras.weights import Grouped, Legacy, Weights, member, reading
@@ -20,8 +21,6 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _MAX_JSON = 2**26  # bytes
 _MOST_COMPRESSED = 100  # Keras stores without compression
-
-EXTRA = 'pip install "clgen[keras]"'
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,6 @@ class KerasFile:
 @contextmanager
 def open_keras(path: Path) -> Iterator[KerasFile]:
     place = Place(str(path))
-    try:
-        import h5py
-    except ImportError as error:
-        raise SpecError(f"{path}: reading Keras models needs h5py: {EXTRA}") from error
     try:
         with path.open("rb") as stream:
             magic = stream.read(8)

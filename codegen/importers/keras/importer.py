@@ -30,15 +30,15 @@ Value = str | None
 def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], layout: str = "") -> Document:
     """The spec of a .keras or .h5 file.
 
-    ``shapes`` are whole shapes of inputs, batch included, in the model's own order of axes.  ``layout`` "NCHW" lets the
-    application give and get NCHW arrays where the model has NHWC.  Raises SpecError or ParameterError.
+    ``shapes`` are whole shapes of inputs, batch included, in the model's own order of axes.  ``layout`` "NCHW" or
+    "NHWC" is that of the application's arrays; "" for the model's own.  Raises SpecError or ParameterError.
     """
     with open_keras(path) as file:
         place = Place(str(path))
         model = read_model(file.config, place)
         first = _channels_first(model, place)
-        document = Document(name, path.name, weight_layout="HWIO")
-        document.channels_last = not first and layout != "NCHW"
+        document = Document(name, "a Keras model", weight_layout="HWIO")
+        document.channels_last = layout == "NHWC" or (not first and layout != "NCHW")
         _Importer(document, place, file.major, first, shapes).run(model, file.weights)
     simplify(document)
     document.prune()

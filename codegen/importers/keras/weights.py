@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -171,8 +172,6 @@ def reading(file: str) -> Iterator[None]:
 
 def member(group: Any, name: str) -> Any:
     """A group or dataset that is in the file itself: links may lead into any other."""
-    import h5py
-
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{show(name)} is not in {show(str(group.name))} of the file itself")
     return group[name]
@@ -199,8 +198,6 @@ def snake_case(class_name: str) -> str:
 
 
 def _load(dataset: Any, place: Place) -> NDArray[Any]:
-    import h5py
-
     if not isinstance(dataset, h5py.Dataset):
         raise place.parameter_error("is not an array")
     shape, dtype = dataset.shape, dataset.dtype
