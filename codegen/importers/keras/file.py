@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-
+from codegen.errors import ClgenError
 from codegen.frontend.archive import MAX_BYTES
 from codegen.frontend.place import Place, listed, show
-from codegen.importers.keras.weights import Grouped, Legacy, Weights, member, reading
+from codegen.importers.keras.hdf5 import Group, read_hdf5
+from codegen.importers.keras.weights import Grouped, Legacy, Weights
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -32,70 +30,68 @@ class KerasFile:
     major: int
 
 
-@contextmanager
-def open_keras(path: Path) -> Iterator[KerasFile]:
+def open_keras(path: Path) -> KerasFile:
     place = Place(str(path))
     try:
         with path.open("rb") as stream:
             magic = stream.read(8)
-            size = path.stat().st_size
+        size = path.stat().st_size
     except OSError as error:
         raise place.spec_error(f"cannot be read: {error.strerror}") from error
     if size > MAX_BYTES:
         raise place.parameter_error(f"has {size} bytes; {MAX_BYTES} are the most")
     if magic.startswith(_HDF5):
-        with reading(str(path)):
-            file = h5py.File(path, "r")
-        with file:
-            yield _read_h5(file, place)
-    elif magic.startswith(_ZIP):
+        return _read_h5(read_hdf5(path, place), place)
+    if magic.startswith(_ZIP):
         config, version, data = _unzip(path, place)
-        with reading(str(path)):
-            file = h5py.File(io.BytesIO(data), "r")
-        with file:
-            yield KerasFile(config, Grouped(str(path), file), _major(version))
-    else:
-        raise place.parameter_error("is neither a .keras (zip) nor a .h5 (HDF5) file, or is damaged")
+        with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
+            weights = Path(folder) / "model.weights.h5"
+            weights.write_bytes(data)
+            return KerasFile(config, Grouped(read_hdf5(weights, place)), _major(version))
+    raise place.parameter_error("is neither a .keras (zip) nor a .h5 (HDF5) file, or is damaged")
 
 
-def _read_h5(file: Any, place: Place) -> KerasFile:
-    with reading(place.file):
-        text = file.attrs.get("model_config")
-        version = file.attrs.get("keras_version")
+def _read_h5(file: Group, place: Place) -> KerasFile:
+    text, weights = file.text("model_config"), file.group("model_weights")
     if text is None:
         raise place.spec_error(
             "holds weights without the network (no attribute model_config): it was written by save_weights(); "
             "write it by model.save()"
         )
-    if not isinstance(text, (str, bytes)):
-        raise place.parameter_error("is damaged: model_config is not text")
-    with reading(place.file):
-        weights = Legacy(place.file, member(file, "model_weights"))
-        if version is None:
-            version = member(file, "model_weights").attrs.get("keras_version")
-    return KerasFile(_json(text, place.key("model_config")), weights, _major(version))
+    if weights is None:
+        raise place.parameter_error("holds a network without weights (no group model_weights)")
+    version = file.text("keras_version") or weights.text("keras_version")
+    return KerasFile(_json(text, place.key("model_config")), Legacy(weights), _major(version))
 
 
 def _unzip(path: Path, place: Place) -> tuple[Any, Any, bytes]:
-    with reading(str(path)):
-        archive = zipfile.ZipFile(path)
-    with archive, reading(str(path)):
-        members = {info.filename: info for info in archive.infolist()}
-        missing = [name for name in ("config.json", "model.weights.h5") if name not in members]
-        if missing:
-            raise place.parameter_error(
-                f"has no {listed(missing, 'and')}; a .keras file has both. "
-                "Shards are not read: save without max_shard_size"
-            )
-        for info in members.values():
-            if info.file_size > min(MAX_BYTES, _MOST_COMPRESSED * info.compress_size + 2**20):
-                raise place.parameter_error(f"holds {show(info.filename)} of {info.file_size} bytes, which is too much")
-        if members["config.json"].file_size > _MAX_JSON:
-            raise place.parameter_error(f"has a config.json of more than {_MAX_JSON} bytes")
-        config = _json(archive.read("config.json"), place.key("config.json"))
-        metadata = _json(archive.read("metadata.json"), place) if "metadata.json" in members else {}
-        version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-        return config, version, archive.read("model.weights.h5")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _unzipped(archive, place)
+    except ClgenError:
+        raise
+    except MemoryError as error:
+        raise place.parameter_error("does not fit into memory") from error
+    except Exception as error:  # zipfile raises whatever a damaged byte leads to
+        raise place.parameter_error(f"is damaged: {error}") from error
+
+
+def _unzipped(archive: zipfile.ZipFile, place: Place) -> tuple[Any, Any, bytes]:
+    members = {info.filename: info for info in archive.infolist()}
+    missing = [name for name in ("config.json", "model.weights.h5") if name not in members]
+    if missing:
+        raise place.parameter_error(
+            f"has no {listed(missing, 'and')}; a .keras file has both. Shards are not read: save without max_shard_size"
+        )
+    for info in members.values():
+        if info.file_size > min(MAX_BYTES, _MOST_COMPRESSED * info.compress_size + 2**20):
+            raise place.parameter_error(f"holds {show(info.filename)} of {info.file_size} bytes, which is too much")
+    if members["config.json"].file_size > _MAX_JSON:
+        raise place.parameter_error(f"has a config.json of more than {_MAX_JSON} bytes")
+    config = _json(archive.read("config.json"), place.key("config.json"))
+    metadata = _json(archive.read("metadata.json"), place) if "metadata.json" in members else {}
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    return config, version, archive.read("model.weights.h5")
 
 
 def _json(text: str | bytes, place: Place) -> Any:
@@ -107,6 +103,5 @@ def _json(text: str | bytes, place: Place) -> Any:
 
 
 def _major(version: Any) -> int:
-    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
-    first = text.split(".")[0]
+    first = str(version).split(".")[0]
     return int(first) if first in ("1", "2", "3") else 3

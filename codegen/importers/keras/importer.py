@@ -33,13 +33,13 @@ def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], lay
     ``shapes`` are whole shapes of inputs, batch included, in the model's own order of axes.  ``layout`` "NCHW" or
     "NHWC" is that of the application's arrays; "" for the model's own.  Raises SpecError or ParameterError.
     """
-    with open_keras(path) as file:
-        place = Place(str(path))
-        model = read_model(file.config, place)
-        first = _channels_first(model, place)
-        document = Document(name, "a Keras model", weight_layout="HWIO")
-        document.channels_last = layout == "NHWC" or (not first and layout != "NCHW")
-        _Importer(document, place, file.major, first, shapes).run(model, file.weights)
+    file = open_keras(path)
+    place = Place(str(path))
+    model = read_model(file.config, place)
+    first = _channels_first(model, place)
+    document = Document(name, "a Keras model", weight_layout="HWIO")
+    document.channels_last = layout == "NHWC" or (not first and layout != "NCHW")
+    _Importer(document, place, file.major, first, shapes).run(model, file.weights)
     simplify(document)
     document.prune()
     return document
@@ -172,7 +172,7 @@ class _Importer:
         if layer.model is not None:
             arguments = _in_order_of(layer.model, call)
             values = [self._made(ref, made, {}) for ref in arguments]
-            inner = weights.nested(layer.name, layer.group)
+            inner = weights.nested(layer.name, layer.group, Place(self._place.file, f"layer {show(path)}"))
             return [value for _, value in self._model(layer.model, inner, f"{path}/", values)]
         try:
             operands: list[Operand | None] = [
