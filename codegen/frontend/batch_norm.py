@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -90,12 +91,25 @@ def _prefix(layer: Layer) -> str:
         for prefix in prefixes
         if any(name in layer.parameters for array in _VOCABULARY for name in _names(layer, prefix, array))
     ]
+    if layer.attached and not present:
+        sibling = _sibling(layer.name)
+        present = [sibling] * any(f"{sibling}.{word}" in layer.parameters for word in _VOCABULARY["variance"])
     if len(present) > 1:
         raise layer.place.parameter_error(
             f"{layer.parameters.file} has tensors under {listed([p + '.' for p in present], 'and')}; "
             'say which with prefix = "..."'
         )
     return present[0] if present else prefixes[0]
+
+
+def _sibling(name: str) -> str:
+    """Where modules of PyTorch have the BatchNorm behind a convolution: layer1.0.conv1 -> layer1.0.bn1, conv -> bn, and
+    in a Sequential features.3 -> features.4; "" where there is no such custom."""
+    parent, dot, last = name.rpartition(".")
+    if last.isdecimal():
+        return f"{parent}{dot}{int(last) + 1}" if dot else ""
+    found = re.fullmatch(r"conv(\d*)", last)
+    return f"{parent}{dot}bn{found[1]}" if found else ""
 
 
 def _names(layer: Layer, prefix: str, array: str) -> list[str]:

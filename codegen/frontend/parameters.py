@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import ParameterError
-from codegen.frontend.archive import MAX_BYTES, READERS, Archive, Unreadable
+from codegen.frontend.archive import MAX_BYTES, Archive, Unreadable
+from codegen.frontend.archive import READERS as ARCHIVES
+from codegen.frontend.checkpoint import read_checkpoint
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.graph.bounded import Array
+
+READERS: Mapping[str, Callable[[bytes], Archive]] = {
+    **ARCHIVES,
+    **dict.fromkeys((".pt", ".pth", ".bin"), read_checkpoint),
+}
+
+# PyTorch's BatchNorm counts the steps of its training.
+_OF_TRAINING = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,8 @@ class Parameters:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The tensors that nobody has read, in the file's order."""
-        return tuple(name for name in self._archive if name not in self._used)
+        """The tensors that nobody has read, in the file's order, but those that only training needs."""
+        return tuple(name for name in self._archive if name not in self._used and not name.endswith(_OF_TRAINING))
 
     def read(self, name: str, place: Place) -> Tensor:
         """The tensor of this name; ``place`` is the key that wants it."""

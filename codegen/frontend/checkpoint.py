@@ -1,0 +1,239 @@
+"""What torch.save wrote of a state_dict, without torch: the zip format of today and the one before PyTorch 1.6."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.frontend.archive import MAX_ELEMENTS, Archive, Stored, Unreadable
+from codegen.frontend.pickled import Foreign, Symbol, ordered_dict, unpickle
+from codegen.frontend.place import listed, show
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_SAVE = "save model.state_dict() instead"
+
+# By the name of the storage's class or of the dtype.
+_DTYPES: Mapping[str, tuple[str, str]] = {
+    "Float": ("float32", "<f4"),
+    "Double": ("float64", "<f8"),
+    "Half": ("float16", "<f2"),
+    "BFloat16": ("bfloat16", "<u2"),
+    "Long": ("int64", "<i8"),
+    "Int": ("int32", "<i4"),
+    "Short": ("int16", "<i2"),
+    "Char": ("int8", "<i1"),
+    "Byte": ("uint8", "<u1"),
+}
+_BY_DTYPE = {name: code for name, code in _DTYPES.values()}
+_BY_STORAGE = {f"{storage}Storage": name for storage, (name, _) in _DTYPES.items()}
+
+# Keys under which training scripts keep the state_dict, beside optimizers and the like.
+_USUAL = ("state_dict", "model_state_dict", "model")
+# What wrappers put before every name: DataParallel, torch.compile.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """``offset`` in elements, of a view of the storage ``key``."""
+
+    kind: str
+    key: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def read_checkpoint(data: bytes) -> Archive:
+    """The tensors of a state_dict, or of the one that a checkpoint has; raises Unreadable."""
+    try:
+        value, read = _zipped(data) if data.startswith(b"PK") else _legacy(data)
+    except Unreadable:
+        raise
+    except Exception as error:  # whatever a damaged byte leads to
+        raise Unreadable(f"is not a file of torch.save, or is damaged: {error}") from error
+    tensors = _state_dict(value)
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return {name: Stored(tensor.shape, _loader(tensor, read)) for name, tensor in tensors.items()}
+
+
+def _zipped(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    names = archive.namelist()
+    found = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(found) != 1:
+        raise Unreadable("is not a file of torch.save: it has no data.pkl")
+    prefix = found[0].removesuffix("data.pkl")
+    if f"{prefix}constants.pkl" in names:
+        raise Unreadable(f"is a TorchScript program; {_SAVE}")
+    if f"{prefix}byteorder" in names and archive.read(f"{prefix}byteorder") != b"little":
+        raise Unreadable("has big-endian numbers; save it on a little-endian machine")
+
+    def member(name: str) -> bytes:
+        info = archive.getinfo(name)
+        if info.file_size > len(data):
+            raise Unreadable(f"holds {show(name)} of {info.file_size} bytes, which the file cannot")
+        return archive.read(info)
+
+    value = unpickle(io.BytesIO(member(found[0])), _FUNCTIONS, _persistent)
+    return value, lambda key: member(f"{prefix}data/{key}")
+
+
+def _legacy(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
+    """Pickles of a magic number, the version, the machine, the value and the storages' keys; then each storage as its
+    number of elements in 8 bytes, and the elements."""
+    stream = io.BytesIO(data)
+    kinds: dict[str, str] = {}
+
+    def persistent(identity: Any) -> Any:
+        value = _persistent(identity)
+        if isinstance(value, _Storage):
+            kinds[value.key] = value.kind
+        return value
+
+    magic, _, machine = (unpickle(stream, {}, persistent) for _ in range(3))
+    if magic != _MAGIC:
+        raise ValueError("no magic number")
+    if isinstance(machine, dict) and machine.get("little_endian") is False:
+        raise Unreadable("has big-endian numbers; save it on a little-endian machine")
+    value = unpickle(stream, _FUNCTIONS, persistent)
+    keys = unpickle(stream, {}, persistent)
+    places: dict[str, tuple[int, int]] = {}
+    for key in keys:
+        (count,) = struct.unpack("<q", stream.read(8))
+        code = _BY_DTYPE.get(_BY_STORAGE.get(kinds.get(key, ""), ""))
+        if code is None:
+            raise Unreadable(f"holds a {kinds.get(key, 'storage of nothing')}; {_NUMBERS}")
+        size = count * np.dtype(code).itemsize
+        start = stream.tell()
+        if count < 0 or start + size > len(data):
+            raise Unreadable(f"is damaged: it ends within storage {show(key)}")
+        places[key] = (start, size)
+        stream.seek(size, io.SEEK_CUR)
+    return value, lambda key: data[places[key][0] : sum(places[key])]
+
+
+_NUMBERS = "it should hold floating-point numbers or integers of at most 64 bits"
+
+
+def _persistent(identity: Any) -> Any:
+    """("storage", class, key, device, elements), with (key, offset, elements) of a view behind in the old format; or
+    ("module", class, file, source) of a user's class."""
+    tag, kind, key, *rest = identity
+    if tag == "module":
+        return kind
+    view = rest[2] if len(rest) > 2 else None
+    offset = _whole(view[1]) if view is not None else 0
+    return _Storage(kind.name.rpartition(".")[2], str(key), offset)
+
+
+def _rebuild(storage: _Storage, offset: int, shape: Any, stride: Any, *_: Any) -> _Tensor:
+    """torch._utils._rebuild_tensor_v2"""
+    return _tensor(storage, _BY_STORAGE.get(storage.kind, storage.kind), offset, shape, stride)
+
+
+def _rebuild_v3(
+    storage: _Storage, offset: int, shape: Any, stride: Any, _: Any, __: Any, dtype: Symbol, *___: Any
+) -> _Tensor:
+    """torch._utils._rebuild_tensor_v3, of a storage that has bytes"""
+    return _tensor(storage, dtype.name.rpartition(".")[2], offset, shape, stride)
+
+
+def _tensor(storage: _Storage, dtype: str, offset: int, shape: Any, stride: Any) -> _Tensor:
+    shape, stride = (tuple(_whole(n) for n in axes) for axes in (shape, stride))
+    if len(shape) != len(stride):
+        raise ValueError(f"a tensor {list(shape)} with strides {list(stride)}")
+    return _Tensor(storage, dtype, storage.offset + _whole(offset), shape, stride)
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    """torch._utils._rebuild_parameter"""
+    return tensor
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "collections.OrderedDict": ordered_dict,
+    "torch._utils._rebuild_tensor_v2": _rebuild,
+    "torch._utils._rebuild_tensor_v3": _rebuild_v3,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+}
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
+        raise ValueError(f"{value!r} where a size should be")
+    return value
+
+
+def _state_dict(value: Any) -> dict[str, _Tensor]:
+    if isinstance(value, Foreign):
+        raise Unreadable(f"holds an object of class {value.name}, and nothing of a file is executed; {_SAVE}")
+    if not isinstance(value, dict):
+        raise Unreadable(f"holds no state_dict; {_SAVE}")
+    tensors = _tensors(value)
+    if tensors:
+        return tensors
+    inner = {str(key): _tensors(item) for key, item in value.items() if _tensors(item)}
+    usual = [key for key in _USUAL if key in inner]
+    chosen = usual[:1] if len(usual) == 1 else list(inner)
+    if len(chosen) == 1:
+        return inner[chosen[0]]
+    if inner:
+        raise Unreadable(f"holds several state_dicts, {listed(inner, 'and')}; save the one that is meant")
+    held = f"; it has {listed(map(str, list(value)[:8]), 'and')}" if value else ""
+    raise Unreadable(f"holds no tensors{held}; {_SAVE}")
+
+
+def _tensors(value: Any) -> dict[str, _Tensor]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, _Tensor)}
+
+
+def _loader(tensor: _Tensor, read: Callable[[str], bytes]) -> Callable[[], NDArray[Any]]:
+    def load() -> NDArray[Any]:
+        code = _BY_DTYPE.get(tensor.dtype)
+        if code is None:
+            raise Unreadable(f"holds {tensor.dtype}; {_NUMBERS}")
+        elements = math.prod(tensor.shape)
+        if elements > MAX_ELEMENTS:
+            raise Unreadable(f"has {elements} elements; {MAX_ELEMENTS} are the most")
+        try:
+            data = read(tensor.storage.key)
+        except Unreadable:
+            raise
+        except Exception as error:  # as above; checksums are compared here
+            raise Unreadable(f"is damaged: {error}") from error
+        dtype = np.dtype(code)
+        stored = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+        if elements and last >= len(stored):
+            raise Unreadable(
+                f"is damaged: {len(stored)} elements are stored, and element {last} is of {list(tensor.shape)}"
+            )
+        if not elements:
+            return np.empty(tensor.shape, "<f4")
+        steps = tuple(s * dtype.itemsize for s in tensor.stride)
+        values = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, steps, writeable=False).copy()
+        # bfloat16 is the upper half of a float32.
+        return (values.astype("<u4") << 16).view("<f4") if tensor.dtype == "bfloat16" else values
+
+    return load

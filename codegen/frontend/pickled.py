@@ -1,0 +1,149 @@
+"""Python's pickles as plain data: nothing is imported, called or constructed that the file names.
+
+A pickle is a program for a stack machine.  This machine knows the instructions that data needs; of the functions that a
+pickle calls it knows those that are given to it, and puts a :class:`Foreign` where any other would have made a value.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A function or class by name, "collections.OrderedDict"."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What calling ``name`` would have made."""
+
+    name: str
+
+
+_MARK = object()
+_CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = frozenset(
+    {
+        "BINBYTES",
+        "BINBYTES8",
+        "BINFLOAT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "BINSTRING",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "FLOAT",
+        "INT",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "SHORT_BINBYTES",
+        "SHORT_BINSTRING",
+        "SHORT_BINUNICODE",
+        "STRING",
+        "UNICODE",
+    }
+)
+
+
+def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]) -> Any:
+    """The next pickle of the stream.  ``functions`` stand for those of the file; ``persistent`` makes a value of a
+    persistent id.  Raises whatever a damaged pickle leads to."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+
+    def marked() -> list[Any]:
+        k = len(stack) - 1
+        while stack[k] is not _MARK:
+            k -= 1
+            if k < 0:
+                raise ValueError("a pickle without its mark")
+        items = stack[k + 1 :]
+        del stack[k:]
+        return items
+
+    for code, argument, _ in pickletools.genops(stream):
+        name = code.name
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _LITERALS:
+            stack.append(argument)
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_SET"):
+            stack.append({"D": {}, "L": [], "T": (), "S": []}[name[6]])
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            count = int(name[-1])
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name == "TUPLE":
+            stack.append(tuple(marked()))
+        elif name in ("APPEND", "APPENDS", "ADDITEMS"):
+            items = [stack.pop()] if name == "APPEND" else marked()
+            if isinstance(stack[-1], list):
+                stack[-1].extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            if name == "SETITEM":
+                items = stack[-2:]
+                del stack[-2:]
+            else:
+                items = marked()
+            _set(stack[-1], items)
+        elif name in ("LIST", "DICT"):
+            items = marked()
+            stack.append(items if name == "LIST" else {})
+            if name == "DICT":
+                _set(stack[-1], items)
+        elif name == "GLOBAL":
+            stack.append(Symbol(str(argument).replace(" ", ".")))
+        elif name == "STACK_GLOBAL":
+            word, module = stack.pop(), stack.pop()
+            stack.append(Symbol(f"{module}.{word}"))
+        elif name in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
+            options = stack.pop() if name == "NEWOBJ_EX" else None
+            arguments, called = stack.pop(), stack.pop()
+            known = functions.get(called.name) if isinstance(called, Symbol) and not options else None
+            made = Foreign(getattr(called, "name", "?")) if known is None else known(*arguments)
+            stack.append(made)
+        elif name == "BUILD":
+            stack.pop()  # attributes, of which data has none that matter
+        elif name == "BINPERSID":
+            stack.append(persistent(stack.pop()))
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else int(argument)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(memo[int(argument or 0)])
+        elif name == "POP":
+            stack.pop()
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "POP_MARK":
+            marked()
+        elif name == "STOP":
+            return stack.pop()
+        elif name not in ("PROTO", "FRAME"):
+            raise ValueError(f"a pickle with the instruction {name}")
+    raise ValueError("a pickle without an end")
+
+
+def ordered_dict(*arguments: Any) -> dict[Any, Any]:
+    """collections.OrderedDict, of nothing or of a list of pairs."""
+    made: dict[Any, Any] = {}
+    for pair in arguments[0] if arguments else ():
+        _set(made, list(pair))
+    return made
+
+
+def _set(table: Any, items: list[Any]) -> None:
+    """Keys other than texts and numbers are left out: hashing a tuple of tuples can take for ever."""
+    if not isinstance(table, dict):
+        return
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if isinstance(key, (str, int)):
+            table[key] = value
