@@ -198,7 +198,10 @@ SPECS: dict[str, tuple[str, str]] = {
         edited('"net"', '"net"\nweight_layout = "OHWI"'),
         'model: weight_layout: "OHWI" should be "OIHW" or "HWIO"',
     ),
-    "suffix": (edited("net.npz", "net.pt"), 'model: weights: "net.pt" should be a ".npz" or ".safetensors" file'),
+    "suffix": (
+        edited("net.npz", "net.dat"),
+        'model: weights: "net.dat" should be a ".npz", ".safetensors", ".pt", ".pth" or ".bin" file',
+    ),
     "weights 3": (edited('"net.npz"', "3"), "model: weights: 3 should be the path of a file"),
     "weights NUL": (edited("net.npz", "n\\u0000.npz"), 'model: weights: "n\\u0000.npz" should be the path of a file'),
     "needs weights": (

@@ -25,7 +25,7 @@ LAYOUTS = ("NCHW", "NHWC")
 
 MODEL_KEYS: Keys = {
     "name": Key(TEXT, "C identifier: prefix of all symbols, name of files and folder.", required=True),
-    "weights": Key(PATH, ".safetensors or .npz file, relative to the spec's folder."),
+    "weights": Key(PATH, ".safetensors, .npz, .pt or .pth file, relative to the spec's folder."),
     "batch": Key(whole(1), "Samples in one run.", 1),
     "weight_layout": Key(
         choice(*MODEL_LAYOUTS),

@@ -11,7 +11,7 @@ from codegen.frontend import toml
 from codegen.frontend.archive import read_safetensors
 from codegen.frontend.model import Model
 from codegen.frontend.naming import model_fault
-from codegen.frontend.parameters import Parameters
+from codegen.frontend.parameters import READERS, Parameters
 from codegen.frontend.place import listed
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document, model_name
@@ -51,6 +51,8 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES
     """The spec of a model file; ``shapes`` are for inputs whose sizes it leaves open, ``layout`` "NCHW" or "NHWC" is
     that of the application's arrays, if it is not to be the model's own."""
     importer = IMPORTERS.get(path.suffix.lower())
+    if path.suffix.lower() in READERS:
+        raise _without_network(path)
     if importer is None:
         raise SpecError(f"{path}: is not a model that can be imported; {listed(IMPORTERS)} files can")
     fault = model_fault(name) if name is not None else None
@@ -59,8 +61,17 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES
     return write_document(importer(path, name or model_name(path.stem), shapes, layout))
 
 
+def _without_network(path: Path) -> SpecError:
+    return SpecError(
+        f"{path}: holds parameters without the network that they are of; name it in a spec, "
+        f'[model] weights = "{path.name}", or export the network to ONNX: docs/pytorch.md'
+    )
+
+
 def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
     """The network of a spec, or of a model file by way of the spec that an import would write."""
+    if path.suffix.lower() in READERS:
+        raise _without_network(path)
     if path.suffix.lower() not in IMPORTERS:
         if shapes:
             raise SpecError(f"{path}: --shape is for model files; a spec says its shapes itself")
