@@ -338,7 +338,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "itself": (
         edited('input = "x"', 'input = "side"'),
-        'layer "side": layers "side" form a cycle: each reads the one before it',
+        'layer "side": reads itself',
     ),
     "unused layer": (
         edited('["stem", "side"]', '["stem"]'),

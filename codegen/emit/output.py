@@ -70,8 +70,8 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
             before[path] = _content(path)
             temporary.replace(path)
     except OSError as error:
-        for path, content in before.items():
-            _put_back(path, content)
+        for path, old in before.items():
+            _put_back(path, old)
         raise _unwritable(folder, error) from error
     finally:
         for temporary, _ in staged:

@@ -22,14 +22,14 @@ argument_kind arguments argv best best_class block buffer build_log build_progra
 classify close_library compare_output contains context count create_buffer create_buffers create_kernels ctype d
 define defined device device_count device_name devices diagnostic difference dlclose dlfcn dllimport dlopen dlsym
 draw elif embed endif enqueue_barrier enqueue_batch enqueue_on_buffers error event f file fill_input fill_with_noise
-find_symbol first flags functions get_device_text get_platform_text get_type global h has high host_weights i ifdef
-ifndef ignored in_order include input input_sizes inputs is_large_enough kernel kernels kind labels last launch
-launch_table library library_names load_functions load_sample local low make_up model name needed num_events of_type
-open_library opencl options output output_sizes outputs p parameters part platform platform_count platform_name
-platforms pragma predicted predictions preferred prepare print_first program program_source properties queue ready
-release_buffer result right run_batch run_once sample samples scores selftest_samples set_argument shade shades size
-start state status stdbool stddef stdint stdio stdlib string symbol text tolerance type u undef value values version
-wait_list wanted weights what xFFFFFFFF zero zeros
+find_symbol first fit flags functions get_device_text get_platform_text get_type global h has high host_weights i
+ifdef ifndef ignored in_order include input input_sizes inputs is_large_enough kernel kernels kind labels last
+launch launch_table library library_names load_functions load_sample local low make_up model name needed num_events
+of_type open_library opencl options output output_sizes outputs p parameters part platform platform_count
+platform_name platforms pragma predicted predictions preferred prepare print_first program program_source properties
+queue ready release_buffer result right run_batch run_once sample samples scores selftest_samples set_argument shade
+shades size start state status stdbool stddef stdint stdio stdlib string symbol text tolerance type u undef value
+values version wait_list wanted weights what xFFFFFFFF zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())
