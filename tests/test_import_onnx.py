@@ -19,6 +19,9 @@ from codegen import build
 from codegen.cli import main
 from codegen.errors import ClgenError, SpecError
 from codegen.importers.open import import_model, open_model
+from codegen.runtime import artefact as artefacts
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.execute import Session
 
 # Operators ----------------------------------------------------------------------------------------------------------
 
@@ -440,6 +443,30 @@ def test_operators_agree_with_onnxruntime(case: Case, tmp_path: Path) -> None:
         assert ops == case.layers
 
 
+ON_DEVICES = (
+    "gather",
+    "split_sizes",
+    "channel_shuffle",
+    "hard_swish_gate",
+    "lrn",
+    "layer_norm",
+    "mul_plane",
+    "pad_crop",
+)
+
+
+@pytest.mark.parametrize("name", ON_DEVICES)
+def test_operators_on_devices(name: str, device: DeviceInfo, tmp_path: Path) -> None:
+    case = next(case for case in CASES if case.name == name)
+    inputs = {"x": case.x, **case.more}
+    proto = model(case.nodes, inputs, case.constants, opset=case.opset)
+    feeds = {key: 2 * random(*shape, seed=7) for key, shape in inputs.items()}
+    folder, _ = build.build(build.lower(saved(proto, tmp_path)), tmp_path, "cpu")
+    results = Session(artefacts.read(folder), device).run(feeds)
+    for got, y in zip(results.values(), expected(proto, feeds), strict=True):
+        assert np.max(np.abs(got - y)) <= 1e-5 * max(1.0, np.max(np.abs(y)))
+
+
 # Specs --------------------------------------------------------------------------------------------------------------
 
 
@@ -576,6 +603,13 @@ def test_names_are_legal_and_different(tmp_path: Path) -> None:
     assert [i.name for i in graph.inputs] == ["in_0"]
     assert len({o.name.upper() for o in graph.outputs}) == 5
     assert "a_b" in [o.name for o in graph.outputs]
+
+
+@pytest.mark.parametrize("name", ["data", "net"])
+def test_names_that_begin_like_the_model_are_changed(name: str, tmp_path: Path) -> None:
+    inputs = [f"{name}_x", f"{name}_y", "cl_z", "cl_Z"]
+    path = saved(model([node("Sum", " ".join(inputs), "y")], dict.fromkeys(inputs, (1, 3)), {}), tmp_path, name)
+    assert len({i.name.upper() for i in open_model(path).graph.inputs}) == 4
 
 
 def test_parameters_that_are_used_twice_are_stored_once(tmp_path: Path) -> None:

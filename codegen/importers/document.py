@@ -227,15 +227,14 @@ def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
     base = re.sub(r"_+", "_", base)
     if not base or not base[0].isalpha():
         base = f"{suffix}_{base}".rstrip("_")
-    base = base[: naming.MAX_IDENTIFIER - 8].rstrip("_")
-    candidates = [base, f"{base}_{suffix}"]
+    # Some names are refused for how they begin; two beginnings of our own cannot both be.
+    base = base[: naming.MAX_IDENTIFIER - 12].rstrip("_")
+    candidates = [base, f"{base}_{suffix}", f"{suffix}_{base}", f"of_{base}"]
     k = 1
-    while True:
-        for name in candidates:
-            if free(name):
-                return name
+    while not any(map(free, candidates)):
         k += 1
-        candidates = [f"{base}_{k}"]
+        candidates = [f"{base}_{k}", f"{suffix}_{base}_{k}", f"of_{base}_{k}"]
+    return next(filter(free, candidates))
 
 
 def legal_layer(wanted: str) -> str:
