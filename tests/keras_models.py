@@ -1,0 +1,145 @@
+"""Keras model files made by hand: .keras as Keras 3 writes it, .h5 as Keras 2 and 3 do.  No Keras needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+
+@dataclass
+class Layer:
+    """``reads`` are calls, each a list of layers or (layer, call, tensor); ``arrays`` by word in Keras' order."""
+
+    class_name: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    reads: Sequence[Sequence[Any]] = ()
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    model: Net | None = None
+    module: str = "keras.layers"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "trainable": True, **self.config}
+
+
+@dataclass
+class Net:
+    layers: list[Layer]
+    outputs: list[Any] = field(default_factory=list)
+    sequential: bool = False
+    name: str = "net"
+
+    def inputs(self) -> list[str]:
+        return [layer.name for layer in self.layers if layer.class_name == "InputLayer"]
+
+
+def source(name: str, *shape: int | None) -> Layer:
+    return Layer("InputLayer", name, {"batch_shape": [None, *shape], "dtype": "float32"})
+
+
+def ref(value: Any) -> list[Any]:
+    return [value, 0, 0] if isinstance(value, str) else list(value)
+
+
+# Configurations ------------------------------------------------------------------------------------------------------
+
+
+def config(net: Net, keras: int) -> dict[str, Any]:
+    layers = [_layer(layer, net, keras) for layer in net.layers]
+    if net.sequential:
+        return {"class_name": "Sequential", "config": {"name": net.name, "layers": layers}}
+    ends = {"input_layers": [ref(name) for name in net.inputs()], "output_layers": [ref(o) for o in net.outputs]}
+    return {"class_name": "Functional", "config": {"name": net.name, "layers": layers, **ends}}
+
+
+def _layer(layer: Layer, net: Net, keras: int) -> dict[str, Any]:
+    if layer.model is not None:
+        table = config(layer.model, keras)
+    else:
+        settings = layer.settings
+        if keras == 2 and "batch_shape" in settings:
+            settings["batch_input_shape"] = settings.pop("batch_shape")
+        table = {"class_name": layer.class_name, "config": settings}
+    if keras == 3:
+        table["module"] = layer.module
+    if net.sequential:
+        return table
+    calls = [_call(call, keras, layer) for call in layer.reads]
+    return {**table, "name": layer.name, "inbound_nodes": calls}
+
+
+def _call(call: Sequence[Any], keras: int, layer: Layer) -> Any:
+    if keras == 2:
+        return [[*ref(value), {}] for value in call]
+    tensors = [
+        value
+        if isinstance(value, float)
+        else {"class_name": "__keras_tensor__", "config": {"shape": None, "keras_history": ref(value)}}
+        for value in call
+    ]
+    function = ".ops." in layer.module
+    return {"args": tensors if function or len(tensors) == 1 else [tensors], "kwargs": {"mask": None}}
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def write_keras(path: Path, net: Net) -> Path:
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        _grouped(file, net)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps(config(net, 3)))
+        archive.writestr("model.weights.h5", stream.getvalue())
+    return path
+
+
+def _grouped(group: Any, net: Net) -> None:
+    seen: dict[str, int] = {}
+    for layer in net.layers:
+        class_name = ("Sequential" if layer.model.sequential else "Functional") if layer.model else layer.class_name
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
+        key = f"{kind}_{seen[kind]}" if kind in seen else kind
+        seen[kind] = seen.get(kind, 0) + 1
+        child = group.create_group(f"layers/{key}")
+        kept = child.create_group("vars")
+        kept.attrs["name"] = layer.name
+        for i, values in enumerate(layer.arrays.values()):
+            kept[str(i)] = values
+        if layer.model is not None:
+            _grouped(child, layer.model)
+
+
+def write_h5(path: Path, net: Net, keras: int) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config(net, keras))
+        file.attrs["keras_version"] = {2: "2.15.0", 3: "3.15.1"}[keras]
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = [layer.name.encode() for layer in net.layers]
+        for layer in net.layers:
+            group = weights.create_group(layer.name)
+            named = list(_named(layer, ""))
+            suffix = ":0" if keras == 2 else ""
+            group.attrs["weight_names"] = [f"{path}{suffix}".encode() for path, _ in named]
+            for name, values in named:
+                group[f"{name}{suffix}"] = values
+    return path
+
+
+def _named(layer: Layer, prefix: str) -> list[tuple[str, np.ndarray]]:
+    if layer.model is None:
+        return [(f"{prefix}{layer.name}/{word}", values) for word, values in layer.arrays.items()]
+    inner = [item for child in layer.model.layers for item in _named(child, f"{prefix}{layer.name}/")]
+    # Keras writes what is trained first.
+    return sorted(inner, key=lambda item: "moving" in item[0])
