@@ -33,7 +33,7 @@ def _monotone(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     """A function that only rises or only falls takes its extremes at the ends of the interval."""
     with np.errstate(all="ignore"):
         y = f(x, p)
-        moved = np.fmax(np.abs(f(x + error, p) - y), np.abs(y - f(x - error, p)))
+        moved = np.maximum(np.abs(f(x + error, p) - y), np.abs(y - f(x - error, p)))
     # An end outside the function's domain, or beyond a pole, says nothing: anything may come out.
     return np.where((error == 0) & ~np.isnan(y), 0.0, np.where(np.isnan(moved), np.inf, moved))
 
@@ -54,10 +54,15 @@ def _across_poles(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     return np.where(same, _monotone(f, x, error, p), np.inf)
 
 
-def _jumps(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """shrink: slope 1, with a jump of at most max(lambd, |lambd - bias|) on either side of zero."""
-    jump = abs(p["lambd"]) + abs(p["bias"])
-    return np.where(error == 0, 0.0, error + 2 * jump)
+def _jumps(size: Callable[[Parameters], float]) -> Spread:
+    """A function of slope 1 at most, with jumps that come to this size together."""
+    return lambda f, x, error, p: np.where(error == 0, 0.0, error + size(p))
+
+
+def _past_threshold(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """thresholded_relu: slope 1 at most, and a jump where an error can carry x past the threshold."""
+    near = (np.abs(x - np.float32(p["alpha"])) <= error) & (error > 0)
+    return error + np.where(near, abs(p["alpha"]), 0.0)
 
 
 @dataclass(frozen=True)
@@ -185,9 +190,17 @@ ACTIVATIONS: Mapping[str, Rule] = {
         {"alpha": 1.0},
     ),
     "thresholded_relu": Rule(
-        lambda x, p: np.where(x > np.float32(p["alpha"]), x, 0.0), _monotone, _relative(0), {"alpha": 1.0}
+        lambda x, p: np.where(x > np.float32(p["alpha"]), x, 0.0),
+        _past_threshold,
+        _relative(0),
+        {"alpha": 1.0},
     ),
-    "shrink": Rule(_shrink, _jumps, lambda x, y, p: 4 * (np.abs(x) + abs(p["bias"])), {"lambd": 0.5, "bias": 0.0}),
+    "shrink": Rule(
+        _shrink,
+        _jumps(lambda p: 2 * (abs(p["lambd"]) + abs(p["bias"]))),
+        lambda x, y, p: 4 * (np.abs(x) + abs(p["bias"])),
+        {"lambd": 0.5, "bias": 0.0},
+    ),
 }
 
 ALIASES: Mapping[str, tuple[str, Parameters]] = {
