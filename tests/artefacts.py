@@ -95,11 +95,19 @@ class Net(networks.Net):
         return self.add(Resize((height, width), mode, coordinates), x)
 
 
+def tiny() -> Graph:
+    """Two kernels of a few lines: what compiles fastest."""
+    net = Net("tiny")
+    x = net.input("image", 1, 2, 4, 4)
+    net.output("scores", net.dense(net.pool(x, "max", 4), 3))
+    return net.graph()
+
+
 def tables() -> Graph:
     """A small classifier: one image, all constants in __constant tables."""
     net = Net("tables")
     x = net.input("image", 1, 1, 6, 7)
-    x = net.pool(net.act(net.bn(net.conv(x, 9, pads=1))))
+    x = net.pool(net.bn(net.act(net.bn(net.conv(x, 9, pads=1)))))
     net.output("scores", net.softmax(net.dense(x, 4), 1))
     return net.graph()
 
@@ -138,6 +146,7 @@ def convolutions() -> Graph:
     net = Net("convolutions")
     x = net.input("x", 1, 3, 4, 11)
     y = net.input("y", 1, 12, 3, 4, channels_last=True)
+    w = net.input("w", 1, 16, 2, 3)
     z = net.input("z", 2, 3, 3, 4)
     line = net.input("line", 1, 2, 9)
 
@@ -145,7 +154,9 @@ def convolutions() -> Graph:
     a = net.conv(x, 20, pads=1)
     net.output("behind_prologue", net.conv(net.affine(x), 9, 2, pads=[(1, 0), (0, 2)]))
     net.output("many_channels", net.conv(net.prelu(y), 9, 1))
-    net.output("many_plain", net.conv(net.prelu(net.reshape(y, 1, 12, 4, 3)), 9, 1))
+    renamed = net.prelu(net.reshape(w, 1, 16, 3, 2))
+    net.output("many_plain", net.conv(renamed, 9, 1))
+    net.output("many_plain_groups", net.conv(renamed, 16, 1, groups=2))
     net.output("one_pixel", net.conv(x, 40, (4, 11)))
     net.output("line_out", net.conv(line, 3, 3))
 
@@ -273,10 +284,11 @@ def moves() -> Graph:
 
     for kind, axes in [("sum", (2, 3)), ("mean", (1,)), ("max", (0, 3)), ("min", (1, 2, 3)), ("prod", (3,))]:
         net.output(f"reduced_{kind}", net.reduce(net.act(a), kind, *axes))
+    net.output("reduced_channels", net.act(net.reduce(a, "mean", 1)))
     net.output("reduced_twice", net.act(net.reduce(net.reduce(deep, "sum", 1), "mean", 3)))
     net.output("product", net.act(net.matmul(flat, net.transpose(flat, 1, 0))))
     net.output("products", net.matmul(a, net.transpose(a, 0, 1, 3, 2)))
-    net.output("broadcast_deep", net.binary("add", deep, net.reduce(deep, "max", 4)))
+    net.output("broadcast_deep", net.binary("add", net.act(deep), net.reduce(deep, "max", 4)))
 
     net.output("over_channels", net.softmax(a, 1))
     net.output("over_columns", net.act(net.softmax(a, 3)))
@@ -299,15 +311,14 @@ def stages() -> Graph:
     a = net.conv(x, 9, 1)
     vectors, single = net.conv(x, 5, 1), net.transpose(x, 0, 3, 2, 1)
     for kind in sorted(ACTIVATIONS, key=lambda kind: kind in STEPS):
-        # Each behind one whose values all of them are defined for: sigmoid, or its exponential.
-        for before in ("sigmoid", "exp") if kind == "acosh" else ("sigmoid",):
+        # Each behind one for whose values all of them are defined: from 0 to 1, or for acosh from 1 on.
+        for before in ("hard_sigmoid", "exp") if kind == "acosh" else ("hard_sigmoid",):
             vectors, single = net.act(vectors, before), net.act(single, before)
         vectors, single = net.act(vectors, kind), net.act(single, kind)
     net.output("all_on_vectors", vectors)
     net.output("all_on_numbers", single)
     net.output("filled", net.conv(net.act(net.conv(x, 5, 1), "exp"), 2, 1))
     net.output("filled_single", net.conv_transpose(net.act(a, "exp"), 3, 2))
-    net.output("read_again", a)
 
     # Maps that do not go into weights.
     for scale, shift in [(True, True), (True, False), (False, True), (False, False)]:
@@ -327,7 +338,7 @@ def stages() -> Graph:
 
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (tables, weighty, ports, convolutions, rows, moves, stages)
+    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, rows, moves, stages)
 }
 
 BLOB = ("weighty", "convolutions")

@@ -343,40 +343,6 @@ def fake(tool: Tool, opencl_headers: None, tmp_path: Path) -> Callable[..., Fake
     return compile_fake
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("name", ["tables", "weighty", "ports", "weighty at run time"])
-def test_every_call_may_fail(
-    name: str,
-    compiler: str,
-    sanitizing: Callable[[str, str], str],
-    fake: Callable[..., Fake],
-    generated: Callable[[str], Path],
-    tmp_path: Path,
-) -> None:
-    """Each OpenCL call and each allocation in turn; and nothing is allocated, created or compiled after create."""
-    found = sanitizing(compiler, "address,undefined")
-    model, *at_run_time = name.split(" ", 1)
-    options = [
-        *SANITIZERS,
-        *(f"-Wl,--wrap={f}" for f in WRAPPED),
-        *["-DWEIGHTY_WEIGHTS_AT_RUNTIME" for _ in at_run_time],
-    ]
-    opencl = fake(found, *SANITIZERS)
-    faults = program(found, C / "faults.c", generated(model), tmp_path / "faults", options, [opencl.library])
-    assert "ok" in do([faults], env=opencl.environment).splitlines()
-
-
-@pytest.mark.parametrize("name", ["tables", "weighty", "ports"])
-def test_every_call_may_fail_under_valgrind(
-    name: str, tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
-) -> None:
-    options = ["-g", "-O1", *(f"-Wl,--wrap={f}" for f in WRAPPED)]
-    opencl = fake(tool("gcc"), "-g", "-O1")
-    faults = program(tool("gcc"), C / "faults.c", generated(name), tmp_path / "faults", options, [opencl.library])
-    valgrind = [tool("valgrind"), "-q", "--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all"]
-    assert "ok" in do([*valgrind, "--error-exitcode=9", faults], env=opencl.environment).splitlines()
-
-
 def two_models(compiler: str, options: Sequence[str], generated: Callable[[str], Path], output: Path) -> Path:
     objects = []
     for name in ("tables", "weighty"):
@@ -462,7 +428,7 @@ def test_what_the_compiler_refuses_is_told(
     command = [example, runtime.platform]
     done = subprocess.run(command, env=runtime.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "the OpenCL compiler refused the kernels (OpenCL error -11)" in done.stderr
+    assert "the OpenCL compiler refused the kernels (cl_int -11)" in done.stderr
     assert "no_such_type" in done.stderr
 
 

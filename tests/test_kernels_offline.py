@@ -94,7 +94,7 @@ def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytes
         plain.cache_clear()
     assert len(Instrumented.branches) > 100
     missed = [branch for branch in Instrumented.branches if branch.startswith("kernels/") and not seen[branch]]
-    assert not missed
+    assert not missed, "\n".join(missed)
 
 
 def test_artefacts_use_every_kernel_template() -> None:
