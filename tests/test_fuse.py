@@ -43,6 +43,20 @@ def chain_behind_a_pool() -> tuple[Graph, list[str]]:
 
 
 @case
+def pools_at_borders() -> tuple[Graph, list[str]]:
+    n = Net((2, 9, 7, 6), (1, 3, 8))
+    pads = ((1, 0), (2, 1))
+    outputs = [
+        n.pool("x", "average", 3, stride=2, pads=pads, count_include_pad=counted, ceil_mode=ceiling)
+        for counted in (False, True)
+        for ceiling in (False, True)
+    ]
+    outputs.append(n.pool("x", "max", (3, 2), stride=2, dilation=2, pads=pads, ceil_mode=True))
+    outputs.append(n.pool("x1", "average", 3, stride=2, pads=1, count_include_pad=True, ceil_mode=True))
+    return n.graph(*outputs), ["average_pool"] * 4 + ["max_pool", "average_pool"]
+
+
+@case
 def chain_behind_moves() -> tuple[Graph, list[str]]:
     n = Net((1, 5, 4, 6))
     x = n.prelu(n.add(Transpose((0, 2, 3, 1)), "x"))

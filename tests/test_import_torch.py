@@ -448,7 +448,7 @@ def test_trained_networks(tmp_path: Path, device: DeviceInfo, case: str) -> None
     path.write_text(head + body + outputs)
     lowered = build.lower(path)
     assert lowered.model.unused == ()
-    assert sum(node.op.title == "batchnorm" for node in lowered.model.graph.nodes) == norms
+    assert sum(node.op.title == "batch_norm" for node in lowered.model.graph.nodes) == norms
     generated, _ = build.build(lowered, tmp_path, "cpu")
     session = Session(artefacts.read(generated), device)
     for sample, x in enumerate(expected["x"]):

@@ -134,6 +134,17 @@ def test_no_launch_overwrites_what_a_later_one_reads(name: str, tmp_path: Path) 
         assert owners == {tensor} if tensor in written else None not in owners
 
 
+@pytest.mark.parametrize("name", artefacts.NETWORKS)
+def test_no_launch_overwrites_what_it_reads(name: str, tmp_path: Path) -> None:
+    """Work-items run in any order, and the kernels' pointers are restrict."""
+    artefact = artefacts.build(name).read(tmp_path)
+    for launch in artefact.launches:
+        written = artefact.tensors[launch["writes"]]
+        for read_one in (artefact.tensors[name] for name in launch["reads"]):
+            if (read_one.buffer, read_one.index) == (written.buffer, written.index):
+                assert not np.intersect1d(memory(read_one), memory(written)).size
+
+
 def groups(artefact: Artefact) -> dict[str, str]:
     """Tensors that lie in each other by design, by one name: the parts of a concatenation, and reshaped tensors."""
     leader = {name: name for name in artefact.tensors}

@@ -338,8 +338,8 @@ cl_mem clCreateBuffer(cl_context context, cl_mem_flags flags, size_t size, void 
     buffer->content = buffer->own ? malloc(size) : host;
     if (flags & CL_MEM_COPY_HOST_PTR)
         memcpy(buffer->content, host, size);
-    if (!buffer->own && (uintptr_t)host % 64)
-        complain("host memory at no multiple of 64");
+    if (!buffer->own && (uintptr_t)host % 128)
+        complain("host memory at no multiple of 128, which a CPU device may copy");
     return leave_with(buffer, CL_SUCCESS, error);
 }
 
