@@ -514,7 +514,7 @@ def test_fer_mini_xception(tmp_path: Path, device: DeviceInfo) -> None:
     if not folder.is_dir():
         missing("the trained network fer_mini_xception", "set CLGEN_CASES to the folder that holds the cases")
     lowered = build.lower(folder / "emotion_model.hdf5")
-    assert not any(node.op.title == "batchnorm" for node in lowered.launches.nodes)
+    assert not any(node.op.title == "batch_norm" for node in lowered.launches.nodes)
     generated, _ = build.build(lowered, tmp_path, "cpu")
     artefact = artefacts.read(generated)
     session, expected = Session(artefact, device), np.load(folder / "ref.npz")
