@@ -343,13 +343,7 @@ def test_kernels_compile_for_intel_gpus(name: str, device: str, tool: Callable[[
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "Build succeeded" in said, said
     assert list((tmp_path / "out").glob("*.bin"))
-    warnings = [line for line in said.splitlines() if "warning" in line]
-    spilling = {match[1] for line in warnings if (match := re.search(r"kernel (\w+) .*spilled", line))}
-    assert len(spilling) == len(warnings), said
-    direct = {kernel.name for kernel in built.plan.kernels if kernel.template == "conv.cl.jinja"}
-    assert spilling <= direct
-    if spilling:
-        pytest.xfail("register tiles of the target gpu are larger than Intel's register file")
+    assert "warning" not in said, said  # registers spilled among them
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ TARGETS: Mapping[str, Target] = {
                 *((row, 4) for row in range(1, 6)),
             ),
         ),
-        Target("gpu", "GPUs, by the same schedules", "GPU", 8, (*_ROWS, (2, 2), (4, 2), (6, 2))),
+        # Intel's compiler fits 32 accumulators of a work-item into registers on Gen9 and on Xe, and spills 40.
+        Target("gpu", "GPUs, by the same schedules", "GPU", 8, (*_ROWS[:4], (2, 2))),
     )
 }
 
