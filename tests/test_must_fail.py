@@ -436,7 +436,11 @@ def test_launch_left_out(device: DeviceInfo, tmp_path: Path) -> None:
     gone = second_launch(stages, folder)["writes"]
     manifest["launches"] = [x for x in manifest["launches"] if x["writes"] != gone]
     path.write_text(json.dumps(manifest))
-    assert_device_is_guilty(verified(stages, folder, device), gone)
+    result = verified(stages, folder, device)
+    assert not result.passed
+    assert wrong_algebra(result) == []
+    # What is in the arena instead may be anything, infinities too: of what follows nothing can be said.
+    assert wrong_launches(result)[0] == gone
 
 
 # ---- the command ----

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -1050,7 +1051,6 @@ def test_any_edit_of_a_spec_loads_or_is_refused(tmp_path: Path, data: st.DataObj
     st.integers(0, 9),
 )
 def test_any_value_of_any_key_loads_or_is_refused(tmp_path: Path, key: str, value: Any, which: int) -> None:
-    tomli_w = pytest.importorskip("tomli_w")
     if not (tmp_path / "net.npz").exists():
         write(tmp_path, GOOD)
     places = list(re.finditer(rf"\b{key} = ([^\n]*?)(?= \}}|\n)", GOOD))

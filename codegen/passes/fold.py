@@ -255,6 +255,7 @@ def _weight_fold(original: tuple[str, Array], node: str, side: str, after: Array
     name, before = original
     largest = float(np.max(np.abs(before), initial=0))
     growth = float(np.max(np.abs(after), initial=0)) / largest if largest else 1.0
-    rounded = np.abs(after.astype(np.float32))
+    with np.errstate(over="ignore"):  # refused by name after this
+        rounded = np.abs(after.astype(np.float32))
     subnormal = int(np.count_nonzero((rounded > 0) & (rounded < np.finfo(np.float32).tiny)))
     return WeightFold(name, node, side, growth, subnormal)
