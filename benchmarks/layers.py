@@ -24,7 +24,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from codegen import build
-from codegen.plan.target import TARGETS
+from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import select
 from codegen.runtime.host import Host, compile_host
@@ -75,17 +75,16 @@ class Result:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Single convolution layers against ONNX Runtime.")
     parser.add_argument("--device", default="Intel")
-    parser.add_argument("--target", default=None, choices=list(TARGETS), help="default: what this CPU's vectors fit")
+    parser.add_argument("--target", default=DEFAULT_TARGET, choices=list(TARGETS))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    target = arguments.target or best_target()
     results = []
-    print(f"target {target}, {arguments.threads} threads, {arguments.rounds} rounds")
+    print(f"target {arguments.target}, {arguments.threads} threads, {arguments.rounds} rounds")
     print(f"{'layer':24} {'clgen':>16} {'ONNX Runtime':>16} {'ratio':>6}")
     for layer in LAYERS:
-        result = measure(layer, arguments.device, target, arguments.threads, arguments.rounds)
+        result = measure(layer, arguments.device, arguments.target, arguments.threads, arguments.rounds)
         results.append(result)
         ours, peer = (f"{ms:.3f} ms {gf:4.0f} GF/s" for ms, gf in pairs(result))
         print(f"{result.layer:24} {ours:>16} {peer:>16} {result.ratio:6.2f}", flush=True)
@@ -97,15 +96,6 @@ def main() -> None:
 
 def pairs(result: Result) -> tuple[tuple[float, float], tuple[float, float]]:
     return (result.ours_ms, result.ours_gflops), (result.peer_ms, result.peer_gflops)
-
-
-def best_target() -> str:
-    """The target whose vectors are those of this machine's CPU."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        flags = ""
-    return "cpu-avx512" if "avx512f" in flags else "cpu"
 
 
 def measure(layer: Layer, device: str, target: str, threads: int, rounds: int) -> Result:

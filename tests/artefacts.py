@@ -197,6 +197,27 @@ def convolutions() -> Graph:
     return net.graph()
 
 
+def tiles() -> Graph:
+    """Direct convolutions whose inputs go by chunks, and pointwise ones whose pixels are put side by side."""
+    net = Net("tiles")
+    few, many = net.input("few", 2, 16, 3, 5), net.input("many", 1, 104, 3, 5)
+    x = net.act(net.conv(few, 24, 3, pads=1))
+    y = net.conv(x, 64, 3, pads=1)
+    net.output("chunks", y)
+    net.output("uneven_chunks", net.act(net.conv(net.conv(x, 40, 1), 72, 3, pads=[(1, 1), (2, 0)], stride=2)))
+    net.output("side_by_side", net.conv(net.prelu(y), 20, 1))
+    net.output("plain_side_by_side", net.act(net.conv(few, 9, 1)))
+    z = net.conv(many, 64, 1)
+    net.output("plain_chunks", z)
+    net.output("prologue_of_plain", net.conv(net.prelu(many), 64, 1))
+    a = net.conv(z, 96, (1, 3))
+    net.output("image", a)
+    net.output("prologue_of_chunks", net.conv(net.prelu(a), 64, 1))
+    net.output("line", net.conv(a, 88, (3, 1)))
+    net.output("few_channels", net.conv(a, 24, 3, pads=1))
+    return net.graph()
+
+
 def rows() -> Graph:
     """Pools, resizing, elementwise launches, dense layers."""
     net = Net("rows")
@@ -338,10 +359,10 @@ def stages() -> Graph:
 
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, rows, moves, stages)
+    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, tiles, rows, moves, stages)
 }
 
-BLOB = ("weighty", "convolutions")
+BLOB = ("weighty", "convolutions", "tiles")
 """Networks built with their constants in one array, however few there are."""
 
 PICTURES = {"tables": "bytes", "weighty": "floats"}

@@ -53,12 +53,14 @@ class RandomSpec:
     file: str
     target: str
     blob: bool
+    wide: bool
     arrays: dict[str, Array] = field(repr=False)
     shapes: dict[str, Shape] = field(repr=False)
 
     def __repr__(self) -> str:
         arrays = "".join(f"# {name}: {a.dtype}{list(a.shape)}\n" for name, a in self.arrays.items())
-        return f"# --target {self.target}, weights in {'a blob' if self.blob else 'tables'}\n{arrays}{self.toml}"
+        how = f"{'wide' if self.wide else 'narrow'} vectors, weights in {'a blob' if self.blob else 'tables'}"
+        return f"# --target {self.target}, {how}\n{arrays}{self.toml}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """How hypothesis prints an example."""
@@ -754,8 +756,8 @@ class _Sketch:
             for header, table in tables
         )
         arrays = {name: np.ascontiguousarray(a) for name, a in self.arrays.items()}
-        target, blob = self.one_of("cpu", "cpu", "cpu-avx512"), self.chance(2)
-        return RandomSpec(text, file, target, blob, arrays, dict(self.shapes))
+        target, blob, wide = self.one_of("cpu", "cpu", "gpu"), self.chance(2), self.chance(2)
+        return RandomSpec(text, file, target, blob, wide, arrays, dict(self.shapes))
 
 
 def _toml(value: Any) -> str:

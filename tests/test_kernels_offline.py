@@ -90,6 +90,7 @@ def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytes
                 render.environment().get_template(f"kernels/{template.name}")
             for name in artefacts.NETWORKS:
                 render.render_kernels(artefacts.build(name).plan, ["banner"])
+            render.render_kernels(artefacts.build("tables", "gpu").plan, ["banner"])
     finally:
         plain.cache_clear()
     assert len(Instrumented.branches) > 100
@@ -202,14 +203,14 @@ def _after(arguments: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [following for a, following in itertools.pairwise(arguments) if a["kind"] == kind]
 
 
-def run_apart(artefact: Artefact, inputs: dict[str, Floats]) -> dict[str, Floats]:
-    """All launches on the first device, each tensor in a buffer of its own."""
+def run_apart(artefact: Artefact, inputs: dict[str, Floats], native_floats: int) -> dict[str, Floats]:
+    """All launches on the first device, each tensor in a buffer of its own; for vectors of so many floats."""
     cl = opencl()
     device = list_devices()[0].handle
     context = cl.Context([device])
     queue = cl.CommandQueue(context, device)
     program = cl.Program(context, artefact.source)
-    program.build(options=artefact.build_options(device.platform.version), devices=[device])
+    program.build(options=artefact.build_options(device.platform.version, native_floats), devices=[device])
     buffers: dict[Region, Any] = {}
 
     def buffer(region: Region) -> Any:
@@ -243,7 +244,9 @@ def run_apart(artefact: Artefact, inputs: dict[str, Floats]) -> dict[str, Floats
     return results
 
 
-def oclgrind(tool: Callable[[str], str], folder: Path, inputs: dict[str, Floats], results: Path) -> str:
+def oclgrind(
+    tool: Callable[[str], str], folder: Path, inputs: dict[str, Floats], results: Path, native_floats: int = 8
+) -> str:
     """Runs an artefact under Oclgrind; the log of its errors."""
     np.savez(folder.parent / "inputs.npz", **inputs)
     log = folder.parent / "oclgrind.log"
@@ -259,6 +262,7 @@ def oclgrind(tool: Callable[[str], str], folder: Path, inputs: dict[str, Floats]
         "-cl-opt-disable",
     ]
     command = [tool("oclgrind"), *checks, "--log", str(log), sys.executable, __file__, str(folder), str(results)]
+    command.append(str(native_floats))
     environment = {**os.environ, "PYOPENCL_NO_CACHE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -266,15 +270,17 @@ def oclgrind(tool: Callable[[str], str], folder: Path, inputs: dict[str, Floats]
 
 
 @pytest.mark.parametrize(
-    ("name", "target"),
-    [*((name, "cpu") for name in artefacts.NETWORKS), ("convolutions", "cpu-avx512"), ("convolutions", "gpu")],
+    ("name", "target", "native_floats"),
+    [*((name, "cpu", 8) for name in artefacts.NETWORKS), ("convolutions", "cpu", 16), ("convolutions", "gpu", 1)],
 )
-def test_kernels_run_clean_under_oclgrind(name: str, target: str, tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_kernels_run_clean_under_oclgrind(
+    name: str, target: str, native_floats: int, tool: Callable[[str], str], tmp_path: Path
+) -> None:
     built = artefacts.build(name, target)
     artefact = built.read(tmp_path)
     given = artefacts.numbers(built.unfolded)
     user = {d["name"]: np.ascontiguousarray(to_user_order(given[d["name"]], d)) for d in artefact.inputs}
-    assert oclgrind(tool, artefact.folder, user, tmp_path / "results.npz") == ""
+    assert oclgrind(tool, artefact.folder, user, tmp_path / "results.npz", native_floats) == ""
 
     results = np.load(tmp_path / "results.npz")
     expected, noisy = built.unfolded.evaluate(given), rounded_evaluation(built.launches, given)
@@ -302,7 +308,7 @@ def edit(folder: Path, pattern: str, replacement: str) -> None:
         (r"y \+= y_at;", "y += y_at + 1;", "Invalid write"),
         (r"(_weight\[)(\d+)(\].*\n)\s*\S+,", r"\g<1>\g<2> - 1\3", "Invalid read"),
         (r"oy = get_global_id\(1\)", "oy = 0", "Write-write data race"),
-        (r"vacc0x0\b(.*)= vbias0", r"vacc0x0\1= vload8(0, y)", "uninitialized value"),
+        (r"acc\[t\]\[j\] = VLOAD\(.*\);", r"acc[t][j] = VLOAD(y);", "uninitialized value"),
     ],
     ids=["read", "write", "table", "race", "uninitialised"],
 )
@@ -325,7 +331,7 @@ def test_kernels_are_plain_opencl_c(name: str, tool: Callable[[str], str], tmp_p
     folder = artefacts.build(name).write(tmp_path)
     strict = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", "-Wno-unused-variable", "-Wno-self-assign"]
     for version in ("CL1.2", "CL2.0", "CL3.0"):
-        for options in ([], ["-DNO_FMA"]):
+        for options in ([], ["-DWIDE"], ["-DNO_FMA"]):
             command = [tool("clang"), "-x", "cl", f"-cl-std={version}", "-Xclang", "-finclude-default-header"]
             command += ["-target", "spir64", "-fsyntax-only", *strict, *options, str(folder / f"{name}.cl")]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -343,9 +349,11 @@ def test_kernels_compile_for_intel_gpus(name: str, device: str, tool: Callable[[
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "Build succeeded" in said, said
     assert list((tmp_path / "out").glob("*.bin"))
-    assert "warning" not in said, said  # registers spilled among them
+    # Registers spilled are the only warnings, and only where long functions ride in an epilogue.
+    assert said.count("warning") == said.count("spilled")
+    assert name == "stages" or "spilled" not in said, said
 
 
 if __name__ == "__main__":
-    folder, target = map(Path, sys.argv[1:])
-    np.savez(target, **run_apart(read(folder), dict(np.load(folder.parent / "inputs.npz"))))
+    folder, target = map(Path, sys.argv[1:3])
+    np.savez(target, **run_apart(read(folder), dict(np.load(folder.parent / "inputs.npz")), int(sys.argv[3])))

@@ -52,7 +52,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
     found: set[str] = set()
     for text in texts:
-        code = re.sub(r"/\*.*?\*/|\"(\\.|[^\"\\])*\"|0x[0-9a-fp.+-]+f?", " ", text, flags=re.DOTALL)
+        code = re.sub(r"/\*.*?\*/|\"(\\.|[^\"\\])*\"|0x[0-9a-fA-Fp.+-]+f?", " ", text, flags=re.DOTALL)
         found |= set(re.findall(r"[A-Za-z_]\w*", code))
     own = re.compile(
         r"(_*digits|_*zz(model|given|taken)|\w*(IMAGE|PROBABILITIES|ZZ))|image$|probabilities$", re.IGNORECASE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from random_specs import RandomSpec, specs
 
 from codegen import build
+from codegen.emit import artefact
 from codegen.graph.bounded import FLOAT64
 from codegen.plan import planner
 from codegen.runtime.artefact import read
@@ -61,9 +62,16 @@ def test_values_survive_folding(spec: RandomSpec) -> None:
         assert np.all(np.abs(got[ours.value] - y) <= 64 * error + 1e-300), theirs.name
 
 
+def with_vectors(wide: bool) -> tuple[Mapping[str, str | int], ...]:
+    """The options of the OpenCL compiler, wide vectors chosen for every device or for none."""
+    key = "native_floats_from"
+    return tuple({**o, key: 1 if wide else 1 << 20} if key in o else o for o in artefact.DEVICE_OPTIONS)
+
+
 def check(spec: RandomSpec, device: DeviceInfo) -> None:
     blob = mock.patch.object(planner, "TABLE_BYTES", 0 if spec.blob else planner.TABLE_BYTES)
-    with tempfile.TemporaryDirectory() as folder, blob:
+    width = mock.patch.object(artefact, "DEVICE_OPTIONS", with_vectors(wide=spec.wide))
+    with tempfile.TemporaryDirectory() as folder, blob, width:
         path = spec.write(Path(folder))
         lowered = build.lower(path)
         graph = lowered.model.graph

@@ -18,7 +18,7 @@ from codegen.emit.selftest import SEED, Sample
 from codegen.graph.graph import Input, Output
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
-from codegen.plan.target import QUIRKS
+from codegen.plan.target import DEVICE_OPTIONS
 
 FORMAT = 1
 BUILD_OPTIONS = ""
@@ -108,7 +108,7 @@ def _host_context(
         "zeros_bytes": 4 * plan.zeros,
         "source_lines": kernels.splitlines(),
         "build_options": BUILD_OPTIONS,
-        "quirks": [dict(quirk) for quirk in QUIRKS],
+        "device_options": [dict(choice) for choice in DEVICE_OPTIONS],
         "selftest": {
             "inputs_seed": SEED,
             "outputs": [
@@ -185,7 +185,7 @@ def _manifest(plan: Plan, made_from: Provenance, digests: Mapping[str, str]) -> 
         "inputs": [_declared(i, i.shape) for i in graph.inputs],
         "outputs": [{**_declared(o, graph.shapes[o.value]), "tensor": o.value} for o in graph.outputs],
         "build_options": BUILD_OPTIONS,
-        "quirks": [dict(quirk) for quirk in QUIRKS],
+        "device_options": [dict(choice) for choice in DEVICE_OPTIONS],
         "memory": {
             "arena_bytes": 4 * plan.arena_floats,
             "without_reuse_bytes": 4 * plan.separate_floats,

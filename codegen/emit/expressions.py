@@ -56,31 +56,6 @@ def store(layout: Layout, pointer: str, value: str, n: str, block: str, h: str, 
     return lines
 
 
-def store_row(
-    layout: Layout, pointer: str, values: Sequence[str], n: str, block: str, h: str, w: str, c: int
-) -> list[str]:
-    """Statements that write the vectors of neighbouring pixels of a layout whose pixels are neighbours in memory.
-
-    Turned in registers: each channel's pixels go out together, four at a time.
-    """
-    channels = layout.shape[1]
-    lines = []
-    for lane in range(c):
-        channel = _lane(block, lane, c)
-        guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
-        row = f"{pointer} + {address(layout, n, channel, h, w)}"
-        parts = []
-        for start in range(0, len(values), 4):
-            pixels = [f"{v}.s{lane:x}" for v in values[start : start + 4]]
-            at = f"{row} + {start}" if start else row
-            if len(pixels) == 4:
-                parts.append(f"vstore4((float4)({', '.join(pixels)}), 0, {at});")
-            else:
-                parts += [f"*({at}{f' + {k}' if k else ''}) = {p};" for k, p in enumerate(pixels)]
-        lines += [f"{guard}{{", *(f"    {part}" for part in parts), "}"]
-    return lines
-
-
 def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     """One element of a layout of any rank."""
     terms: list[tuple[str, int]] = []
@@ -141,6 +116,4 @@ def constant(expression: str, index: str) -> str:
     return f"{expression}[{index}]"
 
 
-FUNCTIONS: dict[str, Any] = {
-    f.__name__: f for f in (address, constant, constants, element, load, scaled, store, store_row)
-}
+FUNCTIONS: dict[str, Any] = {f.__name__: f for f in (address, constant, constants, element, load, scaled, store)}

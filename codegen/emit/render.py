@@ -48,7 +48,13 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         for kernel in plan.kernels
     ]
     return render(
-        "kernels/program.cl.jinja", name=plan.graph.name, banner=banner, lanes=plan.target.lanes, kernels=kernels
+        "kernels/program.cl.jinja",
+        name=plan.graph.name,
+        banner=banner,
+        lanes=plan.target.lanes,
+        tiled=any(kernel.template == "conv.cl.jinja" for kernel in plan.kernels),
+        wide=bool(plan.target.wide),
+        kernels=kernels,
     )
 
 

@@ -233,15 +233,16 @@ def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]
 def _with_input_copies(graph: Graph) -> Graph:
     """Inputs of many channels get a launch that brings them into the layout inside; few are read as they are.
 
-    A convolution reads each input once for every block of outputs.  Channels far apart in memory cost more in all those
-    reads than in the one of the copy.
+    A convolution reads each input once for every tap and block of outputs.  Channels far apart in memory cost more in
+    all those reads than in the one of the copy; but with a single tap the kernel itself brings them together.
     """
     wide = {i.name for i in graph.inputs if len(i.shape) >= 3 and i.shape[1] >= WIDE_INPUT}
     copied: list[Node] = []
     nodes = []
     for node in graph.nodes:
         name = node.inputs[0]
-        if name in wide and isinstance(node.op, Fused) and isinstance(node.op.core, Conv):
+        core = node.op.core if isinstance(node.op, Fused) else None
+        if name in wide and isinstance(core, Conv) and not core.pointwise:
             copy = f"{name}/copy"
             if all(c.name != copy for c in copied):
                 copied.append(Node(copy, Fused(Identity(), 1), (name,)))

@@ -33,7 +33,7 @@ from codegen.graph.ops import (
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.memory import Lifetime, assign
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan
-from codegen.plan.schedules import conv, dense, general, moves, rows
+from codegen.plan.schedules import conv, dense, depthwise, general, moves, rows
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
 
@@ -70,7 +70,7 @@ def _schedule(s: LaunchSketch) -> Draft:
         if conv.tiled(core, s.target):
             return conv.plan_tiled(s)
         if core.depthwise:
-            return conv.plan_depthwise(s)
+            return depthwise.plan_depthwise(s)
         return general.plan_grouped(s)
     if isinstance(core, Identity) and len(s.y.shape) > 4:
         return moves.plan_reorder(s)  # broadcasting over more axes than rows have

@@ -10,45 +10,64 @@ from dataclasses import dataclass
 class Target:
     """A class of devices.
 
-    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``tiles`` are the (pixels of a
-    row, channel blocks) that one work-item may compute; compilers hold each of them in registers without spilling.
+    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``narrow`` are tiles for vectors
+    of that many floats: by the number of vectors of channels, the most pixels of a row that compilers still hold in
+    registers with them.  ``wide`` are those for twice as wide vectors, for devices that have them.
+
+    ``panel_bytes`` of weights stay in the first-level cache while a work-item uses them again and again (0: there is
+    nothing to gain), with the sums of ``item_pixels``.  A launch has ``items`` work-items if they can be had with
+    ``least_pixels`` each.  ``depthwise_row`` are the pixels of a depthwise convolution's work-item.
     """
 
     name: str
     title: str
     device_type: str
     lanes: int
-    tiles: tuple[tuple[int, int], ...]
+    narrow: Mapping[int, int]
+    wide: Mapping[int, int]
+    panel_bytes: int
+    item_pixels: int
+    least_pixels: int
+    items: int
+    depthwise_row: int
 
+    @property
+    def stages(self) -> bool:
+        """Whether private memory is a cache's, and worth copying to."""
+        return self.panel_bytes > 0
 
-_ROWS = tuple((row, 1) for row in range(1, 8))
 
 TARGETS: Mapping[str, Target] = {
     t.name: t
     for t in (
-        # 16 registers: accumulators, one vector of weights per block and one broadcast input.
+        # 16 registers of 8 floats (AVX2) or 32 of 16 (AVX-512): accumulators, weights and a broadcast input.
         Target(
             "cpu",
-            "CPUs with 256-bit vectors (AVX2)",
+            "CPUs, with vectors of 256 or 512 bits",
             "CPU",
-            8,
-            (*_ROWS, *((row, 2) for row in range(1, 7)), *((row, 3) for row in range(1, 5))),
-        ),
-        # 32 registers, and compilers keep all inputs of a row in some of them.
-        Target(
-            "cpu-avx512",
-            "CPUs with 512-bit vectors",
-            "CPU",
-            16,
-            (
-                *_ROWS,
-                *((row, 2) for row in range(1, 9)),
-                *((row, 3) for row in range(1, 8)),
-                *((row, 4) for row in range(1, 6)),
-            ),
+            lanes=8,
+            narrow={1: 8, 2: 6, 3: 4},
+            wide={1: 12, 2: 8, 3: 8, 4: 7},
+            panel_bytes=20 * 1024,
+            item_pixels=56,
+            least_pixels=14,
+            items=32,
+            depthwise_row=7,
         ),
         # Intel's compiler fits 32 accumulators of a work-item into registers on Gen9 and on Xe, and spills 40.
-        Target("gpu", "GPUs, by the same schedules", "GPU", 8, (*_ROWS[:4], (2, 2))),
+        Target(
+            "gpu",
+            "GPUs, by the same schedules",
+            "GPU",
+            lanes=8,
+            narrow={1: 4, 2: 2},
+            wide={},
+            panel_bytes=0,
+            item_pixels=1,
+            least_pixels=1,
+            items=1,
+            depthwise_row=4,
+        ),
     )
 }
 
@@ -60,5 +79,9 @@ TABLE_BYTES = 48 * 1024
 # Tensors and weights start at multiples of this: a cache line, and the widest vector of OpenCL C.
 ALIGNMENT_BYTES = 128
 
-# PyPI's PoCL compiles vector fma() to a library call for each lane; a product and a sum are ten times as fast there.
-QUIRKS: tuple[Mapping[str, str], ...] = ({"platform_version_contains": "PoCL 3.0 ", "options": "-DNO_FMA"},)
+# Options for the OpenCL compiler where all conditions hold.
+DEVICE_OPTIONS: tuple[Mapping[str, str | int], ...] = (
+    # PyPI's PoCL makes vector fma() a library call for each lane; a product and a sum are ten times as fast there.
+    {"platform_version_contains": "PoCL 3.0", "options": "-DNO_FMA"},
+    {"native_floats_from": 16, "options": "-DWIDE"},
+)

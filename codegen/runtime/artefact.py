@@ -20,7 +20,7 @@ from codegen.errors import Mismatch, ParameterError, SpecError
 Floats = NDArray[np.float32]
 
 REQUIRED = (
-    *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "quirks", "memory", "zeros"),
+    *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "device_options", "memory", "zeros"),
     *("launches", "tensors", "files"),
 )
 
@@ -74,12 +74,14 @@ class Artefact:
     def launches(self) -> list[dict[str, Any]]:
         return list(self.manifest["launches"])
 
-    def build_options(self, platform_version: str) -> list[str]:
-        """Compiler options for a platform, as the C host chooses them."""
+    def build_options(self, platform_version: str, native_floats: int) -> list[str]:
+        """Compiler options for a device, as the C host chooses them; ``native_floats`` are those of its vectors."""
         options = str(self.manifest["build_options"]).split()
-        for quirk in self.manifest["quirks"]:
-            if quirk["platform_version_contains"] in platform_version:
-                options += str(quirk["options"]).split()
+        for choice in self.manifest["device_options"]:
+            if choice.get("platform_version_contains", "") in platform_version and native_floats >= choice.get(
+                "native_floats_from", 0
+            ):
+                options += str(choice["options"]).split()
         return options
 
 

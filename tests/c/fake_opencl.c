@@ -254,6 +254,7 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     const cl_bool yes = CL_TRUE;
     const cl_device_type type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU;
     const cl_platform_id platform = &the_platform;
+    const cl_uint floats = 16;
 
     FAIL_IF_TOLD
     if (device != &the_device)
@@ -261,6 +262,8 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     switch (what) {
     case CL_DEVICE_NAME:
         return leave(answer_text("Fake device", room, out, size));
+    case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
+        return leave(answer(&floats, sizeof floats, room, out, size));
     case CL_DEVICE_TYPE:
         return leave(answer(&type, sizeof type, room, out, size));
     case CL_DEVICE_PLATFORM:

@@ -46,6 +46,12 @@ class Conv(Op):
         return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0] and self.groups > 1
 
     @property
+    def pointwise(self) -> bool:
+        """Whether outputs see the input's channels at their own pixel and nothing else."""
+        ones = all(n == 1 for n in (*self.kernel, *self.stride))
+        return ones and self.groups == 1 and not self.padded
+
+    @property
     def padded(self) -> bool:
         return any(p for pair in self.pads for p in pair)
 

@@ -1,13 +1,20 @@
-"""Direct convolution in register tiles, and depthwise convolution.
+"""Direct convolution in register tiles.
 
-A work-item computes ``row_tile`` neighbouring pixels of a row times ``block_tile`` channel blocks, all in registers.
-For every input channel and tap it loads ``block_tile`` vectors of weights and ``row_tile`` numbers of input, and does
-``row_tile * block_tile`` multiply-adds with them.
+A work-item computes a run of tiles, times ``block_tile`` channel blocks.  A tile is ``row`` neighbouring pixels times
+``vectors`` vectors of output channels, all accumulators in registers: for every input channel and tap it loads
+``vectors`` vectors of weights and ``row`` numbers of input, and does ``row * vectors`` multiply-adds with them.
+
+Kernels are written for two widths of vector at once, and compiled for the one that a device has: layout, weights and
+grid are the same for both, only the tiles differ.
+
+Where the weights of a work-item do not fit the first-level cache, it goes over all its tiles for one chunk of input
+channels after the other, so that each chunk of weights is fetched once; partial sums wait in private memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,8 +22,35 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, bounded, size_label, spatial
 from codegen.plan.target import Target
+
+MOST_BLOCKS = 8  # channel blocks per work-item
+
+
+@dataclass(frozen=True)
+class Width:
+    """The tiles of one width of vector: ``across`` of ``row`` pixels cover a row, the last one perhaps shifted back.
+
+    ``passes`` times ``vectors`` vectors of channels cover a work-item's channels, ``tiles`` tiles its pixels.
+    """
+
+    row: int
+    vectors: int
+    passes: int
+    across: int
+    tiles: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a convolution is cut: the work-items of an image's pixels, and for each its tiles at both widths."""
+
+    block_tile: int
+    items: int
+    chunk: int
+    wide: Width
+    narrow: Width
 
 
 def tiled(op: Conv, target: Target) -> bool:
@@ -31,31 +65,50 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
     (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
     view: Callable[[Layout], Layout] = Layout.canonical
-    if kernel == (1, 1) and stride == (1, 1) and not op.padded and _rows_merge(s):
+    if op.pointwise and _rows_merge(s):
         # A 1x1 convolution sees no rows: all pixels are one.
         view = _as_one_row
     x, y = view(s.x), view(s.y)
-    batch, channels, _height, width = y.shape
+    batch, channels, height, width = y.shape
     blocks = -(-channels // c)
-    group_blocks = blocks // op.groups
-    row_tile, block_tile = choose_tile(s.target, width, group_blocks, whole=op.groups > 1)
     # A plain input has no blocks; channels at a distance are read like the lanes of one.
     lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
+    # Pixels of channels that lie far apart, and pixels that go through a prologue, are first put side by side.
+    apart = x.block == 1 and x.strides[3] == 1 and x.shape[1] > 1
+    staged = view is _as_one_row and s.target.stages and (apart or (x.block > 1 and bool(s.op.prologue)))
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
-    s.constant("weight", pack(op.weight, lanes, block_tile, c, op.groups))
-    s.constant("bias", s.channels(op.bias, _up(channels, c * block_tile)))
-    sides = _sides(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3])
+    taps = kernel[0] * kernel[1]
+    tiling = choose_tiling(
+        s.target,
+        (height, width),
+        blocks // op.groups,
+        input_blocks,
+        taps * lanes,
+        op.groups > 1,
+        vector_input and not staged,
+    )
+    tile = tiling.block_tile * c
+    # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
+    behind = c if s.target.wide and tiling.block_tile % 2 else 0
+    s.constant("weight", np.pad(pack(op.weight, lanes, tile, op.groups).reshape(-1), (0, behind)))
+    s.constant("bias", np.pad(s.channels(op.bias, _up(channels, tile)), (0, behind)))
+    edges = [
+        _edges(w, kernel[1], stride[1], dilation[1], left, width, x.shape[3]) for w in (tiling.wide, tiling.narrow)
+    ]
+    zeros = any(edge.any for edge in edges) and x.block > 1
     variables = {
-        "sides": sides,
-        "bounded_rows": _bounded(kernel[0], stride[0], dilation[0], top, y.shape[2], x.shape[2]),
+        "tiling": tiling,
+        "edges": edges,
+        "bounded_columns": any(edge.any for edge in edges),
+        "bounded_rows": bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
         "x": x,
         "y": y,
-        "row_tile": row_tile,
-        "block_tile": block_tile,
         "groups": op.groups,
-        "group_blocks": group_blocks,
-        "tile_groups": -(-blocks // block_tile),
+        "blocks": blocks,
+        "group_tiles": blocks // op.groups // tiling.block_tile,
+        "tile_groups": -(-blocks // tiling.block_tile),
+        "packed": tile,
         "input_blocks": input_blocks,
         "lanes": lanes,
         "lane_stride": lane_stride,
@@ -67,79 +120,91 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "batch": batch,
         "prologue": s.prologue(vector=vector_input),
         "epilogue": s.epilogue(view),
-        "partial_row": width % row_tile != 0,
-        "partial_blocks": blocks % block_tile != 0,
+        "partial_blocks": blocks % tiling.block_tile != 0,
         "vector_input": vector_input,
-        "zeros": any(sides) and x.block > 1,
-        "step": lanes * block_tile * c,
+        "zeros": zeros,
+        "staged": staged,
     }
-    grid = (-(-width // row_tile), y.shape[2], batch * -(-blocks // block_tile))
+    grid = (tiling.items, 1, batch * -(-blocks // tiling.block_tile))
     label = f"conv{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("conv.cl.jinja", label, variables, grid, zeros=c if variables["zeros"] else 0)
+    return s.draft("conv.cl.jinja", label, variables, grid, zeros=c if zeros else 0)
 
 
-def plan_depthwise(s: LaunchSketch) -> Draft:
-    op: Conv = s.core
-    c = s.target.lanes
-    x, y = s.x.canonical(), s.y.canonical()
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
-    batch, channels, height, width = y.shape
-    blocks = -(-channels // c)
-    row_tile, _ = choose_tile(s.target, width, 1)
-    filled = np.zeros((blocks * c, *kernel))
-    filled[:channels] = op.weight.reshape(channels, *kernel)
-    s.constant("weight", np.moveaxis(filled.reshape(blocks, c, *kernel), 1, -1))
-    s.constant("bias", s.channels(op.bias, channels))
-    variables = {
-        "sides": _sides(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3]),
-        "bounded_rows": _bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
-        "x": x,
-        "y": y,
-        "row_tile": row_tile,
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
-        "batch": batch,
-        "blocks": blocks,
-        "prologue": s.prologue(),
-        "epilogue": s.epilogue(),
-        "partial_row": width % row_tile != 0,
-    }
-    label = f"depthwise{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}"
-    return s.draft("depthwise.cl.jinja", label, variables, (-(-width // row_tile), height, batch * blocks))
+def choose_tiling(
+    target: Target,
+    space: tuple[int, int],
+    blocks: int,
+    input_blocks: int,
+    column: int,
+    whole: bool = False,
+    vector_input: bool = False,
+) -> Tiling:
+    """The cheapest tiling of an image of ``space`` with ``blocks`` channel blocks (in each group).
 
-
-def choose_tile(target: Target, width: int, blocks: int, whole: bool = False) -> tuple[int, int]:
-    """Pixels and channel blocks per work-item: the target's tile with the fewest cycles for the whole layer.
-
-    By a model of two loads and two multiply-adds a cycle; at least eight multiply-adds hide each other's latency.  With
-    ``whole`` tiles divide the blocks: those of a group share inputs, and no tile may reach into the next group.
+    ``column`` counts the multiply-adds of an output for each of the ``input_blocks``.  With ``whole`` work-items have
+    equally many blocks: those of a group share inputs, and no work-item may reach into the next group.
+    ``vector_input``: inputs are in registers too.
     """
+    height, width = space
 
-    def cost(tile: tuple[int, int]) -> float:
-        row, block = tile
-        tiles = -(-width // row) * -(-blocks // block)
-        return tiles * (max(row * block, 8) + 0.5 * (row + block))
+    def tiles(block_tile: int, lanes: int, limit: Mapping[int, int], registers: int) -> Width:
+        """The best tile for vectors of ``lanes`` channel blocks."""
+        needed = -(-block_tile // lanes)
 
-    fitting = [
-        (row, block)
-        for row, block in target.tiles
-        if row <= max(width, 1) and block <= blocks and not (whole and blocks % block)
-    ]
-    return min(fitting, key=cost)
+        def cost(tile: tuple[int, int]) -> float:
+            # Two multiply-adds a cycle, and a tile's latency at both ends of a row of taps.
+            row, vectors = tile
+            return -(-needed // vectors) * -(-width // row) * (row * vectors + 2)
+
+        row, vectors = min(
+            (
+                (row, vectors)
+                for vectors, most in limit.items()
+                for row in range(1, min(most, width) + 1)
+                if needed % vectors == 0 and (not vector_input or (row + 1) * (vectors + 1) <= registers)
+            ),
+            key=cost,
+        )
+        across = -(-width // row)
+        return Width(row, vectors, needed // vectors, across, height * across)
+
+    def widths(block_tile: int) -> tuple[Width, Width]:
+        narrow = tiles(block_tile, 1, target.narrow, 16)
+        return (tiles(block_tile, 2, target.wide, 32) if target.wide else narrow), narrow
+
+    def cost(block_tile: int) -> float:
+        wide, narrow = (w.tiles * w.passes * (w.row * w.vectors + 2) for w in widths(block_tile))
+        # A vector of the one width is as much work as two of the other; wider work-items read the input less often.
+        return -(-blocks // block_tile) * (2 * wide + narrow) * (1 + 0.05 / block_tile)
+
+    block_tile = min((n for n in range(1, min(blocks, MOST_BLOCKS) + 1) if not (whole and blocks % n)), key=cost)
+    wide, narrow = widths(block_tile)
+    panel = 4 * column * block_tile * target.lanes
+    pixels = height * width
+    chunks = 1
+    if target.panel_bytes:
+        # As many chunks as let their weights stay in the cache; sums must find room beside them.
+        chunks = min(-(-input_blocks * panel // target.panel_bytes), input_blocks)
+    most = target.item_pixels * MOST_BLOCKS // block_tile
+    groups = -(-blocks // block_tile)
+    wanted = max(-(-pixels // most), min(-(-target.items // groups), -(-pixels // target.least_pixels)))
+    wide_tiles = -(-wide.tiles // wanted)
+    items = -(-wide.tiles // wide_tiles)
+    wide, narrow = (replace(w, tiles=-(-w.tiles // items)) for w in (wide, narrow))
+    if wide.tiles == wide.passes == narrow.tiles == narrow.passes == 1:
+        chunks = 1  # nothing would be read twice
+    return Tiling(block_tile, items, -(-input_blocks // chunks), wide, narrow)
 
 
-def pack(weight: Array, lanes: int, block_tile: int, c: int, groups: int) -> Array:
-    """[Co, Ci, ky, kx] -> [tiles of blocks][Ci / lanes][ky][kx][lanes][block_tile][c], zeros where channels end."""
+def pack(weight: Array, lanes: int, tile: int, groups: int) -> Array:
+    """[Co, Ci, ky, kx] -> [tiles of channels][Ci / lanes][ky][kx][lanes][tile], zeros where channels end."""
     co, ci = weight.shape[:2]
     kernel = spatial(weight.shape[2:])
-    rows, columns = _up(co, block_tile * c), _up(ci, lanes)
+    rows, columns = _up(co, tile), _up(ci, lanes)
     filled = np.zeros((rows, columns, *kernel))
     filled[:co, :ci] = weight.reshape(co, ci, *kernel)
-    split = filled.reshape(rows // (block_tile * c), block_tile, c, columns // lanes, lanes, *kernel)
-    return split.transpose(0, 3, 5, 6, 4, 1, 2)
+    split = filled.reshape(rows // tile, tile, columns // lanes, lanes, *kernel)
+    return split.transpose(0, 2, 4, 5, 3, 1)
 
 
 def _as_one_row(layout: Layout) -> Layout:
@@ -154,21 +219,21 @@ def _rows_merge(s: LaunchSketch) -> bool:
     return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
 
 
-def _sides(row_tile: int, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> list[str]:
-    """For each pixel of the tile: on which sides a tap of its row can fall outside the input."""
-    last = (-(-width // row_tile) - 1) * row_tile * stride
-    sides = []
-    for t in range(row_tile):
-        first = t * stride - left
-        sides.append(
-            ("left" if first < 0 else "") + ("right" if first + (kernel - 1) * dilation + last > available - 1 else "")
-        )
-    return sides
+@dataclass(frozen=True)
+class Edges:
+    """Pixels of a tile with taps that can fall outside the input: the first ``left``, and those from ``right`` on."""
+
+    left: int
+    right: int
+    any: bool
 
 
-def _bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:
-    """Whether a tap can fall above or below the input."""
-    return before > 0 or (count - 1) * stride + (kernel - 1) * dilation - before > available - 1
+def _edges(w: Width, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> Edges:
+    reach = (kernel - 1) * dilation - left
+    last = width - w.row  # where the last tile begins
+    before = min(-(-left // stride), w.row)
+    inside = sum((last + t) * stride + reach < available for t in range(w.row))
+    return Edges(max(before, 0), inside, before > 0 or inside < w.row)
 
 
 def _divisor(value: int, limit: int) -> int:

@@ -155,3 +155,8 @@ def size_label(layout: Layout) -> str:
     """Channels x height x width, for a kernel's name."""
     _, c, h, w = layout.shape
     return f"{c}x{h}x{w}" if h > 1 else f"{c}x{w}" if w > 1 else f"{c}"
+
+
+def bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:
+    """Whether a tap can fall above or below the input."""
+    return before > 0 or (count - 1) * stride + (kernel - 1) * dilation - before > available - 1
