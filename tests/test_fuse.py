@@ -363,10 +363,37 @@ def concat_of_an_input_is_a_copy() -> tuple[Graph, list[str]]:
 
 
 @case
-def concat_of_a_tensor_that_is_read_elsewhere_is_a_copy() -> tuple[Graph, list[str]]:
+def concat_of_a_tensor_that_is_read_elsewhere() -> tuple[Graph, list[str]]:
     n = Net((1, 3, 4, 4))
     a, b = n.conv("x", 8, 1), n.conv("x", 8, 1)
-    return n.graph(n.conv(n.concat(a, b), 5), n.conv(a, 2)), ["conv", "conv", "concat", "conv", "conv"]
+    return n.graph(n.conv(n.concat(a, b), 5), n.conv(a, 2)), ["conv"] * 4
+
+
+@case
+def concat_that_appends_to_all_before() -> tuple[Graph, list[str]]:
+    """As densely connected networks do, written as a concatenation of the one before."""
+    n = Net((2, 3, 4, 4))
+    x = n.conv("x", 8, 1)
+    for _ in range(3):
+        x = n.concat(x, n.conv(x, 8, 3, pads=1))
+    return n.graph(n.conv(x, 5)), ["conv"] * 5
+
+
+@case
+def concat_of_ever_more() -> tuple[Graph, list[str]]:
+    """The same, each written as a concatenation of all."""
+    n = Net((2, 3, 4, 4))
+    parts = [n.conv("x", 16, 1)]
+    for _ in range(3):
+        parts.append(n.conv(n.concat(*parts) if parts[1:] else parts[0], 8, 3, pads=1))
+    return n.graph(n.conv(n.concat(*parts), 5), n.conv(n.concat(*parts[1:]), 2)), ["conv"] * 6
+
+
+@case
+def concat_in_two_orders_is_a_copy() -> tuple[Graph, list[str]]:
+    n = Net((1, 3, 4, 4))
+    a, b = n.conv("x", 8, 1), n.conv("x", 8, 1)
+    return n.graph(n.conv(n.concat(a, b), 5), n.conv(n.concat(b, a), 5)), ["conv", "conv", "conv", "concat", "conv"]
 
 
 @case
@@ -382,7 +409,7 @@ def concat_within_a_concat() -> tuple[Graph, list[str]]:
     n = Net((1, 3, 4, 4))
     inner = n.concat(n.conv("x", 8, 1), n.conv("x", 8, 1))
     n.conv(n.concat(n.conv("x", 8, 1), inner), 5)
-    return n.graph(), ["conv", "conv", "conv", "concat", "conv"]
+    return n.graph(), ["conv"] * 4
 
 
 @case

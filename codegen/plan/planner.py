@@ -115,18 +115,19 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
     for k, i in enumerate(graph.inputs):
         homes[i.name] = _Home(i.name, "input", k, 0, channels_last(i.shape) if i.channels_last else plain(i.shape))
     outputs = {output.value: (k, output.channels_last) for k, output in enumerate(graph.outputs)}
-    slices = _concat_slices(graph, target)
+    joined = _concatenations(graph, target)
     for node in graph.nodes:
         shape = graph.shapes[node.name]
         if node.name in outputs:
             k, last = outputs[node.name]
             homes[node.name] = _Home(node.name, "output", k, 0, channels_last(shape) if last else plain(shape))
-        elif node.name in slices:
-            whole, start = slices[node.name]
+        elif node.name in joined.slices:
+            whole, start = joined.slices[node.name]
             around = blocked(graph.shapes[whole], target.lanes)
             layout = Layout(shape, around.strides, target.lanes)
-            homes[node.name] = _Home(whole, "arena", 0, start // target.lanes * around.strides[1], layout)
-        elif node.name in {whole for whole, _ in slices.values()}:
+            offset = start // target.lanes * around.strides[1]
+            homes[node.name] = _Home(whole, "arena", 0, offset, layout, node.name in joined.made)
+        elif node.name in joined.made:
             homes[node.name] = _Home(node.name, "arena", 0, 0, blocked(shape, target.lanes), computed_elsewhere=True)
         elif (view := _reshaped_view(node, homes, shape)) is not None:
             source = homes[node.inputs[0]]
@@ -164,29 +165,53 @@ def _reshaped_view(node: Node, homes: Mapping[str, _Home], shape: tuple[int, ...
     return None
 
 
-def _concat_slices(graph: Graph, target: Target) -> dict[str, tuple[str, int]]:
-    """Tensors that can be computed in their place within a concatenation: its name, and their first channel there."""
+@dataclass(frozen=True)
+class _Concatenations:
+    """Tensors that lie within a concatenation, with its name and their first channel there; what needs no launch."""
+
+    slices: Mapping[str, tuple[str, int]]
+    made: frozenset[str]
+
+
+def _concatenations(graph: Graph, target: Target) -> _Concatenations:
+    """Inputs of a concatenation are computed in their place in it, concatenations within larger ones too.
+
+    From the largest one on: where each step appends to all before it, all lie in the last one, and are views of it.
+    """
     slices: dict[str, tuple[str, int]] = {}
-    for node in graph.nodes:
+    made = set()
+
+    def placeable(name: str, width: int, last: bool) -> bool:
+        return (
+            name in graph.by_name
+            and name not in slices
+            and name not in graph.results
+            and (last or width % target.lanes == 0)
+            and not isinstance(_core(graph.by_name[name]), MatMul | Reduce | Reshape | Softmax)
+        )
+
+    def joins_blocks(node: Node) -> bool:
         core = _core(node)
         if not isinstance(core, Concat) or core.axis != 1 or len(graph.shapes[node.name]) not in (3, 4):
-            continue
-        if node.name in graph.results or not _prefers_blocks(graph, node):
-            continue
-        private = all(
-            name in graph.by_name
-            and graph.uses[name] == 1
-            and name not in slices
-            and not isinstance(_core(graph.by_name[name]), Concat | MatMul | Reduce | Reshape | Softmax)
-            for name in node.inputs
-        )
-        widths = [graph.shapes[name][1] for name in node.inputs]
-        if private and all(width % target.lanes == 0 for width in widths[:-1]):
-            start = 0
-            for name, width in zip(node.inputs, widths, strict=True):
-                slices[name] = (node.name, start)
-                start += width
-    return slices
+            return False
+        return node.name not in graph.results and _prefers_blocks(graph, node)
+
+    for node in sorted(filter(joins_blocks, graph.nodes), key=lambda n: graph.shapes[n.name][1], reverse=True):
+        names = node.inputs
+        widths = [graph.shapes[name][1] for name in names]
+        starts = [0, *itertools.accumulate(widths)]
+        whole, start = slices.get(node.name, (node.name, 0))
+        if len(set(names)) == len(names) and all(
+            placeable(name, width, name == names[-1]) for name, width in zip(names, widths, strict=True)
+        ):
+            slices.update({name: (whole, start + s) for name, s in zip(names, starts, strict=False)})
+            made.add(node.name)
+        elif node.name not in slices and names[0] in slices:
+            whole, start = slices[names[0]]
+            if all(slices.get(name) == (whole, start + s) for name, s in zip(names, starts, strict=False)):
+                slices[node.name] = (whole, start)
+                made.add(node.name)
+    return _Concatenations(slices, frozenset(made))
 
 
 # Memory --------------------------------------------------------------------------------------------------------------
