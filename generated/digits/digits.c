@@ -270,7 +270,7 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    SOURCE_LINES = 2501,
+    SOURCE_LINES = 2503,
     SAMPLE_COUNT = 10
 };
 
@@ -1016,11 +1016,13 @@ static const char *const program_source[SOURCE_LINES] = {
     "#define WIDTH 16\n",
     "#define BY_WIDTH(wide, narrow) wide\n",
     "#define VLOAD(pointer) vload16(0, pointer)\n",
+    "#define VSTORE(value, pointer) vstore16(value, 0, pointer)\n",
     "typedef float16 floats;\n",
     "#else\n",
     "#define WIDTH 8\n",
     "#define BY_WIDTH(wide, narrow) narrow\n",
     "#define VLOAD(pointer) vload8(0, pointer)\n",
+    "#define VSTORE(value, pointer) vstore8(value, 0, pointer)\n",
     "typedef float8 floats;\n",
     "#endif\n",
     "\n",

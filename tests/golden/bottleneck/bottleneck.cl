@@ -30,11 +30,13 @@
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
+#define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
+#define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
 #endif
 
