@@ -144,8 +144,8 @@ def user_shape(shape: tuple[int, ...], channels_last: bool) -> tuple[int, ...]:
 def layout_name(rank: int, channels_last: bool) -> str:
     """The user's order of axes in letters."""
     if channels_last:
-        return {3: "NLC", 4: "NHWC"}.get(rank, "N...C")
-    return {1: "N", 2: "NC", 3: "NCL", 4: "NCHW"}.get(rank, "row-major")
+        return {3: "NLC", 4: "NHWC", 5: "NDHWC"}.get(rank, "N...C")
+    return {1: "N", 2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}.get(rank, "row-major")
 
 
 def _example_context(plan: Plan, pictures: Pictures) -> dict[str, Any]:

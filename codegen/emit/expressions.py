@@ -10,9 +10,18 @@ from codegen.plan.layout import Layout
 
 
 def address(layout: Layout, n: str, channel: str, h: str, w: str) -> str:
-    """The offset of a pixel of a canonical layout; ``channel`` counts channels, or blocks where there are blocks."""
-    sn, sc, sh, sw = layout.strides
-    return _sum([(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc), (h, sh), (w, sw)])
+    """The offset of a pixel of a canonical layout; ``channel`` counts channels, or blocks where there are blocks.
+
+    ``h`` counts the rows of all planes where the layout has a depth of its own.
+    """
+    sn, sc, *rows, sw = layout.strides
+    terms = [(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc)]
+    if len(rows) == 1:
+        terms.append((h, rows[0]))
+    else:
+        height = layout.shape[3]
+        terms += [(f"{_factor(h)} / {height}", rows[0]), (f"{_factor(h)} % {height}", rows[1])]
+    return _sum([*terms, (w, sw)])
 
 
 def scaled(index: str, factor: int, offset: int) -> str:

@@ -32,7 +32,7 @@ def _pool(kind: str) -> Operator:
     def build(layer: Layer) -> list[Step]:
         kernel = layer.per_axis("kernel")
         stride = kernel if layer.options["stride"] is None else layer.per_axis("stride")
-        dilation = layer.per_axis("dilation") if kind == "max" else (1,) * len(kernel)
+        dilation = layer.per_axis("dilation")
         pads = pads_of(layer, kernel, stride, dilation)
         counted = layer.options.get("count_include_pad")
         if kind == "average" and counted is None and layer.options["padding"] != "same" and any(map(any, pads)):
@@ -40,23 +40,27 @@ def _pool(kind: str) -> Operator:
                 "is missing; with padding write whether it counts in the average: frameworks differ "
                 "(PyTorch true, ONNX and Keras false)"
             )
-        op = Pool(kind, kernel, stride, dilation, pads, layer.options["ceil_mode"], bool(counted))
+        p = layer.options.get("p", 2.0)
+        op = Pool(kind, kernel, stride, dilation, pads, layer.options["ceil_mode"], bool(counted), p)
         return [Step(f"{kind}_pool", op)]
 
+    what = "The p-norm" if kind == "lp" else kind.capitalize()
     return Operator(
-        f"{kind.capitalize()} of each window.",
+        f"{what} of each window.",
         build,
         {
             "kernel": Key(per_axis(1), "Size of the window.", required=True),
             "stride": Key(per_axis(1), "Step of the window; else the kernel."),
-            **({"dilation": DILATION} if kind == "max" else {}),
+            "dilation": DILATION,
             "padding": PADDING,
             "ceil_mode": Key(FLAG, "Whether a last, partial window counts.", False),
             **({"count_include_pad": _COUNTED} if kind == "average" else {}),
+            **({"p": _NORM} if kind == "lp" else {}),
         },
     )
 
 
+_NORM = Key(number("a number >= 1", 1.0), "(sum of |x|^p)^(1/p).", 2.0)
 _COUNTED = Key(FLAG, 'Whether padding counts in the average; required with padding other than "same".')
 
 
@@ -185,6 +189,7 @@ OPERATORS: Mapping[str, Operator] = {
     "batch_norm": Operator("BatchNorm with the statistics of the file.", batch_norm.batch_norm, batch_norm.KEYS),
     "max_pool": _pool("max"),
     "average_pool": _pool("average"),
+    "lp_pool": _pool("lp"),
     "global_max_pool": _global_pool("max"),
     "global_average_pool": _global_pool("average"),
     "add": _binary("add", "Sum of two or more tensors; axes of size 1 are repeated.", None),

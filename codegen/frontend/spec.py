@@ -37,7 +37,7 @@ MODEL_KEYS: Keys = {
 INPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "shape": Key(
-        wholes("a list of 1 to 3 sizes without the batch, such as [3, 224, 224]", 1, 3),
+        wholes("a list of 1 to 5 sizes without the batch, such as [3, 224, 224]", 1, 5),
         "Sizes without the batch, in the order that layout says.",
         required=True,
     ),

@@ -55,7 +55,10 @@ class Layout:
         return total
 
     def canonical(self) -> Layout:
-        """The same memory as four axes [N, C, H, W]; axes between the second and the last become one."""
+        """The same memory as four axes [N, C, H, W]; axes between the second and the last become one.
+
+        Depth and height of a tensor that is repeated along one of them only stay apart, as five axes.
+        """
         shape, strides = list(self.shape), list(self.strides)
         while len(shape) < 2:
             shape.append(1)
@@ -67,9 +70,12 @@ class Layout:
             shape.insert(2, 1)
             strides.insert(2, 0)
         while len(shape) > 4:
-            assert strides[2] == strides[3] * shape[3] or 1 in shape[2:4], "only contiguous axes merge"
+            if strides[2] != strides[3] * shape[3] and 1 not in shape[2:4]:
+                assert len(shape) == 5, "only contiguous axes merge"
+                break
+            merged = strides[2] if shape[3] == 1 else strides[3]
             shape[2:4] = [shape[2] * shape[3]]
-            strides[2:4] = [strides[3]]
+            strides[2:4] = [merged]
         return Layout(tuple(shape), tuple(strides), self.block, self.splat)
 
     def repeated(self, shape: Shape) -> Layout:

@@ -67,6 +67,8 @@ def plan(graph: Graph, target: Target, notes: Mapping[str, tuple[str, ...]] = Ma
 def _schedule(s: LaunchSketch) -> Draft:
     core = s.core
     if isinstance(core, Conv):
+        if len(core.kernel) > 2:
+            return general.plan_grouped(s)
         if conv.tiled(core, s.target):
             return conv.plan_tiled(s)
         if core.depthwise:

@@ -13,9 +13,10 @@ from codegen.graph.ops.window import Ints, Pads, check_window, extent, window_co
 
 @dataclass(frozen=True, eq=False)
 class Pool(Op):
-    """Maximum or average ("max", "average") of every window.
+    """Maximum, average or p-norm ("max", "average", "lp") of every window.
 
     The average divides by the elements inside the input, or with ``count_include_pad`` by those in the padded input.
+    The p-norm is (sum of |x|^p)^(1/p).
     """
 
     kind: str
@@ -25,9 +26,11 @@ class Pool(Op):
     pads: Pads
     ceil_mode: bool = False
     count_include_pad: bool = False
+    p: float = 2.0
 
     def __post_init__(self) -> None:
-        require(self.kind in ("max", "average"), f"unknown pool {self.kind!r}")
+        require(self.kind in ("max", "average", "lp"), f"unknown pool {self.kind!r}")
+        require(1 <= self.p < np.inf, f"p = {self.p} should be a number >= 1")
         check_window(self.kernel, self.stride, self.dilation, self.pads)
         for (before, after), k, d in zip(self.pads, self.kernel, self.dilation, strict=True):
             require(
@@ -61,6 +64,8 @@ class Pool(Op):
         axes = tuple(range(x.ndim, x.ndim + len(self.kernel)))
         if self.kind == "max":
             return np.fmax.reduce(self._windows(x, -np.inf), axis=axes)
+        if self.kind == "lp":
+            return self._norm(self._windows(np.abs(x), 0.0))
         return self._windows(x, 0.0).sum(axis=axes) / self._divisor(x.shape)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
@@ -68,11 +73,33 @@ class Pool(Op):
         axes = tuple(range(x.value.ndim, x.value.ndim + len(self.kernel)))
         if self.kind == "max":
             return np.fmax.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
+        terms = int(np.prod(self.kernel))
+        if self.kind == "lp":
+            return self._norm_bound(y, x, terms, rounding)
         divisor = self._divisor(x.value.shape)
         magnitude = self._windows(x.magnitude, 0.0).sum(axis=axes) / divisor
         error = self._windows(x.error, 0.0).sum(axis=axes) / divisor
-        terms = int(np.prod(self.kernel))
         return rounding.gamma(terms + 6) * magnitude + error + terms * rounding.tiny
+
+    def _norm(self, view: Array, relative: float = 0.0, absolute: float = 0.0) -> Array:
+        """The p-norm of each window, its sum of powers being off by this much."""
+        p = float(np.float32(self.p))  # a constant of the kernel
+        powers = np.power(view, p).sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
+        return np.power(np.fmax(powers * (1 + relative) + absolute, 0.0), 1 / p)
+
+    def _norm_bound(self, y: Array, x: Bounded, terms: int, rounding: Rounding) -> Array:
+        """The norm rises with every |x|: it lies between those of the least and of the largest they may be.
+
+        OpenCL's pow is off by 16 ulp, and powers below the normal range may be flushed to zero.  Its exponent 1/p is
+        a float32, which moves s^(1/p) by |log(s)| times what the exponent is off.
+        """
+        relative, flushed = rounding.gamma(terms + 36), terms * rounding.tiny
+        highest = self._norm(self._windows(x.magnitude, 0.0), relative, flushed)
+        least = np.fmax(np.abs(x.value) - x.error, 0.0)
+        lowest = self._norm(self._windows(least, 0.0), -relative, -flushed)
+        exponents = np.abs(np.log(highest, where=highest > 0, out=np.zeros_like(y)))
+        spread = np.fmax(highest - y, y - lowest)
+        return spread + rounding.gamma(40) * highest * (1 + exponents) + rounding.tiny
 
     def _windows(self, x: Array, fill: float) -> Array:
         counts = self.infer(x.shape)[2:]

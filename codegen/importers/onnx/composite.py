@@ -1,4 +1,4 @@
-"""Operators that a spec says in several layers: reductions of functions, normalizations, LogSoftmax, LpPool."""
+"""Operators that a spec says in several layers: reductions of functions, normalizations, LogSoftmax, GlobalLpPool."""
 
 from __future__ import annotations
 
@@ -196,17 +196,20 @@ def _lrn(node: Node, b: Builder) -> Live:
     return b.layer("div", [x, b.power(base, node.real("beta", 0.75))])
 
 
-def _lp_pool(node: Node, b: Builder) -> Live:
+def _global_lp_pool(node: Node, b: Builder) -> Live:
     x = node.live()
+    if len(x.shape) < 3:
+        raise Refused(f"its input {list(x.shape)} has no axes of space")
     p = node.get("p", 2)
-    if p not in (1, 2):
-        raise Refused(f"p = {p} should be 1 or 2")
-    total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=list(range(2, len(x.shape))))
-    return _sqrt(total, b) if p == 2 else total
+    if p < 1:
+        raise Refused(f"p = {p} should be at least 1")
+    powers = _square(x, b) if p == 2 else _abs(x, b) if p == 1 else b.power(_abs(x, b), float(p))
+    total = b.layer("reduce_sum", powers, "sum", axes=list(range(2, len(x.shape))))
+    return total if p == 1 else _sqrt(total, b) if p == 2 else b.power(total, 1 / p)
 
 
 COMPOSITE_OPERATORS: Mapping[str, Callable[[Node, Builder], Live]] = {
-    "GlobalLpPool": _lp_pool,
+    "GlobalLpPool": _global_lp_pool,
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,
     "LRN": _lrn,

@@ -127,10 +127,6 @@ def _pool(kind: str) -> Operator:
         stride, dilation = _steps(node, len(space))
         if len(node.outputs) > 1 and node.outputs[1]:
             raise Refused("its second output, the indices, is used")
-        if kind == "average" and any(n != 1 for n in dilation):
-            raise Refused(f"dilations {list(dilation)} of an average pool should be 1")
-        if any(n != 1 for n in dilation) and node.get("auto_pad", "NOTSET").startswith("SAME"):
-            raise Refused("auto_pad with dilations has different meanings in different engines")
         keys = window((), dilation, _padding(node, space, kernel, stride, dilation))
         if stride != kernel:
             keys = {"stride": collapsed(stride), **keys}
@@ -138,6 +134,8 @@ def _pool(kind: str) -> Operator:
             keys["ceil_mode"] = True
         if kind == "average" and "padding" in keys:
             keys["count_include_pad"] = node.flag("count_include_pad")
+        if kind == "lp":
+            keys["p"] = float(node.get("p", 2))
         return b.layer(f"{kind}_pool", x, kernel=collapsed(kernel), **keys)
 
     return pool
@@ -412,8 +410,8 @@ def _matmul(node: Node, b: Builder) -> Live:
     rank = len(x.shape)
     if rank == 2:
         return b.layer("dense", x, weight=b.tensor(weight), bias=False, weight_layout="IO")
-    if rank > 4:
-        raise Refused(f"its input {list(x.shape)} has more than 4 axes")
+    if rank > 5:
+        raise Refused(f"its input {list(x.shape)} has more than 5 axes")
     # Of the last axis: a convolution with a window of 1, once that axis is the channels'.
     kernel = b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
     y = b.transpose(x, (0, rank - 1, *range(1, rank - 1)), "channels_first")
@@ -538,6 +536,7 @@ OPERATORS: Mapping[str, Operator] = {
     "LeakyRelu": _activation("leaky_relu", alpha=0.01),
     "MatMul": _matmul,
     "LogSoftmax": _softmax(log_softmax),
+    "LpPool": _pool("lp"),
     "Max": _bound("max"),
     "MaxPool": _pool("max"),
     "Mean": _mean,

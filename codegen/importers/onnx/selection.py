@@ -139,7 +139,7 @@ def _pad(node: Node, b: Builder) -> Live:
     keys: dict[str, Any] = {"value": value} if value and mode == "constant" else {}
     if mode != "constant":
         keys["mode"] = mode
-    if not any(map(any, around[:2])) and rank in (3, 4):
+    if not any(map(any, around[:2])) and rank in (3, 4, 5):
         return b.layer("pad", x, **window((), (), around[2:]), **keys)
     # Axis by axis, as space behind a batch and one channel.
     for axis, (before, behind) in enumerate(around):

@@ -1,6 +1,6 @@
-"""Convolutions without a faster schedule: groups across channel blocks, and transposed ones.
+"""Convolutions without a faster schedule: groups across channel blocks, transposed ones, and those in depth.
 
-A work-item computes one pixel of one channel block.  Where the channels of a block share their inputs, an input is one
+A work-item computes a row of one channel block.  Where the channels of a block share their inputs, an input is one
 number for all of them; otherwise each lane reads its own.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv, ConvTranspose
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
 
 def plan_grouped(s: LaunchSketch) -> Draft:
@@ -32,23 +32,23 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
     op: Any = s.core
     c = s.target.lanes
     x, y = s.x.canonical(), s.y.canonical()
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
-    batch, channels, height, _ = y.shape
+    axes = window_axes(op, s.x)
+    kernel = tuple(axis["kernel"] for axis in axes)
+    batch, channels, rows, _ = y.shape
     blocks = -(-channels // c)
     inputs, outputs = weight.shape[1], channels // op.groups
     filled = np.zeros((blocks * c, inputs, *kernel))
     filled[:channels] = weight.reshape(channels, inputs, *kernel)
-    s.constant("weight", filled.reshape(blocks, c, inputs, *kernel).transpose(0, 2, 3, 4, 1))
+    s.constant("weight", np.moveaxis(filled.reshape(blocks, c, inputs, *kernel), 1, -1))
     s.constant("bias", s.channels(op.bias, channels))
+    kind = "transposed" if transposed else f"grouped{op.groups}" if op.groups > 1 else "conv"
     variables = {
+        **volume(s.x, s.y),
         "x": x,
         "y": y,
+        "kind": kind,
         "transposed": transposed,
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
+        "axes": axes,
         "batch": batch,
         "blocks": blocks,
         "group_inputs": inputs,
@@ -58,6 +58,6 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
         "prologue": s.prologue(vector=False),
         "epilogue": s.epilogue(),
     }
-    kind = "transposed" if transposed else f"grouped{op.groups}_"
-    label = f"{kind}{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("conv_general.cl.jinja", label, variables, (1, height, batch * blocks))
+    label = f"{kind}{'_' * (op.groups > 1 and not transposed)}{by(kernel)}_s{axes[-1]['stride']}"
+    label = f"{label}_{size_label(x)}_to_{size_label(y)}"
+    return s.draft("conv_general.cl.jinja", label, variables, (1, rows, batch * blocks))

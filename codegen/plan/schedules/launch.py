@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,6 +149,46 @@ def scaled(name: str, factor: int, offset: int) -> str:
 def spatial(values: tuple[int, ...], fill: int = 1) -> tuple[int, int]:
     """A one- or two-dimensional attribute as (vertical, horizontal)."""
     return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def window_axes(op: Any, x: Layout) -> list[dict[str, Any]]:
+    """The spatial axes that a window slides over, outermost first; a row is an image of height 1.
+
+    Each has the names of the output's, the input's and the window's index in C, and its numbers.
+    """
+    missing = max(2 - len(op.kernel), 0)
+    sizes = (1,) * missing + x.shape[2:]
+    pads = ((0, 0),) * missing + op.pads
+    kernel, stride, dilation = ((1,) * missing + values for values in (op.kernel, op.stride, op.dilation))
+    return [
+        {
+            **{"o": f"o{letter}", "i": f"i{letter}", "k": f"k{letter}", "size": n},
+            **{"kernel": k, "stride": s, "dilation": d, "pad": before, "pad_behind": behind},
+        }
+        for letter, n, k, s, d, (before, behind) in zip(
+            "zyx"[-len(sizes) :], sizes, kernel, stride, dilation, pads, strict=True
+        )
+    ]
+
+
+def volume(x: Layout, y: Layout) -> dict[str, Any]:
+    """What kernels need that see depth and height as one axis of rows, as canonical layouts have it.
+
+    ``row`` is the output's row in C, ``input_row`` the input's; ``height`` is the output's, 0 where there is no depth.
+    """
+    deep = len(y.shape) > 4
+    return {
+        "height": y.shape[3] if deep else 0,
+        "row": "row" if deep else "oy",
+        "input_row": f"iz * {x.shape[3]} + iy" if deep else "iy",
+        "x_shape": x.shape if deep else x.canonical().shape,
+        "y_shape": y.shape if deep else y.canonical().shape,
+    }
+
+
+def by(sizes: Iterable[int]) -> str:
+    """Sizes as people say them: 3x3."""
+    return "x".join(map(str, sizes))
 
 
 def size_label(layout: Layout) -> str:

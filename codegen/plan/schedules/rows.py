@@ -8,25 +8,23 @@ import numpy as np
 
 from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
     op: Pool = s.core
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, bottom), (left, right) = ((0, 0), *op.pads)[-2:]
+    axes = window_axes(op, s.x)
     variables = {
         **_common(s),
+        **volume(s.x, s.y),
         "kind": op.kind,
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
-        "pad_behind": (bottom, right),
+        "p": float(op.p),
+        "axes": axes,
         "count_include_pad": op.count_include_pad,
         "prologue": s.prologue(),
     }
-    label = f"{op.kind}_pool{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(s.x.canonical())}"
+    kernel = by(axis["kernel"] for axis in axes)
+    label = f"{op.kind}_pool{kernel}_s{axes[-1]['stride']}_{size_label(s.x.canonical())}"
     return _rows(s, "pool.cl.jinja", label, variables)
 
 
