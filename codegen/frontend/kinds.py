@@ -140,6 +140,39 @@ def wholes(wanted: str, low: int, most: int) -> Kind:
     return Kind(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
 
 
+def _number(value: Any, above: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= FLOAT32_MAX:
+        raise Unfit
+    return float(value)
+
+
+def positive_numbers(wanted: str, most: int) -> Kind:
+    """A list of numbers above 0."""
+
+    def parse(value: Any) -> tuple[float, ...]:
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise Unfit
+        return tuple(_number(item, 0.0) for item in value)
+
+    items = {"type": "number", "exclusiveMinimum": 0, "maximum": FLOAT32_MAX}
+    return Kind(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
+
+
+def number_pairs(wanted: str, most: int) -> Kind:
+    """A list of lists of two numbers."""
+
+    def parse(value: Any) -> tuple[tuple[float, float], ...]:
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise Unfit
+        if any(not isinstance(pair, list) or len(pair) != 2 for pair in value):
+            raise Unfit
+        return tuple((_number(a, -FLOAT32_MAX), _number(b, -FLOAT32_MAX)) for a, b in value)
+
+    one = {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    pair = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+    return Kind(wanted, {"type": "array", "items": pair, "minItems": 1, "maxItems": most}, parse)
+
+
 def per_axis(low: int) -> Kind:
     """One number for every spatial axis, or a list with a number for each."""
     one = {"type": "integer", "minimum": low, "maximum": LARGEST}

@@ -7,14 +7,30 @@ from collections.abc import Mapping
 
 from codegen.frontend import batch_norm
 from codegen.frontend.activation import ACTIVATION_OPERATORS, AXIS
-from codegen.frontend.kinds import FLAG, LARGEST, Key, choice, number, padding, per_axis, whole, wholes
+from codegen.frontend.kinds import (
+    FLAG,
+    LARGEST,
+    TEXT,
+    Key,
+    Keys,
+    choice,
+    number,
+    number_pairs,
+    padding,
+    per_axis,
+    positive_numbers,
+    whole,
+    wholes,
+)
 from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.linear import LINEAR_OPERATORS
+from codegen.frontend.parameters import widened
 from codegen.frontend.window import DILATION, PADDING, pads_of
 from codegen.graph.ops import (
     Binary,
     Concat,
     GlobalPool,
+    GridSample,
     MatMul,
     Pad,
     Pool,
@@ -25,6 +41,7 @@ from codegen.graph.ops import (
     Transpose,
 )
 from codegen.graph.ops.resize import COORDINATES, MODES, ROUNDINGS
+from codegen.graph.ops.sample import BORDERS, SAMPLE_MODES
 from codegen.graph.ops.shape import PAD_MODES
 
 
@@ -173,6 +190,24 @@ def _matmul(layer: Layer) -> list[Step]:
     return [Step("matmul", MatMul(), layer.inputs[1:])]
 
 
+# In the order of the operator's attributes.
+_RESAMPLING: Keys = {
+    "rounding": Key(choice(*ROUNDINGS), "Which element is the nearest.", "floor"),
+    "cubic": Key(number(), "The coefficient a of bicubic: -0.75 in PyTorch and ONNX.", -0.75),
+    "exclude_outside": Key(FLAG, "Whether bicubic and antialias leave out what lies beyond the edge.", False),
+    "scales": Key(
+        positive_numbers("a list of factors above 0, one for each spatial axis", 3),
+        "Factors that positions are computed with; else sizes of output over input.",
+    ),
+    "antialias": Key(FLAG, "Whether bilinear and bicubic widen their filter to make fewer elements.", False),
+    "roi": Key(
+        number_pairs("a list of [start, end] pairs, one for each spatial axis", 3),
+        "The part of the input, from 0 to 1 along each axis, for coordinates tf_crop_and_resize.",
+    ),
+    "outside": Key(number(), "The value of what such a part has beyond the input.", 0.0),
+}
+
+
 def _upsample(layer: Layer) -> list[Step]:
     scale, size, mode = (layer.options[key] for key in ("scale", "size", "mode"))
     if (scale is None) == (size is None):
@@ -180,8 +215,21 @@ def _upsample(layer: Layer) -> list[Step]:
     if size is None:
         size = tuple(n * s for n, s in zip(layer.space, layer.per_axis("scale"), strict=True))
     coordinates = layer.options["coordinates"] or ("asymmetric" if mode == "nearest" else "half_pixel")
-    more = (layer.options[key] for key in ("rounding", "cubic", "exclude_outside"))
+    more = (layer.options[key] for key in _RESAMPLING)
     return [Step("upsample", Resize(size, mode, coordinates, *more))]
+
+
+def _grid_sample(layer: Layer) -> list[Step]:
+    mode, border, corners = (layer.options[key] for key in ("mode", "border", "align_corners"))
+    grid = None
+    if len(layer.inputs) == 1:
+        tensor = layer.tensor("grid", "grid")
+        if 0 in tensor.shape:
+            raise tensor.error("is empty")
+        grid = widened(tensor.values)
+    elif layer.options["grid"] is not None:
+        raise layer.place.key("grid").spec_error("names a tensor, but there is a second input; drop one")
+    return [Step("grid_sample", GridSample(mode, border, corners, grid), layer.inputs[1:])]
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -265,20 +313,33 @@ OPERATORS: Mapping[str, Operator] = {
     "reduce_min": _reduce("min", "Minimum along axes."),
     "reduce_prod": _reduce("prod", "Product along axes."),
     "upsample": Operator(
-        "Resamples height and width.",
+        "Resamples the spatial axes.",
         _upsample,
         {
             "scale": Key(per_axis(1), "Factor; either this or size."),
-            "size": Key(wholes("[height, width]", 1, 2), "[height, width] of the output; either this or scale."),
+            "size": Key(
+                wholes("a list of sizes, one for each spatial axis", 1, 3),
+                "Sizes of the output's spatial axes; either this or scale.",
+            ),
             "mode": Key(choice(*MODES), "Interpolation.", "nearest"),
             "coordinates": Key(
                 choice(*COORDINATES),
                 "Where output elements lie in the input; else asymmetric for nearest, half_pixel for the others.",
             ),
-            "rounding": Key(choice(*ROUNDINGS), "Which element is the nearest.", "floor"),
-            "cubic": Key(number(), "The coefficient a of bicubic: -0.75 in PyTorch and ONNX.", -0.75),
-            "exclude_outside": Key(FLAG, "Whether bicubic leaves out what lies beyond the edge.", False),
+            **_RESAMPLING,
         },
+    ),
+    "grid_sample": Operator(
+        "The first tensor at the places of a grid, [N, sizes, axes], each (x, y) or (x, y, z) from -1 to 1.",
+        _grid_sample,
+        {
+            "grid": Key(TEXT, "Name of a constant grid, without a second input; else <layer>.grid."),
+            "mode": Key(choice(*SAMPLE_MODES), "Interpolation.", "bilinear"),
+            "border": Key(choice(*BORDERS), "What lies beyond the input.", "zeros"),
+            "align_corners": Key(FLAG, "Whether -1 and 1 are the outer elements' centres, not their edges.", False),
+        },
+        1,
+        2,
     ),
     **ACTIVATION_OPERATORS,
 }

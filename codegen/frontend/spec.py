@@ -158,10 +158,11 @@ def read_spec(document: Document) -> Spec:
 def layer_keys(operator: Operator) -> Keys:
     """All keys that a layer of this operator may have."""
     least, most = operator.least, operator.most
-    if (least, most) == (1, 1):
+    if least == 1 and most is not None:
+        count = "one name" if most == 1 else f"1 to {most} names"
         several = {
             "input": Key(TEXT, "The layer or input that it reads; else the layer before, or the only input."),
-            "inputs": Key(texts("a list of one name", 1, 1), "The same as a list."),
+            "inputs": Key(texts(f"a list of {count}", 1, most), "The same as a list."),
         }
     else:
         count = f"{least}" if least == most else f"{least} or more"

@@ -18,6 +18,7 @@ from codegen.graph.ops import (
     Dense,
     Fused,
     GlobalPool,
+    GridSample,
     Identity,
     MatMul,
     Op,
@@ -33,7 +34,7 @@ from codegen.graph.ops import (
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.memory import Lifetime, assign
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan
-from codegen.plan.schedules import conv, dense, depthwise, general, moves, rows
+from codegen.plan.schedules import conv, dense, depthwise, general, moves, rows, sample
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
 
@@ -85,6 +86,7 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     Pool: rows.plan_pool,
     GlobalPool: rows.plan_global_pool,
     Resize: rows.plan_resize,
+    GridSample: sample.plan_sample,
     Identity: rows.plan_map,
     Concat: moves.plan_concat,
     Softmax: moves.plan_softmax,

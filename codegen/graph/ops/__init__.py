@@ -11,6 +11,7 @@ from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
 from codegen.graph.ops.pool import GlobalPool, Pool
 from codegen.graph.ops.reduce import Reduce
 from codegen.graph.ops.resize import Resize
+from codegen.graph.ops.sample import GridSample
 from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Transpose
 from codegen.graph.ops.softmax import Softmax
 
@@ -25,6 +26,7 @@ __all__ = [
     "Dense",
     "Fused",
     "GlobalPool",
+    "GridSample",
     "Identity",
     "MatMul",
     "Op",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,27 +13,37 @@ from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints
 
 MODES = ("nearest", "bilinear", "bicubic")
-COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")
+CROP = "tf_crop_and_resize"
+COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric", CROP)
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Output element d of an axis is the sum over t of ``weight[d, t]`` times input element ``index[d, t]``."""
+    """Output element d of an axis is the sum over t of ``weight[d, t]`` times input element ``index[d, t]``.
+
+    Where not ``inside[d]`` it lies outside the input, and is a constant instead.
+    """
 
     index: NDArray[np.int64]
     weight: Array
+    inside: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Resize(Op):
-    """[N, C, H, W] -> [N, C, *size], as ONNX defines Resize.
+    """[N, C, *space] -> [N, C, *size], as ONNX defines Resize, in one to three dimensions.
+
+    ``mode`` names interpolation as people do in two dimensions: "bilinear" is linear along every axis.
 
     ``coordinates`` says where output element d lies in the input, of n elements, for an output of m = s n:
-    "half_pixel" (d + 1/2)/s - 1/2, "align_corners" d (n-1)/(m-1), "asymmetric" d/s, "pytorch_half_pixel" as half_pixel
-    but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre of the input.  ``scales`` (s of both axes)
-    is m/n unless it is given.  ``rounding`` chooses the element in mode "nearest"; ``cubic`` is the coefficient a of
-    mode "bicubic" (Keys 1981), and ``exclude_outside`` drops its taps beyond the edge.
+    "half_pixel" (d + 1/2)/s - 1/2, "align_corners" d (n-1)/(s n-1), "asymmetric" d/s, "pytorch_half_pixel" as
+    half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre of the input,
+    "tf_crop_and_resize" as align_corners between the two ends that ``roi`` gives for each axis as parts of n-1; what
+    lies outside the input then is ``outside``.  ``scales`` (s of every axis) is m/n unless it is given.
+
+    ``rounding`` chooses the element in mode "nearest"; ``cubic`` is the coefficient a of mode "bicubic" (Keys 1981).
+    ``antialias`` widens the filter by 1/s where s < 1; ``exclude_outside`` drops taps beyond the edge.
     """
 
     size: Ints
@@ -41,7 +52,10 @@ class Resize(Op):
     rounding: str = "floor"
     cubic: float = -0.75
     exclude_outside: bool = False
-    scales: tuple[float, float] | None = None
+    scales: tuple[float, ...] | None = None
+    antialias: bool = False
+    roi: tuple[tuple[float, float], ...] | None = None
+    outside: float = 0.0
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -50,60 +64,100 @@ class Resize(Op):
             ("rounding", self.rounding, ROUNDINGS),
         ):
             require(value in known, f"unknown {what} {value!r}; known are {', '.join(known)}")
+        rank = len(self.size)
         require(
-            len(self.size) == 2 and min(self.size) >= 1, f"size {list(self.size)} should be [height, width], each >= 1"
+            1 <= rank <= 3 and min(self.size) >= 1,
+            f"size {list(self.size)} should have a number >= 1 for each spatial axis, three at most",
         )
-        require(self.scales is None or min(self.scales) > 0, f"scales {self.scales} should be positive")
+        require(
+            self.scales is None or (len(self.scales) == rank and min(self.scales) > 0),
+            f"scales {self.scales} should have a positive number for each spatial axis",
+        )
+        require(
+            self.roi is None or len(self.roi) == rank,
+            f"roi {self.roi} should have a [start, end] pair for each spatial axis",
+        )
+        require(self.roi is None or self.coordinates == CROP, f"roi is for coordinates {CROP!r} only")
+        require(not (self.antialias and self.mode == "nearest"), "antialias is not for mode 'nearest'")
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
-        require(len(x) == 4, f"input {list(x)} should have 4 axes (batch, channels, height, width)")
+        require(
+            len(x) == len(self.size) + 2,
+            f"input {list(x)} should have {len(self.size) + 2} axes (batch, channels, {len(self.size)} of space)",
+        )
         return (*x[:2], *self.size)
 
     def taps(self, axis: int, n: int) -> Taps:
-        """The taps along spatial axis 0 or 1, for an input of ``n`` elements there."""
+        """The taps along a spatial axis, for an input of ``n`` elements there."""
         m = self.size[axis]
-        position = self._positions(n, m, None if self.scales is None else self.scales[axis])
+        scale = None if self.scales is None else self.scales[axis]
+        position = self._positions(axis, n, m, scale)
+        inside = np.ones(m, dtype=bool)
+        if self.coordinates == CROP:
+            inside = (position >= 0) & (position <= n - 1)
         if self.mode == "nearest":
-            return Taps(np.clip(self._rounded(position), 0, n - 1)[:, None], np.ones((m, 1)))
-        if self.mode == "bilinear":
+            return Taps(np.clip(self._rounded(position), 0, n - 1)[:, None], inside[:, None].astype(np.float64), inside)
+        if self.mode == "bilinear" and not self.antialias:
             position = np.clip(position, 0, n - 1)
             low = np.floor(position).astype(np.int64)
             part = position - low
             index = np.stack([low, np.minimum(low + 1, n - 1)], axis=1)
-            return Taps(index, np.stack([1 - part, part], axis=1))
+            return Taps(index, np.stack([1 - part, part], axis=1) * inside[:, None], inside)
         low = np.floor(position).astype(np.int64)
-        index = low[:, None] + np.arange(-1, 3)
-        weight = self._cubic(np.abs(position[:, None] - index))
+        # A filter of 1 or 2 elements to either side; between fewer outputs than inputs it is stretched over more.
+        narrow = min(m / n if scale is None else scale, 1.0) if self.antialias else 1.0
+        reach = int(np.ceil((1 if self.mode == "bilinear" else 2) / narrow))
+        index = low[:, None] + np.arange(1 - reach, reach + 1)
+        distance = np.abs(position[:, None] - index) * narrow
+        weight = np.fmax(1 - distance, 0.0) if self.mode == "bilinear" else self._cubic(distance)
         if self.exclude_outside:
             weight = np.where((index >= 0) & (index < n), weight, 0.0)
-            weight = weight / weight.sum(axis=1, keepdims=True)
-        return Taps(np.clip(index, 0, n - 1), weight)
+        if self.exclude_outside or self.antialias:
+            total = weight.sum(axis=1, keepdims=True)
+            weight = weight / np.where(total == 0, 1.0, total)
+        return Taps(np.clip(index, 0, n - 1), weight * inside[:, None], inside)
 
     def reference(self, *inputs: Array) -> Array:
-        return self._apply(inputs[0], False)
+        return self._with_outside(self._apply(inputs[0], False), inputs[0].shape, self.outside)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         if self.mode == "nearest":
-            return self._apply(x.error, False) + rounding.tiny
-        return self._apply(x.error, True) + rounding.gamma(24) * self._apply(x.magnitude, True) + 32 * rounding.tiny
+            error = self._apply(x.error, False)
+        else:
+            terms = math.prod(self.taps(axis, n).index.shape[1] for axis, n in enumerate(x.value.shape[2:]))
+            spread = rounding.gamma(terms + 8) * self._apply(x.magnitude, True) + 2 * terms * rounding.tiny
+            error = self._apply(x.error, True) + spread
+        return self._with_outside(error, x.value.shape, rounding.unit * abs(self.outside)) + rounding.tiny
 
     def _apply(self, y: Array, absolute: bool) -> Array:
-        for axis in (0, 1):
+        rank = len(self.size)
+        for axis in range(rank):
             taps = self.taps(axis, y.shape[2 + axis])
             weight = np.abs(taps.weight) if absolute else taps.weight
-            shape = (-1,) + (1,) * (1 - axis)
+            shape = (-1,) + (1,) * (rank - 1 - axis)
             y = sum(
                 (y.take(taps.index[:, t], axis=2 + axis) * weight[:, t].reshape(shape) for t in range(weight.shape[1])),
                 np.zeros(1),
             )
         return y
 
-    def _positions(self, n: int, m: int, scale: float | None) -> Array:
+    def _with_outside(self, y: Array, shape: Shape, value: float) -> Array:
+        """The value where an element lies outside the input along any axis."""
+        for axis, n in enumerate(shape[2:]):
+            inside = self.taps(axis, n).inside
+            y = np.where(inside.reshape((-1,) + (1,) * (len(self.size) - 1 - axis)), y, value)
+        return y
+
+    def _positions(self, axis: int, n: int, m: int, scale: float | None) -> Array:
         d = np.arange(m, dtype=np.float64)
-        if self.coordinates == "align_corners":
-            return d * (n - 1) / max(m - 1, 1)
+        whole = m if scale is None else n * scale
+        if self.coordinates in ("align_corners", CROP):
+            start, end = self.roi[axis] if self.roi else (0.0, 1.0)
+            if whole == 1:
+                return np.full(m, (start + end) * (n - 1) / 2) if self.coordinates == CROP else np.zeros(m)
+            return start * (n - 1) + d * ((end - start) * (n - 1)) / (whole - 1)
         if self.coordinates == "pytorch_half_pixel" and m == 1:
             return np.zeros(1)
         # Multiplied before divided: exact where the quotient is a whole number.

@@ -95,6 +95,8 @@ def _elements(node: Node, arrays: Sequence[NDArray[Any] | None]) -> int:
             return math.prod(np.broadcast_shapes(*(array.shape for array in present)))
         if node.op == "ConstantOfShape":
             return math.prod(_counts(present[0]))
+        if node.op == "AffineGrid":
+            return math.prod(_counts(present[1])) * 3
         if node.op == "Tile":
             return present[0].size * math.prod(_counts(present[1]))
         if node.op == "Range":

@@ -1,15 +1,18 @@
-"""Resize and Upsample."""
+"""Resize, Upsample and GridSample."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from codegen.graph.ops import Resize
+from codegen.graph.ops.resize import CROP
+from codegen.graph.ops.sample import BORDERS, SAMPLE_MODES
 from codegen.importers.onnx.builder import Builder, collapsed
-from codegen.importers.onnx.node import Live, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
 
 _MAX_SIZE = 2**20  # of one axis
 _MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
@@ -20,15 +23,14 @@ def _resize(node: Node, b: Builder) -> Live:
     since_11 = node.opset >= 11
     coordinates = node.get("coordinate_transformation_mode", "half_pixel") if since_11 else "asymmetric"
     rounding = node.get("nearest_mode", "round_prefer_floor") if since_11 else "floor"
-    if node.flag("antialias"):
-        raise Refused("antialias is not supported")
-    if node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Refused("keep_aspect_ratio_policy should be stretch")
-    scales, sizes = _scales(node, 2 if since_11 else 1), node.whole_numbers(3, "sizes")
+    if coordinates == "tf_half_pixel_for_nn":  # of opset 11 and 12 only: half a pixel further than half_pixel
+        raise Refused("coordinate_transformation_mode tf_half_pixel_for_nn is not supported")
+    scales, sizes = _scales(node, 2 if since_11 else 1, "scales"), node.whole_numbers(3, "sizes")
     rank = len(x.shape)
     axes = tuple(node.get("axes") or range(rank))
     if any(not -rank <= a < rank for a in axes) or len({a % rank for a in axes}) != len(axes):
         raise Refused(f"axes {list(axes)} are not axes of {list(x.shape)}")
+    axes = tuple(a % rank for a in axes)
     given = sizes or scales
     if (sizes and scales) or not given or len(given) != len(axes) or min(given) <= 0:
         raise Refused("it should have one of scales and sizes, with a number for each axis")
@@ -36,30 +38,66 @@ def _resize(node: Node, b: Builder) -> Live:
     for axis, number in zip(axes, given, strict=True):
         n = x.shape[axis]
         factors[axis] = float(number) if scales else number / n
-        size[axis] = int(np.floor(min(n * factors[axis], _MAX_SIZE + 1))) if scales else int(number)
+        size[axis] = _scaled(n, number) if scales else int(number)
+    if sizes:
+        _keep_aspect_ratio(node, x, axes, factors, size)
     more: dict[str, Any] = {}
-    if node.get("mode") == "cubic":
-        more = {"cubic": node.real("cubic_coeff_a", -0.75), "exclude_outside": node.flag("exclude_outside")}
-    return _resized(x, b, node.get("mode", "nearest"), coordinates, rounding, size, factors, more)
+    mode = node.get("mode", "nearest")
+    if node.flag("antialias"):
+        if mode == "nearest":
+            raise Refused("antialias is for modes linear and cubic only")
+        more["antialias"] = any(factors[a] < 1 for a in axes)
+    if mode == "cubic":
+        more["cubic"] = node.real("cubic_coeff_a", -0.75)
+    if mode == "cubic" or more.get("antialias"):
+        more["exclude_outside"] = node.flag("exclude_outside")
+    roi = [(0.0, 1.0)] * rank
+    if coordinates == CROP:
+        more["outside"] = node.real("extrapolation_value", 0.0)
+        ends = _scales(node, 1, "roi") or ()
+        if len(ends) != 2 * len(axes):
+            raise Refused(f"its roi has {len(ends)} numbers instead of {2 * len(axes)}")
+        for k, axis in enumerate(axes):
+            roi[axis] = (ends[k], ends[len(axes) + k])
+    return _resized(x, b, mode, coordinates, rounding, size, factors, roi, more)
+
+
+def _keep_aspect_ratio(node: Node, x: Live, axes: Sequence[int], factors: list[float], size: list[int]) -> None:
+    """All axes by the smallest or the largest of their factors."""
+    policy = node.get("keep_aspect_ratio_policy", "stretch")
+    if policy == "stretch":
+        return
+    if policy not in ("not_larger", "not_smaller"):
+        raise Refused(f"keep_aspect_ratio_policy {policy} is unknown")
+    factor = (min if policy == "not_larger" else max)(factors[a] for a in axes)
+    for axis in axes:
+        factors[axis] = factor
+        size[axis] = int(min(factor * x.shape[axis], _MAX_SIZE) + 0.5)
 
 
 def _upsample(node: Node, b: Builder) -> Live:
     x = node.live()
-    scales = _scales(node, 1) if node.opset >= 9 else tuple(node.get("scales") or ())
-    if scales is None or len(scales) != len(x.shape) or min(scales) < 1:
+    given = _scales(node, 1, "scales") if node.opset >= 9 else tuple(map(shortest, node.get("scales") or ()))
+    if given is None or len(given) != len(x.shape) or min(given) < 1:
         raise Refused("its scales should be a constant with a number >= 1 for each axis")
-    size = [int(np.floor(min(n * s, _MAX_SIZE + 1))) for n, s in zip(x.shape, scales, strict=True)]
-    return _resized(x, b, node.get("mode", "nearest"), "asymmetric", "floor", size, scales, {})
+    size = [_scaled(n, s) for n, s in zip(x.shape, given, strict=True)]
+    roi = [(0.0, 1.0)] * len(size)
+    return _resized(x, b, node.get("mode", "nearest"), "asymmetric", "floor", size, given, roi, {})
 
 
-def _scales(node: Node, i: int) -> tuple[float, ...] | None:
+def _scaled(size: int, factor: float) -> int:
+    """In float32, where 3 times the nearest number to 4/3 is 4."""
+    return int(np.floor(min(np.float32(size) * np.float32(factor), np.float32(_MAX_SIZE + 1))))
+
+
+def _scales(node: Node, i: int, what: str) -> tuple[float, ...] | None:
     """The numbers of a constant input; None where it is absent or empty."""
-    constant = node.optional(i, "scales")
+    constant = node.optional(i, what)
     if constant is None or constant.values.size == 0:
         return None
     if constant.values.ndim != 1 or constant.values.dtype.kind != "f" or not np.isfinite(constant.values).all():
-        raise Refused("its scales are not a list of numbers")
-    return tuple(float(s) for s in constant.values)
+        raise Refused(f"its {what} are not a list of numbers")
+    return tuple(shortest(s) for s in constant.values)
 
 
 def _resized(
@@ -69,36 +107,63 @@ def _resized(
     coordinates: str,
     rounding: str,
     size: Sequence[int],
-    scales: Sequence[float],
+    factors: Sequence[float],
+    roi: Sequence[tuple[float, float]],
     more: dict[str, Any],
 ) -> Live:
     if not 1 <= min(size) <= max(size) <= _MAX_SIZE:
         raise Refused(f"it makes {list(size)} of {list(x.shape)}")
-    if tuple(size) == x.shape and all(s == 1 for s in scales):
-        return x
-    if len(x.shape) not in (3, 4) or tuple(size[:2]) != x.shape[:2] or any(s != 1 for s in scales[:2]):
-        raise Refused(f"it makes {list(size)} of {list(x.shape)}; one or two axes of space can be resized")
     if mode not in _MODES:
         raise Refused(f"mode {mode} is unknown")
-    plane = x if len(x.shape) == 4 else b.reshape(x, (*x.shape[:2], 1, x.shape[2]), "plane")
-    space, factors = ((1, size[2]), (1.0, scales[2])) if len(size) == 3 else (tuple(size[2:]), tuple(scales[2:]))
-    wanted = Resize(space, _MODES[mode], coordinates, rounding, **more, scales=(factors[0], factors[1]))
+    rank = len(size)
+    changed = [a for a in range(rank) if size[a] != x.shape[a] or factors[a] != 1 or roi[a] != (0.0, 1.0)]
+    if all(a >= 2 for a in changed) and rank in (3, 4, 5):
+        words = (_MODES[mode], coordinates, rounding)
+        return _space(x, b, words, size[2:], factors[2:], roi[2:], more) if changed else x
+    # One axis after the other, as the rows of an image; the batch as channels.
+    for axis in changed:
+        y = b.transpose(x, (1, 0, *range(2, rank)), f"batch_behind_{axis}") if axis == 0 else x
+        shape, at = y.shape, max(axis, 1)
+        rows = b.reshape(y, (shape[0], math.prod(shape[1:at]), shape[at], math.prod(shape[at + 1 :])), f"rows_{axis}")
+        ends = ([size[axis], rows.shape[3]], [factors[axis], 1.0], [roi[axis], (0.0, 1.0)])
+        y = _space(rows, b, (_MODES[mode], coordinates, rounding), *ends, more, f"axis_{axis}")
+        y = b.reshape(y, (*shape[:at], size[axis], *shape[at + 1 :]), f"resized_{axis}")
+        x = b.transpose(y, (1, 0, *range(2, rank)), f"batch_{axis}") if axis == 0 else y
+    return x
+
+
+def _space(
+    x: Live,
+    b: Builder,
+    words: tuple[str, str, str],
+    size: Sequence[int],
+    factors: Sequence[float],
+    roi: Sequence[tuple[float, float]],
+    more: dict[str, Any],
+    tag: str = "",
+) -> Live:
+    """Of the spatial axes only; ``words`` are mode, coordinates and rounding as a spec has them."""
+    mode, coordinates, rounding = words
+    more = {**more, **({"roi": tuple(roi)} if coordinates == CROP else {})}
+    wanted = Resize(tuple(size), mode, coordinates, rounding, **more, scales=tuple(factors))
     # The plainest words of a spec that give the same: where scales are whole, nearest is floor(i / scale).
     usual = ("asymmetric", "floor") if mode == "nearest" else ("half_pixel", "floor")
-    for words in (usual, (coordinates, rounding)):
-        if _same(wanted, Resize(space, _MODES[mode], *words, **more), plane.shape[2:]):
+    keys: dict[str, Any] = {"mode": mode} if mode != "nearest" else {}
+    known = [(coordinates, rounding)] if coordinates == CROP else [usual, (coordinates, rounding)]
+    for chosen in known:
+        if _same(wanted, Resize(tuple(size), mode, *chosen, **more), x.shape[2:]):
             break
     else:
-        raise Refused(f"scales {list(scales)} are not sizes of output to input, so that positions differ")
-    keys: dict[str, Any] = {"mode": _MODES[mode]} if mode != "nearest" else {}
-    if words[0] != usual[0]:
-        keys["coordinates"] = words[0]
-    if words[1] != "floor" and mode == "nearest":
-        keys["rounding"] = words[1]
-    whole = [m // n if m % n == 0 else 0 for m, n in zip(space, plane.shape[2:], strict=True)]
-    where = {"scale": collapsed(whole)} if all(whole) else {"size": list(space)}
-    y = b.layer("upsample", plane, "" if plane is x else "resized", **where, **keys, **more)
-    return b.reshape(y, tuple(size))
+        keys["scales"] = list(factors)
+    if chosen[0] != usual[0]:
+        keys["coordinates"] = chosen[0]
+    if chosen[1] != "floor" and mode == "nearest":
+        keys["rounding"] = chosen[1]
+    for key, value in more.items():
+        keys[key] = [list(pair) for pair in value] if key == "roi" else value
+    whole = [m // n if m % n == 0 else 0 for m, n in zip(size, x.shape[2:], strict=True)]
+    where = {"scale": collapsed(whole)} if all(whole) else {"size": list(size)}
+    return b.layer("upsample", x, tag, **where, **keys)
 
 
 def _same(a: Resize, b: Resize, space: Sequence[int]) -> bool:
@@ -111,11 +176,25 @@ def _same(a: Resize, b: Resize, space: Sequence[int]) -> bool:
 
 
 def _dense(op: Resize, axis: int, n: int) -> Any:
-    """The first and last moment of the taps of each output element: the position itself, and the spread about it."""
+    """The first and second moment of the taps of each output element: the position itself, and the spread about it."""
     taps = op.taps(axis, n)
     first = (taps.index * taps.weight).sum(axis=1) / n
     second = (taps.index**2 * taps.weight).sum(axis=1) / n**2
     return np.stack([first, second])
 
 
-RESIZE_OPERATORS = {"Resize": _resize, "Upsample": _upsample}
+_SAMPLE_MODES = {**_MODES, **{mode: mode for mode in SAMPLE_MODES}}  # renamed in opset 20
+
+
+def _grid_sample(node: Node, b: Builder) -> Live:
+    x, mode, border = node.live(), node.get("mode", "bilinear"), node.get("padding_mode", "zeros")
+    if mode not in _SAMPLE_MODES or border not in BORDERS:
+        raise Refused(f"mode {mode} or padding_mode {border} is unknown")
+    keys: dict[str, Any] = {"mode": _SAMPLE_MODES[mode], "border": border, "align_corners": node.flag("align_corners")}
+    grid = node.input(1)
+    if not isinstance(grid, Constant):
+        return b.layer("grid_sample", [x, node.live(1)], **keys)
+    return b.layer("grid_sample", x, grid=b.tensor(grid), **keys)
+
+
+RESIZE_OPERATORS = {"GridSample": _grid_sample, "Resize": _resize, "Upsample": _upsample}

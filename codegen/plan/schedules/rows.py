@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from codegen.graph.ops import GlobalPool, Pool, Resize
+from codegen.graph.ops.resize import Taps
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
+
+# Of one output element, up to which a kernel has no loops over them: those of bicubic.
+UNROLLED_TAPS = 16
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
@@ -36,13 +41,31 @@ def plan_global_pool(s: LaunchSketch) -> Draft:
 
 def plan_resize(s: LaunchSketch) -> Draft:
     op: Resize = s.core
-    rows, columns = (op.taps(axis, n) for axis, n in enumerate(s.x.shape[2:]))
-    s.constant("index", np.concatenate([rows.index.reshape(-1), columns.index.reshape(-1)]))
-    if op.mode != "nearest":
-        s.constant("weight", np.concatenate([rows.weight.reshape(-1), columns.weight.reshape(-1)]))
-    variables = {**_common(s), "mode": op.mode, "taps": rows.index.shape[1]}
+    taps = [op.taps(axis, n) for axis, n in enumerate(s.x.shape[2:])]
+    if len(taps) == 1:
+        taps.insert(0, Taps(np.zeros((1, 1), np.int64), np.ones((1, 1)), np.ones(1, bool)))
+    s.constant("index", np.concatenate([t.index.reshape(-1) for t in taps]))
+    variables = {**_common(s), **volume(s.x, s.y), "mode": op.mode}
     label = f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}"
-    return _rows(s, "resize.cl.jinja", label, variables)
+    counts = [t.index.shape[1] for t in taps]
+    outside = not all(t.inside.all() for t in taps)
+    if op.mode != "nearest" or outside or len(taps) > 2:
+        s.constant("weight", np.concatenate([t.weight.reshape(-1) for t in taps]))
+    if len(taps) == 2 and math.prod(counts) <= UNROLLED_TAPS and not outside:
+        variables |= {"row_taps": counts[0], "column_taps": counts[1]}
+        return _rows(s, "resize.cl.jinja", label, variables)
+    starts = np.cumsum([0, *(t.index.size for t in taps)])
+    variables["axes"] = [
+        {"o": f"o{letter}", "i": f"i{letter}", "t": f"t{letter}", "w": f"w{letter}", "taps": count, "at": int(start)}
+        for letter, count, start in zip("zyx"[-len(taps) :], counts, starts, strict=False)
+    ]
+    variables["outside"] = None
+    if outside:
+        s.constant("inside", np.concatenate([t.inside for t in taps]))
+        variables["outside"] = float(op.outside)
+        for axis, start in zip(variables["axes"], np.cumsum([0, *(len(t.inside) for t in taps)]), strict=False):
+            axis["inside_at"] = int(start)
+    return _rows(s, "resize_general.cl.jinja", label, variables)
 
 
 def plan_map(s: LaunchSketch) -> Draft:
