@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import networks
 import numpy as np
@@ -18,7 +19,7 @@ from codegen.emit.artefact import Pictures, Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import samples
 from codegen.graph.graph import Graph, Input, Output
-from codegen.graph.ops import MatMul, Pad, Reduce, Reshape, Resize, Select, Softmax, Transpose
+from codegen.graph.ops import GridSample, MatMul, Pad, Reduce, Reshape, Resize, Select, Softmax, Transpose
 from codegen.graph.ops.activation import ACTIVATIONS
 from codegen.plan import planner
 from codegen.plan.plan import Plan
@@ -91,8 +92,13 @@ class Net(networks.Net):
     def softmax(self, x: str, axis: int) -> str:
         return self.add(Softmax(axis), x)
 
-    def resize(self, x: str, height: int, width: int, mode: str, coordinates: str) -> str:
-        return self.add(Resize((height, width), mode, coordinates), x)
+    def resize(self, x: str, size: tuple[int, ...], mode: str, coordinates: str, **more: Any) -> str:
+        return self.add(Resize(size, mode, coordinates, **more), x)
+
+    def sample(self, x: str, grid: str | NDArray[np.float64], mode: str, border: str, align_corners: bool) -> str:
+        if isinstance(grid, str):
+            return self.add(GridSample(mode, border, align_corners), x, grid)
+        return self.add(GridSample(mode, border, align_corners, grid), x)
 
 
 def tiny() -> Graph:
@@ -233,6 +239,8 @@ def rows() -> Graph:
     counted = {"pads": [(1, 0), (1, 2)], "ceil_mode": True, "count_include_pad": True}
     net.output("counting_padding", net.affine(net.pool(a, "average", (2, 3), stride=2, **counted), scale=False))
     net.output("line", net.pool(net.reshape(x, 1, 11, 30), "max", 3, stride=2))
+    for p in (1.0, 2.0, 3.5):
+        net.output(f"norm_{p:.0f}", net.pool(a, "lp", (2, 3), stride=2, pads=1, dilation=(1, 2), p=p))
 
     # All of space: several channel blocks and one, one sample and two.
     net.output("global_max", net.global_pool(net.affine(a, shift=False), "max"))
@@ -240,9 +248,15 @@ def rows() -> Graph:
 
     # Resizing: one tap, two and four.
     for mode, coordinates in [("nearest", "asymmetric"), ("bilinear", "half_pixel"), ("bicubic", "align_corners")]:
-        net.output(mode, net.act(net.resize(a, 6, 7, mode, coordinates)))
-    net.output("smaller", net.resize(a, 2, 3, "nearest", "asymmetric"))
-    net.output("one_pixel", net.resize(z, 1, 1, "bilinear", "align_corners"))
+        net.output(mode, net.act(net.resize(a, (6, 7), mode, coordinates)))
+    net.output("smaller", net.resize(a, (2, 3), "nearest", "asymmetric"))
+    net.output("one_pixel", net.resize(z, (1, 1), "bilinear", "align_corners"))
+
+    # With more taps than are spelt out, with places beyond the input; behind those, a constant or nothing.
+    net.output("antialiased", net.act(net.resize(a, (2, 3), "bicubic", "half_pixel", antialias=True)))
+    roi = ((-0.4, 0.7), (0.3, 1.5))
+    net.output("cropped", net.resize(a, (4, 3), "nearest", "tf_crop_and_resize", roi=roi, outside=1.5))
+    net.output("stretched", net.resize(net.reshape(x, 1, 11, 30), (13,), "bilinear", "half_pixel"))
 
     # Elementwise launches: operands of every shape, on both sides, behind maps of their own.
     per_channel = net.global_pool(a)
@@ -320,6 +334,50 @@ def moves() -> Graph:
     return net.graph()
 
 
+def volumes() -> Graph:
+    """Windows, resampling and elementwise launches in three dimensions."""
+    net = Net("volumes")
+    x = net.input("x", 1, 3, 3, 4, 5)
+    z = net.input("z", 2, 9, 2, 3, 3, channels_last=True)
+    plane = net.input("plane", 1, 1, 1, 4, 5)
+    a = net.act(net.conv(x, 9, (2, 3, 3), pads=[(0, 1), (1, 1), (1, 1)]))
+    net.output(
+        "strided", net.conv(net.prelu(a), 8, 2, stride=(1, 2, 2), dilation=(2, 1, 1), pads=[(1, 1), (0, 0), (1, 0)])
+    )
+    net.output("depthwise", net.act(net.conv(z, 9, (1, 2, 2), groups=9)), channels_last=True)
+    net.output("transposed", net.conv_transpose(z, 4, 2, stride=(2, 1, 2), pads=[(1, 0), (0, 0), (0, 1)]))
+    net.output("operand_of_a_plane", net.binary("add", net.conv(net.act(a), 1, 1), plane))
+    net.output("pooled", net.pool(a, "max", 2, stride=1))
+    net.output("average", net.pool(net.affine(a), "average", 2, pads=1, count_include_pad=True, dilation=(1, 2, 1)))
+    net.output("mean", net.pool(z, "average", (1, 3, 2), stride=1, pads=[(0, 0), (1, 1), (0, 1)]))
+    net.output("all", net.global_pool(a, "max"))
+    net.output("resized", net.act(net.resize(a, (2, 5, 4), "bilinear", "half_pixel")))
+    net.output("nearest", net.resize(z, (3, 3, 4), "nearest", "asymmetric"))
+    return net.graph()
+
+
+def places() -> Graph:
+    """Sampling in every mode, beyond every border; of two samples, of volumes, at places that are constant."""
+    net = Net("places")
+    x = net.input("x", 2, 9, 3, 4)
+    grid = net.input("grid", 2, 2, 3, 2)
+    deep = net.input("deep", 1, 2, 2, 3, 3)
+    a = net.conv(x, 9, 1)
+    for mode, border, corners in [
+        ("bilinear", "zeros", False),
+        ("bilinear", "reflection", False),
+        ("bicubic", "border", True),
+        ("nearest", "border", True),
+        ("bicubic", "zeros", False),
+    ]:
+        net.output(f"{mode}_{border}", net.act(net.sample(a, grid, mode, border, corners)))
+    # Of one element: nothing to mirror.
+    net.output("pixel", net.sample(net.global_pool(a), grid, "nearest", "reflection", True))
+    constant = net.uniform(-1.5, 1.5, 1, 2, 3, 4, 3)
+    net.output("volume", net.sample(deep, constant, "bilinear", "border", False))
+    return net.graph()
+
+
 STEPS = ("floor", "ceil", "round", "sign", "thresholded_relu", "shrink")
 """Activations that jump, where rounding errors are not small any more."""
 
@@ -359,7 +417,7 @@ def stages() -> Graph:
 
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, tiles, rows, moves, stages)
+    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, tiles, rows, moves, volumes, places, stages)
 }
 
 BLOB = ("weighty", "convolutions", "tiles")

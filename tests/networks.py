@@ -159,12 +159,13 @@ class Net:
 
     def pool(
         self, x: str, kind: str = "max", kernel: PerAxis = 2, *, stride: PerAxis | None = None, pads: Padding = 0,
-        dilation: PerAxis = 1, ceil_mode: bool = False, count_include_pad: bool = False, name: str = "",
+        dilation: PerAxis = 1, ceil_mode: bool = False, count_include_pad: bool = False, p: float = 2.0,
+        name: str = "",
     ) -> str:  # fmt: skip
         rank = len(self.shapes[x]) - 2
         size = per_axis(kernel, rank)
         step = size if stride is None else per_axis(stride, rank)
-        op = Pool(kind, size, step, per_axis(dilation, rank), pairs(pads, rank), ceil_mode, count_include_pad)
+        op = Pool(kind, size, step, per_axis(dilation, rank), pairs(pads, rank), ceil_mode, count_include_pad, p)
         return self.add(op, x, name=name)
 
     def global_pool(self, x: str, kind: str = "average", *, name: str = "") -> str:

@@ -236,7 +236,7 @@ def _with_input_copies(graph: Graph) -> Graph:
     A convolution reads each input once for every tap and block of outputs.  Channels far apart in memory cost more in
     all those reads than in the one of the copy; but with a single tap the kernel itself brings them together.
     """
-    wide = {i.name for i in graph.inputs if len(i.shape) >= 3 and i.shape[1] >= WIDE_INPUT}
+    wide = {i.name for i in graph.inputs if len(i.shape) in (3, 4) and i.shape[1] >= WIDE_INPUT}
     copied: list[Node] = []
     nodes = []
     for node in graph.nodes:

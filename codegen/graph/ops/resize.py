@@ -14,7 +14,10 @@ from codegen.graph.ops.window import Ints
 
 MODES = ("nearest", "bilinear", "bicubic")
 CROP = "tf_crop_and_resize"
-COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric", CROP)
+COORDINATES = (
+    *("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric"),
+    *("tf_half_pixel_for_nn", CROP),
+)
 ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
 
@@ -37,8 +40,8 @@ class Resize(Op):
     ``mode`` names interpolation as people do in two dimensions: "bilinear" is linear along every axis.
 
     ``coordinates`` says where output element d lies in the input, of n elements, for an output of m = s n:
-    "half_pixel" (d + 1/2)/s - 1/2, "align_corners" d (n-1)/(s n-1), "asymmetric" d/s, "pytorch_half_pixel" as
-    half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre of the input,
+    "half_pixel" (d + 1/2)/s - 1/2, "tf_half_pixel_for_nn" (d + 1/2)/s, "align_corners" d (n-1)/(s n-1), "asymmetric"
+    d/s, "pytorch_half_pixel" as half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre,
     "tf_crop_and_resize" as align_corners between the two ends that ``roi`` gives for each axis as parts of n-1; what
     lies outside the input then is ``outside``.  ``scales`` (s of every axis) is m/n unless it is given.
 
@@ -164,6 +167,8 @@ class Resize(Op):
         top, below = (n, m) if scale is None else (1, scale)
         if self.coordinates == "asymmetric":
             return d * top / below
+        if self.coordinates == "tf_half_pixel_for_nn":
+            return (d + 0.5) * top / below
         position = (d + 0.5) * top / below - 0.5
         if self.coordinates == "half_pixel_symmetric" and scale is not None:
             position += n / 2 * (1 - m / (n * scale))

@@ -331,10 +331,28 @@ def _zero_padding(axes: int) -> Translation:
     return translate
 
 
-def _upsampling(site: Site) -> str:
-    rank, o = _space(site, 2), site.options
-    mode = o.text("interpolation", "nearest", ("nearest", "bilinear"))
-    return site.add("upsample", site.input, scale=_scales(o.wholes("size", rank, 2)), mode=_unless(mode, "nearest"))
+def _cropping(axes: int) -> Translation:
+    def translate(site: Site) -> str:
+        rank, value = _space(site, axes), site.input
+        pairs = site.options.pairs("cropping", rank)
+        cropped = [axis for axis, pair in enumerate(pairs, 2) if any(pair)]
+        for axis in cropped:
+            (before, behind), size = pairs[axis - 2], site.document.shape(value)[axis]
+            part = "" if axis == cropped[-1] else f"axis_{axis}"
+            stop = size - behind if behind else None
+            value = site.add("slice", value, part, axis=axis, start=_unless(before, 0), stop=stop)
+        return value
+
+    return translate
+
+
+def _upsampling(axes: int) -> Translation:
+    def translate(site: Site) -> str:
+        rank, o = _space(site, axes), site.options
+        mode = o.text("interpolation", "nearest", ("nearest", "bilinear") if axes == 2 else ("nearest",))
+        return site.add("upsample", site.input, scale=_scales(o.wholes("size", rank, 2)), mode=_unless(mode, "nearest"))
+
+    return translate
 
 
 def _scales(scale: list[int]) -> Any:
@@ -455,15 +473,17 @@ def _permute(site: Site) -> str:
 
 
 LAYERS: Mapping[str, Translation] = {
-    **{f"Conv{n}D": _conv(n) for n in (1, 2)},
+    **{f"Conv{n}D": _conv(n) for n in (1, 2, 3)},
     **{f"DepthwiseConv{n}D": _depthwise(n) for n in (1, 2)},
     **{f"SeparableConv{n}D": _separable(n) for n in (1, 2)},
-    **{f"Conv{n}DTranspose": _conv_transpose(n) for n in (1, 2)},
-    **{f"MaxPooling{n}D": _pool("max_pool", n) for n in (1, 2)},
-    **{f"AveragePooling{n}D": _pool("average_pool", n) for n in (1, 2)},
-    **{f"GlobalMaxPooling{n}D": _global_pool("global_max_pool", n) for n in (1, 2)},
-    **{f"GlobalAveragePooling{n}D": _global_pool("global_average_pool", n) for n in (1, 2)},
-    **{f"ZeroPadding{n}D": _zero_padding(n) for n in (1, 2)},
+    **{f"Conv{n}DTranspose": _conv_transpose(n) for n in (1, 2, 3)},
+    **{f"MaxPooling{n}D": _pool("max_pool", n) for n in (1, 2, 3)},
+    **{f"AveragePooling{n}D": _pool("average_pool", n) for n in (1, 2, 3)},
+    **{f"GlobalMaxPooling{n}D": _global_pool("global_max_pool", n) for n in (1, 2, 3)},
+    **{f"GlobalAveragePooling{n}D": _global_pool("global_average_pool", n) for n in (1, 2, 3)},
+    **{f"ZeroPadding{n}D": _zero_padding(n) for n in (1, 2, 3)},
+    **{f"Cropping{n}D": _cropping(n) for n in (1, 2, 3)},
+    **{f"UpSampling{n}D": _upsampling(n) for n in (1, 2, 3)},
     "Dense": _dense,
     "BatchNormalization": _batch_norm,
     "Rescaling": _rescaling,
@@ -474,7 +494,6 @@ LAYERS: Mapping[str, Translation] = {
     "PReLU": _prelu,
     "ELU": _elu,
     "Softmax": _softmax,
-    "UpSampling2D": _upsampling,
     "Resizing": _resizing,
     "Add": _merge("add"),
     "Subtract": _merge("sub"),

@@ -23,8 +23,6 @@ def _resize(node: Node, b: Builder) -> Live:
     since_11 = node.opset >= 11
     coordinates = node.get("coordinate_transformation_mode", "half_pixel") if since_11 else "asymmetric"
     rounding = node.get("nearest_mode", "round_prefer_floor") if since_11 else "floor"
-    if coordinates == "tf_half_pixel_for_nn":  # of opset 11 and 12 only: half a pixel further than half_pixel
-        raise Refused("coordinate_transformation_mode tf_half_pixel_for_nn is not supported")
     scales, sizes = _scales(node, 2 if since_11 else 1, "scales"), node.whole_numbers(3, "sizes")
     rank = len(x.shape)
     axes = tuple(node.get("axes") or range(rank))
