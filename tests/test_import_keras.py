@@ -403,7 +403,7 @@ def test_every_unsupported_layer_is_named(write: Callable[[Net], Path]) -> None:
         ("Activation", {"activation": "softsign"}, 'activation "softsign"'),
         ("Activation", {"activation": {"class_name": "function", "module": "mine", "config": "f"}}, "custom"),
         ("UpSampling2D", {"size": [2, 2], "interpolation": "bicubic"}, "bicubic"),
-        ("Cropping2D", {"cropping": [[1, 1], [1, 1]]}, "Cropping2D"),
+        ("MaxPooling3D", {"pool_size": [2, 2, 2]}, "should read 5 axes; its input has 4"),
     ],
 )
 def test_unsupported_options(tmp_path: Path, class_name: str, settings: dict[str, Any], reason: str) -> None:

@@ -678,9 +678,24 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
                 scales=floats(1, 1, 2, 2),
                 coordinate_transformation_mode="tf_crop_and_resize",
             ),
-            "tf_crop_and_resize",
+            "its roi has 0 numbers instead of 8",
         ),
-        (one("rounded", "Resize", roi=None, scales=floats(1, 1, 1.3, 2), mode="linear"), "positions differ"),
+        (
+            Case(
+                "indices_used",
+                [
+                    node("MaxPool", "x", "a i", kernel_shape=[2, 2]),
+                    node("Cast", "i", "f", to=1),
+                    node("Add", "a f", "y"),
+                ],
+            ),
+            "its second output, the indices, is used",
+        ),
+        (
+            Case("unpool", [node("MaxUnpool", "x i", "y", kernel_shape=[2, 2])], constants={"i": ints(0)}),
+            "no such operator",
+        ),
+        (one("gaps", "ConvTranspose", w=random(3, 4, 1, 1), strides=[2, 2], auto_pad="SAME_UPPER"), "leave gaps"),
         (one("ranks", "Reshape", shape=ints(2, 1, 1, 1, 1, 1, -1)), "should be a list of sizes"),
         (one("by_zero", "Div", c=scalar(0)), "divides by 0"),
         (one("batch_padded", "Pad", pads=ints(1, 0, 0, 0, 0, 0, 0, 0)), "pads the batch"),

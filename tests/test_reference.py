@@ -30,6 +30,7 @@ from codegen.graph.ops import (
     Dense,
     Fused,
     GlobalPool,
+    GridSample,
     Identity,
     MatMul,
     Op,
@@ -45,6 +46,7 @@ from codegen.graph.ops import (
     Transpose,
 )
 from codegen.graph.ops.activation import ACTIVATIONS
+from codegen.graph.ops.op import ShapeError
 from codegen.graph.ops.window import same_pads, window_count
 
 Floats = NDArray[np.float32]
@@ -236,11 +238,12 @@ def pooled(
 
 @st.composite
 def pools(draw: st.DrawFn, kind: str) -> tuple[Pool, tuple[int, ...]]:
-    w = draw(windows(draw(st.sampled_from([1, 2]))))
-    dilation = w["dilation"] if kind == "max" else (1,) * len(w["kernel"])
+    w = draw(windows(draw(st.sampled_from([1, 2, 3]))))
+    dilation = w["dilation"]
     # Every window has to reach into the input.
     assume(all(max(p) < k for p, k in zip(w["pads"], w["kernel"], strict=True)))
-    op = Pool(kind, w["kernel"], w["stride"], dilation, w["pads"], draw(st.booleans()), draw(st.booleans()))
+    counted, p = draw(st.booleans()), float(draw(st.integers(1, 4)))
+    op = Pool(kind, w["kernel"], w["stride"], dilation, w["pads"], draw(st.booleans()), counted, p)
     shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *w["size"])
     assume(all(n >= d for n, d in zip(w["size"], dilation, strict=True)))
     return op, shape
@@ -273,10 +276,27 @@ def test_average_pool(drawn: tuple[Pool, tuple[int, ...]], seed: int) -> None:
     # What a ceiling window reaches beyond the padding counts in some versions of onnxruntime.
     if not (op.ceil_mode and op.count_include_pad):
         got = onnxruntime(
-            "AveragePool", [x], kernel_shape=op.kernel, strides=op.stride, pads=onnx_pads(op.pads),
-            ceil_mode=int(op.ceil_mode), count_include_pad=int(op.count_include_pad),
+            "AveragePool", [x], kernel_shape=op.kernel, strides=op.stride, dilations=op.dilation,
+            pads=onnx_pads(op.pads), ceil_mode=int(op.ceil_mode), count_include_pad=int(op.count_include_pad),
         )  # fmt: skip
         within_bound(op, got, x)
+
+
+@exactly
+@given(pools("lp"), st.integers(0, 2**31))
+def test_lp_pool(drawn: tuple[Pool, tuple[int, ...]], seed: int) -> None:
+    op, shape = drawn
+    x = normal(np.random.default_rng(seed), *shape)
+    got = onnxruntime(
+        "LpPool", [x], kernel_shape=op.kernel, strides=op.stride, dilations=op.dilation, pads=onnx_pads(op.pads),
+        ceil_mode=int(op.ceil_mode), p=int(op.p),
+    )  # fmt: skip
+    within_bound(op, got, x)
+
+    def norm(inside: list[float], counted: int) -> float:
+        return math.fsum(abs(v) ** op.p for v in inside) ** (1 / op.p)
+
+    np.testing.assert_allclose(op.reference(x), pooled(x, op, got.shape[2:], norm), rtol=1e-12)
 
 
 def test_a_ceiling_window_must_start_inside_or_in_front() -> None:
@@ -330,6 +350,38 @@ def test_nearest_upsampling_is_onnxs(scale: tuple[int, int]) -> None:
         coordinate_transformation_mode="asymmetric",
     )  # fmt: skip
     same(Resize(size, "nearest", "asymmetric"), got, x)
+
+
+# ---- sampling ----
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("border", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("space", [(5, 4), (2, 7), (1, 3), (3, 4, 2)], ids=str)
+def test_grid_sample(space: tuple[int, ...], mode: str, border: str, align_corners: bool) -> None:
+    rng = np.random.default_rng(len(space))
+    if mode == "bicubic" and len(space) == 3:
+        with pytest.raises(ShapeError, match="two axes of space only"):
+            GridSample(mode, border, align_corners).infer((1, 2, *space), (1, 2, 3, 4, 3))
+        return
+    # onnxruntime moves both coordinates where one is beyond the border, which matters to cubic taps only.
+    reach = 1.0 if mode == "bicubic" and border == "border" else 2.5
+    x, grid = normal(rng, 2, 3, *space), f32(rng.uniform(-reach, reach, (2, *(3, 6, 2)[: len(space)], len(space))))
+    names = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}
+    got = onnxruntime("GridSample", [x, grid], mode=names[mode], padding_mode=border, align_corners=int(align_corners))
+    within_bound(GridSample(mode, border, align_corners), got, x, grid)
+    constant = GridSample(mode, border, align_corners, grid)
+    np.testing.assert_array_equal(constant.reference(x), GridSample(mode, border, align_corners).reference(x, grid))
+
+
+@pytest.mark.parametrize("border", ["zeros", "border", "reflection"])
+def test_grid_sample_at_no_place(border: str) -> None:
+    """NaN and infinity read nothing outside the input."""
+    x, grid = np.ones((1, 1, 3, 3)), np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0]).reshape(1, 1, 3, 2)
+    for mode in ("bilinear", "nearest", "bicubic"):
+        y = GridSample(mode, border, False).reference(x, grid)
+        np.testing.assert_allclose(y, 0.0 if border == "zeros" else 1.0)
 
 
 # ---- activations ----
@@ -658,6 +710,8 @@ RNG = np.random.default_rng(7)
 X = normal(RNG, 2, 6, 7, 5)
 STATISTICS = (normal(RNG, 6), normal(RNG, 6), normal(RNG, 6), np.abs(normal(RNG, 6)) + 0.125)
 
+PLACES = np.random.default_rng(8).uniform(-1.2, 1.2, (2, 4, 5, 2)).astype(np.float32).astype(np.float64)
+
 BOUNDED: dict[str, tuple[Op, tuple[NDArray[np.float64], ...]]] = {
     "conv": (Conv(normal(RNG, 4, 3, 3, 2), normal(RNG, 4), (1, 2), (2, 1), ((1, 0), (2, 1)), 2), (X,)),
     "depthwise": (Conv(normal(RNG, 6, 1, 3, 3), normal(RNG, 6), (1, 1), (1, 1), ((1, 1), (1, 1)), 6), (X,)),
@@ -675,6 +729,16 @@ BOUNDED: dict[str, tuple[Op, tuple[NDArray[np.float64], ...]]] = {
     "global_max": (GlobalPool("max"), (X,)),
     "bilinear": (Resize((9, 11), "bilinear", "half_pixel"), (X,)),
     "nearest": (Resize((9, 11), "nearest", "asymmetric"), (X,)),
+    "trilinear": (Resize((3, 9, 4), "bilinear", "align_corners"), (X[:, :, None],)),
+    "antialias": (Resize((3, 4), "bicubic", "half_pixel", antialias=True), (X,)),
+    "crop": (Resize((4, 4), "bilinear", "tf_crop_and_resize", roi=((-0.2, 0.9), (0.5, 1.2)), outside=1.7), (X,)),
+    "norm_1": (Pool("lp", (3, 2), (2, 1), (1, 1), ((1, 1), (0, 1)), p=1.0), (X,)),
+    "norm_2": (Pool("lp", (3, 2), (2, 1), (1, 1), ((1, 1), (0, 1))), (X,)),
+    "norm_3": (Pool("lp", (2, 2), (2, 1), (1, 2), ((1, 1), (0, 1)), p=3.0), (X,)),
+    "average_dilated": (Pool("average", (3, 2), (1, 1), (2, 2), ((2, 1), (0, 1)), False, True), (X,)),
+    "sample": (GridSample("bilinear", "reflection", False), (X, PLACES)),
+    "sample_nearest": (GridSample("nearest", "border", False, PLACES), (X,)),
+    "sample_cubic": (GridSample("bicubic", "zeros", True), (X, PLACES)),
     "softmax": (Softmax(1), (4 * X,)),
     "add": (Binary("add"), (X, normal(RNG, 2, 6, 1, 1))),
     "sub": (Binary("sub"), (X, normal(RNG, 2, 6, 7, 5))),
@@ -757,7 +821,9 @@ def test_bounds_are_not_absurd(name: str) -> None:
     y = op.bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
     largest = max(np.abs(y.value).max(), *(np.abs(x).max() for x in inputs), 1.0)
     # Statistics enlarge; a matrix's row has as many roundings as terms.
-    largest *= {"batch_norm": 10, "matmul": 10, "reduce_sum": 42, "bicubic": 2}.get(name, 1)
+    # The position of a sample is rounded, too, and what it moves by goes with the slope of the taps.
+    more = {"batch_norm": 10, "matmul": 10, "reduce_sum": 42, "bicubic": 2, "sample": 4, "sample_cubic": 8}
+    largest *= more.get(name, 1)
     assert worst(y.error, 100 * FLOAT32.unit * largest) <= 1
     assert np.all(y.error > 0), "results may be flushed to zero"
 

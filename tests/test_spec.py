@@ -33,6 +33,7 @@ from codegen.graph.ops import (
     ConvTranspose,
     Dense,
     GlobalPool,
+    GridSample,
     Op,
     Pad,
     Pool,
@@ -229,6 +230,18 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         (4, 7),
         [Pool("average", (2,), (1,), (1,), ((0, 1),))],
     ),
+    "average_pool, dilated": (
+        'op = "average_pool"\nkernel = [1, 2, 2]\nstride = 1\ndilation = [1, 2, 3]',
+        {},
+        (4, 2, 6, 6),
+        [Pool("average", (1, 2, 2), (1, 1, 1), (1, 2, 3), ((0, 0),) * 3)],
+    ),
+    "lp_pool": (
+        'op = "lp_pool"\nkernel = 2\nstride = 1\np = 3',
+        {},
+        (4, 7),
+        [Pool("lp", (2,), (1,), (1,), ((0, 0),), p=3.0)],
+    ),
     "global_max_pool": ('op = "global_max_pool"', {}, (4, 6, 6), [GlobalPool("max")]),
     "global_average_pool": ('op = "global_average_pool"', {}, (4, 6), [GlobalPool("average")]),
     "add": ('op = "add"\ninputs = ["x", "x"]', {}, (4, 6, 6), [Binary("add")]),
@@ -265,6 +278,41 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         {},
         (4, 6, 6),
         [Resize((7, 5), "bilinear", "align_corners")],
+    ),
+    "upsample, all else": (
+        'op = "upsample"\nsize = [2, 4, 5]\nmode = "bicubic"\ncubic = -0.5\nantialias = true\nexclude_outside = true\n'
+        "scales = [0.5, 0.7, 1]",
+        {},
+        (4, 4, 6, 5),
+        [
+            Resize(
+                (2, 4, 5),
+                "bicubic",
+                "half_pixel",
+                cubic=-0.5,
+                antialias=True,
+                exclude_outside=True,
+                scales=(0.5, 0.7, 1.0),
+            )
+        ],
+    ),
+    "upsample, a part": (
+        'op = "upsample"\nsize = [3]\ncoordinates = "tf_crop_and_resize"\nroi = [[-0.5, 0.7]]\noutside = 2',
+        {},
+        (4, 6),
+        [Resize((3,), "nearest", "tf_crop_and_resize", roi=((-0.5, 0.7),), outside=2.0)],
+    ),
+    "grid_sample": (
+        'op = "grid_sample"\nmode = "bicubic"\nborder = "reflection"\nalign_corners = true',
+        {"a.grid": values(1, 3, 5, 2)},
+        (4, 6, 6),
+        [GridSample("bicubic", "reflection", True, values(1, 3, 5, 2))],
+    ),
+    "grid_sample, live": (
+        'op = "grid_sample"\ninputs = ["x", "x"]',
+        {},
+        (6, 2, 2),
+        [GridSample("bilinear", "zeros", False)],
     ),
     "softmax": ('op = "softmax"', {}, (4,), [Softmax(1)]),
     "softmax, axis": ('op = "softmax"\naxis = -1', {}, (4, 6, 6), [Softmax(3)]),

@@ -223,13 +223,13 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "shape 0": (
         edited("[4, 6, 6]", "[4, 0, 6]"),
-        'input "x": shape: [4, 0, 6] should be a list of 1 to 3 sizes without the batch, such as [3, 224, 224]',
+        'input "x": shape: [4, 0, 6] should be a list of 1 to 5 sizes without the batch, such as [3, 224, 224]',
     ),
-    "shape of 4": (
-        edited("[4, 6, 6]", "[1, 4, 6, 6]"),
-        'input "x": shape: [1, 4, 6, 6] should be a list of 1 to 3 sizes...',
+    "shape of 6": (
+        edited("[4, 6, 6]", "[1, 1, 1, 4, 6, 6]"),
+        'input "x": shape: [1, 1, 1, 4, 6, 6] should be a list of 1 to 5 sizes...',
     ),
-    "shape a number": (edited("[4, 6, 6]", "4"), 'input "x": shape: 4 should be a list of 1 to 3 sizes...'),
+    "shape a number": (edited("[4, 6, 6]", "4"), 'input "x": shape: 4 should be a list of 1 to 5 sizes...'),
     "shape of bools": (edited("[4, 6, 6]", "[4, true]"), 'input "x": shape: [4, true] should be a list...'),
     "shape huge": (
         edited("[4, 6, 6]", "[4, 65536, 65536]"),
@@ -421,9 +421,13 @@ SPECS: dict[str, tuple[str, str]] = {
         'layer "a": count_include_pad: is missing; with padding write whether it counts in the average: frameworks '
         "differ (PyTorch true, ONNX and Keras false)",
     ),
-    "average pool, dilation": (
-        layer('op = "average_pool"\nkernel = 3\ndilation = 2'),
-        'layer "a": unknown key "dilation"; known...',
+    "average pool, p": (
+        layer('op = "average_pool"\nkernel = 3\np = 2'),
+        'layer "a": unknown key "p"; known...',
+    ),
+    "p of a pool": (
+        layer('op = "lp_pool"\nkernel = 3\np = 0.5'),
+        'layer "a": p: 0.5 should be a number >= 1',
     ),
     "concat axis": (
         layer('op = "concat"\ninputs = ["x", "x"]\naxis = 4'),
@@ -477,7 +481,39 @@ SPECS: dict[str, tuple[str, str]] = {
     "upsample coordinates": (
         layer('op = "upsample"\nscale = 2\ncoordinates = "halfpixel"'),
         'layer "a": coordinates: "halfpixel" should be "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", '
-        '"align_corners" or "asymmetric"; did you mean "half_pixel"?',
+        '"align_corners", "asymmetric", "tf_half_pixel_for_nn" or "tf_crop_and_resize"; did you mean "half_pixel"?',
+    ),
+    "upsample scales": (
+        layer('op = "upsample"\nscale = 2\nscales = [2, 0]'),
+        'layer "a": scales: [2, 0] should be a list of factors above 0, one for each spatial axis',
+    ),
+    "upsample scales of one axis": (
+        layer('op = "upsample"\nscale = 2\nscales = [2.1]'),
+        'layer "a": scales (2.1,) should have a positive number for each spatial axis',
+    ),
+    "upsample roi": (
+        layer('op = "upsample"\nscale = 2\nroi = [0, 1]'),
+        'layer "a": roi: [0, 1] should be a list of [start, end] pairs, one for each spatial axis',
+    ),
+    "upsample roi without its coordinates": (
+        layer('op = "upsample"\nscale = 2\nroi = [[0, 1], [0, 1]]'),
+        "layer \"a\": roi is for coordinates 'tf_crop_and_resize' only",
+    ),
+    "upsample antialias": (
+        layer('op = "upsample"\nscale = 2\nantialias = true'),
+        "layer \"a\": antialias is not for mode 'nearest'",
+    ),
+    "upsample size of three axes": (
+        layer('op = "upsample"\nsize = [2, 2, 2]'),
+        'layer "a": input [1, 4, 6, 6] should have 5 axes (batch, channels, 3 of space)',
+    ),
+    "grid_sample with two grids": (
+        layer('op = "grid_sample"\ninputs = ["x", "x"]\ngrid = "g"'),
+        'layer "a": grid: names a tensor, but there is a second input; drop one',
+    ),
+    "grid_sample, shape": (
+        layer('op = "grid_sample"\ninputs = ["x", "x"]'),
+        'layer "a": grid [1, 4, 6, 6] should be [1, 2 sizes, 2] for input [1, 4, 6, 6]',
     ),
     "add": (
         layer('op = "add"\ninputs = ["x", "b"]\n[[layer]]\nname = "b"\nop = "max_pool"\nkernel = 2\ninput = "x"'),

@@ -90,16 +90,19 @@ class Pool(Op):
     def _norm_bound(self, y: Array, x: Bounded, terms: int, rounding: Rounding) -> Array:
         """The norm rises with every |x|: it lies between those of the least and of the largest they may be.
 
-        OpenCL's pow is off by 16 ulp, and powers below the normal range may be flushed to zero.  Its exponent 1/p is
-        a float32, which moves s^(1/p) by |log(s)| times what the exponent is off.
+        OpenCL's pow is off by 16 ulp, its square root by 3, and powers below the normal range may be flushed to zero.
+        The exponent 1/p is a float32, which moves s^(1/p) by |log(s^(1/p))| times what the exponent is off.
         """
-        relative, flushed = rounding.gamma(terms + 36), terms * rounding.tiny
+        power, root = {1.0: (0, 0), 2.0: (1, 7)}.get(self.p, (33, 33))
+        relative, flushed = rounding.gamma(terms + power), terms * rounding.tiny
         highest = self._norm(self._windows(x.magnitude, 0.0), relative, flushed)
         least = np.fmax(np.abs(x.value) - x.error, 0.0)
         lowest = self._norm(self._windows(least, 0.0), -relative, -flushed)
-        exponents = np.abs(np.log(highest, where=highest > 0, out=np.zeros_like(y)))
         spread = np.fmax(highest - y, y - lowest)
-        return spread + rounding.gamma(40) * highest * (1 + exponents) + rounding.tiny
+        if self.p not in (1.0, 2.0):
+            exponents = np.abs(np.log(highest, where=highest > 0, out=np.zeros_like(y)))
+            spread = spread + rounding.gamma(3) * highest * exponents
+        return spread + rounding.gamma(root) * highest + rounding.tiny
 
     def _windows(self, x: Array, fill: float) -> Array:
         counts = self.infer(x.shape)[2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,12 @@ CUBIC = -0.75  # Keys' coefficient a, as in PyTorch and ONNX
 class _Axis:
     """The taps along one spatial axis, each an array [taps, N, *output's space].
 
-    ``magnitude`` is what an error of a weight is relative to; ``error`` of how far the position may be off, in elements
-    [N, *space], and ``torn`` says where that may carry it across a jump.
+    ``around`` are the taps with a neighbour on either side; ``magnitude`` is what an error of a weight is relative to.
+    ``error`` is how far the position may be off, in elements, and ``torn`` where that may carry it across a jump.
     """
 
     index: NDArray[np.int64]
+    around: NDArray[np.int64]
     weight: Array
     magnitude: Array
     error: Array
@@ -82,16 +84,20 @@ class GridSample(Op):
             error = rounding.unit * np.abs(grid)
         axes = self._axes(x.value.shape, grid, error, rounding)
         terms = int(np.prod([len(axis.index) for axis in axes]))
+        # Each weight of a linear tap is one rounding, of a cubic one twelve; then products, and sums of all.
+        operations = terms + {"nearest": 0, "bilinear": 3, "bicubic": 13}[self.mode] * len(axes)
         taps = [(axis.index, axis.magnitude) for axis in axes]
-        computed = rounding.gamma(terms + 16 * len(axes)) * self._gather(x.magnitude, taps)
+        computed = rounding.gamma(operations) * self._gather(x.magnitude, taps)
         carried = self._gather(x.error, [(axis.index, np.abs(axis.weight)) for axis in axes])
         highest = x.magnitude.max(axis=tuple(range(2, x.value.ndim)))
         highest = highest.reshape(*highest.shape, *(1,) * (y.ndim - 2))
+        near = np.logical_and.reduce([axis.error <= 1 for axis in axes])[:, None]
+        steep = np.where(near, self._largest(x.magnitude, [axis.around for axis in axes]), highest)
         # Slopes of linear and cubic taps with values up to 1, times the other axes' weights, which sum to 1.4 at most.
         slope = {"nearest": 0.0, "bilinear": 2.0, "bicubic": 3.0 * 1.4}[self.mode]
-        moved = sum((slope * axis.error for axis in axes), np.zeros(1))[:, None] * highest
+        moved = slope * steep * sum((axis.error for axis in axes), np.zeros(1))[:, None]
         torn = np.logical_or.reduce([axis.torn for axis in axes])[:, None]
-        return computed + carried + moved + np.where(torn, 4 * highest, 0.0) + terms * rounding.tiny
+        return computed + carried + moved + np.where(torn, 4 * highest, 0.0) + (terms + 1) * rounding.tiny
 
     def _grid(self, inputs: tuple[Array, ...]) -> Array:
         if self.grid is None:
@@ -102,11 +108,13 @@ class GridSample(Op):
         """Outermost axis first, which the grid's last numbers are of."""
         return [self._axis(n, grid[..., -1 - k], error[..., -1 - k], rounding) for k, n in enumerate(shape[2:])]
 
+    @np.errstate(invalid="ignore")  # no place, NaN, is at an end
     def _axis(self, n: int, place: Array, error: Array, rounding: Rounding) -> _Axis:
         low, high = (0.0, n - 1.0) if self.align_corners else (-0.5, n - 0.5)
         at = (place + 1) * (n - 1) / 2 if self.align_corners else ((place + 1) * n - 1) / 2
-        # Of computing the position, and of reflecting it, which subtracts multiples of the size.
-        error = error * n / 2 + rounding.gamma(16) * (np.abs(at) + 2 * n)
+        error = error * n / 2 + rounding.gamma(3) * (np.abs(at) + 1)
+        if self.border == "reflection":
+            error = error + rounding.gamma(4) * (np.abs(at) + 2 * n)  # multiples of the size are subtracted
         torn = np.zeros(at.shape, dtype=bool)
         if self.mode == "nearest":
             torn = (np.abs(at - np.floor(at) - 0.5) <= error) & (error > 0)
@@ -131,26 +139,36 @@ class GridSample(Op):
             first = first - 1
             weight = _cubic(part)
             magnitude = np.stack([np.abs(weight[0]), np.ones_like(part), np.ones_like(part), np.abs(weight[3])])
-        index = first + np.arange(len(weight)).reshape(-1, *(1,) * at.ndim)
+        around = first + np.arange(-1, len(weight) + 1).reshape(-1, *(1,) * at.ndim)
         if self.border == "zeros":
-            inside = (index >= 0) & (index < n)
-            weight, magnitude = weight * inside, magnitude * inside
+            inside = (around >= 0) & (around < n)
+            weight, magnitude = weight * inside[1:-1], magnitude * inside[1:-1]
         elif self.border == "reflection":
-            index = _reflected(index.astype(np.float64), low, high).astype(np.int64)
-        return _Axis(np.clip(index, 0, n - 1), weight, magnitude, error, torn)
+            around = _reflected(around.astype(np.float64), low, high).astype(np.int64)
+        around = np.clip(around, 0, n - 1)
+        return _Axis(around[1:-1], around, weight, magnitude, error, torn)
 
     @staticmethod
     def _gather(x: Array, axes: list[tuple[NDArray[np.int64], Array]]) -> Array:
         """The sum over all combinations of taps: [N, C, *output's space]."""
         total = np.zeros(1)
-        batch = np.arange(x.shape[0]).reshape(-1, *(1,) * (axes[0][0].ndim - 2))
-        for taps in itertools.product(*(range(len(index)) for index, _ in axes)):
+        for taps in itertools.product(*(zip(index, weight, strict=True) for index, weight in axes)):
             weight = np.ones(1)
-            for t, (_, weights) in zip(taps, axes, strict=True):
-                weight = weight * weights[t]
-            picked = x[(batch, slice(None), *(index[t] for t, (index, _) in zip(taps, axes, strict=True)))]
-            total = total + np.moveaxis(picked, -1, 1) * weight[:, None]
+            for _, one in taps:
+                weight = weight * one
+            total = total + _picked(x, [index for index, _ in taps]) * weight[:, None]
         return total
+
+    @staticmethod
+    def _largest(x: Array, axes: list[NDArray[np.int64]]) -> Array:
+        """The largest element at all combinations of indices."""
+        return np.maximum.reduce([_picked(x, list(taps)) for taps in itertools.product(*axes)])
+
+
+def _picked(x: Array, at: list[NDArray[np.int64]]) -> Array:
+    """[N, C, *output's space], from an index [N, *output's space] along each spatial axis."""
+    batch: Any = np.arange(x.shape[0]).reshape(-1, *(1,) * (at[0].ndim - 1))
+    return np.moveaxis(x[(batch, slice(None), *at)], -1, 1)
 
 
 def _reflected(at: Array, low: float, high: float) -> Array:
