@@ -18,8 +18,7 @@ from codegen.errors import ParameterError
 from codegen.graph.bounded import FLOAT64
 from codegen.graph.graph import Graph, GraphError, Node
 from codegen.graph.ops import Affine, BatchNorm, Concat, Conv, ConvTranspose, Dense, Fused, Op, Pad, Reshape
-from codegen.passes.fold import fold
-from codegen.passes.simplify import affine_of, simplify
+from codegen.passes.simplify import affine_of
 
 WEIGHTS, EPILOGUE, PROLOGUE, LAUNCH = "weights", "epilogue", "prologue", "launch"
 Where = Mapping[str, Sequence[tuple[str, str]]]
@@ -90,14 +89,14 @@ PRODUCERS = {
     "transposed_depthwise": lambda n, b: n.conv_transpose("x", 6, 3, groups=6, bias=b, name="w"),
     "dense": lambda n, b: n.dense("x", 5, bias=b, name="w"),
 }
-SHAPES = {"2-D": (2, 6, 7, 8), "1-D": (2, 6, 9)}
+SHAPES = {"2-D": (2, 6, 7, 8), "1-D": (2, 6, 9), "3-D": (1, 6, 5, 6, 5)}
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize(
     ("producer", "rank"),
     # The attributes of conv_strided are of two dimensions.
-    [(p, r) for p in PRODUCERS for r in SHAPES if (p, r) != ("conv_strided", "1-D")],
+    [(p, r) for p in PRODUCERS for r in SHAPES if p != "conv_strided" or r == "2-D"],
 )
 def test_behind_weights(producer: str, rank: str, bias: bool) -> None:
     n = Net(SHAPES[rank])
@@ -110,12 +109,26 @@ def test_behind_weights(producer: str, rank: str, bias: bool) -> None:
 @pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_behind_weights_in_three_dimensions(groups: int, transposed: bool, bias: bool) -> None:
-    n = Net((1, 4, 5, 4, 3))
-    n.bn((n.conv_transpose if transposed else n.conv)("x", 6, (3, 2, 2), groups=groups, bias=bias, name="w"), name="bn")
-    graph = n.graph()
-    folded, done = fold(simplify(graph), graph)
-    assert_same(graph, folded)
-    assert [f.target for f in done.folds["bn"]] == ["w"] and not affines(folded)
+    """Strided, padded on one side, and with what rides behind; one of the operands is repeated along the depth."""
+    n = Net((1, 4, 5, 4, 3), (1, 6, 1, 1, 1))
+    attributes = {"stride": (2, 1, 1), "pads": ((1, 0), (0, 0), (0, 1)), "groups": groups, "bias": bias}
+    y = n.bn((n.conv_transpose if transposed else n.conv)("x", 6, (3, 2, 2), **attributes, name="w"), name="bn")
+    n.act(n.binary("mul", y, "x1"))
+    stages = check(n.graph(), 1, {"bn": [(WEIGHTS, "w")]})
+    assert not affines(stages.folded)
+
+
+def test_in_front_of_weights_in_three_dimensions() -> None:
+    """Without padding into the weights; behind an activation and with padding into the launch before."""
+    n = Net((1, 4, 4, 4, 3))
+    n.conv(n.bn("x", name="bn"), 5, 2, name="w")
+    check(n.graph(), 1, {"bn": [(WEIGHTS, "w")]})
+    n = Net((1, 4, 4, 4, 3))
+    n.conv(n.bn(n.act(n.conv("x", 3, 2)), name="bn"), 5, 2, pads=1)
+    check(n.graph(), 2, {"bn": [(EPILOGUE, "bn")]})
+    n = Net((1, 4, 4, 4, 3))
+    n.pool(n.bn("x", name="bn"), "max", 2, name="p")
+    check(n.graph(), 1, {"bn": [(PROLOGUE, "p")]})
 
 
 def test_the_folded_layer_keeps_attributes() -> None:

@@ -102,6 +102,67 @@ def depthwise(x: np.ndarray, kernel: np.ndarray, stride: int = 1) -> np.ndarray:
     return y.reshape(*y.shape[:3], -1)
 
 
+def windows_3d(x: np.ndarray, kernel: int, stride: int = 1) -> np.ndarray:
+    """[n, d, h, w, k, k, k, c], without padding."""
+    view = np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (kernel,) * 3, (1, 2, 3))
+    return np.moveaxis(view[:, ::stride, ::stride, ::stride], 4, -1)
+
+
+def test_volumes(write: Callable[[Net], Path]) -> None:
+    """Conv3D, BatchNormalization, pools, transposed convolution; all in NDHWC."""
+    kernel, other, bias = normal(2, 2, 2, 3, 4), normal(2, 2, 2, 5, 4), normal(4)
+    arrays = {"gamma": normal(4), "beta": normal(4), "moving_mean": normal(4), "moving_variance": positive(4)}
+    layers = [
+        source("x", 5, 6, 4, 3),
+        Layer("Conv3D", "c", {"kernel_size": [2, 2, 2], "padding": "valid"}, [["x"]], {"kernel": kernel, "bias": bias}),
+        Layer("BatchNormalization", "b", {}, [["c"]], arrays),
+        Layer("MaxPooling3D", "p", {"pool_size": [2, 2, 2], "strides": [1, 1, 1]}, [["b"]]),
+        Layer("AveragePooling3D", "a", {"pool_size": 2}, [["b"]]),
+        Layer("Conv3DTranspose", "t", {"kernel_size": 2, "strides": 2, "use_bias": False}, [["a"]], {"kernel": other}),
+        Layer("GlobalMaxPooling3D", "g", {}, [["t"]]),
+    ]
+    x = normal(1, 5, 6, 4, 3)
+    path = write(Net(layers, ["p", "t", "g"]))
+    y = np.einsum("ndhwijkc,ijkco->ndhwo", windows_3d(x, 2), kernel.astype(np.float64)) + bias
+    y = (y - arrays["moving_mean"]) / np.sqrt(arrays["moving_variance"].astype(np.float64) + 1e-3)
+    y = y * arrays["gamma"] + arrays["beta"]
+    mean = windows_3d(y, 2, 2).mean((4, 5, 6))
+    spread = np.einsum("ndhwc,ijkoc->ndihjwko", mean, other.astype(np.float64))
+    n, d, i, h, j, w, k, o = spread.shape
+    spread = spread.reshape(n, d * i, h * j, w * k, o)
+    got = evaluate(path, x)
+    close(got[0], windows_3d(y, 2).max((4, 5, 6)))
+    close(got[1], spread)
+    close(got[2], spread.max((1, 2, 3)))
+
+
+ONE_AND_THREE: dict[str, tuple[str, dict[str, Any], tuple[int, ...], Callable[[np.ndarray], np.ndarray]]] = {
+    "max": ("MaxPooling1D", {"pool_size": 2, "strides": 2}, (6, 3), lambda x: x.reshape(1, 3, 2, 3).max(2)),
+    "average": ("AveragePooling1D", {"pool_size": [3]}, (6, 3), lambda x: x.reshape(1, 2, 3, 3).mean(2)),
+    "mean": ("GlobalAveragePooling1D", {}, (6, 3), lambda x: x.mean(1)),
+    "means": ("GlobalAveragePooling3D", {"keepdims": True}, (2, 3, 2, 3), lambda x: x.mean((1, 2, 3), keepdims=True)),
+    "repeated": ("UpSampling1D", {"size": 3}, (4, 3), lambda x: x.repeat(3, 1)),
+    "volume": (
+        "UpSampling3D", {"size": [1, 2, 3]}, (2, 3, 2, 3), lambda x: x.repeat(2, 2).repeat(3, 3),
+    ),
+    "padded": ("ZeroPadding1D", {"padding": [2, 1]}, (4, 3), lambda x: np.pad(x, ((0, 0), (2, 1), (0, 0)))),
+    "padded volume": (
+        "ZeroPadding3D", {"padding": [[1, 0], [0, 2], [1, 1]]}, (2, 3, 2, 3),
+        lambda x: np.pad(x, ((0, 0), (1, 0), (0, 2), (1, 1), (0, 0))),
+    ),
+    "cropped": ("Cropping1D", {"cropping": [1, 2]}, (6, 3), lambda x: x[:, 1:-2]),
+    "cropped image": ("Cropping2D", {"cropping": [[1, 0], [0, 2]]}, (4, 5, 3), lambda x: x[:, 1:, :-2]),
+    "cropped volume": ("Cropping3D", {"cropping": 1}, (3, 4, 3, 3), lambda x: x[:, 1:-1, 1:-1, 1:-1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ONE_AND_THREE)
+def test_layers_of_other_dimensions(write: Callable[[Net], Path], case: str) -> None:
+    class_name, settings, shape, function = ONE_AND_THREE[case]
+    x = normal(1, *shape)
+    close(evaluate(write(one(Layer(class_name, "layer", settings), *shape)), x)[0], function(x.astype(np.float64)))
+
+
 CONV = {"kernel_size": [3, 2], "padding": "same", "data_format": "channels_last"}
 
 

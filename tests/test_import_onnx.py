@@ -74,6 +74,8 @@ SIX_CONSTANTS = {
     **{"three": scalar(3), "low": scalar(0), "high": scalar(6), "six": scalar(6), "sixth": scalar(1 / 6)},
 }
 
+PLACES = 2 * np.tanh(random(2, 4, 3, 2))
+
 CASES = [
     one("conv", "Conv", w=W, b=B, pads=[1, 0, 2, 1], strides=[2, 1]),
     one("conv_dilated", "Conv", w=W, dilations=[2, 1], kernel_shape=[3, 3]),
@@ -106,6 +108,57 @@ CASES = [
     one("average_pool_counted", "AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     one("average_pool_same", "AveragePool", kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2]),
     one("average_pool_ceil", "AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+    one("average_pool_dilated", "AveragePool", opset=19, kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 0, 2, 1]),
+    *(
+        one(f"lp_pool_{p}", "LpPool", opset=18, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 0, 1], p=p)
+        for p in (1, 2, 3)
+    ),
+    one("lp_pool_same", "LpPool", (2, 3, 9), opset=11, kernel_shape=[3], strides=[2], auto_pad="SAME_LOWER"),
+    one(
+        "conv_3d",
+        "Conv",
+        (1, 4, 4, 5, 3),
+        w=random(6, 2, 2, 3, 3),
+        b=random(6),
+        group=2,
+        strides=[1, 2, 1],
+        pads=[0, 1, 1, 1, 0, 1],
+        dilations=[2, 1, 1],
+    ),
+    one("conv_3d_same", "Conv", (1, 3, 4, 5, 3), w=random(4, 3, 2, 2, 2), auto_pad="SAME_UPPER", strides=[2, 2, 2]),
+    one("conv_3d_depthwise", "Conv", (1, 4, 4, 5, 3), w=random(4, 1, 2, 2, 2), group=4, layers=["depthwise_conv"]),
+    one(
+        "transposed_3d",
+        "ConvTranspose",
+        (1, 4, 2, 3, 4),
+        w=random(4, 3, 2, 3, 2),
+        b=random(6),
+        group=2,
+        strides=[2, 1, 3],
+        output_padding=[1, 0, 0],
+        pads=[0, 1, 0, 0, 1, 1],
+    ),
+    one("batch_norm_3d", "BatchNormalization", (2, 3, 2, 4, 3), **BN),
+    one(
+        "max_pool_3d",
+        "MaxPool",
+        (1, 3, 5, 4, 6),
+        kernel_shape=[2, 3, 2],
+        strides=[2, 1, 2],
+        pads=[0, 1, 1, 0, 1, 0],
+        ceil_mode=1,
+    ),
+    one(
+        "average_pool_3d",
+        "AveragePool",
+        (1, 3, 5, 4, 6),
+        kernel_shape=[2, 2, 3],
+        pads=[1, 0, 1, 0, 1, 1],
+        count_include_pad=1,
+    ),
+    one("global_pool_3d", "GlobalAveragePool", (2, 3, 2, 4, 3)),
+    one("pad_3d", "Pad", (1, 3, 2, 4, 3), pads=ints(0, 0, 1, 0, 2, 0, 0, 0, 1, 1)),
+    one("global_lp_pool_3", "GlobalLpPool", p=3),
     one("global_average_pool", "GlobalAveragePool"),
     one("global_max_pool", "GlobalMaxPool"),
     one("reduce_mean", "ReduceMean", axes=[2, 3], layers=["global_average_pool"]),
@@ -229,6 +282,76 @@ CASES = [
         )
         for coordinates in ("half_pixel", "align_corners", "asymmetric")
         for nearest in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+    ),
+    *(
+        one(f"resize_by_{mode}", "Resize", opset=19, roi=None, scales=floats(1, 1, 0.6, 1.7), mode=mode)
+        for mode in ("nearest", "linear", "cubic")
+    ),
+    *(
+        one(
+            f"resize_antialias_{mode}",
+            "Resize",
+            opset=18,
+            roi=None,
+            scales=None,
+            sizes=ints(2, 3, 3, 4),
+            mode=mode,
+            antialias=1,
+        )
+        for mode in ("linear", "cubic")
+    ),
+    *(
+        one(
+            f"resize_{policy}",
+            "Resize",
+            opset=18,
+            roi=None,
+            scales=None,
+            sizes=ints(12, 5),
+            axes=[2, 3],
+            mode="linear",
+            keep_aspect_ratio_policy=policy,
+        )
+        for policy in ("not_larger", "not_smaller")
+    ),
+    one(
+        "resize_crop",
+        "Resize",
+        roi=floats(0, 0, 0.2, -0.3, 1, 1, 0.7, 1.2),
+        scales=None,
+        sizes=ints(2, 3, 5, 7),
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=3.5,
+    ),
+    one(
+        "resize_nn",
+        "Resize",
+        opset=11,
+        roi=floats(),
+        scales=floats(1, 1, 2, 1.5),
+        nearest_mode="floor",
+        coordinate_transformation_mode="tf_half_pixel_for_nn",
+    ),
+    one("resize_channels", "Resize", (2, 3, 5), roi=None, scales=floats(1, 2, 1)),
+    one("resize_batch", "Resize", (2, 3, 5), roi=None, scales=floats(2, 1, 3)),
+    one("resize_rows", "Resize", (2, 3), roi=None, scales=floats(1, 2), mode="linear"),
+    one("resize_3d", "Resize", (1, 2, 3, 4, 2), roi=None, scales=floats(1, 1, 2, 1.5, 3), mode="linear"),
+    *(
+        one(f"sample_{mode}_{border}", "GridSample", (2, 3, 5, 4), opset=16, g=PLACES, mode=mode, padding_mode=border)
+        for mode in ("bilinear", "nearest", "bicubic")
+        for border in ("zeros", "reflection")
+    ),
+    one("sample_border", "GridSample", (2, 3, 5, 4), opset=20, g=PLACES, padding_mode="border", align_corners=1),
+    one("sample_3d", "GridSample", (1, 2, 3, 4, 2), opset=20, g=np.tanh(random(1, 2, 3, 4, 3))),
+    Case("sample_live", [node("GridSample", "x z", "y")], (2, 3, 5, 4), opset=16, more={"z": (2, 4, 3, 2)}),
+    Case(
+        "sample_affine",
+        [node("AffineGrid", "theta size", "g"), node("GridSample", "x g", "y")],
+        (2, 3, 5, 4),
+        constants={"theta": random(2, 2, 3), "size": ints(2, 3, 4, 6)},
+        opset=20,
+        layers=["grid_sample"],
     ),
     one("gemm", "Gemm", (2, 5), w=random(5, 4), b=B),
     one("gemm_transposed", "Gemm", (2, 5), w=random(4, 5), b=B, transB=1, layers=["dense"]),
@@ -452,6 +575,14 @@ ON_DEVICES = (
     "layer_norm",
     "mul_plane",
     "pad_crop",
+    "conv_3d",
+    "transposed_3d",
+    "average_pool_3d",
+    "lp_pool_3",
+    "resize_crop",
+    "resize_batch",
+    "sample_affine",
+    "sample_live",
 )
 
 
