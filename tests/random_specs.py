@@ -122,7 +122,7 @@ class _Sketch:
         return names[-1] if self.chance(2) else self.one_of(*names)
 
     def spatial(self) -> str | None:
-        return self.tensor(lambda shape: len(shape) in (3, 4))
+        return self.tensor(lambda shape: len(shape) in (3, 4, 5))
 
     # Parameters
 
@@ -177,7 +177,8 @@ class _Sketch:
     # Inputs
 
     def _draw_inputs(self) -> None:
-        space = [self.whole(1, 9) for _ in range(self.one_of(1, 2, 2, 2))]
+        rank = self.one_of(1, 2, 2, 2, 3)
+        space = [self.whole(1, 9 if rank < 3 else 5) for _ in range(rank)]
         shapes = [[self.one_of(*CHANNELS), *space]]
         for _ in range(self.one_of(0, 0, 1, 2)):
             c = self.one_of(shapes[0][0], self.one_of(*CHANNELS))
@@ -197,6 +198,7 @@ class _Sketch:
             self.constants, self.activation, self.pool, self.pool, self.global_pool, self.binary, self.binary,
             self.residual, self.gate, self.concat, self.concat, self.flatten, self.reshape, self.shuffle,
             self.transpose, self.pad, self.upsample, self.positive, self.reduce, self.matmul, self.slice, self.repeat,
+            self.sample,
         )  # fmt: skip
         self.one_of(*kinds)()
 
@@ -456,14 +458,12 @@ class _Sketch:
         if x is None:
             return
         n, c, *space = self.shapes[x]
-        kind = self.one_of("max", "average")
+        kind = self.one_of("max", "average", "lp")
         kernel = [self.whole(1, min(4, m)) for m in space]
-        keys, sizes = self.window(tuple(space), kernel, (1,))
-        if kind == "max":
-            room = min((m - 1) // (k - 1) if k > 1 else 3 for m, k in zip(space, kernel, strict=True))
-            keys, sizes = self.window(tuple(space), kernel, (1, max(1, min(room, 2))))
-        else:
-            del keys["dilation"]
+        room = min((m - 1) // (k - 1) if k > 1 else 3 for m, k in zip(space, kernel, strict=True))
+        keys, sizes = self.window(tuple(space), kernel, (1, max(1, min(room, 2))))
+        if kind == "lp" and self.chance(2):
+            keys["p"] = self.one_of(1, 2.5, 3)
         if kind == "average" and keys.get("padding") != "same":
             keys["count_include_pad"] = self.one_of(True, False)
         if keys.get("padding") != "same" and self.chance(3):
@@ -636,7 +636,7 @@ class _Sketch:
             self.conv(padded)
 
     def upsample(self) -> None:
-        x = self.tensor(lambda shape: len(shape) == 4)
+        x = self.spatial()
         if x is None:
             return
         n, c, *space = self.shapes[x]
@@ -650,11 +650,42 @@ class _Sketch:
         if mode == "bicubic" and self.chance(2):
             keys |= {"cubic": self.one_of(-0.5, -0.75), "exclude_outside": self.one_of(True, False)}
         if self.chance(2):
-            scale = [self.whole(1, 3), self.whole(1, 3)]
+            scale = [self.whole(1, 3) for _ in space]
             keys["scale"], size = self.short(scale), [m * s for m, s in zip(space, scale, strict=True)]
         else:
-            keys["size"] = size = [self.whole(1, MOST_SPACE), self.whole(1, MOST_SPACE)]
+            keys["size"] = size = [self.whole(1, MOST_SPACE if len(space) < 3 else 5) for _ in space]
+        if self.chance(4):
+            keys["scales"] = [self.one_of(0.3, 1.0, 1.7) for _ in space]
+        if mode != "nearest" and self.chance(3):
+            keys["antialias"] = True
+        if self.chance(6):
+            ends = [[self.one_of(0.0, 0.3, -0.5), self.one_of(1.0, 0.6, 1.4, -0.1)] for _ in space]
+            keys |= {"coordinates": "tf_crop_and_resize", "roi": ends, "outside": self.one_of(0.0, -1.5)}
         self.add("upsample", [x], [n, c, *size], keys)
+
+    def sample(self) -> None:
+        """At places of the file, or of another tensor that happens to have as many numbers as places need."""
+        x = self.tensor(lambda shape: len(shape) in (4, 5))
+        if x is None:
+            return
+        n, c, *space = self.shapes[x]
+        rank = len(space)
+        keys: dict[str, Any] = {
+            "mode": self.one_of("bilinear", "nearest", *(["bicubic"] if rank == 2 else [])),
+            "border": self.one_of("zeros", "border", "reflection"),
+            "align_corners": self.one_of(True, False),
+        }
+        grid = self.tensor(lambda shape: len(shape) == rank + 2 and (shape[0], shape[-1]) == (n, rank))
+        if grid is not None:
+            self.add("grid_sample", [x, grid], [n, c, *self.shapes[grid][1:-1]], keys)
+            return
+        size = [self.whole(1, 4) for _ in space]
+
+        def fill(layer: dict[str, Any]) -> None:
+            places = self.rng.uniform(-1.4, 1.4, (self.one_of(1, n), *size, rank))
+            self.vector(f"{layer['name']}.grid", places)
+
+        self.add("grid_sample", [x], [n, c, *size], keys, fill)
 
     def positive(self) -> None:
         """|x| + 1/2, and what only positive numbers may go into."""

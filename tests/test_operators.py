@@ -148,6 +148,137 @@ def test_products_of_matrices(tmp_path: Path, some_device: DeviceInfo) -> None:
     )
 
 
+def test_windows_in_three_dimensions(tmp_path: Path, device: DeviceInfo) -> None:
+    """A dilated convolution, its transpose and pools of [2, 11, 4, 5] as [1, 2, 11, 4, 5], BatchNorm folded."""
+    text = """
+[model]
+name = "ops"
+weights = "w.npz"
+[[input]]
+name = "a"
+shape = [2, 11, 4, 5]
+[[layer]]
+name = "conv"
+op = "conv"
+stride = [2, 1, 1]
+dilation = [3, 1, 2]
+padding = [[1, 0], [0, 1], [2, 2]]
+batch_norm = { epsilon = 1e-3 }
+activation = "relu"
+[[layer]]
+name = "up"
+op = "conv_transpose"
+stride = [1, 2, 2]
+padding = [[0, 1], [1, 0], [0, 0]]
+groups = 3
+[[layer]]
+name = "norm"
+op = "lp_pool"
+kernel = [2, 3, 2]
+stride = 1
+dilation = [2, 1, 1]
+p = 3
+[[layer]]
+name = "mean"
+op = "average_pool"
+kernel = 2
+padding = [[1, 0], [0, 1], [1, 1]]
+count_include_pad = true
+input = "up"
+""" + "".join(f'\n[[output]]\nname = "y_{name}"\nfrom = "{name}"\n' for name in ("up", "norm", "mean"))
+    rng = np.random.default_rng(0)
+    shapes = {"conv.weight": (6, 2, 2, 2, 3), "conv.bias": (6,), "up.weight": (6, 1, 2, 2, 3)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    statistics = {f"conv.bn.{k}": rng.uniform(0.5, 2, 6).astype(np.float32) for k in ("gamma", "beta", "mean", "var")}
+    np.savez(tmp_path / "w.npz", **arrays, **statistics)
+    spec = tmp_path / "ops.toml"
+    spec.write_text(text)
+    lowered = build.lower(spec)
+    artefact = read(build.build(lowered, tmp_path / "generated", "cpu")[0])
+    assert len(artefact.launches) == 5  # one copies what is both read and an output
+    result = verify(artefact, lowered.model.graph, lowered.launches, [device])
+    assert result.passed, result
+    x = rng.standard_normal((1, 2, 11, 4, 5)).astype(np.float32)
+    got = Session(artefact, device).run({"a": x})
+
+    y = np.zeros((1, 6, 5, 4, 5))
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 0), (0, 1), (2, 2)))
+    for d, h, w in np.ndindex(2, 2, 3):
+        window = padded[:, :, 3 * d : 3 * d + 9 : 2, h : h + 4, 2 * w : 2 * w + 5]
+        y += np.einsum("oi,nidhw->nodhw", arrays["conv.weight"][..., d, h, w], window)
+    y = np.moveaxis(y, 1, -1) + arrays["conv.bias"]
+    gamma, beta, mean, var = statistics.values()
+    y = np.maximum((y - mean) / np.sqrt(var.astype(np.float64) + 1e-3) * gamma + beta, 0)
+    up = np.zeros((1, 3, 6, 8, 11))
+    for d, h, w in np.ndindex(2, 2, 3):
+        scaled = y * arrays["up.weight"][:, 0, d, h, w]
+        pairs = np.moveaxis(scaled.reshape(1, 5, 4, 5, 3, 2).sum(-1), -1, 1)
+        up[:, :, d : d + 5, h : h + 8 : 2, w : w + 10 : 2] += pairs
+    up = up[:, :, :-1, 1:]
+    np.testing.assert_allclose(got["y_up"], up, rtol=1e-4, atol=1e-5)
+    total = np.zeros((1, 3, 3, 5, 10))
+    for d, h, w in np.ndindex(2, 3, 2):
+        total += np.abs(up[:, :, 2 * d : 2 * d + 3, h : h + 5, w : w + 10]) ** 3
+    np.testing.assert_allclose(got["y_norm"], np.cbrt(total), rtol=1e-4, atol=1e-5)
+    around = np.pad(up, ((0, 0), (0, 0), (1, 0), (0, 1), (1, 1)))[:, :, :6, :8, :12]
+    mean = around.reshape(1, 3, 3, 2, 4, 2, 6, 2).mean((3, 5, 7))
+    np.testing.assert_allclose(got["y_mean"], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_a_grid_that_the_network_computes(tmp_path: Path, device: DeviceInfo) -> None:
+    """Half the size of the input, turned by a quarter and mirrored: a grid from an affine map of a constant one."""
+    text = """
+[model]
+name = "ops"
+weights = "w.npz"
+[[input]]
+name = "a"
+shape = [11, 4, 4]
+[[input]]
+name = "turn"
+shape = [4, 4, 2]
+[[layer]]
+name = "grid"
+op = "scale"
+bias = false
+input = "turn"
+weight = "minus"
+[[layer]]
+name = "turned"
+op = "grid_sample"
+inputs = ["a", "grid"]
+activation = "relu"
+[[layer]]
+name = "far"
+op = "grid_sample"
+border = "reflection"
+mode = "nearest"
+input = "a"
+grid = "places"
+[[output]]
+name = "y"
+from = "turned"
+[[output]]
+name = "z"
+from = "far"
+"""
+    places = (2 * np.arange(8) + 1) / 4 - 1  # eight elements, from the first on
+    grid = np.stack(np.meshgrid(places, places[:4]), -1)[None]
+    np.savez(tmp_path / "w.npz", minus=np.float32([-1]), places=grid.astype(np.float32))
+    spec = tmp_path / "ops.toml"
+    spec.write_text(text)
+    lowered = build.lower(spec)
+    artefact = read(build.build(lowered, tmp_path / "generated", "cpu")[0])
+    result = verify(artefact, lowered.model.graph, lowered.launches, [device])
+    assert result.passed, result
+    x = np.random.default_rng(0).standard_normal((1, 11, 4, 4)).astype(np.float32)
+    # Output row i, column j takes what is at x = place i, y = place j; negative, so from the end.
+    turn = np.stack(np.meshgrid(places[:4], places[:4], indexing="ij"), -1)[None].astype(np.float32)
+    got = Session(artefact, device).run({"a": x, "turn": turn})
+    np.testing.assert_allclose(got["y"], np.maximum(x[:, :, ::-1, ::-1].swapaxes(2, 3), 0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(got["z"], np.concatenate([x, x[..., ::-1]], axis=3))
+
+
 def test_every_function_of_the_graph_has_opencl_code() -> None:
     from codegen.graph.ops.activation import ACTIVATIONS
 

@@ -38,7 +38,7 @@ def _drop_identities(graph: Graph) -> Graph:
             or (isinstance(op, Reshape) and op.shape == shape)
             or (isinstance(op, Transpose) and op.axes == tuple(range(len(shape))))
             or (isinstance(op, Pad) and not any(p for pair in op.pads for p in pair))
-            or (isinstance(op, Pool) and op.kernel == op.stride == (1,) * len(op.kernel) and not any(map(any, op.pads)))
+            or (isinstance(op, Pool) and _is_idle_pool(op))
         )
 
     renamed: dict[str, str] = {}
@@ -46,6 +46,11 @@ def _drop_identities(graph: Graph) -> Graph:
         if idle(node):
             renamed[node.name] = renamed.get(node.inputs[0], node.inputs[0])
     return graph.rewritten({}, renamed)
+
+
+def _is_idle_pool(op: Pool) -> bool:
+    """Of single elements; the norm of one is its absolute value."""
+    return op.kind != "lp" and op.kernel == op.stride == (1,) * len(op.kernel) and not any(map(any, op.pads))
 
 
 def _join_padding(graph: Graph) -> Graph:
