@@ -494,6 +494,13 @@ def what_changes_nothing_is_no_launch() -> tuple[Graph, list[str]]:
     return n.graph(), ["conv -> tanh"]
 
 
+@case
+def the_norm_of_one_element_is_a_launch() -> tuple[Graph, list[str]]:
+    n = Net((2, 3, 4, 5))
+    n.pool("x", "lp", 1)
+    return n.graph(), ["lp_pool"]
+
+
 # ---- the tests ----
 
 
