@@ -656,7 +656,8 @@ class _Sketch:
             keys["size"] = size = [self.whole(1, MOST_SPACE if len(space) < 3 else 5) for _ in space]
         if self.chance(4):
             keys["scales"] = [self.one_of(0.3, 1.0, 1.7) for _ in space]
-        if mode != "nearest" and self.chance(3):
+        enough = all(s * m >= 0.5 for s, m in zip(keys.get("scales", [1.0] * len(space)), space, strict=True))
+        if mode != "nearest" and enough and self.chance(3):
             keys["antialias"] = True
         if self.chance(6):
             ends = [[self.one_of(0.0, 0.3, -0.5), self.one_of(1.0, 0.6, 1.4, -0.1)] for _ in space]

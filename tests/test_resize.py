@@ -138,3 +138,11 @@ def test_taps_are_a_partition_of_one() -> None:
             taps = op.taps(axis, n)
             np.testing.assert_allclose(taps.weight.sum(axis=1), 1, atol=1e-12)
             assert taps.index.min() >= 0 and taps.index.max() < n
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_places_far_away_are_the_edge(mode: str) -> None:
+    x = np.arange(12.0).reshape(1, 1, 3, 4)
+    for coordinates in ("asymmetric", "half_pixel"):
+        y = Resize((4, 2), mode, coordinates, scales=(1e-30, 1.0)).reference(x)
+        np.testing.assert_array_equal(y[0, 0, 1:, 0], 8.0)

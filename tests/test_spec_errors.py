@@ -503,6 +503,10 @@ SPECS: dict[str, tuple[str, str]] = {
         layer('op = "upsample"\nscale = 2\nantialias = true'),
         "layer \"a\": antialias is not for mode 'nearest'",
     ),
+    "upsample antialias over nothing": (
+        layer('op = "upsample"\nscale = 2\nmode = "bilinear"\nantialias = true\nscales = [1e-30, 1]'),
+        'layer "a": scales (1e-30, 1.0) make less than half an element of input [1, 4, 6, 6]',
+    ),
     "upsample size of three axes": (
         layer('op = "upsample"\nsize = [2, 2, 2]'),
         'layer "a": input [1, 4, 6, 6] should have 5 axes (batch, channels, 3 of space)',

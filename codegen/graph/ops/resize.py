@@ -89,6 +89,13 @@ class Resize(Op):
             len(x) == len(self.size) + 2,
             f"input {list(x)} should have {len(self.size) + 2} axes (batch, channels, {len(self.size)} of space)",
         )
+        # Else the filter would be stretched over more than the input, without end.
+        require(
+            not self.antialias
+            or self.scales is None
+            or all(s * n >= 0.5 for s, n in zip(self.scales, x[2:], strict=True)),
+            f"scales {self.scales} make less than half an element of input {list(x)}",
+        )
         return (*x[:2], *self.size)
 
     def taps(self, axis: int, n: int) -> Taps:
@@ -99,6 +106,10 @@ class Resize(Op):
         inside = np.ones(m, dtype=bool)
         if self.coordinates == CROP:
             inside = (position >= 0) & (position <= n - 1)
+        # A filter of 1 or 2 elements to either side; between fewer outputs than inputs it is stretched over more.
+        narrow = min(m / n if scale is None else scale, 1.0) if self.antialias else 1.0
+        reach = int(np.ceil((2 if self.mode == "bicubic" else 1) / narrow))
+        position = np.clip(position, -reach - 1, n + reach)  # further away all is the same
         if self.mode == "nearest":
             return Taps(np.clip(self._rounded(position), 0, n - 1)[:, None], inside[:, None].astype(np.float64), inside)
         if self.mode == "bilinear" and not self.antialias:
@@ -108,9 +119,6 @@ class Resize(Op):
             index = np.stack([low, np.minimum(low + 1, n - 1)], axis=1)
             return Taps(index, np.stack([1 - part, part], axis=1) * inside[:, None], inside)
         low = np.floor(position).astype(np.int64)
-        # A filter of 1 or 2 elements to either side; between fewer outputs than inputs it is stretched over more.
-        narrow = min(m / n if scale is None else scale, 1.0) if self.antialias else 1.0
-        reach = int(np.ceil((1 if self.mode == "bilinear" else 2) / narrow))
         index = low[:, None] + np.arange(1 - reach, reach + 1)
         distance = np.abs(position[:, None] - index) * narrow
         weight = np.fmax(1 - distance, 0.0) if self.mode == "bilinear" else self._cubic(distance)
