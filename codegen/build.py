@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
 from codegen.emit.output import Changes, compare, write, write_all
-from codegen.emit.selftest import samples
+from codegen.emit.selftest import self_test
 from codegen.errors import Mismatch, ParameterError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
@@ -60,7 +60,7 @@ def rendered(lowered: Lowered, target: str) -> dict[str, bytes]:
     model = lowered.model
     made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
     pictures = None if model.example is None else Pictures(model.example.images, model.example.labels)
-    selftest = samples(model.graph, lowered.launches)
+    selftest = self_test(model.graph, lowered.launches)
     return render_artefact(planned(lowered, target), made_from, selftest, pictures)
 
 

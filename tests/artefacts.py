@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from codegen.emit.artefact import Pictures, Provenance, render_artefact
 from codegen.emit.output import write
-from codegen.emit.selftest import samples
+from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph, Input, Output
 from codegen.graph.ops import GridSample, MatMul, Pad, Reduce, Reshape, Resize, Select, Softmax, Transpose
 from codegen.graph.ops.activation import ACTIVATIONS
@@ -440,7 +440,7 @@ def build(name: str, target: str = "cpu") -> Built:
     assert (plan.weights is not None) == (name in BLOB)
     made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
     shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None
-    files = render_artefact(plan, made_from, samples(stages.unfolded, stages.launches), shown)
+    files = render_artefact(plan, made_from, self_test(stages.unfolded, stages.launches), shown)
     return Built(stages.unfolded, stages.launches, plan, files)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
-from codegen.emit.selftest import samples
+from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph, Input, Node, Output
 from codegen.graph.ops import (
     Activation,
@@ -195,7 +195,7 @@ class Stages:
     def build(self, folder: Path, target: str = "cpu") -> Artefact:
         """Writes the artefact and reads it back."""
         files = render_artefact(
-            self.plan(target), Provenance("net.toml", "", ""), samples(self.unfolded, self.launches), None
+            self.plan(target), Provenance("net.toml", "", ""), self_test(self.unfolded, self.launches), None
         )
         write(folder / self.unfolded.name, files)
         return read(folder / self.unfolded.name)

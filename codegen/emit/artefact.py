@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from codegen import __version__
 from codegen.emit.output import MANIFEST
 from codegen.emit.render import render, render_kernels
-from codegen.emit.selftest import SEED, Sample
+from codegen.emit.selftest import SEED, SelfTest
 from codegen.graph.graph import Input, Output
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
@@ -42,7 +42,7 @@ class Pictures:
 
 
 def render_artefact(
-    plan: Plan, made_from: Provenance, selftest: Sequence[Sequence[Sample]], pictures: Pictures | None
+    plan: Plan, made_from: Provenance, selftest: SelfTest, pictures: Pictures | None
 ) -> dict[str, bytes]:
     """All files of the generated folder."""
     name = plan.graph.name
@@ -82,7 +82,7 @@ def _host_context(
     plan: Plan,
     banner: list[str],
     kernels: str,
-    selftest: Sequence[Sequence[Sample]],
+    selftest: SelfTest,
     pictures: Pictures | None,
 ) -> dict[str, Any]:
     graph = plan.graph
@@ -111,12 +111,13 @@ def _host_context(
         "device_options": [dict(choice) for choice in DEVICE_OPTIONS],
         "selftest": {
             "inputs_seed": SEED,
+            "largest_input": selftest.largest,
             "outputs": [
                 {
                     "index_of_output": k,
                     "samples": [{"index": s.index, "value": s.value, "tolerance": s.tolerance} for s in samples],
                 }
-                for k, samples in enumerate(selftest)
+                for k, samples in enumerate(selftest.outputs)
             ],
         },
         "example": None if pictures is None else _example_context(plan, pictures),
