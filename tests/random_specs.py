@@ -198,7 +198,7 @@ class _Sketch:
             self.constants, self.activation, self.pool, self.pool, self.global_pool, self.binary, self.binary,
             self.residual, self.gate, self.concat, self.concat, self.flatten, self.reshape, self.shuffle,
             self.transpose, self.pad, self.upsample, self.positive, self.reduce, self.matmul, self.slice, self.repeat,
-            self.sample,
+            self.sample, self.take, self.top,
         )  # fmt: skip
         self.one_of(*kinds)()
 
@@ -749,6 +749,27 @@ class _Sketch:
         chosen = np.arange(shape[axis])[keys["start"] : keys["stop"] : keys["step"]]
         shape[axis] = len(chosen)
         self.add("slice", [x], shape, {k: v for k, v in keys.items() if v is not None})
+
+    def take(self) -> None:
+        x = self.tensor()
+        assert x is not None
+        shape = list(self.shapes[x])
+        axis = self.whole(0, len(shape) - 1)
+        indices = [self.whole(0, shape[axis] - 1) for _ in range(self.whole(1, 5))]
+        shape[axis] = len(indices)
+
+        def fill(layer: dict[str, Any]) -> None:
+            self.arrays[f"{layer['name']}.indices"] = np.array(indices, dtype=np.float32)
+
+        self.add("take", [x], shape, {"axis": axis}, fill)
+
+    def top(self) -> None:
+        x = self.tensor()
+        assert x is not None
+        shape = list(self.shapes[x])
+        axis = self.whole(0, len(shape) - 1)
+        shape[axis] = self.whole(1, shape[axis])
+        self.add("top_k", [x], shape, {"axis": axis, "count": shape[axis], "largest": self.chance(2)})
 
     def repeat(self) -> None:
         x = self.tensor()

@@ -20,7 +20,7 @@ X = (2, 11, 4, 5)  # one more than a block and less than two
 
 UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "abs": np.abs, "neg": np.negative, "exp": np.exp, "floor": np.floor, "ceil": np.ceil, "round": np.rint,
-    "sign": np.sign, "sin": np.sin, "cos": np.cos, "tan": np.tan, "atan": np.arctan, "sinh": np.sinh,
+    "sign": np.sign, "trunc": np.trunc, "sin": np.sin, "cos": np.cos, "tan": np.tan, "atan": np.arctan, "sinh": np.sinh,
     "cosh": np.cosh, "asinh": np.arcsinh, "reciprocal": np.reciprocal,
     "softsign": lambda x: x / (1 + np.abs(x)), "log_sigmoid": lambda x: -np.log1p(np.exp(-x)),
 }  # fmt: skip
@@ -91,6 +91,61 @@ def test_arithmetic_on_two_tensors(tmp_path: Path, some_device: DeviceInfo) -> N
     a, b = np.exp(given["a"].astype(np.float64)), given["b"].astype(np.float64)
     for k, true in {"div": a / b, "min": np.minimum(a, b), "max": np.maximum(a, b), "pow": a**b}.items():
         np.testing.assert_allclose(got[f"y_{k}"], true, rtol=1e-4)
+
+
+def test_comparisons_and_conditions(tmp_path: Path, device: DeviceInfo) -> None:
+    functions: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+        "equal": np.equal, "greater": np.greater, "greater_equal": np.greater_equal, "less": np.less,
+        "less_equal": np.less_equal, "fmod": np.fmod, "mask": lambda x, c: np.where(c != 0, x, 0),
+    }  # fmt: skip
+    first = '\n[[layer]]\nname = "p"\nop = "round"\ninput = "a"\n\n[[layer]]\nname = "q"\nop = "round"\ninput = "b"\n'
+    layers = "".join(f'\n[[layer]]\nname = "{k}"\nop = "{k}"\ninputs = ["p", "q"]\n' for k in functions)
+    # The same of one number for each row and channel, on elements rather than whole blocks.
+    layers += '\n[[layer]]\nname = "m"\nop = "reduce_max"\naxes = [1]\ninput = "q"\n'
+    layers += "".join(f'\n[[layer]]\nname = "m_{k}"\nop = "{k}"\ninputs = ["p", "m"]\n' for k in functions)
+    layers += '\n[[layer]]\nname = "root"\nop = "log"\ninput = "a"\n'
+    layers += "".join(f'\n[[layer]]\nname = "{k}"\nop = "{k}"\ninput = "root"\n' for k in ("is_nan", "is_inf"))
+    names = [*functions, *(f"m_{k}" for k in functions), "is_nan", "is_inf"]
+    given, got = run(network(first + layers, names), tmp_path, device)
+    p, q = np.rint(given["a"]), np.rint(given["b"])
+    for k, function in functions.items():
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(got[f"y_{k}"], function(p, q).astype(np.float32))
+            np.testing.assert_array_equal(got[f"y_m_{k}"], function(p, q.max(1, keepdims=True)).astype(np.float32))
+    np.testing.assert_array_equal(got["y_is_nan"], given["a"] < 0)
+    assert not got["y_is_inf"].any()
+
+
+def test_the_largest_and_where_they_are(tmp_path: Path, device: DeviceInfo) -> None:
+    cases = [(op, axis, last) for op in ("argmax", "argmin") for axis in (0, 1, -1) for last in (False, True)]
+    first = '\n[[layer]]\nname = "r"\nop = "round"\ninput = "a"\n'
+    layers = "".join(
+        f'\n[[layer]]\nname = "c{i}"\nop = "{op}"\ninput = "r"\naxis = {axis}\nlast = {str(last).lower()}\n'
+        for i, (op, axis, last) in enumerate(cases)
+    )
+    parts = [(part, axis, largest) for part in ("values", "indices") for axis in (1, 3) for largest in (True, False)]
+    layers += "".join(
+        f'\n[[layer]]\nname = "t{i}"\nop = "top_k"\ninput = "r"\naxis = {axis}\ncount = 3\npart = "{part}"\n'
+        f'largest = {str(largest).lower()}\nactivation = "neg"\n'
+        for i, (part, axis, largest) in enumerate(parts)
+    )
+    layers += '\n[[layer]]\nname = "k"\nop = "take"\ninput = "b"\naxis = 1\n'
+    layers += '\n[[layer]]\nname = "w"\nop = "take"\ninput = "b"\naxis = -1\nindices = "k.indices"\n'
+    np.savez(tmp_path / "w.npz", **{"k.indices": np.array([4, 0, 0, 3], np.float32)})
+    names = [*(f"c{i}" for i in range(len(cases))), *(f"t{i}" for i in range(len(parts))), "k", "w"]
+    text = network(first + layers, names).replace("batch = 2", 'batch = 2\nweights = "w.npz"')
+    given, got = run(text, tmp_path, device)
+    r = np.rint(given["a"])
+    for i, (op, axis, last) in enumerate(cases):
+        size = r.shape[axis]
+        whole = getattr(np, op)(np.flip(r, axis) if last else r, axis=axis, keepdims=True)
+        np.testing.assert_array_equal(got[f"y_c{i}"], size - 1 - whole if last else whole)
+    for i, (part, axis, largest) in enumerate(parts):
+        order = np.argsort(-r if largest else r, axis=axis, kind="stable").take(range(3), axis=axis)
+        true = order if part == "indices" else np.take_along_axis(r, order, axis=axis)
+        np.testing.assert_array_equal(got[f"y_t{i}"], -true)
+    np.testing.assert_array_equal(got["y_k"], given["b"][:, [4, 0, 0, 3]])
+    np.testing.assert_array_equal(got["y_w"], given["b"][..., [4, 0, 0, 3]])
 
 
 def test_reductions_over_any_axes(tmp_path: Path, some_device: DeviceInfo) -> None:

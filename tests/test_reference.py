@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,15 @@ from codegen.graph.ops import (
     Reshape,
     Resize,
     Select,
+    ShapeError,
     Softmax,
     Stage,
+    Take,
+    Top,
     Transpose,
 )
 from codegen.graph.ops.activation import ACTIVATIONS
-from codegen.graph.ops.op import ShapeError
+from codegen.graph.ops.elementwise import COMPARISONS
 from codegen.graph.ops.window import same_pads, window_count
 
 Floats = NDArray[np.float32]
@@ -396,7 +400,10 @@ DOMAIN = {
 }  # fmt: skip
 """Where a function is defined and float32 can hold it; the others are tried everywhere."""
 
-STEPS = {"floor", "ceil", "round", "sign", "thresholded_relu", "shrink"}
+STEPS = {
+    "floor", "ceil", "round", "sign", "trunc", "is_nan", "is_inf", "thresholded_relu", "shrink",
+    "equal", "argmax", "argmin", "top_indices",
+}  # fmt: skip
 
 
 def grid_of(kind: str) -> NDArray[np.float64]:
@@ -446,6 +453,9 @@ SCALAR: dict[str, Callable[..., float]] = {
     "ceil": math.ceil,
     "round": round,  # halves to even, as in ONNX
     "sign": lambda x: (x > 0) - (x < 0),
+    "trunc": math.trunc,
+    "is_nan": lambda x: float(math.isnan(x)),
+    "is_inf": lambda x: float(math.isinf(x)),
     "softsign": lambda x: x / (1 + abs(x)),
     "log_sigmoid": lambda x: min(x, 0.0) - math.log1p(math.exp(-abs(x))),
     "celu": lambda x, alpha: max(0.0, x) + min(0.0, alpha * math.expm1(x / alpha)),
@@ -535,7 +545,7 @@ def test_functions_move_no_further_than_they_say(kind: str, parameters: dict[str
         assert not unsaid.any(), f"at {x[unsaid][0]}"
         ratios.append(worst(np.where(np.isnan(moved) | np.isinf(claimed), 0, moved), claimed * (1 + 1e-9) + 1e-12))
     assert max(ratios) <= 1
-    if error == 1e-3 and kind != "shrink":
+    if error == 1e-3 and kind not in ("shrink", "is_nan", "is_inf"):
         assert max(ratios) > 0.85, "a bound that is too loose hides errors"
 
 
@@ -605,6 +615,51 @@ def test_quotient_and_power(kind: str, a: tuple[int, ...], b: tuple[int, ...]) -
     np.testing.assert_allclose(Binary(kind).reference(x, y), slow, rtol=1e-14)
 
 
+@pytest.mark.parametrize("kind", COMPARISONS)
+@pytest.mark.parametrize(("a", "b"), BROADCASTS, ids=str)
+def test_comparison(kind: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-2, 3, a).astype(np.float64), rng.integers(-2, 3, b).astype(np.float64)
+    x.flat[0], y.flat[-1] = np.inf, np.nan
+    name = {"equal": "eq", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le"}[kind]
+    with np.errstate(invalid="ignore"):
+        slow = np.vectorize(getattr(operator, name))(x, y)
+    same(Binary(kind), slow.astype(np.float32), x, y)
+
+
+@pytest.mark.parametrize(("a", "b"), BROADCASTS, ids=str)
+def test_remainder_and_mask(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = normal(rng, *a), normal(rng, *b)
+    same(Binary("fmod"), np.vectorize(math.fmod)(x, y).astype(np.float32), x, y)
+    chosen = rng.integers(-1, 2, b).astype(np.float64)
+    x.flat[0] = np.inf  # which 0 times would be NaN
+    slow = np.vectorize(lambda v, c: v if c else 0.0)(x, chosen)
+    same(Binary("mask"), slow.astype(np.float32), x, chosen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "a", "b", "wanted"),
+    [
+        ("equal", (3.0, 0.0), (3.0, 0.0), 0.0),
+        ("equal", (3.0, 0.01), (3.1, 0.02), 0.0),
+        ("equal", (3.0, 0.01), (3.02, 0.02), 1.0),
+        ("less", (np.inf, 0.0), (np.inf, 0.0), 0.0),
+        ("less", (3.0, 0.0), (3.0, 0.01), 1.0),
+        ("mask", (3.0, 0.01), (1.0, 0.02), 0.01),
+        ("mask", (3.0, 0.01), (0.0, 0.0), 0.0),
+        ("mask", (3.0, 0.01), (0.01, 0.02), 3.01),
+        ("fmod", (3.0, 0.0), (2.0, 0.0), 0.0),
+        ("fmod", (4.0, 0.01), (2.0, 0.01), 4.02),
+    ],
+)
+def test_jumps_are_exact_where_no_error_reaches_them(
+    kind: str, a: tuple[float, float], b: tuple[float, float], wanted: float
+) -> None:
+    x, y = (Bounded(np.array([v]), np.array([e])) for v, e in (a, b))
+    assert Binary(kind).bounded(x, y, rounding=FLOAT32).error == pytest.approx(wanted, abs=1e-30)
+
+
 def test_division_by_zero_is_what_a_device_does() -> None:
     y = Binary("div").reference(np.array([1.0, -1.0, 0.0]), np.zeros(3))
     np.testing.assert_array_equal(y, [np.inf, -np.inf, np.nan])
@@ -636,6 +691,43 @@ def test_reduce(kind: str, axes: tuple[int, ...]) -> None:
 
 def f32(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return x.astype(np.float32).astype(np.float64)
+
+
+def rows_in_order(x: NDArray[np.float64], axis: int, largest: bool, last: bool) -> Iterator[tuple[Any, list[int]]]:
+    """Where each row lies, and the places of its elements in order."""
+    others = [range(1) if a == axis else range(n) for a, n in enumerate(x.shape)]
+    for at in itertools.product(*others):
+        whole = tuple(slice(None) if a == axis else i for a, i in enumerate(at))
+        keys = [((-v if largest else v), (-k if last else k)) for k, v in enumerate(x[whole].tolist())]
+        yield whole, sorted(range(len(keys)), key=keys.__getitem__)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(("axis", "count"), [(0, 1), (0, 2), (1, 1), (1, 3), (3, 4), (2, 1)])
+def test_top(axis: int, count: int, largest: bool, last: bool) -> None:
+    x = np.random.default_rng(0).integers(-2, 3, (4, 3, 5, 6)).astype(np.float64)  # with many ties
+    shape = tuple(count if a == axis else n for a, n in enumerate(x.shape))
+    values, places = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for at, order in rows_in_order(x, axis, largest, last):
+        places[at] = order[:count]
+        values[at] = x[at][order[:count]]
+    same(Top(axis, count, largest, last), places, x)
+    same(Top(axis, count, largest, last, "values"), values, x)
+
+
+def test_where_an_element_is_may_be_anything_where_errors_reach_another() -> None:
+    x = Bounded(np.array([[1.0, 3.0, 3.01, 7.0]]), np.array([[0.0, 0.01, 0.01, 0.0]]))
+    assert Top(1, 4).bounded(x, rounding=FLOAT32).error.tolist() == [[FLOAT32.tiny, 3, 3, FLOAT32.tiny]]
+    assert Top(1, 4).bounded(Bounded.exact(np.array([[1.0, 3.0, 3.0, 7.0]])), rounding=FLOAT32).error.max() < 1e-30
+
+
+def test_take() -> None:
+    x, index = normal(np.random.default_rng(0), 2, 7, 5), np.array([6, 0, 0, 3])
+    same(Take(1, index.astype(np.float64)), onnxruntime("Gather", [x, index], axis=1), x)
+    for wrong in (7.0, -1.0, 1.5):
+        with pytest.raises(ShapeError, match="from 0 to 6"):
+            Take(1, np.array([wrong])).infer(x.shape)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
@@ -747,6 +839,13 @@ BOUNDED: dict[str, tuple[Op, tuple[NDArray[np.float64], ...]]] = {
     "pow": (Binary("pow"), (0.25 + np.abs(X), normal(RNG, 1, 6, 7, 5))),
     "min": (Binary("min"), (X, normal(RNG, 2, 6, 7, 5))),
     "max": (Binary("max"), (X, normal(RNG, 2, 6, 7, 5))),
+    "mask": (Binary("mask"), (X, np.round(normal(RNG, 2, 6, 1, 5)))),
+    "equal": (Binary("equal"), (X, f32(X + RNG.choice([0, 1e-3, 1], X.shape)))),
+    "argmax": (Top(1), (X,)),
+    "argmin": (Top(3, 1, False, True), (X,)),
+    "top_indices": (Top(2, 3), (X,)),
+    "top_values": (Top(2, 3, part="values"), (X,)),
+    "take": (Take(1, np.array([5.0, 0.0, 0.0, 2.0])), (X,)),
     "matmul": (MatMul(), (X, normal(RNG, 1, 6, 5, 3))),
     "reduce_sum": (Reduce("sum", (1, 2)), (X,)),
     "reduce_mean": (Reduce("mean", (0, 3)), (X,)),

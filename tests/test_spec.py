@@ -41,9 +41,12 @@ from codegen.graph.ops import (
     Reshape,
     Resize,
     Softmax,
+    Take,
+    Top,
     Transpose,
 )
 from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
+from codegen.graph.ops.elementwise import COMPARISONS
 from codegen.graph.ops.window import Pads, same_pads
 
 Arrays = Mapping[str, np.ndarray]
@@ -259,6 +262,23 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
     ),
     "flatten, NHWC, flat already": ('op = "flatten"\norder = "NHWC"', {}, (4,), [Reshape((1, 4))]),
     "reshape": ('op = "reshape"\nshape = [8, -1]', {}, (4, 6, 6), [Reshape((1, 8, 18))]),
+    "reshape, batch": ('op = "reshape"\nfull_shape = [6, -1]', {}, (4, 6, 6), [Reshape((6, 24))]),
+    "argmax": ('op = "argmax"', {}, (4, 6, 6), [Top(1)]),
+    "argmax, no axis": ('op = "argmax"\nkeepdims = false', {}, (4, 6), [Top(1), Reshape((1, 6))]),
+    "argmin": ('op = "argmin"\naxis = -1\nlast = true', {}, (4, 6, 6), [Top(3, 1, False, True)]),
+    "top_k": ('op = "top_k"\naxis = 2\ncount = 3', {}, (4, 6, 6), [Top(2, 3, part="values")]),
+    "top_k, where": (
+        'op = "top_k"\naxis = 1\ncount = 2\nlargest = false\npart = "indices"',
+        {},
+        (4, 6),
+        [Top(1, 2, False)],
+    ),
+    "take": (
+        'op = "take"\naxis = 1',
+        {"a.indices": np.array([3.0, 0.0])},
+        (4, 6, 6),
+        [Take(1, np.array([3.0, 0.0]))],
+    ),
     "transpose": ('op = "transpose"\naxes = [0, 2, -1, 1]', {}, (4, 6, 6), [Transpose((0, 2, 3, 1))]),
     "pad": (
         'op = "pad"\npadding = [[0, 1], [2, 0]]\nvalue = -1',
@@ -366,7 +386,8 @@ def test_operator(case: str, spec: Spec) -> None:
 
 def test_every_operator_has_a_case() -> None:
     tested = {re.search(r'op = "(\w+)"', body)[1] for body, *_ in CASES.values()}  # type: ignore[index]
-    elsewhere = {"slice", "repeat", "matmul", "div", "min", "max", "pow"} | {k for k in OPERATORS if "reduce_" in k}
+    elsewhere = {"slice", "repeat", "matmul", "div", "min", "max", "pow", "fmod", "mask", *COMPARISONS}
+    elsewhere |= {k for k in OPERATORS if "reduce_" in k}
     assert set(OPERATORS) - tested - set(ACTIVATIONS) - set(ALIASES) - elsewhere == {"batch_norm"}  # test_operators.py
 
 

@@ -46,7 +46,7 @@ def batch_norm(layer: Layer) -> list[Step]:
             "export the network in inference mode and write training = false or nothing"
         )
     tensors = _tensors(layer)
-    channels = layer.shape[1]
+    channels = layer.channels
     for tensor in tensors.values():
         if tensor is not None and tensor.shape != (channels,):
             raise tensor.error(f"should be [{channels}], one for each channel of input {list(layer.shape)}")

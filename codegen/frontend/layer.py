@@ -47,6 +47,13 @@ class Layer:
         return self.shapes[0]
 
     @property
+    def channels(self) -> int:
+        """Of the first input."""
+        if len(self.shape) < 2:
+            raise self.place.spec_error(f"input {list(self.shape)} should have an axis of channels behind the batch")
+        return self.shape[1]
+
+    @property
     def space(self) -> Shape:
         """The sizes of the first input's spatial axes, of which there is at least one."""
         if len(self.shape) < 3:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from codegen.frontend import batch_norm
 from codegen.frontend.activation import ACTIVATION_OPERATORS, AXIS
 from codegen.frontend.kinds import (
@@ -38,8 +40,11 @@ from codegen.graph.ops import (
     Reshape,
     Resize,
     Select,
+    Take,
+    Top,
     Transpose,
 )
+from codegen.graph.ops.order import PARTS
 from codegen.graph.ops.resize import COORDINATES, MODES, ROUNDINGS
 from codegen.graph.ops.sample import BORDERS, SAMPLE_MODES
 from codegen.graph.ops.shape import PAD_MODES
@@ -112,15 +117,19 @@ def _flatten(layer: Layer) -> list[Step]:
 
 
 def _reshape(layer: Layer) -> list[Step]:
-    shape, place = layer.options["shape"], layer.place.key("shape")
-    elements, known = math.prod(layer.shape[1:]), math.prod(n for n in shape if n > 0)
+    with_batch = layer.options["full_shape"] is not None
+    key, given = ("full_shape", layer.shape) if with_batch else ("shape", layer.shape[1:])
+    shape, place = layer.options[key], layer.place.key(key)
+    if (layer.options["shape"] is None) != with_batch:
+        raise layer.place.spec_error("should have one of shape and full_shape")
+    elements, known = math.prod(given), math.prod(n for n in shape if n > 0)
     if 0 in shape or shape.count(-1) > 1:
         raise place.spec_error(f"{list(shape)} should have sizes >= 1, and -1 at most once for what is left")
     if elements % known or (-1 not in shape and elements != known):
-        raise place.spec_error(
-            f"{list(shape)} does not hold the {elements} elements of {list(layer.shape[1:])} (without the batch)"
-        )
-    return [Step("reshape", Reshape((layer.shape[0], *(elements // known if n == -1 else n for n in shape))))]
+        without = "" if with_batch else " (without the batch)"
+        raise place.spec_error(f"{list(shape)} does not hold the {elements} elements of {list(given)}{without}")
+    sizes = tuple(elements // known if n == -1 else n for n in shape)
+    return [Step("reshape", Reshape(sizes if with_batch else (layer.shape[0], *sizes)))]
 
 
 def _transpose(layer: Layer) -> list[Step]:
@@ -173,6 +182,43 @@ def _slice(layer: Layer) -> list[Step]:
     counts = list(layer.shape)
     starts[axis], steps[axis], counts[axis] = chosen.start, step, len(chosen)
     return [Step("slice", Select(tuple(starts), tuple(steps), tuple(counts)))]
+
+
+def _arg(largest: bool, doc: str) -> Operator:
+    def build(layer: Layer) -> list[Step]:
+        axis = layer.axis("axis")
+        steps = [Step("argmax" if largest else "argmin", Top(axis, 1, largest, layer.options["last"]))]
+        if not layer.options["keepdims"]:
+            steps.append(Step("reshape", Reshape((*layer.shape[:axis], *layer.shape[axis + 1 :]) or (1,))))
+        return steps
+
+    return Operator(
+        doc,
+        build,
+        {
+            "axis": Key(AXIS, "In NCHW order.", 1),
+            "keepdims": Key(FLAG, "Whether the axis stays with size 1.", True),
+            "last": Key(FLAG, "Whether the last of equal elements counts, or the first.", False),
+        },
+    )
+
+
+def _top_k(layer: Layer) -> list[Step]:
+    count, largest, part = (layer.options[key] for key in ("count", "largest", "part"))
+    return [Step("top_k", Top(layer.axis("axis"), count, largest, part=part))]
+
+
+def _take(layer: Layer) -> list[Step]:
+    axis, tensor = layer.axis("axis"), layer.tensor("indices", "indices")
+    values, size = tensor.values, layer.shape[axis]
+    if values.ndim != 1 or values.size == 0:
+        raise tensor.error("should be a list of whole numbers")
+    if ((values < 0) | (values >= size) | (values != np.floor(values)) | (values > _LARGEST_INDEX)).any():
+        raise tensor.error(f"should hold whole numbers from 0 to {min(size - 1, _LARGEST_INDEX)}")
+    return [Step("take", Take(axis, widened(values)))]
+
+
+_LARGEST_INDEX = 2**24  # up to which float32 has all whole numbers
 
 
 def _repeat(layer: Layer) -> list[Step]:
@@ -247,6 +293,13 @@ OPERATORS: Mapping[str, Operator] = {
     "min": _binary("min", "The smaller of two or more tensors; axes of size 1 are repeated.", None),
     "max": _binary("max", "The larger of two or more tensors; axes of size 1 are repeated.", None),
     "pow": _binary("pow", "The first tensor to the power of the second; axes of size 1 are repeated.", 2),
+    "fmod": _binary("fmod", "Remainder of the first by the second tensor, with the first one's sign.", 2),
+    "mask": _binary("mask", "The first tensor where the second is not 0, and 0 elsewhere.", 2),
+    "equal": _binary("equal", "1 where two tensors are equal, else 0.", 2),
+    "greater": _binary("greater", "1 where the first tensor is greater than the second, else 0.", 2),
+    "greater_equal": _binary("greater_equal", "1 where the first tensor is not less than the second, else 0.", 2),
+    "less": _binary("less", "1 where the first tensor is less than the second, else 0.", 2),
+    "less_equal": _binary("less_equal", "1 where the first tensor is not greater than the second, else 0.", 2),
     "concat": Operator("The inputs one after the other.", _concat, {"axis": Key(AXIS, "In NCHW order.", 1)}, 1, None),
     "flatten": Operator(
         "Makes one axis of all from one on.",
@@ -266,9 +319,12 @@ OPERATORS: Mapping[str, Operator] = {
         {
             "shape": Key(
                 wholes("a list of sizes without the batch, -1 at most once for what is left", -1, 5),
-                "Without the batch; -1 at most once for what is left.",
-                required=True,
-            )
+                "Without the batch; -1 at most once for what is left. Either this or full_shape.",
+            ),
+            "full_shape": Key(
+                wholes("a list of sizes, the batch first, -1 at most once for what is left", -1, 6),
+                "The same with the batch, which may change.",
+            ),
         },
     ),
     "transpose": Operator(
@@ -312,6 +368,26 @@ OPERATORS: Mapping[str, Operator] = {
     "reduce_max": _reduce("max", "Maximum along axes."),
     "reduce_min": _reduce("min", "Minimum along axes."),
     "reduce_prod": _reduce("prod", "Product along axes."),
+    "argmax": _arg(True, "Where along an axis the largest element is: the whole number as a float."),
+    "argmin": _arg(False, "Where along an axis the smallest element is: the whole number as a float."),
+    "top_k": Operator(
+        "The largest or smallest elements along an axis, in order; of equal ones the first comes first.",
+        _top_k,
+        {
+            "axis": Key(AXIS, "In NCHW order.", required=True),
+            "count": Key(whole(1), "How many.", required=True),
+            "largest": Key(FLAG, "Whether the largest, in falling order, or the smallest, in rising order.", True),
+            "part": Key(choice(*PARTS), "The elements, or where along the axis they are.", "values"),
+        },
+    ),
+    "take": Operator(
+        "Elements along one axis by a list of where they are.",
+        _take,
+        {
+            "axis": Key(AXIS, "In NCHW order.", required=True),
+            "indices": Key(TEXT, "Name of the tensor, a list of whole numbers from 0; else <layer>.indices."),
+        },
+    ),
     "upsample": Operator(
         "Resamples the spatial axes.",
         _upsample,

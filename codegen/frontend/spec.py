@@ -20,6 +20,7 @@ from codegen.graph.graph import Input
 from codegen.graph.ops import Shape
 
 MAX_ELEMENTS = 2**31 - 1  # of any tensor, so that OpenCL C's int can index it
+MOST_SIZES = 5  # of an input, without the batch
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -37,7 +38,7 @@ MODEL_KEYS: Keys = {
 INPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "shape": Key(
-        wholes("a list of 1 to 5 sizes without the batch, such as [3, 224, 224]", 1, 5),
+        wholes(f"a list of 1 to {MOST_SIZES} sizes without the batch, such as [3, 224, 224]", 1, MOST_SIZES),
         "Sizes without the batch, in the order that layout says.",
         required=True,
     ),

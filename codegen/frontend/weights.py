@@ -40,7 +40,7 @@ _AXES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
 
 def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
     """[Co, Ci/groups, *kernel] and groups, for "conv" and "depthwise_conv"."""
-    channels = layer.shape[1]
+    channels = layer.channels
     asked = channels if family == "depthwise_conv" else layer.options["groups"]
 
     def groups(layout: str) -> int:
@@ -58,7 +58,7 @@ def conv_transpose_weight(layer: Layer) -> Array:
     groups = layer.options["groups"]
 
     def fits(shape: Shape, layout: str) -> bool:
-        return shape[0] == layer.shape[1] and shape[0] % groups == 0
+        return shape[0] == layer.channels and shape[0] % groups == 0
 
     return _read(layer, "conv_transpose", CONV_TRANSPOSE_LAYOUTS, fits, lambda layout: f" with groups = {groups}")[0]
 
@@ -81,7 +81,7 @@ def bias(layer: Layer, channels: int) -> Array:
 
 def channel_values(layer: Layer, tensor: Tensor) -> Array:
     """[channels of the input], from one value for each or one for all; other axes of the tensor may be there, of 1."""
-    channels = layer.shape[1]
+    channels = layer.channels
     if sum(n != 1 for n in tensor.shape) > 1 or math.prod(tensor.shape) not in (1, channels):
         raise tensor.error(f"should be [{channels}], one for each channel of input {list(layer.shape)}, or [1]")
     return widened(np.broadcast_to(tensor.values.reshape(-1), channels))

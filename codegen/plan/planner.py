@@ -29,6 +29,8 @@ from codegen.graph.ops import (
     Resize,
     Select,
     Softmax,
+    Take,
+    Top,
     Transpose,
 )
 from codegen.plan.layout import Layout, blocked, channels_last, plain
@@ -95,6 +97,8 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     Pad: moves.plan_reorder,
     Reduce: moves.plan_reduce,
     Select: moves.plan_reorder,
+    Take: moves.plan_reorder,
+    Top: moves.plan_top,
     Reshape: moves.plan_reorder,
 }
 
@@ -149,7 +153,7 @@ def _core(node: Node) -> Op:
 
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
     """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
-    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), MatMul | Reduce | Reshape | Softmax):
+    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), MatMul | Reduce | Reshape | Softmax | Top):
         return False
     return not all(isinstance(_core(c), Reshape) for c in graph.consumers[node.name])
 
@@ -191,7 +195,7 @@ def _concatenations(graph: Graph, target: Target) -> _Concatenations:
             and name not in slices
             and name not in graph.results
             and (last or width % target.lanes == 0)
-            and not isinstance(_core(graph.by_name[name]), MatMul | Reduce | Reshape | Softmax)
+            and not isinstance(_core(graph.by_name[name]), MatMul | Reduce | Reshape | Softmax | Top)
         )
 
     def joins_blocks(node: Node) -> bool:

@@ -8,11 +8,12 @@ from codegen.graph.ops.fused import Fused, Stage
 from codegen.graph.ops.matmul import MatMul
 from codegen.graph.ops.normalization import Affine, BatchNorm
 from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
+from codegen.graph.ops.order import Top
 from codegen.graph.ops.pool import GlobalPool, Pool
 from codegen.graph.ops.reduce import Reduce
 from codegen.graph.ops.resize import Resize
 from codegen.graph.ops.sample import GridSample
-from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Transpose
+from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Take, Transpose
 from codegen.graph.ops.softmax import Softmax
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "ShapeError",
     "Softmax",
     "Stage",
+    "Take",
+    "Top",
     "Transpose",
     "frozen",
 ]

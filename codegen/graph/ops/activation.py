@@ -38,6 +38,11 @@ def _monotone(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     return np.where((error == 0) & ~np.isnan(y), 0.0, np.where(np.isnan(moved), np.inf, moved))
 
 
+def _exact(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """A function of what kind of number it is, which a finite error leaves alone."""
+    return np.zeros_like(x)
+
+
 def _across_zero(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     """A function that is monotone on either side of zero, and has a pole or a turn there."""
     return np.where(np.abs(x) > error, _monotone(f, x, error, p), np.where(error == 0, 0.0, np.inf))
@@ -181,6 +186,9 @@ ACTIVATIONS: Mapping[str, Rule] = {
     "ceil": Rule(lambda x, p: np.ceil(x), _monotone, _relative(0)),
     "round": Rule(lambda x, p: np.rint(x), _monotone, _relative(0)),
     "sign": Rule(lambda x, p: np.sign(x), _monotone, _relative(0)),
+    "trunc": Rule(lambda x, p: np.trunc(x), _monotone, _relative(0)),
+    "is_nan": Rule(lambda x, p: np.isnan(x), _exact, _relative(0)),
+    "is_inf": Rule(lambda x, p: np.isinf(x), _exact, _relative(0)),
     "softsign": Rule(lambda x, p: x / (1 + np.abs(x)), _lipschitz(lambda p: 1.0), _relative(8)),
     "log_sigmoid": Rule(lambda x, p: -_softplus(-x), _lipschitz(lambda p: 1.0), _relative(16)),
     "celu": Rule(

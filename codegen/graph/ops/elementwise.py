@@ -18,7 +18,17 @@ FUNCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "min": np.fmin,
     "max": np.fmax,
     "pow": np.power,
+    "fmod": np.fmod,
+    "mask": lambda x, condition: np.where(condition != 0, x, 0.0),
+    "equal": np.equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
 }
+"""Comparisons give 1 for true and 0 for false."""
+
+COMPARISONS = ("equal", "greater", "greater_equal", "less", "less_equal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +46,7 @@ class Binary(Op):
 
     @property
     def finite(self) -> bool:
-        return self.kind not in ("div", "pow")
+        return self.kind not in ("div", "pow", "fmod")
 
     @property
     def title(self) -> str:
@@ -62,11 +72,25 @@ class Binary(Op):
             propagated = self._at_corners(y, a, b)
         elif self.kind in ("min", "max"):
             return np.fmax(a.error, b.error) + rounding.tiny
+        elif self.kind in (*COMPARISONS, "mask", "fmod"):
+            return self._at_jumps(a, b, rounding) + rounding.tiny
         else:
             propagated = a.error + b.error
         # OpenCL's division is off by 2.5 ulp, its pow by 16.
         ulps = {"div": 8, "pow": 40}.get(self.kind, 2)
         return propagated + rounding.gamma(ulps) * (np.abs(y) + propagated) + rounding.tiny
+
+    def _at_jumps(self, a: Bounded, b: Bounded, rounding: Rounding) -> Array:
+        """Exact where neither errors nor flushing to zero can carry the operands past where the function jumps."""
+        exact = (a.error == 0) & (b.error == 0)
+        if self.kind == "fmod":  # whose results are smaller than the divisor
+            return np.where(exact, 0.0, 2 * b.magnitude)
+        if self.kind == "mask":
+            certain = (np.abs(b.value) > b.error + rounding.tiny) | ((b.value == 0) & (b.error == 0))
+            return np.where(certain, np.where(b.value != 0, a.error, 0.0), a.magnitude)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            apart = np.abs(a.value - b.value) > a.error + b.error + rounding.tiny
+        return np.where(apart | (exact & (a.value == b.value)), 0.0, 1.0)
 
     def _at_corners(self, y: Array, a: Bounded, b: Bounded) -> Array:
         """Both functions are monotone in each argument, on either side of zero: extremes lie at the corners."""

@@ -87,6 +87,27 @@ class Select(_Move):
         return y
 
 
+@dataclass(frozen=True, eq=False)
+class Take(_Move):
+    """Along ``axis`` the elements at ``index``, a list of whole numbers, in its order."""
+
+    axis: int
+    index: Array
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")
+        require(self.index.ndim == 1 and self.index.size > 0, f"index {list(self.index.shape)} should be a list")
+        require(
+            bool(((self.index >= 0) & (self.index < x[self.axis]) & (self.index == np.floor(self.index))).all()),
+            f"index should be whole numbers from 0 to {x[self.axis] - 1} along axis {self.axis} of input {list(x)}",
+        )
+        return (*x[: self.axis], self.index.size, *x[self.axis + 1 :])
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.take(inputs[0], self.index.astype(np.int64), axis=self.axis)
+
+
 PAD_MODES = ("constant", "edge", "reflect", "wrap")
 
 

@@ -63,7 +63,7 @@ class LaunchSketch:
         ``spread`` rearranges per-channel constants for kernels that index otherwise; ``count`` are the channels that
         the kernel sees, if not the input's.
         """
-        channels = self.x.shape[1] if count is None else count
+        channels = self.x.canonical().shape[1] if count is None else count
         stages = [self._stage(s, "pre_", channels, spread) for s in self.op.prologue]
         return stages + (self._blank(self.op.prologue, self.x) if vector else [])
 

@@ -6,20 +6,24 @@ A work-item walks the last axis; the axes before it are one index, taken apart b
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from codegen.graph.ops import Concat, Identity, Pad, Reduce, Select, Softmax, Transpose
+from codegen.graph.ops import Concat, Identity, Pad, Reduce, Select, Softmax, Take, Top, Transpose
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, scaled
 
 
 def plan_reorder(s: LaunchSketch) -> Draft:
-    """Copy, reshape, transpose, select and pad: each output element is one input element, or a constant."""
+    """Copy, reshape, transpose, select, take and pad: each output element is one input element, or a constant."""
     op, x, y = s.core, s.x, s.y
     names = _names("i", len(y.shape))
     kind, value, sources = "copy", 0.0, list(names)
     inside: list[str] = []
-    if isinstance(op, Transpose):
+    table: dict[str, Any] | None = None
+    if isinstance(op, Take):
+        kind, table = "take", {"axis": op.axis, "name": s.constant("index", op.index)}
+    elif isinstance(op, Transpose):
         sources = [names[op.axes.index(a)] for a in range(len(names))]
     elif isinstance(op, Select):
         kind = "select"
@@ -45,6 +49,7 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         "value": value,
         "sources": sources,
         "inside": inside,
+        "table": table,
         "filled": _filled(y),
         "prologue": s.prologue(vector=False),
         "to_names": names,
@@ -130,6 +135,28 @@ def plan_softmax(s: LaunchSketch) -> Draft:
         "epilogue": s.epilogue(_same, vector=False),
     }
     return s.draft("softmax.cl.jinja", f"softmax_{_label(s.y)}", variables, (math.prod(others), 1, 1))
+
+
+def plan_top(s: LaunchSketch) -> Draft:
+    op: Top = s.core
+    others = tuple(1 if a == op.axis else n for a, n in enumerate(s.y.shape))
+    names = _names("i", len(others))
+    variables = {
+        "x": s.x,
+        "y": s.y,
+        "dims": others,
+        "axis": op.axis,
+        "size": s.x.shape[op.axis],
+        "count": op.count,
+        "largest": op.largest,
+        "last": op.last,
+        "part": op.part,
+        "names": names,
+        "from_names": tuple("j" if a == op.axis else name for a, name in enumerate(names)),
+        "epilogue": s.epilogue(_same, vector=False),
+    }
+    label = f"{s.core.title}_{_label(s.x)}"
+    return s.draft("top.cl.jinja", label, variables, (math.prod(others), 1, 1))
 
 
 def plan_matmul(s: LaunchSketch) -> Draft:

@@ -71,7 +71,7 @@ def plan_resize(s: LaunchSketch) -> Draft:
 def plan_map(s: LaunchSketch) -> Draft:
     # A smaller operand in first place is repeated, like any other.
     x = s.x.repeated(s.y.shape).canonical()
-    variables = {**_common(s), "x": x, "prologue": s.prologue(count=s.y.shape[1])}
+    variables = {**_common(s), "x": x, "prologue": s.prologue(count=s.y.canonical().shape[1])}
     return _rows(s, "map.cl.jinja", f"map_{size_label(s.y.canonical())}", variables)
 
 

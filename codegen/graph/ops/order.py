@@ -1,0 +1,78 @@
+"""The largest or smallest elements along an axis: their values, or where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.op import Op, Shape, require
+
+PARTS = ("values", "indices")
+
+
+@dataclass(frozen=True, eq=False)
+class Top(Op):
+    """The first ``count`` elements along ``axis`` in falling order, or in rising order unless ``largest``.
+
+    ``part`` is "values", or "indices" along the axis, which are whole numbers.  Of equal elements the one in front
+    comes first, or with ``last`` the one behind.
+    """
+
+    axis: int
+    count: int = 1
+    largest: bool = True
+    last: bool = False
+    part: str = "indices"
+
+    def __post_init__(self) -> None:
+        require(self.part in PARTS, f"unknown part {self.part!r}; known are {', '.join(PARTS)}")
+
+    @property
+    def title(self) -> str:
+        if self.count == 1 and self.part == "indices":
+            return "argmax" if self.largest else "argmin"
+        return f"top_{self.part}"
+
+    def infer(self, *shapes: Shape) -> Shape:
+        (x,) = shapes
+        require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")
+        require(
+            1 <= self.count <= x[self.axis],
+            f"{self.count} elements should be from 1 to the {x[self.axis]} along axis {self.axis} of input {list(x)}",
+        )
+        return (*x[: self.axis], self.count, *x[self.axis + 1 :])
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        order = self._order(x)
+        if self.part == "indices":
+            return order.astype(np.float64)
+        return np.take_along_axis(x, order, axis=self.axis)
+
+    def _order(self, x: Array) -> NDArray[np.int64]:
+        key = -x if self.largest else x
+        if self.last:
+            order = x.shape[self.axis] - 1 - np.argsort(np.flip(key, self.axis), axis=self.axis, kind="stable")
+        else:
+            order = np.argsort(key, axis=self.axis, kind="stable")
+        return np.take(order, range(self.count), axis=self.axis)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        worst = x.error.max(axis=self.axis, keepdims=True)
+        if self.part == "values":  # no element of a sorted row moves further than any element of the row
+            return np.broadcast_to(worst + rounding.tiny, y.shape)
+        # Errors that can carry one element past another let the index be any.
+        rows, errors = (np.moveaxis(a, self.axis, -1) for a in (x.value, x.error))
+        chosen = np.moveaxis(self._order(x.value), self.axis, -1)
+        free = np.zeros(chosen.shape, dtype=bool)
+        for k in range(chosen.shape[-1]):
+            at = chosen[..., k : k + 1]
+            value, error = (np.take_along_axis(a, at, axis=-1) for a in (rows, errors))
+            reach = errors + error
+            rival = (np.abs(rows - value) <= reach) & (reach > 0) & (np.arange(rows.shape[-1]) != at)
+            free[..., k] = rival.any(axis=-1)
+        return np.moveaxis(np.where(free, rows.shape[-1] - 1.0, rounding.tiny), -1, self.axis)
