@@ -15,6 +15,7 @@ _ENDINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "scale": {"weight": ("scale", "weight"), "bias": ("bias",)},
     "bias": {"bias": ("bias",)},
+    "take": {"indices": ("indices",)},
     "prelu": {"slope": ("slope", "alpha", "weight")},
 }
 _BATCH_NORM: Mapping[str, tuple[str, ...]] = {

@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
-from codegen.importers.onnx.node import Constant, Live, Refused
+from codegen.importers.onnx.node import Constant, Live, Refused, Value
+
+LARGEST_WHOLE = 2**24  # up to which float32 has all whole numbers
 
 
 class Builder:
     """Adds the layers of one node; the last one goes by the node's name, those on the way have a word behind it."""
 
-    def __init__(self, document: Document, wanted: str, note: str) -> None:
+    def __init__(self, document: Document, wanted: str, note: str, whole: bool = False) -> None:
+        """With ``whole`` constants may be whole numbers or bools, as other inputs stand for some."""
         self._document = document
+        self._whole = whole
         self.wanted = wanted
         self._note = note
 
@@ -30,24 +34,32 @@ class Builder:
 
     def tensor(self, constant: Constant) -> str:
         """The name under which the constant is stored, as it is."""
-        if constant.values.dtype.kind != "f":
-            raise Refused(f"its constant {constant.name} holds {constant.values.dtype}, not floating-point numbers")
+        self._check(constant)
         return self._document.array(constant.name, constant.values)
+
+    def _check(self, constant: Constant) -> None:
+        values = constant.values
+        if values.dtype.kind == "f":
+            return
+        if not self._whole or values.dtype.kind not in "iub":
+            raise Refused(f"its constant {constant.name} holds {values.dtype}, not floating-point numbers")
+        if values.size and not -LARGEST_WHOLE <= int(values.min()) <= int(values.max()) <= LARGEST_WHOLE:
+            raise Refused(f"its constant {constant.name} holds whole numbers beyond {LARGEST_WHOLE}")
 
     def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> str:
         """The name under which something computed from the constant is stored."""
-        if constant.values.dtype.kind != "f":
-            raise Refused(f"its constant {constant.name} holds {constant.values.dtype}, not floating-point numbers")
+        self._check(constant)
         return self._document.array(f"{constant.name}.{what}", values)
 
     def reshape(self, x: Live, shape: Shape, tag: str = "") -> Live:
-        """The same elements in another shape, which keeps the batch."""
+        """The same elements in another shape; one of no axes is of one element here."""
+        shape = shape or (1,)
         if shape == x.shape:
             return x
-        if len(shape) < 2 or shape[0] != x.shape[0]:
-            raise Refused(f"it makes {list(shape)} of {list(x.shape)}; axis 0 should stay the batch of {x.shape[0]}")
         if math.prod(shape) != math.prod(x.shape):
             raise Refused(f"{list(shape)} does not hold the elements of {list(x.shape)}")
+        if min(len(shape), len(x.shape)) < 2 or shape[0] != x.shape[0]:
+            return self.layer("reshape", x, tag, full_shape=list(shape))
         if len(shape) == 2:
             return self.layer("flatten", x, tag)
         return self.layer("reshape", x, tag, shape=list(shape[1:]))
@@ -87,15 +99,70 @@ class Builder:
         """The name of a tensor that holds one number."""
         return self._document.array(f"number_{value:g}", np.array([value]))
 
+    def constant(self, what: str, values: NDArray[Any]) -> str:
+        """The name of a tensor of the node's own."""
+        return self._document.array(f"{self.wanted}.{what}", values)
+
     def power(self, x: Live, exponent: float) -> Live:
         return self.layer("pow", [x, self.layer("clip", x, "exponent", min=exponent, max=exponent)], "power")
 
+    def zero(self, x: Live, tag: str = "") -> Live:
+        """0 in the shape of x."""
+        return self.layer("clip", x, tag, min=0.0, max=0.0)
+
+    def affine(self, x: Live, factor: float, shift: float = 0.0, tag: str = "") -> Live:
+        """x times a number plus another."""
+        bias = self.number(shift) if shift else False
+        values, name = np.array(factor), self.number(factor)
+        return self.with_constant(x, values, name, lambda x, t: self.layer("scale", x, tag, weight=t, bias=bias))
+
+    def shifted(self, x: Live, shift: float, tag: str = "") -> Live:
+        """x plus a number."""
+        values, name = np.array(shift), self.number(shift)
+        return self.with_constant(x, values, name, lambda x, t: self.layer("bias", x, tag, bias=t))
+
+    def aligned(self, values: Sequence[Value], tag: str = "") -> list[Live]:
+        """As live tensors with the same number of axes: constants in full, shorter shapes filled with 1 in front."""
+        x = next(value for value in values if isinstance(value, Live))
+        before = f"{tag}." if tag else ""
+        lives = [
+            self.full(x, v, f"{before}constant_{i}") if isinstance(v, Constant) else v for i, v in enumerate(values)
+        ]
+        found = [v for v in lives if v is not None]
+        rank = max(len(v.shape) for v in found)
+        return [
+            self.reshape(v, (1,) * (rank - len(v.shape)) + v.shape, f"{before}input_{i}")
+            for i, v in enumerate(found, 1)
+        ]
+
     def full(self, x: Live, constant: Constant, tag: str) -> Live:
         """A live tensor with the constant's values, broadcast to x."""
-        nothing = self.layer("clip", x, f"{tag}.zero", min=0.0, max=0.0)
         return self.with_constant(
-            nothing, constant.values, self.tensor(constant), lambda z, t: self.layer("bias", z, tag, bias=t)
+            self.zero(x, f"{tag}.zero"),
+            constant.values,
+            self.tensor(constant),
+            lambda z, t: self.layer("bias", z, tag, bias=t),
         )
+
+    def filled(self, x: Live, constant: Constant, tag: str) -> Live:
+        """A live tensor with the constant's shape and values; x is any that the network computes."""
+        row = self.reshape(x, (1, math.prod(x.shape)), f"{tag}.row")
+        one = self.reshape(self.select(row, 1, range(1), f"{tag}.one"), (1,) * max(constant.values.ndim, 1))
+        return self.full(one, constant, tag)
+
+    def take(self, x: Live, places: NDArray[Any], tag: str = "") -> Live:
+        """The elements at these places in row-major order, in the shape of ``places``."""
+        count = math.prod(x.shape)
+        if max(count, places.size) > LARGEST_WHOLE:
+            raise Refused(f"it takes {places.size} of {count} elements by indices; {LARGEST_WHOLE} are the most")
+        if places.size == 0:
+            raise Refused("it takes nothing")
+        row = self.reshape(x, (1, count), f"{tag}.row" if tag else "row")
+        return self.reshape(self.taken(row, 1, places.reshape(-1), f"{tag}.taken" if tag else "taken"), places.shape)
+
+    def taken(self, x: Live, axis: int, indices: NDArray[Any], tag: str = "") -> Live:
+        """The elements of one axis at these indices."""
+        return self.layer("take", x, tag, axis=axis, indices=self.constant("indices", indices.astype(np.float32)))
 
     def with_constant(self, x: Live, values: NDArray[Any], name: str, apply: Callable[[Live, str], Live]) -> Live:
         """``apply`` to x and a tensor with a value for each channel or for all, where ``values`` are broadcast to x.
@@ -110,16 +177,17 @@ class Builder:
         x = self.expand(x, around, "expanded")
         shape = (1,) * (len(x.shape) - values.ndim) + values.shape
         varied = [axis for axis, n in enumerate(shape) if n != 1]
-        if varied in ([], [1]):
+        if len(shape) >= 2 and varied in ([], [1]):
             return apply(x, name)
-        if 0 in varied:
-            raise Refused(f"constant {list(values.shape)} differs between samples of the batch")
-        if len(varied) == 1:
+        if len(varied) == 1 and varied != [0]:
             axes = list(range(len(shape)))
             axes[1], axes[varied[0]] = varied[0], 1
             return self.transpose(apply(self.transpose(x, axes, "to_channels"), name), axes)
-        whole = np.broadcast_to(values.reshape(shape[1:]), x.shape[1:]).reshape(-1)
-        row = self.reshape(x, (x.shape[0], whole.size), "row")
+        # Of one sample, if the constant differs between those of the batch.
+        batch = () if 0 in varied or len(shape) == 1 else x.shape[:1]
+        whole = np.broadcast_to(values.reshape(shape)[:1] if batch else values, (1, *x.shape[1:]) if batch else x.shape)
+        whole = whole.reshape(-1)
+        row = self.reshape(x, (*(batch or (1,)), whole.size), "row")
         return self.reshape(apply(row, self._document.array(f"{name}.row", whole)), x.shape)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Live, Node, Refused
 
+_MOST_SUMS = 4096  # of one axis, whose square is the number of weights
+
 # Reductions ---------------------------------------------------------------------------------------------------------
 
 
@@ -100,7 +102,7 @@ def _centred(x: Live, b: Builder, axes: Sequence[int]) -> Live:
 def _rms(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Live:
     """sqrt(mean(x^2) + epsilon)."""
     power = b.layer("reduce_mean", _square(x, b), "variance", axes=list(axes))
-    return _sqrt(b.layer("bias", power, "epsilon", bias=b.number(epsilon)), b)
+    return _sqrt(b.shifted(power, epsilon, "epsilon"), b)
 
 
 def _normalized(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Live:
@@ -140,12 +142,17 @@ def _instance_norm(node: Node, b: Builder) -> Live:
     return _scaled(_normalized(x, b, range(2, len(x.shape)), node.real("epsilon", 1e-5)), node, b)
 
 
-def _layer_norm(node: Node, b: Builder) -> Live:
+def _layer_norm(node: Node, b: Builder) -> list[Live]:
+    """With mean and reciprocal deviation where they are used."""
     x = node.live()
-    if any(node.outputs[1:]):
-        raise Refused("its mean or deviation is used")
-    axes = range(node.axis(-1, len(x.shape)), len(x.shape))
-    return _scaled(_normalized(x, b, axes, node.real("epsilon", 1e-5)), node, b, trailing=True)
+    axes = list(range(node.axis(-1, len(x.shape)), len(x.shape)))
+    mean = b.layer("reduce_mean", x, "mean", axes=axes)
+    centred = b.layer("sub", [x, mean], "centred")
+    deviation = _rms(centred, b, axes, node.real("epsilon", 1e-5))
+    y = _scaled(b.layer("div", [centred, deviation], "normalized"), node, b, trailing=True)
+    if any(node.outputs[2:]):
+        deviation = b.layer("reciprocal", deviation, "reciprocal")
+    return [y, mean, deviation][: len(node.outputs)]
 
 
 def _rms_norm(node: Node, b: Builder) -> Live:
@@ -156,7 +163,7 @@ def _rms_norm(node: Node, b: Builder) -> Live:
 
 
 def _group_norm(node: Node, b: Builder) -> Live:
-    x = node.live()
+    x = node.live(least=2)
     groups = node.get("num_groups", 0)
     if groups < 1 or x.shape[1] % groups:
         raise Refused(f"num_groups {groups} does not divide the {x.shape[1]} channels")
@@ -170,7 +177,7 @@ def _mean_variance(node: Node, b: Builder) -> Live:
     axes = node.axes(node.get("axes") or (0, 2, 3), len(x.shape))
     centred = _centred(x, b, axes)
     power = b.layer("reduce_mean", _square(centred, b), "variance", axes=list(axes))
-    return b.layer("div", [centred, b.layer("bias", _sqrt(power, b), "epsilon", bias=b.number(1e-9))])
+    return b.layer("div", [centred, b.shifted(_sqrt(power, b), 1e-9, "epsilon")])
 
 
 def _lp_norm(node: Node, b: Builder) -> Live:
@@ -179,20 +186,41 @@ def _lp_norm(node: Node, b: Builder) -> Live:
     if p not in (1, 2):
         raise Refused(f"p = {p} should be 1 or 2")
     total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=[axis])
-    return b.layer("div", [x, _sqrt(total, b) if p == 2 else total])
+    length = _sqrt(total, b) if p == 2 else total
+    nothing = b.layer("equal", [length, b.zero(length, "zero")], "nothing")  # 1 where 0 would be divided by 0
+    return b.layer("div", [x, b.layer("add", [length, nothing], "divisor")])
+
+
+def _cumulative_sum(node: Node, b: Builder) -> Live:
+    """Of the last axis: a dense layer whose weights are 1 up to the element itself."""
+    x, given = node.live(), node.whole_numbers(1, "axis")
+    if given is None or len(given) != 1:
+        raise Refused("its axis should be one number")
+    rank = len(x.shape)
+    (axis,) = node.axes(given, rank)
+    size = x.shape[axis]
+    if size > _MOST_SUMS:
+        raise Refused(f"it sums {size} elements; {_MOST_SUMS} are the most")
+    weight = np.tril(np.ones((size, size), dtype=np.float32), -1 if node.flag("exclusive") else 0)
+    weight = weight[::-1, ::-1] if node.flag("reverse") else weight
+    order = [a for a in range(rank) if a != axis] + [axis]
+    moved = b.transpose(x, order, "axis_last")
+    row = b.reshape(moved, (math.prod(moved.shape[:-1]), size), "rows")
+    total = b.layer("dense", row, "sums", weight=b.constant("ones", weight), bias=False)
+    return b.transpose(b.reshape(total, moved.shape, "restored"), [order.index(a) for a in range(rank)])
 
 
 def _lrn(node: Node, b: Builder) -> Live:
     """x / (bias + alpha / size * sum of squares of channels around) ^ beta."""
-    x = node.live()
+    x = node.live(least=2)
     size = node.get("size", 0)
     if size < 1:
         raise Refused(f"size {size} should be at least 1")
     squares = b.reshape(_square(x, b), (x.shape[0], 1, x.shape[1], math.prod(x.shape[2:])), "channels")
     pads = [[(size - 1) // 2, size - 1 - (size - 1) // 2], [0, 0]]
     mean = b.layer("average_pool", squares, "around", kernel=[size, 1], stride=1, padding=pads, count_include_pad=True)
-    alpha, shift = b.number(node.real("alpha", 1e-4)), b.number(node.real("bias", 1.0))
-    base = b.layer("scale", b.reshape(mean, x.shape, "mean"), "base", weight=alpha, bias=shift)
+    alpha, shift = node.real("alpha", 1e-4), node.real("bias", 1.0)
+    base = b.affine(b.reshape(mean, x.shape, "mean"), alpha, shift, "base")
     return b.layer("div", [x, b.power(base, node.real("beta", 0.75))])
 
 
@@ -208,7 +236,8 @@ def _global_lp_pool(node: Node, b: Builder) -> Live:
     return total if p == 1 else _sqrt(total, b) if p == 2 else b.power(total, 1 / p)
 
 
-COMPOSITE_OPERATORS: Mapping[str, Callable[[Node, Builder], Live]] = {
+COMPOSITE_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {
+    "CumSum": _cumulative_sum,
     "GlobalLpPool": _global_lp_pool,
     "GroupNormalization": _group_norm,
     "InstanceNormalization": _instance_norm,

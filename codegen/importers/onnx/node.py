@@ -18,10 +18,15 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Live:
-    """A tensor that the network computes, by its name in the spec."""
+    """A tensor that the network computes, by its name in the spec.
+
+    Its numbers are floats, also where they stand for whole numbers or for true and false: ``kind`` is "float", "int" or
+    "bool".
+    """
 
     name: str
     shape: Shape
+    kind: str = "float"
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,12 @@ class Node:
         assert isinstance(value, Live)
         return value.shape
 
-    def live(self, i: int = 0) -> Live:
+    def live(self, i: int = 0, least: int = 1) -> Live:
+        """An input that the network computes, of at least so many axes."""
         value = self.input(i)
         if not isinstance(value, Live):
             raise Refused(f"its input {i + 1} is {'absent' if value is None else 'constant'}")
-        if len(value.shape) < 2:
+        if len(value.shape) < least:
             raise Refused(f"its input {list(value.shape)} has no axis of channels")
         return value
 

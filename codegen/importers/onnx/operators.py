@@ -13,7 +13,9 @@ from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.graph.ops.window import extent, same_pads
 from codegen.importers.onnx.builder import Builder, collapsed, window
 from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
+from codegen.importers.onnx.indexing import INDEXING_OPERATORS
+from codegen.importers.onnx.logic import LOGIC_OPERATORS, hardmax, quotient
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
 from codegen.importers.onnx.selection import SELECTION_OPERATORS
 
@@ -160,7 +162,7 @@ def _batch_norm(node: Node, b: Builder) -> Live:
         raise Refused("spatial = 0, statistics for each element, is not supported")
     names = ("gamma", "beta", "mean", "variance")
     tensors = {key: b.tensor(node.constant(i, what)) for i, (key, what) in enumerate(zip(names, names, strict=True), 1)}
-    return b.layer("batch_norm", node.live(), epsilon=node.real("epsilon", 1e-5), **tensors)
+    return b.layer("batch_norm", node.live(least=2), epsilon=node.real("epsilon", 1e-5), **tensors)
 
 
 def _add(node: Node, b: Builder) -> Live:
@@ -190,6 +192,9 @@ def _mul(node: Node, b: Builder) -> Live:
 
 def _div(node: Node, b: Builder) -> Live:
     divisor = node.input(1)
+    if all(value.kind != "float" for value in node.inputs if isinstance(value, Live)):
+        x, y = b.aligned(node.inputs)
+        return quotient(x, y, b)
     if not isinstance(divisor, Constant):
         return _binary("div")(node, b)
     if (divisor.values == 0).any():
@@ -203,9 +208,7 @@ def _binary(op: str) -> One:
     """Of any inputs: constants become tensors that are the same whatever the network's input is."""
 
     def binary(node: Node, b: Builder) -> Live:
-        x = next(value for value in node.inputs if isinstance(value, Live))
-        values = [b.full(x, v, f"constant_{i}") if isinstance(v, Constant) else v for i, v in enumerate(node.inputs)]
-        return _joined(op, [value for value in values if isinstance(value, Live)], b)
+        return _joined(op, b.aligned(node.inputs), b)
 
     return binary
 
@@ -227,11 +230,7 @@ def _together(op: str, node: Node, b: Builder) -> Live:
 
 
 def _joined(op: str, values: list[Live], b: Builder) -> Live:
-    """Of live tensors, shorter shapes filled with 1 in front."""
-    rank = max(len(x.shape) for x in values)
-    for i, x in enumerate(values):
-        if len(x.shape) < rank:
-            values[i] = b.reshape(x, (1,) * (rank - len(x.shape)) + x.shape, f"input_{i + 1}")
+    values = b.aligned(values)
     return values[0] if len(values) == 1 else b.layer(op, values)
 
 
@@ -241,7 +240,7 @@ def _sum(node: Node, b: Builder) -> Live:
 
 def _mean(node: Node, b: Builder) -> Live:
     total = _binary("add")(node, b)
-    return b.layer("scale", total, "mean", weight=b.number(1 / len(node.inputs)), bias=False)
+    return b.affine(total, 1 / len(node.inputs), tag="mean")
 
 
 def _pow(node: Node, b: Builder) -> Live:
@@ -284,7 +283,8 @@ def _clip(node: Node, b: Builder) -> Live:
 
 
 def _clipped(x: Live, b: Builder, low: float, high: float) -> Live:
-    low, high = max(low, -FLOAT32_MAX), min(high, FLOAT32_MAX)
+    high = min(high, FLOAT32_MAX)
+    low = min(max(low, -FLOAT32_MAX), high)  # the upper bound goes before the lower
     if (low, high) == (-FLOAT32_MAX, FLOAT32_MAX):
         return x
     if low == 0 and high in (6, FLOAT32_MAX):
@@ -310,9 +310,19 @@ def _gelu(node: Node, b: Builder) -> Live:
 
 
 def _swish(node: Node, b: Builder) -> Live:
-    if node.real("alpha", 1.0) != 1.0:
-        raise Refused("alpha should be 1")
-    return b.layer("silu", node.live())
+    return _silu(node.live(), node.real("alpha", 1.0), b)
+
+
+def _silu(x: Live, alpha: float, b: Builder) -> Live:
+    """x sigmoid(alpha x)."""
+    if alpha == 1:
+        return b.layer("silu", x)
+    return b.layer("mul", [x, b.layer("sigmoid", b.affine(x, alpha, tag="scaled"), "gate")])
+
+
+def _swiglu(node: Node, b: Builder) -> Live:
+    x, gate = b.aligned(node.inputs)
+    return b.layer("mul", b.aligned([_silu(x, node.real("alpha", 1.0), b), gate]))
 
 
 def _prelu(node: Node, b: Builder) -> Live:
@@ -327,15 +337,12 @@ def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:
         if node.opset >= 13:
             return compute(x, b, node.axis(-1, rank))
         # Before opset 13 all axes from one on are one.
-        axis = node.axis(1, rank)
-        if axis == 0 and x.shape[0] != 1:
-            raise Refused("axis 0 mixes the samples of the batch")
-        axis = max(axis, 1)
+        axis = node.axis(min(1, rank - 1), rank)
         count = math.prod(x.shape[axis:])
         if count == x.shape[axis]:
             return compute(x, b, axis)
-        row = (x.shape[0], math.prod(x.shape[1:axis]), count) if axis > 1 else (x.shape[0], count)
-        return b.reshape(compute(b.reshape(x, row, "row"), b, min(axis, 2)), x.shape)
+        row = (x.shape[0], math.prod(x.shape[1:axis]), count) if axis > 1 else (math.prod(x.shape[:axis]), count)
+        return b.reshape(compute(b.reshape(x, row, "row"), b, len(row) - 1), x.shape)
 
     return softmax
 
@@ -361,57 +368,72 @@ def _dropout(node: Node, b: Builder) -> Live:
     return node.live()
 
 
-def _cast(node: Node, b: Builder) -> Live:
-    if node.get("to") != 1:
-        raise Refused("it makes something else than float32 of a tensor that the network computes")
-    return node.live()
-
-
 # Linear -------------------------------------------------------------------------------------------------------------
 
 
 def _gemm(node: Node, b: Builder) -> Live:
-    x, weight, shift = node.live(), node.constant(1, "second matrix"), node.optional(2, "third matrix")
+    x, weight, shift = node.live(), node.input(1), node.input(2)
+    if len(x.shape) != 2:
+        raise Refused(f"its input {list(x.shape)} should be a matrix")
     if node.flag("transA"):
-        raise Refused("transA exchanges batch and channels")
-    if len(x.shape) != 2 or weight.values.ndim != 2:
-        raise Refused(f"its inputs {list(x.shape)} and {list(weight.values.shape)} should be matrices")
+        x = b.transpose(x, (1, 0), "transposed")
     alpha, beta, transposed = node.real("alpha", 1.0), node.real("beta", 1.0), node.flag("transB")
+    if isinstance(weight, Live):
+        y = b.layer("matmul", [x, b.transpose(weight, (1, 0), "weight") if transposed else weight], "product")
+        return _gemm_sum(y if alpha == 1 else b.affine(y, alpha, tag="alpha"), shift, beta, b)
+    if weight is None or weight.values.ndim != 2:
+        raise Refused("its second matrix should have two axes")
     scaled = weight.values.astype(np.float64) * alpha
     tensor = b.tensor(weight) if alpha == 1 else b.derived(weight, "alpha", scaled)
     keys: dict[str, Any] = {"weight": tensor, "bias": False, **({} if transposed else {"weight_layout": "IO"})}
-    if shift is not None and beta != 0:
+    if isinstance(shift, Constant) and beta != 0:
         count = weight.values.shape[0 if transposed else 1]
         if shift.values.shape == (count,) and beta == 1:
-            keys["bias"] = b.tensor(shift)
-        else:
-            keys["bias"] = b.derived(shift, "row", _row(shift.values, x.shape[0], count) * beta)
-    return b.layer("dense", x, **keys)
+            keys["bias"], shift = b.tensor(shift), None
+        elif shift.values.ndim < 2 or shift.values.shape[0] == 1:
+            keys["bias"], shift = b.derived(shift, "row", _row(shift.values, count) * beta), None
+    return _gemm_sum(b.layer("dense", x, **keys), shift, beta, b)
 
 
-def _row(values: NDArray[Any], batch: int, count: int) -> NDArray[np.float64]:
+def _gemm_sum(y: Live, shift: Value, beta: float, b: Builder) -> Live:
+    if shift is None or beta == 0:
+        return y
+    if isinstance(shift, Live):
+        return b.layer("add", b.aligned([y, shift if beta == 1 else b.affine(shift, beta, tag="beta")]))
+    values = shift.values * np.float64(beta)
+    return b.with_constant(y, values, b.derived(shift, "beta", values), lambda y, t: b.layer("bias", y, bias=t))
+
+
+def _row(values: NDArray[Any], count: int) -> NDArray[np.float64]:
     """What is added to each row of a product."""
     try:
-        whole = np.broadcast_to(values, (batch, count)).astype(np.float64)
+        return np.broadcast_to(values, (1, count)).astype(np.float64)[0]
     except ValueError:
-        raise Refused(f"its third matrix {list(values.shape)} does not fit [{batch}, {count}]") from None
-    if (whole != whole[0]).any():
-        raise Refused("its third matrix differs between samples of the batch")
-    return whole[0]
+        raise Refused(f"its third matrix {list(values.shape)} does not fit {count} columns") from None
 
 
 def _matmul(node: Node, b: Builder) -> Live:
-    values = list(node.inputs)
-    if all(isinstance(value, Live) for value in values):
-        return _together("matmul", node, b)
-    x, weight = node.live(), node.constant(1, "second matrix")
-    if weight.values.ndim != 2 or weight.values.shape[0] != x.shape[-1]:
+    x, weight = node.inputs
+    if isinstance(x, Live) and isinstance(weight, Constant) and 2 <= len(x.shape) <= 5 and weight.values.ndim == 2:
+        return _by_constant(x, weight, b)
+    live = next(value for value in node.inputs if isinstance(value, Live))
+    lives = [b.filled(live, value, "constant") if isinstance(value, Constant) else value for value in (x, weight)]
+    a, c = (value for value in lives if value is not None)
+    # A vector is a row in first place, a column in second place.
+    ranks = len(a.shape), len(c.shape)
+    a = b.reshape(a, (1, *a.shape), "row") if ranks[0] == 1 else a
+    c = b.reshape(c, (*c.shape, 1), "column") if ranks[1] == 1 else c
+    y = b.layer("matmul", b.aligned([a, c]))
+    kept = (*y.shape[:-2], *(y.shape[-2:-1] if ranks[0] > 1 else ()), *(y.shape[-1:] if ranks[1] > 1 else ()))
+    return b.reshape(y, kept, "product")
+
+
+def _by_constant(x: Live, weight: Constant, b: Builder) -> Live:
+    if weight.values.shape[0] != x.shape[-1]:
         raise Refused(f"its second matrix {list(weight.values.shape)} should be [{x.shape[-1]}, outputs]")
     rank = len(x.shape)
     if rank == 2:
         return b.layer("dense", x, weight=b.tensor(weight), bias=False, weight_layout="IO")
-    if rank > 5:
-        raise Refused(f"its input {list(x.shape)} has more than 5 axes")
     # Of the last axis: a convolution with a window of 1, once that axis is the channels'.
     kernel = b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
     y = b.transpose(x, (0, rank - 1, *range(1, rank - 1)), "channels_first")
@@ -496,12 +518,13 @@ def _depth_to_space(node: Node, b: Builder) -> Live:
 
 def _space_to_depth(node: Node, b: Builder) -> Live:
     x = node.live()
-    size = node.get("blocksize", 0)
-    if len(x.shape) != 4 or size < 1 or x.shape[2] % size or x.shape[3] % size:
+    size, mode = node.get("blocksize", 0), node.get("mode", "DCR")
+    if len(x.shape) != 4 or size < 1 or x.shape[2] % size or x.shape[3] % size or mode not in ("DCR", "CRD"):
         raise Refused(f"blocksize {size} does not divide height and width of {list(x.shape)}")
     n, c, h, w = x.shape
     y = b.reshape(x, (n, c, h // size, size, w // size, size), "blocks")
-    return b.reshape(b.transpose(y, (0, 3, 5, 1, 2, 4), "gathered"), (n, c * size**2, h // size, w // size))
+    axes = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    return b.reshape(b.transpose(y, axes, "gathered"), (n, c * size**2, h // size, w // size))
 
 
 # Functions of one element that a spec has under the same name in lower case.
@@ -515,7 +538,6 @@ OPERATORS: Mapping[str, Operator] = {
     "Add": _add,
     "AveragePool": _pool("average"),
     "BatchNormalization": _batch_norm,
-    "Cast": _cast,
     "Celu": _activation("celu", alpha=1.0),
     "Clip": _clip,
     "Concat": _concat,
@@ -531,6 +553,7 @@ OPERATORS: Mapping[str, Operator] = {
     "GlobalAveragePool": _global_pool("average"),
     "GlobalMaxPool": _global_pool("max"),
     "HardSigmoid": _activation("hard_sigmoid", alpha=0.2, beta=0.5),
+    "Hardmax": _softmax(hardmax),
     "HardSwish": _activation("hard_swish"),
     "Identity": _same,
     "LeakyRelu": _activation("leaky_relu", alpha=0.01),
@@ -556,12 +579,15 @@ OPERATORS: Mapping[str, Operator] = {
     "Squeeze": _squeeze,
     "Sub": _sub,
     "Sum": _sum,
+    "SwiGLU": _swiglu,
     "Swish": _swish,
     "Tanh": _activation("tanh"),
     "ThresholdedRelu": _activation("thresholded_relu", alpha=1.0),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     **COMPOSITE_OPERATORS,
+    **INDEXING_OPERATORS,
+    **LOGIC_OPERATORS,
     **RESIZE_OPERATORS,
     **SELECTION_OPERATORS,
 }

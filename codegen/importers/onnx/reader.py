@@ -173,12 +173,9 @@ def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, pl
             if name not in given and not all(found.get(name, (0,)))
         )
         raise place.spec_error(f"has inputs of open sizes: {'; '.join(dynamic)}; give them with {example}")
-    batches = {shape[0] for shape in found.values() if shape}
     for name, shape in found.items():
-        if len(shape) < 2 or min(shape) < 1 or np.prod(shape, dtype=float) > MAX_ELEMENTS:
-            raise place.spec_error(f"input {show(name)} {list(shape)} should be a batch, channels and perhaps space")
-    if len(batches) > 1:
-        raise place.spec_error(f"has inputs with different batches: {', '.join(map(_option, found, found.values()))}")
+        if min(shape, default=1) < 1 or np.prod(shape, dtype=float) > MAX_ELEMENTS:
+            raise place.spec_error(f"input {show(name)} {list(shape)} should have from 1 to {MAX_ELEMENTS} elements")
     if not found:
         raise place.spec_error("has no input on which an output depends")
     return found

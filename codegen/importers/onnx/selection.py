@@ -1,16 +1,14 @@
-"""Parts and repetitions of a tensor: Slice, Split, Gather, Expand, Tile, Pad."""
+"""Parts and repetitions of a tensor: Slice, Split, Expand, Tile, Pad."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder, window
 from codegen.importers.onnx.node import Live, Node, Refused
-
-_MOST_PARTS = 256  # of which a gathered tensor is joined
 
 
 def _slice(node: Node, b: Builder) -> Live:
@@ -61,38 +59,6 @@ def _split(node: Node, b: Builder) -> list[Live]:
         b.select(x, axis, chosen, f"part_{k}") if used else x
         for k, (chosen, used) in enumerate(zip(ranges, node.outputs, strict=True), 1)
     ]
-
-
-def _gather(node: Node, b: Builder) -> Live:
-    x, indices = node.live(), node.constant(1, "indices")
-    axis = node.axis(0, len(x.shape))
-    size = x.shape[axis]
-    values = indices.values
-    if values.dtype.kind not in "iu" or values.size == 0 or values.size > 2**16:
-        raise Refused(f"its indices {list(values.shape)} are not a list of whole numbers")
-    if values.min() < -size or values.max() >= size:
-        raise Refused(f"its indices are beyond the {size} elements of axis {axis}")
-    runs = _runs([int(i) % size for i in values.reshape(-1)])
-    if len(runs) > _MOST_PARTS:
-        raise Refused(f"its indices are {len(runs)} runs; {_MOST_PARTS} are the most")
-    parts = [b.select(x, axis, run, f"part_{k}" if len(runs) > 1 else "") for k, run in enumerate(runs, 1)]
-    y = parts[0] if len(parts) == 1 else b.layer("concat", parts, "joined", axis=axis)
-    return b.reshape(y, (*x.shape[:axis], *values.shape, *x.shape[axis + 1 :]))
-
-
-def _runs(indices: Sequence[int]) -> list[range]:
-    """The indices as ranges with a constant step, longest first come."""
-    runs: list[range] = []
-    at = 0
-    while at < len(indices):
-        step = indices[at + 1] - indices[at] if at + 1 < len(indices) else 1
-        step = step or 1
-        end = at + 1
-        while end < len(indices) and indices[end] - indices[end - 1] == step:
-            end += 1
-        runs.append(range(indices[at], indices[at] + step * (end - at), step))
-        at = end
-    return runs
 
 
 def _expand(node: Node, b: Builder) -> Live:
@@ -149,19 +115,17 @@ def _pad(node: Node, b: Builder) -> Live:
 
 
 def _pad_axis(x: Live, b: Builder, axis: int, pads: tuple[int, int], keys: Mapping[str, Any]) -> Live:
-    if axis == 0:
-        raise Refused("it pads the batch")
     shape = x.shape
+    batch = shape[0] if axis else 1
     front = int(np.prod(shape[1:axis], dtype=np.int64))
     behind = int(np.prod(shape[axis + 1 :], dtype=np.int64))
-    y = b.reshape(x, (shape[0], front, shape[axis], behind), f"axis_{axis}")
+    y = b.reshape(x, (batch, front, shape[axis], behind), f"axis_{axis}")
     y = b.layer("pad", y, f"padded_{axis}", padding=[list(pads), [0, 0]], **keys)
     return b.reshape(y, (*shape[:axis], shape[axis] + sum(pads), *shape[axis + 1 :]), f"restored_{axis}")
 
 
 SELECTION_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {
     "Expand": _expand,
-    "Gather": _gather,
     "Pad": _pad,
     "Slice": _slice,
     "Split": _split,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,12 @@ from onnx import AttributeProto
 
 from codegen.errors import ClgenError, SpecError
 from codegen.frontend.place import show
+from codegen.frontend.spec import MOST_SIZES
 from codegen.graph.ops import Shape, ShapeError
 from codegen.importers.document import Document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
+from codegen.importers.onnx.logic import with_kind
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
@@ -47,9 +50,7 @@ class _Translator:
 
     def translate(self) -> Document:
         network, document = self._network, self._document
-        for name, shape in network.inputs.items():
-            document.batch = shape[0]
-            self._values[name] = Live(document.add_input(name, shape), shape)
+        self._inputs(network.inputs)
         for proto in network.nodes:
             self._node(proto)
         if not self._refused:
@@ -61,6 +62,16 @@ class _Translator:
         if self._refused:
             raise self._error()
         return document
+
+    def _inputs(self, shapes: Mapping[str, Shape]) -> None:
+        """Inputs with one batch are a spec's; others are taken as one sample, and get their shape inside."""
+        plain = len({shape[:1] for shape in shapes.values()}) == 1
+        plain = plain and all(2 <= len(shape) <= 1 + MOST_SIZES for shape in shapes.values())
+        self._document.batch = next(iter(shapes.values()))[0] if plain else 1
+        for name, shape in shapes.items():
+            sample = shape if plain else (1, *shape) if 1 <= len(shape) <= MOST_SIZES else (1, math.prod(shape))
+            value = Live(self._document.add_input(name, sample), sample)
+            self._values[name] = Builder(self._document, f"{value.name}.shape", name).reshape(value, shape)
 
     def _error(self) -> SpecError:
         lines = self._refused[:_MOST_LISTED]
@@ -112,10 +123,11 @@ class _Translator:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
             raise Refused("there is no such operator in a spec")
-        result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name))
+        whole = any(isinstance(value, Live) and value.kind != "float" for value in known)
+        result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name, whole))
         if isinstance(result, list):
-            return [*result]
-        return [result, *[_UNKNOWN] * (len(proto.output) - 1)]
+            return [with_kind(node, y) for y in result]
+        return [with_kind(node, result), *[_UNKNOWN] * (len(proto.output) - 1)]
 
 
 def _checked(proto: onnx.NodeProto, opset: int) -> str:

@@ -1,0 +1,205 @@
+"""Comparisons, conditions and casts: bools and whole numbers as the floats 0 and 1, -1, 2, ....
+
+The remainder of whole numbers, and what becomes of them by a cast, are exact as long as float32 holds them: up to 2^24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from codegen.importers.onnx.builder import Builder
+from codegen.importers.onnx.node import Constant, Live, Node, Refused
+
+KINDS = {1: "float", 6: "int", 7: "int", 9: "bool"}
+"""What a tensor's numbers stand for, by ONNX's type: float32, int32, int64 or bool."""
+
+
+def _comparison(op: str) -> Callable[[Node, Builder], Live]:
+    def compare(node: Node, b: Builder) -> Live:
+        return b.layer(op, b.aligned(node.inputs))
+
+    return compare
+
+
+def _and(node: Node, b: Builder) -> Live:
+    return b.layer("mul", b.aligned(node.inputs))
+
+
+def _or(node: Node, b: Builder) -> Live:
+    return b.layer("max", b.aligned(node.inputs))
+
+
+def _xor(node: Node, b: Builder) -> Live:
+    return b.layer("abs", b.layer("sub", b.aligned(node.inputs), "difference"))
+
+
+def _not(node: Node, b: Builder) -> Live:
+    return b.affine(node.live(), -1, 1)
+
+
+def _where(node: Node, b: Builder) -> Live:
+    """What is not chosen may be infinite, so that it is masked, not multiplied by 0."""
+    condition, *values = node.inputs
+    x = next(value for value in node.inputs if isinstance(value, Live))
+    if isinstance(condition, Constant):
+        given = condition.values.astype(np.float32)
+        true = b.full(x, Constant(f"{condition.name}.true", given), "true")
+        false = b.full(x, Constant(f"{condition.name}.false", 1 - given), "false")
+    else:
+        assert isinstance(condition, Live)
+        true, false = condition, b.affine(condition, -1, 1, "false")
+    parts = []
+    for what, value, where in zip(("chosen", "other"), values, (true, false), strict=True):
+        if not isinstance(value, Constant) or value.values.any():
+            parts.append(b.layer("mask", b.aligned([value, where], what), what))
+    y = b.layer("add", b.aligned(parts)) if len(parts) == 2 else parts[0] if parts else b.zero(true)
+    shapes = [value.shape if isinstance(value, Live) else value.values.shape for value in node.inputs if value]
+    return b.expand(y, np.broadcast_shapes(*shapes), "expanded")
+
+
+def _cast(node: Node, b: Builder) -> Live:
+    return _as(node.live(), KINDS.get(node.get("to"), ""), b)
+
+
+def _cast_like(node: Node, b: Builder) -> Live:
+    like = node.input(1)
+    if isinstance(like, Live):
+        return _as(node.live(), like.kind, b)
+    assert like is not None
+    kind = {"f": "float" if like.values.dtype == np.float32 else "", "b": "bool"}.get(like.values.dtype.kind, "")
+    return _as(node.live(), "int" if like.values.dtype in (np.int32, np.int64) else kind, b)
+
+
+def _as(x: Live, kind: str, b: Builder) -> Live:
+    if not kind:
+        raise Refused(
+            "it makes something else than float32, int32, int64 or bool of a tensor that the network computes"
+        )
+    if x.kind == kind or kind == "float" or (x.kind, kind) == ("bool", "int"):
+        return Live(x.name, x.shape, kind)
+    y = b.layer("trunc", x) if kind == "int" else b.affine(b.layer("equal", [x, b.zero(x, "zero")], "false"), -1, 1)
+    return Live(y.name, y.shape, kind)
+
+
+def _mod(node: Node, b: Builder) -> Live:
+    x, y = b.aligned(node.inputs)
+    rest = b.layer("fmod", [x, y], "rest")
+    if node.flag("fmod"):
+        return rest
+    # With the divisor's sign: once more the divisor where the signs differ.
+    signs = b.layer("mul", b.aligned([b.layer("sign", rest, "sign"), b.layer("sign", y, "divisor_sign")]), "signs")
+    differ = b.layer("less", [signs, b.zero(signs, "zero")], "differ")
+    return b.layer("add", b.aligned([rest, b.layer("mask", b.aligned([y, differ]), "more")]))
+
+
+def quotient(x: Live, y: Live, b: Builder) -> Live:
+    """Of whole numbers, towards zero: without its rest the division has a whole number for its result."""
+    whole = b.layer("sub", b.aligned([x, b.layer("fmod", [x, y], "rest")]), "whole")
+    return b.layer("round", b.layer("div", b.aligned([whole, y]), "quotient"))
+
+
+def _is_inf(node: Node, b: Builder) -> Live:
+    x = node.live()
+    negative, positive = node.flag("detect_negative", 1), node.flag("detect_positive", 1)
+    if negative and positive:
+        return b.layer("is_inf", x)
+    if not (negative or positive):
+        return b.zero(b.layer("is_inf", x, "any"))
+    return b.layer("is_inf", b.layer("relu", x if positive else b.layer("neg", x, "negative"), "side"))
+
+
+def _is_nan(node: Node, b: Builder) -> Live:
+    return b.layer("is_nan", node.live())
+
+
+# Places -------------------------------------------------------------------------------------------------------------
+
+
+def _arg(op: str) -> Callable[[Node, Builder], Live]:
+    def arg(node: Node, b: Builder) -> Live:
+        x = node.live()
+        axis = node.axis(0, len(x.shape))
+        last: dict[str, Any] = {"last": True} if node.flag("select_last_index") else {}
+        y = b.layer(op, x, axis=axis, **last)
+        return y if node.flag("keepdims", 1) else b.reshape(y, (*x.shape[:axis], *x.shape[axis + 1 :]), "reduced")
+
+    return arg
+
+
+def hardmax(x: Live, b: Builder, axis: int) -> Live:
+    """1 at the first of the largest elements, 0 elsewhere."""
+    size = x.shape[axis]
+    shape = [size if a == axis else 1 for a in range(len(x.shape))]
+    places = Constant(f"places_{size}", np.arange(size, dtype=np.float32).reshape(shape))
+    return b.layer("equal", [b.full(x, places, "places"), b.layer("argmax", x, "largest", axis=axis)])
+
+
+def _top_k(node: Node, b: Builder) -> list[Live]:
+    x = node.live()
+    axis = node.axis(-1, len(x.shape))
+    given = (node.get("k", 0),) if node.opset < 10 else node.whole_numbers(1, "k")
+    if given is None or len(given) != 1 or not 1 <= given[0] <= x.shape[axis]:
+        raise Refused(f"k = {list(given or ())} should be one number from 1 to the {x.shape[axis]} of axis {axis}")
+    keys: dict[str, Any] = {"axis": axis, "count": given[0], **({} if node.flag("largest", 1) else {"largest": False})}
+    values = b.layer("top_k", x, **keys) if node.outputs[0] else x
+    if len(node.outputs) < 2 or not node.outputs[1]:
+        return [values, x]
+    places = b.layer("top_k", x, "places", **keys, part="indices")
+    return [values, Live(places.name, places.shape, "int")]
+
+
+def _trilu(node: Node, b: Builder) -> Live:
+    x = node.live(least=2)
+    k = node.whole_numbers(1, "k") or (0,)
+    ones = np.ones(x.shape[-2:], dtype=np.float32)
+    offset = int(np.clip(k[0], -ones.shape[0], ones.shape[1]))
+    kept = np.triu(ones, offset) if node.flag("upper", 1) else np.tril(ones, offset)
+    return b.layer("mask", [x, b.full(x, Constant(f"{b.wanted}.kept", kept), "kept")])
+
+
+LOGIC_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {
+    "And": _and,
+    "ArgMax": _arg("argmax"),
+    "ArgMin": _arg("argmin"),
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "Equal": _comparison("equal"),
+    "Greater": _comparison("greater"),
+    "GreaterOrEqual": _comparison("greater_equal"),
+    "IsInf": _is_inf,
+    "IsNaN": _is_nan,
+    "Less": _comparison("less"),
+    "LessOrEqual": _comparison("less_equal"),
+    "Mod": _mod,
+    "Not": _not,
+    "Or": _or,
+    "TopK": _top_k,
+    "Trilu": _trilu,
+    "Where": _where,
+    "Xor": _xor,
+}
+
+# What the numbers of an operator's outputs stand for, where it is not what those of its first input do.
+_TRUTHS = frozenset(
+    ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"]
+)
+
+
+def with_kind(node: Node, y: Live) -> Live:
+    """The result with what its numbers stand for."""
+    if node.op in ("Cast", "CastLike") or y.kind != "float":
+        return y
+    if node.op in _TRUTHS:
+        return Live(y.name, y.shape, "bool")
+    if node.op in ("ArgMax", "ArgMin"):
+        return Live(y.name, y.shape, "int")
+    values = node.inputs[1:] if node.op == "Where" else node.inputs
+    kinds = [value.kind for value in values if isinstance(value, Live)]
+    if not kinds:  # a choice of two constants
+        kinds = [
+            "float" if value.values.dtype.kind == "f" else "int" for value in values if isinstance(value, Constant)
+        ]
+    return Live(y.name, y.shape, kinds[0])
