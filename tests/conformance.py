@@ -1,0 +1,233 @@
+"""The ONNX backend suite: its cases as float32 inference networks, and what became of each.
+
+The node tests are made by the onnx package on the spot; the folders pytorch-converted and pytorch-operator lie in it.
+A case's weights, shapes, axes and indices arrive as inputs of the graph.  They become initializers here, as a trained
+network has them, and data stays an input: the first input, and the others of operators whose inputs are all alike
+(ALL_LIVE).  Data of integers and bools comes by a Cast from float32, as it does inside a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.version_converter
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from codegen import build
+from codegen.errors import ClgenError
+from codegen.importers.onnx.reader import OLDEST
+from codegen.runtime.artefact import Artefact, read
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.execute import Session
+
+Array = NDArray[Any]
+
+# The runner of the suite compares within these.
+RTOL, ATOL = 1e-3, 1e-7
+
+# Operators whose inputs are all data.
+ALL_LIVE = frozenset(
+    [
+        *("Add", "And", "BitShift", "Concat", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("MatMul", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "SwiGLU", "Where", "Xor"),
+    ]
+)
+# Data of these types comes by a Cast, where float32 holds its values.
+CAST = {
+    np.dtype(np.bool_): TensorProto.BOOL,
+    np.dtype(np.int32): TensorProto.INT32,
+    np.dtype(np.int64): TensorProto.INT64,
+}
+LARGEST_WHOLE = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """``inputs`` are all of the model's, by name; ``group`` is the operator, or the folder's name."""
+
+    name: str
+    group: str
+    model: onnx.ModelProto
+    inputs: dict[str, Any]
+    outputs: list[Any]
+
+
+def cases() -> Iterator[Case]:
+    yield from node_cases()
+    yield from folder_cases("pytorch-converted")
+    yield from folder_cases("pytorch-operator")
+
+
+def node_cases() -> Iterator[Case]:
+    """Without those in which a function's body is written out: its operators have cases of their own."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    for case in collect_testcases(None):
+        if "_expanded" in case.name or case.model is None:
+            continue
+        (group,) = {node.op_type for node in case.model.graph.node}
+        for inputs, outputs in case.data_sets:
+            names = [value.name for value in case.model.graph.input]
+            yield Case(case.name, group, case.model, dict(zip(names, inputs, strict=False)), list(outputs))
+
+
+def folder_cases(name: str) -> Iterator[Case]:
+    root = Path(onnx.__file__).parent / "backend" / "test" / "data" / name
+    for folder in sorted(root.iterdir()):
+        model = onnx.load(str(folder / "model.onnx"))
+        given = {tensor.name for tensor in model.graph.initializer}
+        names = [value.name for value in model.graph.input if value.name not in given]
+        for data in sorted(folder.glob("test_data_set_*")):
+            inputs, outputs = (_tensors(data, kind) for kind in ("input", "output"))
+            if len(inputs) == len(model.graph.input):
+                names = [value.name for value in model.graph.input]
+            yield Case(folder.name, name, model, dict(zip(names, inputs, strict=True)), outputs)
+
+
+def _tensors(folder: Path, kind: str) -> list[Array]:
+    count = len(list(folder.glob(f"{kind}_*.pb")))
+    tensors = (onnx.load_tensor(str(folder / f"{kind}_{i}.pb")) for i in range(count))
+    return [numpy_helper.to_array(tensor) for tensor in tensors]
+
+
+# A case as a network ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """``feeds`` are what is left as inputs."""
+
+    model: onnx.ModelProto
+    feeds: dict[str, NDArray[np.float32]]
+
+
+def network(case: Case) -> Network:
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    if any(opset.domain == "" and opset.version < OLDEST for opset in model.opset_import):
+        model = _lifted(model)
+    graph = model.graph
+    live = _live(case)
+    feeds: dict[str, NDArray[np.float32]] = {}
+    casts = []
+    inputs = [value for value in graph.input if value.name in live]
+    del graph.input[:]
+    for value in inputs:
+        name, array = value.name, case.inputs[value.name]
+        to = CAST.get(array.dtype) if isinstance(array, np.ndarray) else None
+        if to is not None and (array.size == 0 or np.abs(array.astype(np.float64)).max() <= LARGEST_WHOLE):
+            casts.append(helper.make_node("Cast", [f"{name}_float"], [name], to=to))
+            name, array = f"{name}_float", array.astype(np.float32)
+            graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape))
+        elif isinstance(array, np.ndarray):
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
+        else:
+            graph.input.append(value)
+        feeds[name] = array
+    known = {tensor.name for tensor in graph.initializer}
+    for name, array in case.inputs.items():
+        if name not in live and name not in known:
+            tensor = array if isinstance(array, TensorProto) else numpy_helper.from_array(np.asarray(array))
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = name
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return Network(model, feeds)
+
+
+def _lifted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """From an older opset to 7; for the converter of onnx, but not for ONNX, slopes of PRelu may stay as they are."""
+    slopes = {node.input[1] for node in model.graph.node if node.op_type == "PRelu"}
+    model = onnx.version_converter.convert_version(model, OLDEST)
+    for tensor in model.graph.initializer:
+        if tensor.name in slopes and len(tensor.dims) == 1 and tensor.dims[0] > 1:
+            rank = len(model.graph.input[0].type.tensor_type.shape.dim)
+            tensor.dims.extend([1] * (rank - 2))
+    return model
+
+
+def _live(case: Case) -> set[str]:
+    graph = case.model.graph
+    names = [name for name in case.inputs if name not in {tensor.name for tensor in graph.initializer}]
+    if case.group == "pytorch-operator" or case.group in ALL_LIVE:
+        return set(names)
+    sequences = {name for name, value in case.inputs.items() if isinstance(value, list) or value is None}
+    if case.group == "pytorch-converted":
+        return {graph.input[0].name}
+    return {*names[:1], *sequences}
+
+
+# What becomes of it -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``verdict`` is "passed", "failed" or "refused", ``why`` what was said or found."""
+
+    name: str
+    group: str
+    verdict: str
+    why: str = ""
+
+
+def outcomes(devices: Sequence[DeviceInfo], chosen: Iterable[Case] | None = None) -> list[Outcome]:
+    """Every case on every device: imported and built once, one thread for each device."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in devices]
+        pending: list[tuple[Case, str | list[Future[str]]]] = []
+        for k, case in enumerate(cases() if chosen is None else chosen):
+            built = _built(case, folder / f"case_{k}")
+            if isinstance(built, str):
+                pending.append((case, built))
+            else:
+                jobs = [w.submit(_run, *built, case, d) for w, d in zip(workers, devices, strict=True)]
+                pending.append((case, jobs))
+        return [_outcome(case, result) for case, result in pending]
+
+
+def _built(case: Case, folder: Path) -> str | tuple[Artefact, dict[str, NDArray[np.float32]]]:
+    """The artefact and what to feed it, or why there is none."""
+    folder.mkdir()
+    path = folder / "net.onnx"
+    try:
+        made = network(case)
+        path.write_bytes(made.model.SerializeToString())
+        built = build.build(build.lower(path), folder, "cpu")[0]
+    except ClgenError as error:
+        return str(error).replace(f"{path}: ", "").replace(str(path), "")
+    return read(built), made.feeds
+
+
+def _run(artefact: Artefact, feeds: Mapping[str, NDArray[np.float32]], case: Case, device: DeviceInfo) -> str:
+    """What is wrong with the outputs, "" if nothing is."""
+    given = {
+        declared["name"]: np.ascontiguousarray(values, dtype=np.float32).reshape(declared["shape"])
+        for declared, values in zip(artefact.inputs, feeds.values(), strict=True)
+    }
+    results = Session(artefact, device).run(given)
+    for got, true in zip(results.values(), case.outputs, strict=True):
+        wanted = np.asarray(true).astype(np.float32)
+        if got.size != wanted.size or (got.shape != wanted.shape and wanted.ndim > 0):
+            return f"{device.platform}: shape {got.shape}, not {wanted.shape}"
+        if not np.allclose(got.reshape(wanted.shape), wanted, rtol=RTOL, atol=ATOL, equal_nan=True):
+            return f"{device.platform}: {got.reshape(-1)[:4]}, not {wanted.reshape(-1)[:4]}"
+    return ""
+
+
+def _outcome(case: Case, result: str | list[Future[str]]) -> Outcome:
+    if isinstance(result, str):
+        return Outcome(case.name, case.group, "refused", result)
+    wrong = [job.result() for job in result]
+    return Outcome(case.name, case.group, "failed" if any(wrong) else "passed", "; ".join(filter(None, wrong)))

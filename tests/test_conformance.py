@@ -1,0 +1,129 @@
+"""The ONNX backend suite on every runtime.  As a program this prints what became of it, by operator and by reason."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from conformance import Outcome, outcomes
+from conftest import ROOT, RUNTIMES
+
+from codegen.runtime.devices import DeviceInfo, list_devices
+
+OTHER_NUMBERS = "numbers other than float32, but for int32, int64 and bool that float32 holds"
+SEQUENCES = "sequences, optional values and control flow"
+TRAINING = "training"
+CONSTANT = "nothing to compute: the output is the same for all inputs"
+EMPTY = "tensors without elements"
+INDEXED = "elements taken by indices that the network computes, or indices for that"
+TO_COME = "to come"
+
+OPERATORS: dict[str, str] = {
+    "recurrent networks": "GRU LSTM RNN",
+    SEQUENCES: """
+        Identity If Loop OptionalGetElement OptionalHasElement Scan SequenceInsert SequenceMap SplitToSequence""",
+    "text": "RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer",
+    TRAINING: "Adagrad Adam Momentum NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
+    "quantized networks": """
+        ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear""",
+    "random numbers": "Bernoulli",
+    "classical machine learning": "ArrayFeatureExtractor Binarizer LabelEncoder TreeEnsemble",
+    "signal processing": "BlackmanWindow DFT HammingWindow HannWindow MelWeightMatrix STFT",
+    "attention and other operators of language models": """
+        Attention CausalConvWithState FlexAttention LinearAttention RotaryEmbedding TensorScatter""",
+    "shapes that depend on data": "Compress NonMaxSuppression NonZero Unique",
+    "bits of numbers": "BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor",
+    "images as files": "ImageDecoder",
+    INDEXED: "AffineGrid DeformConv MaxUnpool OneHot ReverseSequence RoiAlign",
+    "operators that convolutional networks do without": "CenterCropPad Col2Im CumProd Det Einsum EyeLike Range",
+    TO_COME: "GridSample LpPool",
+}
+"""Operators that are refused altogether, by reason."""
+
+WORDS: list[tuple[str, str, str]] = [
+    ("", r"holds \w+; inputs should hold float32", OTHER_NUMBERS),
+    ("", r"something else than float32, int32, int64 or bool", OTHER_NUMBERS),
+    ("", r"in training mode|its mask is used", TRAINING),
+    ("", r"is the same for all inputs|has no input on which", CONSTANT),
+    ("ConstantOfShape", "", CONSTANT),
+    ("", r"inputs of open sizes|takes nothing of the", EMPTY),
+    ("pytorch-converted", r"Gather .* its input 1 is constant", INDEXED),
+    ("MaxPool", r"its second output, the indices, is used", INDEXED),
+    ("Resize", "", TO_COME),
+    ("AveragePool", r"dilations", TO_COME),
+]
+"""An operator or folder, words of the error, and the reason that they tell."""
+
+_BY_OPERATOR = {name: reason for reason, names in OPERATORS.items() for name in names.split()}
+
+FIGURE = re.compile(r"(\d+) cases pass, (\d+) fail and (\d+) are\s+refused")
+
+
+def reason_of(outcome: Outcome) -> str | None:
+    """Why a case may be refused; None if nothing in the list says so."""
+    if outcome.group in _BY_OPERATOR:
+        return _BY_OPERATOR[outcome.group]
+    for group, words, reason in WORDS:
+        if group in ("", outcome.group) and re.search(words, outcome.why):
+            return reason
+    return None
+
+
+@pytest.fixture(scope="module")
+def report(find_device: Callable[[str], DeviceInfo]) -> list[Outcome]:
+    return outcomes([find_device(runtime) for runtime in RUNTIMES])
+
+
+def test_no_case_fails(report: list[Outcome]) -> None:
+    failed = [o for o in report if o.verdict == "failed"]
+    assert not failed, "\n".join(f"{o.name}: {o.why}" for o in failed)
+
+
+def test_what_is_refused_has_a_reason(report: list[Outcome]) -> None:
+    strange = [o for o in report if o.verdict == "refused" and reason_of(o) is None]
+    assert not strange, "\n".join(f"{o.group} {o.name}: {o.why}" for o in strange)
+
+
+def test_every_reason_is_needed(report: list[Outcome]) -> None:
+    """An operator that is no longer refused leaves the list."""
+    refused = [o for o in report if o.verdict == "refused"]
+    assert sorted(set(_BY_OPERATOR) - {o.group for o in refused}) == []
+    rest = [o for o in refused if o.group not in _BY_OPERATOR]
+    idle = [(g, w) for g, w, _ in WORDS if not any(g in ("", o.group) and re.search(w, o.why) for o in rest)]
+    assert idle == []
+
+
+def test_the_readme_has_the_figure(report: list[Outcome]) -> None:
+    counts = Counter(o.verdict for o in report)
+    found = FIGURE.search((ROOT / "README.md").read_text())
+    assert found is not None
+    assert tuple(map(int, found.groups())) == (counts["passed"], counts["failed"], counts["refused"])
+
+
+def table(report: Sequence[Outcome]) -> str:
+    """Counts of all, by operator and by reason."""
+    lines = [_counts(report, "cases")]
+    groups = defaultdict(list)
+    for o in report:
+        groups[o.group].append(o)
+    lines += ["", "by operator"]
+    lines += [f"  {_counts(found, group)}" for group, found in sorted(groups.items())]
+    lines += ["", "refused"]
+    reasons = Counter(reason_of(o) or f"UNKNOWN: {o.name}: {o.why}" for o in report if o.verdict == "refused")
+    lines += [f"  {count:5}  {reason}" for reason, count in reasons.most_common()]
+    failed = [f"  {o.name}: {o.why}" for o in report if o.verdict == "failed"]
+    return "\n".join([*lines, *(["", "failed", *failed] if failed else [])])
+
+
+def _counts(report: Iterable[Outcome], what: str) -> str:
+    counts = Counter(o.verdict for o in report)
+    return f"{what:<28}" + "  ".join(f"{counts[verdict]:4} {verdict}" for verdict in ("passed", "failed", "refused"))
+
+
+if __name__ == "__main__":
+    platforms = {platform for platform, _ in RUNTIMES.values()}
+    found = {d.platform: d for d in list_devices() if d.type == "CPU" and d.platform in platforms}
+    sys.exit(print(table(outcomes(list(found.values())))))
