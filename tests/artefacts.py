@@ -19,8 +19,22 @@ from codegen.emit.artefact import Pictures, Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph, Input, Output
-from codegen.graph.ops import GridSample, MatMul, Pad, Reduce, Reshape, Resize, Select, Softmax, Transpose
+from codegen.graph.ops import (
+    GridSample,
+    MatMul,
+    Pad,
+    Reduce,
+    Reshape,
+    Resize,
+    Select,
+    Softmax,
+    Take,
+    Top,
+    Transpose,
+    frozen,
+)
 from codegen.graph.ops.activation import ACTIVATIONS
+from codegen.graph.ops.elementwise import COMPARISONS
 from codegen.plan import planner
 from codegen.plan.plan import Plan
 from codegen.plan.target import TARGETS
@@ -82,6 +96,12 @@ class Net(networks.Net):
     def select(self, x: str, *axes: tuple[int, int, int]) -> str:
         """(start, step, count) of each axis."""
         return self.add(Select(*zip(*axes, strict=True)), x)
+
+    def take(self, x: str, axis: int, *index: int) -> str:
+        return self.add(Take(axis, frozen(np.array(index))), x)
+
+    def top(self, x: str, axis: int, count: int, largest: bool, last: bool, part: str = "indices") -> str:
+        return self.add(Top(axis, count, largest, last, part), x)
 
     def reduce(self, x: str, kind: str, *axes: int) -> str:
         return self.add(Reduce(kind, axes), x)
@@ -302,6 +322,16 @@ def moves() -> Graph:
     net.output("repeated", net.act(net.select(net.act(flat), (1, 0, 3), (4, 1, 20))))
     net.output("sliced_blocks", net.conv(net.select(a, (0, 1, 1), (0, 1, 9), (0, 1, 2), (4, -1, 5)), 3, 1))
 
+    net.output("taken", net.take(a, 2, 3, 0, 0))
+    net.output("taken_blocks", net.conv(net.act(net.take(net.act(a), 1, 8, 8, 1, 0, 2)), 3, 1))
+    net.output("taken_flat", net.take(flat, 0, 1, 1, 0))
+    for last in (False, True):
+        for largest in (False, True):
+            name = f"{'largest' if largest else 'smallest'}_{'last' if last else 'first'}"
+            net.output(f"{name}_place", net.top(a, 1, 1, largest, last))
+            net.output(f"{name}_places", net.act(net.top(net.act(a, "round"), 3, 3, largest, last)))
+            net.output(f"{name}_values", net.top(flat, 1, 4, largest, last, "values"))
+
     # Side by side in place, where widths allow; copied where they do not; along other axes.
     wide = net.act(net.conv(x, 8, pads=1))
     net.output("joined_in_place", net.conv(net.concat(wide, net.act(net.conv(x, 5, 1))), 3, 1))
@@ -378,7 +408,7 @@ def places() -> Graph:
     return net.graph()
 
 
-STEPS = ("floor", "ceil", "round", "sign", "thresholded_relu", "shrink")
+STEPS = ("floor", "ceil", "round", "sign", "trunc", "is_nan", "is_inf", "thresholded_relu", "shrink")
 """Activations that jump, where rounding errors are not small any more."""
 
 
@@ -410,7 +440,7 @@ def stages() -> Graph:
     net.output("right", net.binary("sub", net.softmax(flat, 1), net.prelu(net.affine(flat))))
     net.output("left", net.binary("sub", net.act(flat), net.softmax(flat, 1)))
     net.output("one_for_all", net.binary("mul", net.softmax(flat, 1), net.dense(flat, 1)))
-    for kind in ("div", "min", "max", "pow"):
+    for kind in ("div", "min", "max", "pow", "fmod", "mask", *COMPARISONS):
         net.output(f"vectors_{kind}", net.binary(kind, net.act(net.conv(x, 9, 1), "sigmoid"), net.act(a, "exp")))
         net.output(f"numbers_{kind}", net.binary(kind, net.softmax(flat, 1), net.softmax(flat, 1)))
     return net.graph()

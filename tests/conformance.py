@@ -71,7 +71,9 @@ def node_cases() -> Iterator[Case]:
     """Without those in which a function's body is written out: its operators have cases of their own."""
     from onnx.backend.test.case.node import collect_testcases
 
-    for case in collect_testcases(None):
+    with np.errstate(all="ignore"):
+        collected = collect_testcases(None)
+    for case in collected:
         if "_expanded" in case.name or case.model is None:
             continue
         (group,) = {node.op_type for node in case.model.graph.node}
