@@ -19,7 +19,6 @@ TRAINING = "training"
 CONSTANT = "nothing to compute: the output is the same for all inputs"
 EMPTY = "tensors without elements"
 INDEXED = "elements taken by indices that the network computes, or indices for that"
-TO_COME = "to come"
 
 OPERATORS: dict[str, str] = {
     "recurrent networks": "GRU LSTM RNN",
@@ -39,7 +38,6 @@ OPERATORS: dict[str, str] = {
     "images as files": "ImageDecoder",
     INDEXED: "AffineGrid DeformConv MaxUnpool OneHot ReverseSequence RoiAlign",
     "operators that convolutional networks do without": "CenterCropPad Col2Im CumProd Det Einsum EyeLike Range",
-    TO_COME: "GridSample LpPool",
 }
 """Operators that are refused altogether, by reason."""
 
@@ -52,8 +50,6 @@ WORDS: list[tuple[str, str, str]] = [
     ("", r"inputs of open sizes|takes nothing of the", EMPTY),
     ("pytorch-converted", r"Gather .* its input 1 is constant", INDEXED),
     ("MaxPool", r"its second output, the indices, is used", INDEXED),
-    ("Resize", "", TO_COME),
-    ("AveragePool", r"dilations", TO_COME),
 ]
 """An operator or folder, words of the error, and the reason that they tell."""
 
