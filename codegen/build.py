@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,16 +33,29 @@ class Lowered:
     report: Report
 
 
-def imported(model: Path, folder: Path, name: str | None, shapes: Shapes, layout: str = "") -> Path:
+Progress = Callable[[str], None]
+"""Is told what comes next, for people who wait."""
+
+
+def _silent(step: str) -> None:
+    pass
+
+
+def imported(
+    model: Path, folder: Path, name: str | None, shapes: Shapes, layout: str = "", say: Progress = _silent
+) -> Path:
     """model file -> spec and parameters -> disk; returns the spec's path."""
     spec = import_model(model, name, shapes, layout)
+    say("writing")
     write_all(folder, spec.files)
     return folder / f"{spec.name}.toml"
 
 
-def lower(spec: Path, shapes: Shapes = NO_SHAPES) -> Lowered:
+def lower(spec: Path, shapes: Shapes = NO_SHAPES, say: Progress = _silent) -> Lowered:
     """spec, or the one that importing a model makes -> un-folded graph -> folded graph -> graph of launches."""
+    say("reading")
     model = open_model(spec, shapes)
+    say("folding")
     try:
         folded, folds = fold(simplify(model.graph), model.graph)
     except ParameterError as error:
@@ -55,19 +69,24 @@ def planned(lowered: Lowered, target: str) -> Plan:
     return plan(lowered.launches, TARGETS[target], lowered.report.notes())
 
 
-def rendered(lowered: Lowered, target: str) -> dict[str, bytes]:
+def rendered(lowered: Lowered, target: str, say: Progress = _silent) -> dict[str, bytes]:
     """plan -> files."""
+    say("computing what the self-test expects")
     model = lowered.model
     made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
     pictures = None if model.example is None else Pictures(model.example.images, model.example.labels)
     selftest = self_test(model.graph, lowered.launches)
+    say("planning and rendering")
     return render_artefact(planned(lowered, target), made_from, selftest, pictures)
 
 
-def build(lowered: Lowered, output: Path, target: str, check: bool = False) -> tuple[Path, Changes]:
+def build(
+    lowered: Lowered, output: Path, target: str, check: bool = False, say: Progress = _silent
+) -> tuple[Path, Changes]:
     """files -> disk.  With ``check`` nothing is written; the changes say what would be."""
-    folder = output / lowered.launches.name
-    return folder, (compare if check else write)(folder, rendered(lowered, target))
+    folder, files = output / lowered.launches.name, rendered(lowered, target, say)
+    say("comparing" if check else "writing")
+    return folder, (compare if check else write)(folder, files)
 
 
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:

@@ -108,8 +108,8 @@ def _shape_option(function: F) -> F:
 )
 def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None) -> None:
     """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
-    with _stage(f"importing {model}"):
-        spec = build.imported(model, output, name, dict(shapes), (layout or "").upper())
+    with _stage(f"importing {model}") as say:
+        spec = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say)
     click.echo(spec)
 
 
@@ -121,9 +121,9 @@ def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, l
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
 def build_command(spec: Path, output: Path, target: str, shapes: Pairs, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
-    with _stage(f"building {spec}"):
-        lowered = build.lower(spec, dict(shapes))
-        folder, changes = build.build(lowered, output, target, check)
+    with _stage(f"building {spec}") as say:
+        lowered = build.lower(spec, dict(shapes), say)
+        folder, changes = build.build(lowered, output, target, check, say)
     for tensor in lowered.model.unused:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
@@ -235,13 +235,17 @@ def doctor_command() -> None:
 
 
 @contextmanager
-def _stage(what: str) -> Iterator[None]:
-    """Says on a terminal what is going on, and wipes it away."""
+def _stage(what: str) -> Iterator[build.Progress]:
+    """One line that says on a terminal what is going on, and is wiped away; it yields what changes its end."""
     shown = sys.stderr.isatty()
-    if shown:
-        click.echo(f"{what} ...", err=True, nl=False)
+
+    def say(step: str) -> None:
+        if shown:
+            click.echo(f"\r\x1b[K{what}{': ' if step else ''}{step} ...", err=True, nl=False)
+
+    say("")
     try:
-        yield
+        yield say
     finally:
         if shown:
             click.echo("\r\x1b[K", err=True, nl=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -66,6 +68,26 @@ def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "generated/tiny\n")
     assert "arena" in done.stderr and "without reuse" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_progress_is_one_line_on_a_terminal_that_goes(spec: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = ["clgen", "build", "tiny.toml"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, cwd=spec.parent)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal whose other side is closed
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    assert (done.returncode, done.stdout) == (0, "generated/tiny\n")
+    lines = shown.decode().split("\r\x1b[K")
+    steps = [line.removeprefix("building tiny.toml") for line in lines[1:-1]]
+    assert steps == [" ...", *(f": {step} ..." for step in STEPS)]
+    assert lines[-1].startswith("1 launches of 1 kernels")
+
+
+STEPS = ["reading", "folding", "computing what the self-test expects", "planning and rendering", "writing"]
 
 
 def test_list_names_exactly_what_build_writes(spec: Path) -> None:

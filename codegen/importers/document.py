@@ -104,7 +104,7 @@ class Document:
     def array(self, name: str, values: Array) -> str:
         """Stores an array unless it is there; returns the tensor's name, the given one or one like it."""
         values = np.asarray(values)
-        values = np.array(values, dtype=np.float64 if values.dtype == np.float64 else np.float32, order="C")
+        values = np.asarray(values, dtype=np.float64 if values.dtype == np.float64 else np.float32, order="C")
         name = f"{name}_" if name == "__metadata__" else name  # which .safetensors has for itself
         wanted, k = name, 1
         while name in self.arrays and not _same(self.arrays[name], values):

@@ -40,9 +40,11 @@ class Network:
     notes: list[str] = field(default_factory=list)
 
     def initializer(self, name: str) -> NDArray[Any]:
-        """SpecError if it is damaged."""
+        """SpecError if it is damaged.  To be called once: the file's own copy goes, which may be most of the memory."""
         try:
-            return np.asarray(numpy_helper.to_array(self.initializers[name]))
+            values = np.asarray(numpy_helper.to_array(self.initializers[name]))
+            self.initializers[name].ClearField("raw_data")
+            return values
         except Exception as error:  # whatever damaged fields lead to
             raise self.place.spec_error(f"tensor {show(name)} cannot be read: {error}") from error
 
