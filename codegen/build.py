@@ -109,7 +109,8 @@ def opened(
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
     lowered = lower(spec, shapes)
     if lowered.model.spec_sha256 != made_from["sha256"]:
-        raise Mismatch(f"{path}: was generated from another {spec.name}; build again")
+        other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
+        raise Mismatch(f"{path}: was generated from another {other}; build again")
     if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
         raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
     return artefact, lowered

@@ -94,6 +94,17 @@ def _shape_option(function: F) -> F:
     return click.option("--shape", "shapes", type=_ShapeType(), multiple=True, help=help_text)(function)
 
 
+_LIST_OPS = "Print the operators of ONNX and layers of Keras that are supported, with their limits."
+
+
+def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from codegen.importers.listing import operators_table
+
+        click.echo(operators_table(), nl=False)
+        ctx.exit()
+
+
 @main.command("import")
 @click.argument("model", type=SPEC)
 @click.option(
@@ -106,6 +117,7 @@ def _shape_option(function: F) -> F:
     type=click.Choice(["nchw", "nhwc"]),
     help="Of the application's arrays, for Keras models; default: the model's own.",
 )
+@click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
 def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None) -> None:
     """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
     with _stage(f"importing {model}") as say:

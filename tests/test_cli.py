@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from onnx_models import model, node, saved
 
 from codegen.runtime.devices import list_devices
 
@@ -194,6 +195,24 @@ def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path, has_device: No
     assert done.returncode == 2 and "--spec" in done.stderr
     done = clgen("verify", "generated/tiny", "--spec", "moved/spec.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path, has_device: None) -> None:
+    saved(model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W")}, {}), tmp_path)
+    shape = ["--shape", "x=1,3,8,8"]
+    assert clgen("build", "net.onnx", *shape, cwd=tmp_path).returncode == 0
+    done = clgen("verify", "generated/net", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "give it with --spec net.toml, or where it was built from a model file, --spec MODEL and the same" in (
+        done.stderr
+    )
+    done = clgen("verify", "generated/net", "--spec", "net.onnx", *shape, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = clgen("verify", "generated/net", "--spec", "net.onnx", "--shape", "x=1,3,9,8", cwd=tmp_path)
+    assert done.returncode == 5
+    assert "was generated from another net.onnx, or with another --shape; build again" in done.stderr
+    done = clgen("verify", "generated/net", "--spec", "net.onnx", cwd=tmp_path)
+    assert done.returncode == 2 and "give them with --shape x=?,3,?,?" in done.stderr
 
 
 def test_verify_refuses_a_changed_artefact(spec: Path, has_device: None) -> None:

@@ -373,6 +373,13 @@ CASES = [
         for op in ("Abs", "Atan", "Ceil", "Cos", "Erf", "Exp", "Floor", "Round", "Sign", "Sin")
     ),
     *(one(op.lower(), op, opset=15) for op in ("Asinh", "Reciprocal", "Sinh", "Softsign", "Tan")),
+    one("cosh", "Cosh"),
+    Case("log", [node("Abs", "x", "a"), node("Log", "a", "y")]),
+    Case("acosh", [node("Abs", "x", "a"), node("Exp", "a", "b"), node("Acosh", "b", "y")]),
+    *(Case(op.lower(), [node("Softsign", "x", "a"), node(op, "a", "y")]) for op in ("Acos", "Asin", "Atanh")),
+    Case("reduce_log_sum", [node("Abs", "x", "a"), node("ReduceLogSum", "a", "y", axes=[2, 3])]),
+    one("rms_norm", "RMSNormalization", opset=23, s=random(9)),
+    one("swish", "Swish", opset=24),
     one("celu_number", "Celu", alpha=1.5),
     one("thresholded_relu", "ThresholdedRelu", alpha=0.7),
     one("shrink", "Shrink", lambd=0.4, bias=0.1),
@@ -1043,6 +1050,17 @@ def test_inputs_that_are_not_float32_are_refused(tmp_path: Path) -> None:
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
     with pytest.raises(SpecError, match='input "x" holds int64; inputs should hold float32'):
         open_model(saved(proto, tmp_path))
+
+
+def test_what_a_spec_refuses_is_said_without_a_place_of_its_own(tmp_path: Path) -> None:
+    path = saved(model([node("Flatten", "x", "a"), node("Conv", "a w", "y")], {"x": (1, 3, 8, 8)}, {"w": W}), tmp_path)
+    with pytest.raises(SpecError) as caught:
+        open_model(path)
+    assert ": : " not in str(caught.value)
+    grown = [node("ConvTranspose", "x w", "y", strides=[2**20, 2**20])]
+    path = saved(model(grown, {"x": (1, 3, 64, 64)}, {"w": random(3, 4, 3, 3)}), tmp_path)
+    with pytest.raises(SpecError, match=r'ConvTranspose "ConvTranspose_y": [a-z]'):
+        open_model(path)
 
 
 # Damage -------------------------------------------------------------------------------------------------------------

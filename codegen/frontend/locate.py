@@ -22,5 +22,10 @@ def find_spec(name: str, sha256: str, folder: Path) -> Path:
                 return path
             seen.append(path)
     if seen:
-        raise SpecError(f"{folder}: was generated from another version of {seen[0]}; build again, or give --spec")
-    raise SpecError(f"{folder}: its spec {name} is not here nor around it; give it with --spec")
+        raise SpecError(
+            f"{folder}: was generated from another version of {seen[0]}; build again, or give it with --spec"
+        )
+    raise SpecError(
+        f"{folder}: its spec {name} is not here nor around it; give it with --spec {name}, or where it was built from "
+        "a model file, --spec MODEL and the same --shape options"
+    )

@@ -28,10 +28,13 @@ class Place:
         return replace(self, keys=(*self.keys, name))
 
     def spec_error(self, message: str) -> SpecError:
-        return SpecError(f"{self}: {message}")
+        return SpecError(self._at(message))
 
     def parameter_error(self, message: str) -> ParameterError:
-        return ParameterError(f"{self}: {message}")
+        return ParameterError(self._at(message))
+
+    def _at(self, message: str) -> str:
+        return f"{self}: {message}" if str(self) else message
 
 
 def show(value: Any) -> str:

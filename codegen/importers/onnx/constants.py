@@ -13,25 +13,13 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
+from codegen.importers.onnx.supported import BROADCAST, SAME_OR_LESS
 
 MAX_ELEMENTS = 2**26  # of one folded tensor
 MAX_TOTAL = 2**28  # of all of a model
 
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
-
-# Operators whose output is larger than their inputs together, and what they make of them.
-_BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where", "Expand"})
-_SAME_OR_LESS = frozenset(
-    [
-        *("Abs", "And", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "Equal", "Erf"),
-        *("Exp", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity"),
-        *("IsInf", "IsNaN", "Less", "LessOrEqual", "Log", "Neg", "Not", "Or", "PRelu", "Reciprocal", "ReduceL1"),
-        *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round"),
-        *("ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze"),
-        *("Tanh", "Transpose", "Trilu", "Unsqueeze", "Xor"),
-    ]
 )
 
 
@@ -87,11 +75,11 @@ def _elements(node: Node, arrays: Sequence[NDArray[Any] | None]) -> int:
     present = [array for array in arrays if array is not None]
     sizes = [array.size for array in present]
     try:
-        if node.op in _SAME_OR_LESS:
+        if node.op in SAME_OR_LESS:
             return sum(sizes) * (max(sizes) if node.op.startswith("Gather") else 1)
         if node.op == "Expand":
             return math.prod(np.broadcast_shapes(present[0].shape, _counts(present[1])))
-        if node.op in _BROADCAST:
+        if node.op in BROADCAST:
             return math.prod(np.broadcast_shapes(*(array.shape for array in present)))
         if node.op == "ConstantOfShape":
             return math.prod(_counts(present[0]))

@@ -1,0 +1,79 @@
+"""The operators that importers know, as the Markdown of docs/operators.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from codegen.importers.keras.layers import LAYERS, NOTHING_TO_DO, OPERATIONS
+from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
+from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
+from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
+
+_HEAD = """\
+# Operators
+
+The output of `clgen import --list-ops`; `clgen import` names every node of a model that is not among these.
+
+Shapes are fixed at import.  Inside a network all numbers are float32.
+"""
+
+_ONNX = """\
+## ONNX
+
+Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but for the limits.
+"""
+
+_ADVANCE = """\
+Of constants and of shapes these are computed at import, in any type, whether they are above or not:
+"""
+
+_KERAS = """\
+## Keras
+
+Layers of `.keras`, `.h5` and `.hdf5` files, as Keras 2 and 3 write them.
+"""
+
+_FUNCTIONS = """\
+Functions, of which models are made where somebody has written `x * sigmoid(x)`; arithmetic takes two tensors with the
+same number of axes, or a tensor and a number (division: by a number):
+"""
+
+_NOTHING = """\
+Layers that do nothing in inference and are left out:
+"""
+
+
+def operators_table() -> str:
+    return "\n".join(
+        (
+            _HEAD,
+            _ONNX,
+            _table("operator", OPERATORS, ONNX_LIMITS),
+            _ADVANCE,
+            _list(COMPUTED_IN_ADVANCE),
+            _KERAS,
+            _table("layer", LAYERS, KERAS_LIMITS),
+            _FUNCTIONS,
+            _list(OPERATIONS),
+            _NOTHING,
+            _list(NOTHING_TO_DO - {"InputLayer"}),
+        )
+    )
+
+
+def _table(what: str, names: Iterable[str], limits: Mapping[str, str]) -> str:
+    lines = [f"| {what} | limits |", "|---|---|"]
+    lines += [f"| `{name}` | {limits.get(name, '')} |".replace("|  |", "| |") for name in sorted(names, key=str.lower)]
+    return "\n".join(lines) + "\n"
+
+
+def _list(names: Iterable[str]) -> str:
+    """In lines of at most 120 characters."""
+    lines = [""]
+    for name in sorted(names, key=str.lower):
+        word = f"`{name}`, "
+        if len(lines[-1]) + len(word) > 121:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines).rstrip(",") + ".\n"

@@ -1,0 +1,59 @@
+"""What ``clgen import --list-ops`` says of ONNX's operators.
+
+The operators are those of the table that imports them; here is a line for each that cannot do all that ONNX lets it do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_SPACE = "1 or 2 axes of space"
+_SLOPES = "the slope is a constant"
+
+LIMITS: Mapping[str, str] = {
+    "AveragePool": f"{_SPACE}; dilations are 1",
+    "BatchNormalization": "in inference; parameters are constants, one for each channel (spatial = 1)",
+    "Cast": "to float32",
+    "Clip": "the bounds are constants",
+    "Conv": f"{_SPACE}; weight and bias are constants",
+    "ConvTranspose": f"{_SPACE}; weight and bias are constants; auto_pad = SAME leaves no gaps between windows",
+    "Div": "a constant divisor is nowhere 0",
+    "Dropout": "in inference; the mask is not made",
+    "Expand": "the shape is known at import",
+    "Gather": "the indices are constants; at most 256 runs with a constant step",
+    "Gemm": "the second and third matrix are constants; transA = 0",
+    "GlobalLpPool": "p is 1 or 2",
+    "GroupNormalization": "scale and bias are constants",
+    "InstanceNormalization": "scale and bias are constants",
+    "LayerNormalization": "scale and bias are constants; mean and deviation are not made",
+    "LpNormalization": "p is 1 or 2",
+    "MatMul": "a constant is the second matrix, with two axes",
+    "MaxPool": f"{_SPACE}; the indices are not made; no auto_pad = SAME with dilations",
+    "PRelu": _SLOPES,
+    "Pad": "pads and value are known at import; the batch is not padded; modes but constant do not crop",
+    "RMSNormalization": "the scale is a constant",
+    "Reshape": "the batch stays axis 0",
+    "Resize": f"{_SPACE}; no antialias, no cropping, keep_aspect_ratio_policy = stretch",
+    "Slice": "starts, ends, axes and steps are known at import",
+    "Softmax": "before opset 13 not over the batch",
+    "Split": "the sizes are known at import",
+    "Squeeze": "the batch stays axis 0",
+    "Swish": "alpha is 1",
+    "Tile": "the repeats are known at import",
+    "Unsqueeze": "the batch stays axis 0",
+    "Upsample": f"{_SPACE}; scales are constants of at least 1",
+}
+
+# What is computed of constants, by how many elements that makes.
+BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where"})
+SAME_OR_LESS = frozenset(
+    [
+        *("Abs", "And", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "Equal", "Erf"),
+        *("Exp", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity"),
+        *("IsInf", "IsNaN", "Less", "LessOrEqual", "Log", "Neg", "Not", "Or", "PRelu", "Reciprocal", "ReduceL1"),
+        *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round"),
+        *("ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze"),
+        *("Tanh", "Transpose", "Trilu", "Unsqueeze", "Xor"),
+    ]
+)
+COMPUTED_IN_ADVANCE = BROADCAST | SAME_OR_LESS | {"ConstantOfShape", "Expand", "Gemm", "MatMul", "Range", "Tile"}

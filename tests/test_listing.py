@@ -1,0 +1,184 @@
+"""``clgen import --list-ops`` and docs/operators.md: the same, and each operator in them is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from keras_models import Layer, Net, source, write_keras
+from onnx_models import Array, expected, model, node, random, saved
+from test_import_onnx import CASES, by_import, floats, ints
+
+from codegen.cli import main
+from codegen.importers.keras.layers import LAYERS, NOTHING_TO_DO, OPERATIONS
+from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
+from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
+from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
+from codegen.importers.open import open_model
+
+
+def test_the_page_is_what_the_command_prints() -> None:
+    printed = CliRunner().invoke(main, ["import", "--list-ops"])
+    assert printed.exit_code == 0
+    page = (ROOT / "docs" / "operators.md").read_text()
+    assert printed.output == page, "clgen import --list-ops > docs/operators.md"
+
+
+def test_limits_are_of_operators() -> None:
+    assert set(ONNX_LIMITS) <= set(OPERATORS)
+    assert set(KERAS_LIMITS) <= set(LAYERS)
+
+
+# ONNX ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_onnx_operator_is_compared_with_onnxruntime() -> None:
+    """As cases of test_operators_agree_with_onnxruntime."""
+    assert set(OPERATORS) <= {proto.op_type for case in CASES for proto in case.nodes}
+
+
+A, B = ints(3, 1, 2), ints(1, 1, 5)
+TRUE, FALSE = np.array([True, True, False]), np.array([True, False, False])
+# The constants that an operator computes with, and its attributes.
+ADVANCE: dict[str, tuple[list[Array], dict[str, Any]]] = {
+    **{op: ([A, B], {}) for op in ("Add", "Sub", "Mul", "Div", "Equal", "Greater", "GreaterOrEqual")},
+    **{op: ([A, B], {}) for op in ("Less", "LessOrEqual", "Max", "Min", "Mod", "Pow")},
+    **{op: ([floats(3, 1, 2), floats(1, 1, 5)], {}) for op in ("Mean", "Sum", "PRelu")},
+    **{op: ([TRUE, FALSE], {}) for op in ("And", "Or", "Xor")},
+    **{op: ([floats(0.5, -1.5, 2)], {}) for op in ("Abs", "Ceil", "Clip", "Erf", "Exp", "Floor", "Neg", "Relu")},
+    **{op: ([floats(0.5, -1.5, 2)], {}) for op in ("Round", "Sigmoid", "Sign", "Tanh", "Reciprocal", "IsNaN", "IsInf")},
+    **{op: ([floats(0.5, 1.5, 2)], {}) for op in ("Log", "Sqrt", "Identity")},
+    **{op: ([A], {"axis": 0}) for op in ("ArgMax", "ArgMin")},
+    **{f"Reduce{k}": ([floats(0.5, 1.5, 2)], {}) for k in ("L1", "L2", "Max", "Mean", "Min", "Prod", "Sum")},
+    "Cast": ([floats(1.5, 2)], {"to": 7}),
+    "CastLike": ([floats(1.5, 2), A], {}),
+    "Concat": ([A, B], {"axis": 0}),
+    "Constant": ([], {"value_floats": [1.0, 2.0]}),
+    "ConstantOfShape": ([A], {}),
+    "Expand": ([A, ints(2, 3)], {}),
+    "Flatten": ([random(2, 3, 2)], {"axis": 1}),
+    "Gather": ([A, ints(2, 0)], {"axis": 0}),
+    "GatherElements": ([A, ints(2, 0)], {"axis": 0}),
+    "GatherND": ([A, ints(2, 0).reshape(2, 1)], {}),
+    "Gemm": ([random(2, 3), random(3, 2)], {}),
+    "MatMul": ([random(2, 3), random(3, 2)], {}),
+    "Not": ([TRUE], {}),
+    "Range": ([np.array(1), np.array(7), np.array(2)], {}),
+    "Reshape": ([random(2, 3), ints(3, 2)], {}),
+    "ScatterElements": ([A, ints(2, 0), ints(8, 9)], {"axis": 0}),
+    "ScatterND": ([A, ints(2, 0).reshape(2, 1), ints(8, 9)], {}),
+    "Shape": ([random(2, 3)], {}),
+    "Size": ([random(2, 3)], {}),
+    "Slice": ([A, ints(1), ints(3)], {}),
+    "Split": ([A, ints(1, 2)], {"axis": 0}),
+    "Squeeze": ([random(1, 3), ints(0)], {}),
+    "Tile": ([A, ints(2)], {}),
+    "Transpose": ([random(2, 3)], {}),
+    "Trilu": ([random(3, 3)], {}),
+    "Unsqueeze": ([A, ints(0)], {}),
+    "Where": ([TRUE, A, B], {}),
+}
+
+
+def test_every_operator_on_constants_has_an_example() -> None:
+    assert set(ADVANCE) == COMPUTED_IN_ADVANCE
+
+
+@pytest.mark.parametrize("op", sorted(ADVANCE))
+def test_operators_on_constants(op: str, tmp_path: Path) -> None:
+    arrays, attributes = ADVANCE[op]
+    constants = {f"c{k}": values for k, values in enumerate(arrays)}
+    nodes = [
+        node(op, " ".join(constants), "a b" if op == "Split" else "a", **attributes),
+        node("Cast", "a", "f", to=1),
+        node("Reshape", "f all", "r"),
+        node("ReduceSum", "r zero", "s", keepdims=0),
+        node("Mul", "x s", "y"),
+    ]
+    proto = model(nodes, {"x": (1, 3)}, {**constants, "all": ints(-1), "zero": ints(0)}, opset=15)
+    x = {"x": random(1, 3)}
+    (got,), _ = by_import(saved(proto, tmp_path), x)
+    np.testing.assert_allclose(got, expected(proto, x)[0], rtol=1e-6)
+
+
+# Keras --------------------------------------------------------------------------------------------------------------
+
+SPATIAL = {1: (6, 4), 2: (6, 5, 4)}  # inputs, channels last
+
+
+def convolution(kind: str, axes: int) -> Layer:
+    window, bias = (3,) * axes, np.ones(8, np.float32)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        "Conv{}D": {"kernel": (*window, 4, 8)},
+        "Conv{}DTranspose": {"kernel": (*window, 8, 4)},
+        "DepthwiseConv{}D": {"depthwise_kernel": (*window, 4, 2)},
+        "SeparableConv{}D": {"depthwise_kernel": (*window, 4, 2), "pointwise_kernel": (*(1,) * axes, 8, 8)},
+    }
+    arrays = {word: random(*shape) for word, shape in shapes[kind].items()}
+    return Layer(kind.format(axes), "layer", {"kernel_size": list(window)}, arrays={**arrays, "bias": bias})
+
+
+def keras_layers() -> dict[str, tuple[Layer, int]]:
+    """An example of each, and the spatial axes of its input."""
+    found: list[tuple[Layer, int]] = []
+    for axes in SPATIAL:
+        kinds = ("Conv{}D", "Conv{}DTranspose", "DepthwiseConv{}D", "SeparableConv{}D")
+        found += [(convolution(kind, axes), axes) for kind in kinds]
+        for kind in ("MaxPooling", "AveragePooling"):
+            found.append((Layer(f"{kind}{axes}D", "layer", {"pool_size": [2] * axes}), axes))
+        found += [(Layer(f"Global{kind}Pooling{axes}D", "layer"), axes) for kind in ("Average", "Max")]
+        padding = [1, 2] if axes == 1 else [[1, 2]] * axes
+        found.append((Layer(f"ZeroPadding{axes}D", "layer", {"padding": padding}), axes))
+    four = {key: np.ones(4, np.float32) for key in ("gamma", "beta", "moving_mean", "moving_variance")}
+    settings: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {
+        "Activation": ({"activation": "relu"}, {}),
+        "BatchNormalization": ({}, four),
+        "Dense": ({"units": 2}, {"kernel": random(4, 2), "bias": random(2)}),
+        "Normalization": ({"mean": [1.0], "variance": [2.0]}, {}),
+        "PReLU": ({"shared_axes": [1, 2]}, {"alpha": random(1, 1, 4)}),
+        "Permute": ({"dims": [2, 1, 3]}, {}),
+        "Rescaling": ({"scale": 0.5, "offset": 1.0}, {}),
+        "Reshape": ({"target_shape": [30, 4]}, {}),
+        "Resizing": ({"height": 12, "width": 10}, {}),
+        "UpSampling2D": ({"size": [2, 2]}, {}),
+        **dict.fromkeys(("ELU", "Flatten", "LeakyReLU", "ReLU", "Softmax"), ({}, {})),
+        **dict.fromkeys(("Add", "Average", "Concatenate", "Multiply", "Subtract"), ({}, {})),
+    }
+    found += [(Layer(kind, "layer", options, arrays=arrays), 2) for kind, (options, arrays) in settings.items()]
+    return {layer.class_name: (layer, axes) for layer, axes in found}
+
+
+def test_every_keras_layer_has_an_example() -> None:
+    assert set(keras_layers()) == set(LAYERS)
+
+
+@pytest.mark.parametrize("kind", sorted(LAYERS))
+def test_keras_layers(kind: str, tmp_path: Path) -> None:
+    layer, axes = keras_layers()[kind]
+    two = kind in ("Add", "Average", "Concatenate", "Multiply", "Subtract")
+    layer.reads = [["x", "x"]] if two else [["x"]]
+    path = write_keras(tmp_path / "net.keras", Net([source("x", *SPATIAL[axes]), layer], ["layer"]))
+    assert open_model(path).graph.nodes
+
+
+@pytest.mark.parametrize("kind", sorted(NOTHING_TO_DO - {"InputLayer"}))
+def test_keras_layers_that_do_nothing(kind: str, tmp_path: Path) -> None:
+    axes = 1 if kind.endswith("1D") else 2
+    layers = [source("x", *SPATIAL[axes]), Layer(kind, "idle", {}, [["x"]]), Layer("ReLU", "layer", {}, [["idle"]])]
+    assert len(open_model(write_keras(tmp_path / "net.keras", Net(layers, ["layer"]))).graph.nodes) == 1
+
+
+@pytest.mark.parametrize("function", sorted(OPERATIONS))
+def test_keras_functions(function: str, tmp_path: Path) -> None:
+    word = function.lower().rpartition(".")[2]
+    arithmetic = any(word.startswith(start) for start in ("add", "sub", "mul", "div", "truediv"))
+    reads = ["x", 2.0] if arithmetic else ["x"]
+    old = "." in function  # TensorFlow's, which Keras 2 wraps
+    settings = {"function": function} if old else {}
+    layer = Layer("TFOpLambda" if old else function, "layer", settings, [reads], module="keras.src.ops.numpy")
+    assert open_model(write_keras(tmp_path / "net.keras", Net([source("x", 6, 5, 4), layer], ["layer"]))).graph.nodes
