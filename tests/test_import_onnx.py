@@ -1,9 +1,8 @@
-"""ONNX models as specs: every operator against onnxruntime, round trips, refusals, damaged files."""
+"""ONNX models as specs: every operator against onnxruntime, round trips, refusals."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from onnx_models import Array, expected, model, node, positive, random, saved
 
 from codegen import build
 from codegen.cli import main
-from codegen.errors import ClgenError, SpecError
+from codegen.errors import SpecError
 from codegen.importers.open import import_model, open_model
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import DeviceInfo
@@ -1003,6 +1002,11 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
             "no such operator",
         ),
         (one("gaps", "ConvTranspose", w=random(3, 4, 1, 1), strides=[2, 2], auto_pad="SAME_UPPER"), "leave gaps"),
+        (one("scale_nan", "Upsample", opset=7, scales=[1.0, 1.0, 2.0, np.nan]), "its scales should be"),
+        (
+            one("cubic_inf", "Resize", roi=None, scales=floats(1, 1, 2, 2), mode="cubic", cubic_coeff_a=np.inf),
+            "cubic_coeff_a = inf should be finite",
+        ),
         (one("ranks", "Reshape", shape=ints(2, 1, 1, 1, 1, 1, -1)), "should be a list of sizes"),
         (one("by_zero", "Div", c=scalar(0)), "divides by 0"),
         (one("not_finite", "Add", c=random(3, 1, 1) * np.float32(np.inf)), "infinite"),
@@ -1061,59 +1065,3 @@ def test_what_a_spec_refuses_is_said_without_a_place_of_its_own(tmp_path: Path) 
     path = saved(model(grown, {"x": (1, 3, 64, 64)}, {"w": random(3, 4, 3, 3)}), tmp_path)
     with pytest.raises(SpecError, match=r'ConvTranspose "ConvTranspose_y": [a-z]'):
         open_model(path)
-
-
-# Damage -------------------------------------------------------------------------------------------------------------
-
-
-def truncated(data: bytes, rng: np.random.Generator) -> bytes:
-    return data[: rng.integers(len(data))]
-
-
-def flipped(data: bytes, rng: np.random.Generator) -> bytes:
-    changed = bytearray(data)
-    for at in rng.integers(len(data), size=rng.integers(1, 4)):
-        changed[at] = rng.integers(256)
-    return bytes(changed)
-
-
-def spliced(data: bytes, rng: np.random.Generator) -> bytes:
-    a, b, c = sorted(rng.integers(len(data), size=3))
-    return data[:a] + data[b:c] + data[a:]
-
-
-def words(data: bytes, rng: np.random.Generator) -> bytes:
-    """Damage to what is not parameters: names, attributes, shapes."""
-    proto = onnx.load_from_string(data)
-    for tensor in proto.graph.initializer:
-        tensor.raw_data = b""
-    outline = proto.SerializeToString()
-    broken = flipped(outline, rng)
-    try:
-        changed = onnx.load_from_string(broken)
-    except Exception:
-        return broken
-    original = {t.name: t.raw_data for t in onnx.load_from_string(data).graph.initializer}
-    for tensor in changed.graph.initializer:
-        tensor.raw_data = original.get(tensor.name, b"")
-    return changed.SerializeToString()
-
-
-@pytest.mark.parametrize("damage", [truncated, flipped, spliced, words])
-def test_damaged_files_are_errors_or_models(
-    damage: Callable[[bytes, np.random.Generator], bytes], tmp_path: Path
-) -> None:
-    sources = [network(tmp_path, "a").read_bytes(), network(tmp_path, "b", 9).read_bytes()]
-    for name in ("upsample_by_shape", "hard_swish_gate", "resize_axes", "pad_18", "transposed_size", "reduce_sum"):
-        case = next(case for case in CASES if case.name == name)
-        sources.append(model(case.nodes, {"x": case.x}, case.constants, opset=case.opset).SerializeToString())
-    rng = np.random.default_rng(0)
-    path = tmp_path / "damaged.onnx"
-    started = time.monotonic()
-    for k in range(200):
-        path.write_bytes(damage(sources[k % len(sources)], rng))
-        try:
-            open_model(path)
-        except ClgenError as error:
-            assert str(path) in str(error)
-    assert time.monotonic() - started < 60

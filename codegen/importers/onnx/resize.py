@@ -47,6 +47,8 @@ def _resize(node: Node, b: Builder) -> Live:
         more["antialias"] = any(factors[a] < 1 for a in axes)
     if mode == "cubic":
         more["cubic"] = node.real("cubic_coeff_a", -0.75)
+        if not math.isfinite(more["cubic"]):
+            raise Refused(f"cubic_coeff_a = {more['cubic']} should be finite")
     if mode == "cubic" or more.get("antialias"):
         more["exclude_outside"] = node.flag("exclude_outside")
     roi = [(0.0, 1.0)] * rank
@@ -76,7 +78,7 @@ def _keep_aspect_ratio(node: Node, x: Live, axes: Sequence[int], factors: list[f
 def _upsample(node: Node, b: Builder) -> Live:
     x = node.live()
     given = _scales(node, 1, "scales") if node.opset >= 9 else tuple(map(shortest, node.get("scales") or ()))
-    if given is None or len(given) != len(x.shape) or min(given) < 1:
+    if given is None or len(given) != len(x.shape) or not all(1 <= s < math.inf for s in given):
         raise Refused("its scales should be a constant with a number >= 1 for each axis")
     size = [_scaled(n, s) for n, s in zip(x.shape, given, strict=True)]
     roi = [(0.0, 1.0)] * len(size)

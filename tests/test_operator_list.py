@@ -157,13 +157,19 @@ def test_every_keras_layer_has_an_example() -> None:
     assert set(keras_layers()) == set(LAYERS)
 
 
-@pytest.mark.parametrize("kind", sorted(LAYERS))
-def test_keras_layers(kind: str, tmp_path: Path) -> None:
-    layer, axes = keras_layers()[kind]
-    two = kind in ("Add", "Average", "Concatenate", "Multiply", "Subtract")
-    layer.reads = [["x", "x"]] if two else [["x"]]
-    path = write_keras(tmp_path / "net.keras", Net([source("x", *SPATIAL[axes]), layer], ["layer"]))
-    assert open_model(path).graph.nodes
+def keras_examples() -> list[Net]:
+    """Each layer as a network."""
+    nets = []
+    for kind, (layer, axes) in sorted(keras_layers().items()):
+        two = kind in ("Add", "Average", "Concatenate", "Multiply", "Subtract")
+        layer.reads = [["x", "x"]] if two else [["x"]]
+        nets.append(Net([source("x", *SPATIAL[axes]), layer], ["layer"]))
+    return nets
+
+
+@pytest.mark.parametrize("net", keras_examples(), ids=lambda net: net.layers[1].class_name)
+def test_keras_layers(net: Net, tmp_path: Path) -> None:
+    assert open_model(write_keras(tmp_path / "net.keras", net)).graph.nodes
 
 
 @pytest.mark.parametrize("kind", sorted(NOTHING_TO_DO - {"InputLayer"}))
