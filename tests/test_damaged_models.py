@@ -247,7 +247,7 @@ def change_tree(tree: Any, chosen: random.Random) -> None:
             if chosen.random() < 0.2:
                 del tree[key]
             else:
-                tree[key] = chosen.choice((*VALUES, *NUMBERS, *REALS[:-4]))
+                tree[key] = copy.deepcopy(chosen.choice((*VALUES, *NUMBERS, *REALS)))
             return
         tree = tree[key]
 
