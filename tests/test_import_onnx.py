@@ -1002,6 +1002,7 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
             "no such operator",
         ),
         (one("gaps", "ConvTranspose", w=random(3, 4, 1, 1), strides=[2, 2], auto_pad="SAME_UPPER"), "leave gaps"),
+        (one("absent", "Conv", w=None, b=B), "its input 2, W, is absent"),
         (one("scale_nan", "Upsample", opset=7, scales=[1.0, 1.0, 2.0, np.nan]), "its scales should be"),
         (
             one("cubic_inf", "Resize", roi=None, scales=floats(1, 1, 2, 2), mode="cubic", cubic_coeff_a=np.inf),

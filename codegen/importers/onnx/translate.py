@@ -142,6 +142,9 @@ def _checked(proto: onnx.NodeProto, opset: int) -> str:
         raise Refused(f"it is deprecated in opset {opset}")
     if not schema.min_input <= len(proto.input) <= schema.max_input:
         raise Refused(f"it has {len(proto.input)} inputs, from {schema.min_input} to {schema.max_input} are allowed")
+    for i, (name, formal) in enumerate(zip(proto.input, schema.inputs, strict=False), 1):
+        if not name and formal.option == onnx.defs.OpSchema.FormalParameterOption.Single:
+            raise Refused(f"its input {i}, {formal.name}, is absent")
     if not max(schema.min_output, 1) <= len(proto.output) <= schema.max_output:
         raise Refused(f"it has {len(proto.output)} outputs")
     if len({a.name for a in proto.attribute}) != len(proto.attribute):
