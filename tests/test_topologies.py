@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,3 +118,14 @@ def test_on_devices(device: DeviceInfo, tmp_path: Path) -> None:
     (y,) = expected(proto, {"image": x})
     (got,) = Session(artefact, device).run({"image": x}).values()
     assert np.abs(got - y).max() <= PASS_MARK * np.abs(y).max()
+
+
+def test_a_build_of_resnet50_needs_little_time_and_memory(tmp_path: Path) -> None:
+    """In seconds of two processors, so that what else they do does not count: 10 s of both."""
+    net = Net(224)
+    path = saved(net.model(TOPOLOGIES["resnet50"](net)), tmp_path, "resnet50")
+    build_it = subprocess.Popen(["clgen", "build", str(path), "-o", str(tmp_path)], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(build_it.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert used.ru_utime + used.ru_stime < 20
+    assert used.ru_maxrss * 1024 < 1.5e9
