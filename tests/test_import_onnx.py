@@ -377,6 +377,13 @@ CASES = [
     Case("acosh", [node("Abs", "x", "a"), node("Exp", "a", "b"), node("Acosh", "b", "y")]),
     *(Case(op.lower(), [node("Softsign", "x", "a"), node(op, "a", "y")]) for op in ("Acos", "Asin", "Atanh")),
     Case("reduce_log_sum", [node("Abs", "x", "a"), node("ReduceLogSum", "a", "y", axes=[2, 3])]),
+    Case(
+        "cast_like",
+        [node("Greater", "x zero", "a"), node("CastLike", "a x", "y")],
+        constants={"zero": scalar(0)},
+        opset=15,
+    ),
+    one("scatter_9", "Scatter", (2, 5), opset=9, i=ints(1, 3).reshape(1, 2), u=random(1, 2), axis=1),
     one("rms_norm", "RMSNormalization", opset=23, s=random(9)),
     one("swish", "Swish", opset=24),
     one("celu_number", "Celu", alpha=1.5),

@@ -296,6 +296,78 @@ def an_output_that_is_read_again_and_one_that_goes_out_twice() -> Net:
     return net
 
 
+# Networks for a batch of one in which the batch is an axis like others ------------------------------------------------
+
+
+@network
+def pixels_as_rows() -> Net:
+    """[1, C, H, W] -> [C, H W], products of rows, and back."""
+    net = Net({"x": (1, 6, 5, 4)}, ("gram", "y"))
+    net.reshape(net.bn(net.conv("x", "a", 6, 6, 1, 1), "b", 6), "rows", 6, -1)
+    net.add("MatMul", f"rows {net.add('Transpose', 'rows', 't', perm=[1, 0])}", "g")
+    net.add("Mul", f"g {net.constant(np.array(0.05, np.float32))}", "gram")
+    net.add("MatMul", "gram rows", "mixed")
+    net.add("Relu", net.bn(net.conv(net.reshape("mixed", "back", 1, 6, 5, 4), "c", 5, 6, 3, 3), "d", 5), "y")
+    return net
+
+
+@network
+def groups_in_place_of_the_batch() -> Net:
+    """[N, C, H, W] -> [N G, C / G, H, W]: one convolution for all groups."""
+    net = Net({"x": (3, 8, 6, 5)})
+    net.reshape(net.bn("x", "n", 8), "g", 12, 2, 6, 5)
+    net.add("Relu", net.bn(net.conv("g", "c", 4, 2, 3, 3, pads=[1] * 4), "d", 4), "e")
+    net.conv(net.reshape("e", "f", 3, 16, 6, 5), "y", 7, 16, 1, 1)
+    net.batch_norms = 1  # n: of other channels than the convolution sees
+    return net
+
+
+@network
+def groups_of_channels_and_instance_norm() -> Net:
+    """GroupNorm as old exporters spell it."""
+    net = Net({"x": (2, 6, 5, 4)})
+    net.reshape(net.conv("x", "a", 6, 6, 3, 3, pads=[1] * 4), "b", 1, 4, -1)
+    one, zero = (net.constant(np.full(4, value, np.float32)) for value in (1, 0))
+    net.reshape(net.add("InstanceNormalization", f"b {one} {zero}", "c"), "d", 2, 6, 5, 4)
+    net.bn("d", "y", 6)
+    net.batch_norms = 1  # of other channels than what is behind it
+    return net
+
+
+@network
+def five_axes_and_flatten_into_the_batch() -> Net:
+    net = Net({"x": (1, 6, 4, 4)}, ("y", "z"))
+    net.reshape(net.conv("x", "a", 6, 6, 1, 1), "b", 1, 2, 3, 4, 4)
+    net.add("ReduceMean", "b", "c", axes=[2], keepdims=0)
+    net.bn(net.conv("c", "d", 5, 2, 3, 3), "y", 5)
+    net.gemm(net.add("Flatten", "a", "f", axis=2), "z", 16, 3)
+    return net
+
+
+@network
+def windows_of_an_image() -> Net:
+    """[1, C, H, W] -> windows in the batch -> attention -> image."""
+    net = Net({"x": (1, 4, 6, 6)})
+    net.reshape(net.conv("x", "a", 4, 4, 1, 1), "b", 1, 4, 2, 3, 2, 3)
+    net.reshape(net.add("Transpose", "b", "c", perm=[0, 2, 4, 3, 5, 1]), "w", 4, 9, 4)
+    net.add("MatMul", f"w {net.add('Transpose', 'w', 't', perm=[0, 2, 1])}", "s")
+    net.add("MatMul", f"{net.add('Softmax', 's', 'p', axis=-1)} w", "m")
+    net.reshape("m", "e", 1, 2, 2, 3, 3, 4)
+    net.reshape(net.add("Transpose", "e", "f", perm=[0, 5, 1, 3, 2, 4]), "g", 1, 4, 6, 6)
+    net.add("Add", f"{net.bn('g', 'h', 4)} x", "y")
+    return net
+
+
+@network
+def scores_without_a_batch() -> Net:
+    net = Net({"x": (1, 3, 8, 8)}, ("scores", "channels"))
+    net.add("GlobalAveragePool", net.add("Relu", net.bn(net.conv("x", "a", 6, 3, 3, 3), "b", 6), "c"), "p")
+    net.reshape("p", "channels", 6)
+    net.gemm(net.add("Flatten", "p", "f"), "g", 6, 4)
+    net.add("Squeeze", f"g {net.constant(np.array([0]))}", "scores")
+    return net
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network(name: str, device: DeviceInfo, tmp_path: Path) -> None:
     net = NETWORKS[name]()

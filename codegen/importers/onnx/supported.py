@@ -9,38 +9,41 @@ from collections.abc import Mapping
 
 _SPACE = "1 or 2 axes of space"
 _SLOPES = "the slope is a constant"
+_INDICES = "the indices are constants"
+_TYPES = "of what the network computes: to float32, int32, int64 or bool, held as float32"
 
 LIMITS: Mapping[str, str] = {
     "AveragePool": f"{_SPACE}; dilations are 1",
     "BatchNormalization": "in inference; parameters are constants, one for each channel (spatial = 1)",
-    "Cast": "to float32",
+    "Cast": _TYPES,
+    "CastLike": _TYPES,
     "Clip": "the bounds are constants",
     "Conv": f"{_SPACE}; weight and bias are constants",
     "ConvTranspose": f"{_SPACE}; weight and bias are constants; auto_pad = SAME leaves no gaps between windows",
+    "CumSum": "axis is known at import; at most 4096 elements along it",
     "Div": "a constant divisor is nowhere 0",
     "Dropout": "in inference; the mask is not made",
     "Expand": "the shape is known at import",
-    "Gather": "the indices are constants; at most 256 runs with a constant step",
-    "Gemm": "the second and third matrix are constants; transA = 0",
+    "Gather": _INDICES,
+    "GatherElements": _INDICES,
+    "GatherND": _INDICES,
     "GlobalLpPool": "p is 1 or 2",
     "GroupNormalization": "scale and bias are constants",
     "InstanceNormalization": "scale and bias are constants",
-    "LayerNormalization": "scale and bias are constants; mean and deviation are not made",
+    "LayerNormalization": "scale and bias are constants",
     "LpNormalization": "p is 1 or 2",
-    "MatMul": "a constant is the second matrix, with two axes",
     "MaxPool": f"{_SPACE}; the indices are not made; no auto_pad = SAME with dilations",
     "PRelu": _SLOPES,
-    "Pad": "pads and value are known at import; the batch is not padded; modes but constant do not crop",
+    "Pad": "pads and value are known at import; modes but constant do not crop",
     "RMSNormalization": "the scale is a constant",
-    "Reshape": "the batch stays axis 0",
     "Resize": f"{_SPACE}; no antialias, no cropping, keep_aspect_ratio_policy = stretch",
+    "Scatter": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
+    "ScatterElements": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
+    "ScatterND": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "Slice": "starts, ends, axes and steps are known at import",
-    "Softmax": "before opset 13 not over the batch",
     "Split": "the sizes are known at import",
-    "Squeeze": "the batch stays axis 0",
-    "Swish": "alpha is 1",
     "Tile": "the repeats are known at import",
-    "Unsqueeze": "the batch stays axis 0",
+    "TopK": "k is known at import",
     "Upsample": f"{_SPACE}; scales are constants of at least 1",
 }
 
