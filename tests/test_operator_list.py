@@ -58,6 +58,7 @@ ADVANCE: dict[str, tuple[list[Array], dict[str, Any]]] = {
     **{op: ([floats(0.5, 1.5, 2)], {}) for op in ("Log", "Sqrt", "Identity")},
     **{op: ([A], {"axis": 0}) for op in ("ArgMax", "ArgMin")},
     **{f"Reduce{k}": ([floats(0.5, 1.5, 2)], {}) for k in ("L1", "L2", "Max", "Mean", "Min", "Prod", "Sum")},
+    "AffineGrid": ([random(1, 2, 3), ints(1, 1, 2, 2)], {}),
     "Cast": ([floats(1.5, 2)], {"to": 7}),
     "CastLike": ([floats(1.5, 2), A], {}),
     "Concat": ([A, B], {"axis": 0}),
@@ -103,7 +104,8 @@ def test_operators_on_constants(op: str, tmp_path: Path) -> None:
         node("ReduceSum", "r zero", "s", keepdims=0),
         node("Mul", "x s", "y"),
     ]
-    proto = model(nodes, {"x": (1, 3)}, {**constants, "all": ints(-1), "zero": ints(0)}, opset=15)
+    constants |= {"all": ints(-1), "zero": ints(0)}
+    proto = model(nodes, {"x": (1, 3)}, constants, opset=20 if op == "AffineGrid" else 15)
     x = {"x": random(1, 3)}
     (got,), _ = by_import(saved(proto, tmp_path), x)
     np.testing.assert_allclose(got, expected(proto, x)[0], rtol=1e-6)
@@ -111,7 +113,7 @@ def test_operators_on_constants(op: str, tmp_path: Path) -> None:
 
 # Keras --------------------------------------------------------------------------------------------------------------
 
-SPATIAL = {1: (6, 4), 2: (6, 5, 4)}  # inputs, channels last
+SPATIAL = {1: (6, 4), 2: (6, 5, 4), 3: (6, 5, 4, 4)}  # inputs, channels last
 
 
 def convolution(kind: str, axes: int) -> Layer:
@@ -131,12 +133,14 @@ def keras_layers() -> dict[str, tuple[Layer, int]]:
     found: list[tuple[Layer, int]] = []
     for axes in SPATIAL:
         kinds = ("Conv{}D", "Conv{}DTranspose", "DepthwiseConv{}D", "SeparableConv{}D")
-        found += [(convolution(kind, axes), axes) for kind in kinds]
+        found += [(convolution(kind, axes), axes) for kind in kinds if kind.format(axes) in LAYERS]
         for kind in ("MaxPooling", "AveragePooling"):
             found.append((Layer(f"{kind}{axes}D", "layer", {"pool_size": [2] * axes}), axes))
         found += [(Layer(f"Global{kind}Pooling{axes}D", "layer"), axes) for kind in ("Average", "Max")]
-        padding = [1, 2] if axes == 1 else [[1, 2]] * axes
-        found.append((Layer(f"ZeroPadding{axes}D", "layer", {"padding": padding}), axes))
+        ends = [1, 2] if axes == 1 else [[1, 2]] * axes
+        found.append((Layer(f"ZeroPadding{axes}D", "layer", {"padding": ends}), axes))
+        found.append((Layer(f"Cropping{axes}D", "layer", {"cropping": ends}), axes))
+        found.append((Layer(f"UpSampling{axes}D", "layer", {"size": 2 if axes == 1 else [2] * axes}), axes))
     four = {key: np.ones(4, np.float32) for key in ("gamma", "beta", "moving_mean", "moving_variance")}
     settings: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {
         "Activation": ({"activation": "relu"}, {}),
@@ -148,7 +152,6 @@ def keras_layers() -> dict[str, tuple[Layer, int]]:
         "Rescaling": ({"scale": 0.5, "offset": 1.0}, {}),
         "Reshape": ({"target_shape": [30, 4]}, {}),
         "Resizing": ({"height": 12, "width": 10}, {}),
-        "UpSampling2D": ({"size": [2, 2]}, {}),
         **dict.fromkeys(("ELU", "Flatten", "LeakyReLU", "ReLU", "Softmax"), ({}, {})),
         **dict.fromkeys(("Add", "Average", "Concatenate", "Multiply", "Subtract"), ({}, {})),
     }

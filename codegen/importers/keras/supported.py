@@ -11,6 +11,7 @@ LIMITS: Mapping[str, str] = {
     "BatchNormalization": "axis is that of the channels; no renorm",
     "Conv1DTranspose": _TRANSPOSE,
     "Conv2DTranspose": _TRANSPOSE,
+    "Conv3DTranspose": _TRANSPOSE,
     "Dense": "on images with channels last only",
     "Flatten": "data_format as in the other layers",
     "Normalization": "axis is that of the channels, or none",

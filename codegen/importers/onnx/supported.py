@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_SPACE = "1 or 2 axes of space"
+_SPACE = "1 to 3 axes of space"
 _SLOPES = "the slope is a constant"
 _INDICES = "the indices are constants"
 _TYPES = "of what the network computes: to float32, int32, int64 or bool, held as float32"
 
 LIMITS: Mapping[str, str] = {
-    "AveragePool": f"{_SPACE}; dilations are 1",
+    "AveragePool": _SPACE,
     "BatchNormalization": "in inference; parameters are constants, one for each channel (spatial = 1)",
     "Cast": _TYPES,
     "CastLike": _TYPES,
@@ -27,16 +27,16 @@ LIMITS: Mapping[str, str] = {
     "Gather": _INDICES,
     "GatherElements": _INDICES,
     "GatherND": _INDICES,
-    "GlobalLpPool": "p is 1 or 2",
     "GroupNormalization": "scale and bias are constants",
     "InstanceNormalization": "scale and bias are constants",
     "LayerNormalization": "scale and bias are constants",
     "LpNormalization": "p is 1 or 2",
-    "MaxPool": f"{_SPACE}; the indices are not made; no auto_pad = SAME with dilations",
+    "LpPool": _SPACE,
+    "MaxPool": f"{_SPACE}; the indices are not made",
     "PRelu": _SLOPES,
     "Pad": "pads and value are known at import; modes but constant do not crop",
     "RMSNormalization": "the scale is a constant",
-    "Resize": f"{_SPACE}; no antialias, no cropping, keep_aspect_ratio_policy = stretch",
+    "Resize": "scales, sizes and roi are known at import; at most 3 axes of space",
     "Scatter": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "ScatterElements": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "ScatterND": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
@@ -44,7 +44,7 @@ LIMITS: Mapping[str, str] = {
     "Split": "the sizes are known at import",
     "Tile": "the repeats are known at import",
     "TopK": "k is known at import",
-    "Upsample": f"{_SPACE}; scales are constants of at least 1",
+    "Upsample": "at most 3 axes of space; scales are constants of at least 1",
 }
 
 # What is computed of constants, by how many elements that makes.
@@ -59,4 +59,5 @@ SAME_OR_LESS = frozenset(
         *("Tanh", "Transpose", "Trilu", "Unsqueeze", "Xor"),
     ]
 )
-COMPUTED_IN_ADVANCE = BROADCAST | SAME_OR_LESS | {"ConstantOfShape", "Expand", "Gemm", "MatMul", "Range", "Tile"}
+_COUNTED = {"AffineGrid", "ConstantOfShape", "Expand", "Gemm", "MatMul", "Range", "Tile"}
+COMPUTED_IN_ADVANCE = BROADCAST | SAME_OR_LESS | _COUNTED
