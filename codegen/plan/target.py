@@ -54,13 +54,13 @@ TARGETS: Mapping[str, Target] = {
             items=32,
             depthwise_row=7,
         ),
-        # Intel's compiler fits 32 accumulators of a work-item into registers on Gen9 and on Xe, and spills 40.
+        # Intel's compiler fits 24 accumulators of a work-item, and what surrounds them, into registers of Gen9 and Xe.
         Target(
             "gpu",
             "GPUs, by the same schedules",
             "GPU",
             lanes=8,
-            narrow={1: 4, 2: 2},
+            narrow={1: 3},
             wide={},
             panel_bytes=0,
             item_pixels=1,
