@@ -10,26 +10,28 @@ CL_DEVICE_TYPE_ALL CL_DEVICE_TYPE_CPU CL_DEVICE_TYPE_GPU CL_FALSE CL_MAP_READ CL
 CL_MEM_COPY_HOST_PTR CL_MEM_READ_ONLY CL_MEM_READ_WRITE CL_MEM_SIZE CL_MEM_USE_HOST_PTR CL_PLATFORM_NAME
 CL_PLATFORM_VERSION CL_PROGRAM_BUILD_LOG CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE CL_QUEUE_PROPERTIES
 CL_SILENCE_DEPRECATION CL_SUCCESS CL_TARGET_OPENCL_VERSION CL_TRUE COLUMNS CreateBuffer CreateCommandQueue
-CreateContext CreateKernel CreateProgramWithSource EnqueueBarrierWithWaitList EnqueueFillBuffer EnqueueMapBuffer
-EnqueueNDRangeKernel EnqueueReadBuffer EnqueueUnmapMemObject EnqueueWriteBuffer F FOR_EACH_FUNCTION Finish FreeLibrary
-GCC GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo GetPlatformIDs GetPlatformInfo GetProcAddress
-GetProgramBuildInfo HIDE INCLUDE_BY_ASSEMBLER INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT LAUNCH_COUNT LOAD
-LoadLibraryA MEMBER NO_ARGUMENT OFFSET_VALUE OUTPUT_BUFFER OUTPUT_COUNT OpenCL PIXELS QUOTE READ_AT_RUNTIME RTLD_LOCAL
-RTLD_NODELETE RTLD_NOW ReleaseCommandQueue ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram
-RetainCommandQueue RetainContext RetainDevice SAMPLES SAMPLE_COUNT SECTION SHOWN SOURCE_LINES SYMBOL SetKernelArg TAKE
-WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc argument argument_kind arguments
-argv best best_class block buffer build_log build_program check choose_device cl clang classify close_library
-compare_output contains context count create_buffer create_buffers create_kernels ctype d define defined device
-device_count device_name devices diagnostic difference dlclose dlfcn dllimport dlopen dlsym draw elif embed endif
-enqueue_barrier enqueue_batch enqueue_on_buffers error event f file fill_input fill_with_noise find_symbol first fit
-flags functions get_device_text get_platform_text get_type global h has high host_weights i ifdef ifndef ignored
-in_order include input input_sizes inputs is_large_enough kernel kernels kind labels last launch launch_table library
-library_names load_functions load_sample local low make_up model name native_floats needed num_events of_type
-open_library opencl options output output_sizes outputs p parameters part platform platform_count platform_name
-platforms pragma predicted predictions preferred prepare print_first program program_source properties queue ready
-release_buffer result right run_batch run_once sample samples scores selftest_samples set_argument shade shades size
-start state status stdbool stddef stdint stdio stdlib string symbol text tolerance type u undef value values version
-wait_list wanted weights what xFFFFFFFF zero zeros
+CreateContext CreateKernel CreateProgramWithSource DEVICE_SVM_CAPABILITIES EnqueueBarrierWithWaitList EnqueueFillBuffer
+EnqueueMapBuffer EnqueueNDRangeKernel EnqueueReadBuffer EnqueueUnmapMemObject EnqueueWriteBuffer F FOR_EACH_FUNCTION
+Finish FreeLibrary GCC GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo GetPlatformIDs GetPlatformInfo
+GetProcAddress GetProgramBuildInfo HIDE INCLUDE_BY_ASSEMBLER INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INVALID_VALUE
+LAUNCH_COUNT LOAD LoadLibraryA MEMBER NO_ARGUMENT OFFSET_VALUE OUTPUT_BUFFER OUTPUT_COUNT OpenCL PIXELS QUOTE
+READ_AT_RUNTIME RTLD_LOCAL RTLD_NODELETE RTLD_NOW ReleaseCommandQueue ReleaseContext ReleaseDevice ReleaseKernel
+ReleaseMemObject ReleaseProgram RetainCommandQueue RetainContext RetainDevice SAMPLES SAMPLE_COUNT SECTION SHOWN
+SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg SetKernelArgSVMPointer TAKE WEIGHTS_ALIGNMENT WEIGHTS_BUFFER
+WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc argument argument_kind arguments argv best best_class block
+buffer build_log build_program check choose_device cl clang classify close_library compare_output contains context
+count create_buffer create_buffers create_kernels ctype d define defined device device_count device_name devices
+diagnostic difference dlclose dlfcn dllimport dlopen dlsym draw elif embed endif endpoints enqueue_barrier
+enqueue_batch enqueue_on_buffers error event f file fill_input fill_with_noise find_symbol finished first fit flags
+functions get_device_text get_platform_text get_type global h has high host_weights i ifdef ifndef ignored in_order
+include input input_arrays input_sizes inputs is_input is_large_enough kernel kernels kind labels last launch
+launch_table library library_names load_functions load_sample local low make_up model name native_floats needed
+num_events o of_type open_library opencl options output output_arrays output_sizes outputs overlap p parameters part
+platform platform_count platform_name platforms pragma predicted predictions preferred prepare print_first program
+program_source properties queue ready release_buffer result right run_batch run_once sample samples scores
+selftest_samples set_argument set_endpoint shade shades shares_memory sharing size start state status stdbool stddef
+stdint stdio stdlib string symbol text tolerance type u undef value values version wait_list wanted weights what
+xFFFFFFFF zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

@@ -152,6 +152,8 @@ struct functions {
 #define MEMBER(result, name, parameters) result(CL_API_CALL *name) parameters;
     FOR_EACH_FUNCTION(MEMBER)
 #undef MEMBER
+    /* Of OpenCL 2.0: NULL where it is not there. */
+    cl_int(CL_API_CALL *SetKernelArgSVMPointer)(cl_kernel, cl_uint, const void *);
 };
 
 #ifdef DIGITS_USE_SYSTEM_OPENCL
@@ -161,6 +163,7 @@ static bool load_functions(struct functions *cl, void **library)
 #define TAKE(result, name, parameters) cl->name = cl##name;
     FOR_EACH_FUNCTION(TAKE)
 #undef TAKE
+    cl->SetKernelArgSVMPointer = NULL;
     *library = NULL;
     return true;
 }
@@ -261,6 +264,8 @@ static bool load_functions(struct functions *cl, void **library)
 
     FOR_EACH_FUNCTION(LOAD)
 #undef LOAD
+    symbol = find_symbol(*library, "clSetKernelArgSVMPointer");
+    memcpy(&cl->SetKernelArgSVMPointer, &symbol, sizeof symbol);
     return true;
 }
 
@@ -272,6 +277,13 @@ enum {
     LAUNCH_COUNT = 19,
     SOURCE_LINES = 2503,
     SAMPLE_COUNT = 10
+};
+
+/* Of OpenCL 2.0, whose names headers of 1.2 do not know; and what devices of 1.2 answer. */
+enum {
+    INVALID_VALUE = -30,
+    DEVICE_SVM_CAPABILITIES = 0x1053,
+    SVM_FINE_GRAIN_SYSTEM = 1 << 3
 };
 
 /* What a kernel's argument is; NO_ARGUMENT ends a launch's list. */
@@ -324,6 +336,7 @@ struct digits {
     cl_context context;
     cl_command_queue queue;
     bool in_order;
+    bool shares_memory; /* the device reads and writes any memory of the process */
 
     cl_program program;
     cl_kernel kernels[LAUNCH_COUNT];
@@ -546,13 +559,29 @@ static cl_int enqueue_barrier(digits *model)
     return model->cl.EnqueueBarrierWithWaitList(model->queue, 0, NULL, NULL);
 }
 
+/* Where a batch is read from and written to: buffers, or the caller's arrays. */
+struct endpoints {
+    const cl_mem *inputs, *outputs;
+    const float *const *input_arrays;
+    float *const *output_arrays;
+};
+
+static cl_int set_endpoint(digits *model, size_t launch, cl_uint index, const struct endpoints *endpoints)
+{
+    const struct argument *argument = &launch_table[launch].arguments[index];
+    bool is_input = argument->kind == INPUT_BUFFER;
+
+    if (endpoints->input_arrays)
+        return model->cl.SetKernelArgSVMPointer(
+            model->kernels[launch], index,
+            is_input ? endpoints->input_arrays[argument->value] : endpoints->output_arrays[argument->value]);
+    return set_argument(
+        model, launch, index, sizeof(cl_mem),
+        is_input ? &endpoints->inputs[argument->value] : &endpoints->outputs[argument->value]);
+}
+
 static cl_int enqueue_batch(
-    digits *model,
-    const cl_mem *inputs,
-    const cl_mem *outputs,
-    cl_uint num_events,
-    const cl_event *wait_list,
-    cl_event *event)
+    digits *model, const struct endpoints *endpoints, cl_uint num_events, const cl_event *wait_list, cl_event *event)
 {
     for (size_t i = 0; i < LAUNCH_COUNT; ++i) {
         const struct launch *launch = &launch_table[i];
@@ -562,10 +591,8 @@ static cl_int enqueue_batch(
 
         cl_int error = enqueue_barrier(model);
         for (cl_uint a = 0; error == CL_SUCCESS && argument[a].kind != NO_ARGUMENT; ++a) {
-            if (argument[a].kind == INPUT_BUFFER)
-                error = set_argument(model, i, a, sizeof(cl_mem), &inputs[argument[a].value]);
-            else if (argument[a].kind == OUTPUT_BUFFER)
-                error = set_argument(model, i, a, sizeof(cl_mem), &outputs[argument[a].value]);
+            if (argument[a].kind == INPUT_BUFFER || argument[a].kind == OUTPUT_BUFFER)
+                error = set_endpoint(model, i, a, endpoints);
         }
         if (error == CL_SUCCESS)
             error = model->cl.EnqueueNDRangeKernel(
@@ -581,6 +608,7 @@ static cl_int enqueue_batch(
 static digits_status prepare(digits *model)
 {
     cl_command_queue_properties properties = 0;
+    cl_ulong sharing = 0;
     cl_int error;
     digits_status status;
 
@@ -589,6 +617,11 @@ static digits_status prepare(digits *model)
     if (error != CL_SUCCESS)
         return check(model, error);
     model->in_order = !(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
+
+    error = model->cl.GetDeviceInfo(model->device, DEVICE_SVM_CAPABILITIES, sizeof sharing, &sharing, NULL);
+    if (error != CL_SUCCESS && error != INVALID_VALUE) /* devices of OpenCL 1.2 do not know the question */
+        return check(model, error);
+    model->shares_memory = model->cl.SetKernelArgSVMPointer && (sharing & SVM_FINE_GRAIN_SYSTEM) != 0;
 
     status = build_program(model);
     if (status == DIGITS_OK)
@@ -599,7 +632,7 @@ static digits_status prepare(digits *model)
         return status;
 
     /* A batch of zeros, because some platforms compile a kernel when it is first enqueued. */
-    error = enqueue_batch(model, model->inputs, model->outputs, 0, NULL, NULL);
+    error = enqueue_batch(model, &(struct endpoints){model->inputs, model->outputs, NULL, NULL}, 0, NULL, NULL);
     if (error == CL_SUCCESS)
         error = model->cl.Finish(model->queue);
     model->ready = error == CL_SUCCESS;
@@ -713,6 +746,18 @@ void digits_destroy(digits *model)
 
 /* Run. */
 
+/* Kernels take it that what they read is not what they write. */
+static bool overlap(const float *const *inputs, float *const *outputs)
+{
+    for (size_t i = 0; i < INPUT_COUNT; ++i)
+        for (size_t o = 0; o < OUTPUT_COUNT; ++o) {
+            uintptr_t input = (uintptr_t)inputs[i], output = (uintptr_t)outputs[o];
+            if (input < output + output_sizes[o] && output < input + input_sizes[i])
+                return true;
+        }
+    return false;
+}
+
 static digits_status run_batch(digits *model, const float *const *inputs, float *const *outputs)
 {
     cl_int error = CL_SUCCESS;
@@ -726,11 +771,18 @@ static digits_status run_batch(digits *model, const float *const *inputs, float 
         if (!outputs[i])
             return DIGITS_BAD_ARGUMENT;
 
+    if (model->shares_memory && !overlap(inputs, outputs)) {
+        cl_int finished;
+        error = enqueue_batch(model, &(struct endpoints){NULL, NULL, inputs, outputs}, 0, NULL, NULL);
+        finished = model->cl.Finish(model->queue);
+        return check(model, error != CL_SUCCESS ? error : finished);
+    }
+
     for (size_t i = 0; error == CL_SUCCESS && i < INPUT_COUNT; ++i)
         error = model->cl.EnqueueWriteBuffer(
             model->queue, model->inputs[i], CL_FALSE, 0, input_sizes[i], inputs[i], 0, NULL, NULL);
     if (error == CL_SUCCESS)
-        error = enqueue_batch(model, model->inputs, model->outputs, 0, NULL, NULL);
+        error = enqueue_batch(model, &(struct endpoints){model->inputs, model->outputs, NULL, NULL}, 0, NULL, NULL);
     if (error == CL_SUCCESS)
         error = enqueue_barrier(model);
     for (size_t i = 0; error == CL_SUCCESS && i < OUTPUT_COUNT; ++i)
@@ -772,7 +824,8 @@ static digits_status enqueue_on_buffers(
     for (size_t i = 0; i < OUTPUT_COUNT; ++i)
         if (!is_large_enough(model, outputs[i], output_sizes[i]))
             return DIGITS_BAD_ARGUMENT;
-    return check(model, enqueue_batch(model, inputs, outputs, num_events, wait_list, event));
+    return check(
+        model, enqueue_batch(model, &(struct endpoints){inputs, outputs, NULL, NULL}, num_events, wait_list, event));
 }
 
 digits_status digits_enqueue(
@@ -844,7 +897,7 @@ digits_status digits_selftest(digits *model)
     for (size_t i = 0; error == CL_SUCCESS && i < INPUT_COUNT; ++i)
         error = fill_input(model, i);
     if (error == CL_SUCCESS)
-        error = enqueue_batch(model, model->inputs, model->outputs, 0, NULL, NULL);
+        error = enqueue_batch(model, &(struct endpoints){model->inputs, model->outputs, NULL, NULL}, 0, NULL, NULL);
     if (error == CL_SUCCESS)
         error = enqueue_barrier(model);
     for (size_t i = 0; error == CL_SUCCESS && i < OUTPUT_COUNT; ++i)

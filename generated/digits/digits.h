@@ -80,7 +80,9 @@ digits_status digits_create_on(
     struct _cl_device_id *device,
     struct _cl_command_queue *queue);
 
-/* Runs one batch.  Blocks until the outputs are written. */
+/* Runs one batch.  Blocks until the outputs are written.  A device that shares the process's memory (CPUs, as a rule)
+ * reads and writes the arrays where they are, without copies.
+ */
 digits_status digits_run(digits *model, const float *image, float *probabilities);
 
 /* Enqueues one batch on buffers of the instance's context, at least BYTES long, no output overlapping another buffer,

@@ -4,7 +4,8 @@
  * does not have or whose arguments are not all set, work on an out-of-order queue that nothing puts in order.
  */
 #define _POSIX_C_SOURCE 200809L
-#define CL_TARGET_OPENCL_VERSION 120
+#define CL_TARGET_OPENCL_VERSION 200
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include "fake_opencl.h"
 
 #include <CL/cl.h>
@@ -77,7 +78,7 @@ static struct _cl_device_id the_device;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct object *living;
 static int calls, fail_at;
-static bool failed, finished, refuse, gpu;
+static bool failed, finished, refuse, gpu, shares;
 
 static void complain(const char *what)
 {
@@ -107,6 +108,11 @@ void fake_finished(int done)
 void fake_refuse(int refuses)
 {
     refuse = refuses;
+}
+
+void fake_share_memory(int share)
+{
+    shares = share;
 }
 
 void fake_be_gpu(int is_gpu)
@@ -255,6 +261,8 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     const cl_device_type type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU;
     const cl_platform_id platform = &the_platform;
     const cl_uint floats = 16;
+    const cl_device_svm_capabilities sharing =
+        shares ? CL_DEVICE_SVM_FINE_GRAIN_SYSTEM : CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
 
     FAIL_IF_TOLD
     if (device != &the_device)
@@ -262,6 +270,8 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     switch (what) {
     case CL_DEVICE_NAME:
         return leave(answer_text("Fake device", room, out, size));
+    case CL_DEVICE_SVM_CAPABILITIES:
+        return leave(gpu ? CL_INVALID_VALUE : answer(&sharing, sizeof sharing, room, out, size));
     case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
         return leave(answer(&floats, sizeof floats, room, out, size));
     case CL_DEVICE_TYPE:
@@ -437,6 +447,19 @@ cl_int clSetKernelArg(cl_kernel kernel, cl_uint index, size_t size, const void *
         memcpy(&kernel->buffers[index], value, size);
         checked(kernel->buffers[index], BUFFER);
     }
+    return leave(CL_SUCCESS);
+}
+
+cl_int clSetKernelArgSVMPointer(cl_kernel kernel, cl_uint index, const void *value)
+{
+    FAIL_IF_TOLD
+    checked(kernel, KERNEL);
+    if (index >= kernel->count || !value)
+        complain("no such argument");
+    if (!shares)
+        complain("memory that the device cannot reach");
+    kernel->set[index] = true;
+    kernel->buffers[index] = NULL;
     return leave(CL_SUCCESS);
 }
 

@@ -9,6 +9,7 @@ int fake_failed(void);        /* whether it has come to that */
 void fake_finished(int done); /* from now on nothing may be created or compiled any more, or may again */
 void fake_refuse(int refuse); /* whether the compiler refuses every program */
 void fake_be_gpu(int gpu);    /* whether the device is a GPU, instead of a CPU */
+void fake_share_memory(int share); /* whether the device reads and writes all memory of the process */
 int fake_living(void);        /* objects that were created and not released */
 
 #endif

@@ -286,8 +286,9 @@ int main(void)
     fill(&inputs, 0);
     CHECK_IS(clGetPlatformIDs(1, &platform, NULL), CL_SUCCESS);
     CHECK_IS(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &device, NULL), CL_SUCCESS);
-    for (int gpu = 0; gpu < 2; ++gpu) {
-        fake_be_gpu(gpu);
+    for (int kind = 0; kind < 3; ++kind) {
+        fake_be_gpu(kind == 1);
+        fake_share_memory(kind == 2);
         with_queue_of(0, 0);
         with_queue_of(1, 0);
         with_queue_of(1, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);

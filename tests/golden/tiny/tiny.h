@@ -80,7 +80,9 @@ tiny_status tiny_create_on(
     struct _cl_device_id *device,
     struct _cl_command_queue *queue);
 
-/* Runs one batch.  Blocks until the outputs are written. */
+/* Runs one batch.  Blocks until the outputs are written.  A device that shares the process's memory (CPUs, as a rule)
+ * reads and writes the arrays where they are, without copies.
+ */
 tiny_status tiny_run(tiny *model, const float *image, float *scores);
 
 /* Enqueues one batch on buffers of the instance's context, at least BYTES long, no output overlapping another buffer,
