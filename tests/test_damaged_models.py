@@ -57,7 +57,7 @@ def lowered_or_refused(path: Path) -> bool:
         assert str(path) in text and "\n\n" not in text and ": : " not in text, text
         assert len(text) < 20_000, text[:2000]
         return False
-    except Exception:
+    except Exception:  # any other is the fault that is looked for; the file that shows it is kept
         kept = path.with_name(f"failed-{time.time_ns()}{path.suffix}")
         kept.write_bytes(path.read_bytes())
         pytest.fail(f"{kept}\n{traceback.format_exc(limit=-6)}")

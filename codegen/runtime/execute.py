@@ -90,7 +90,11 @@ class Session:
         buffers: dict[tuple[str, int], Any] = {}
 
         def empty(count: int) -> Any:
-            return cl.Buffer(self.context, flags.READ_WRITE, 4 * max(count, 1))
+            """Full of zeros, as the C host's are: what a launch leaves out is the same in every run."""
+            size = 4 * max(count, 1)
+            buffer = cl.Buffer(self.context, flags.READ_WRITE, size)
+            cl.enqueue_fill_buffer(self.queue, buffer, np.float32(0), 0, size)
+            return buffer
 
         def filled(values: NDArray[Any]) -> Any:
             return cl.Buffer(self.context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=values)
