@@ -96,6 +96,8 @@ def _host_context(
         "arena_bytes": 4 * plan.arena_floats,
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
+        "prepared_bytes": 4 * plan.prepared_floats,
+        "preparations": len(plan.preparations),
         "launches": [
             {
                 "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),
@@ -103,7 +105,7 @@ def _host_context(
                 "local": [1, 1, 1],
             }
             | {"kernel": launch.kernel, "global": list(launch.groups)}
-            for launch in plan.launches
+            for launch in (*plan.preparations, *plan.launches)
         ],
         "zeros_bytes": 4 * plan.zeros,
         "source_lines": kernels.splitlines(),
@@ -170,6 +172,16 @@ def _example_context(plan: Plan, pictures: Pictures) -> dict[str, Any]:
     }
 
 
+def _launch(launch: Launch) -> dict[str, Any]:
+    return {
+        "node": launch.node,
+        "title": launch.title,
+        "kernel": launch.kernel,
+        "global": list(launch.groups),
+        "arguments": _arguments(launch),
+    }
+
+
 def _arguments(launch: Launch) -> list[dict[str, Any]]:
     return [{"kind": a.kind, "index": a.index, "value": a.value} for a in launch.arguments]
 
@@ -191,13 +203,15 @@ def _manifest(plan: Plan, made_from: Provenance, digests: Mapping[str, str]) -> 
             "arena_bytes": 4 * plan.arena_floats,
             "without_reuse_bytes": 4 * plan.separate_floats,
             "weights_bytes": 0 if plan.weights is None else plan.weights.nbytes,
+            "prepared_bytes": 4 * plan.prepared_floats,
         },
         "zeros": plan.zeros,
         "kernels": [{"name": k.name, "template": k.template} for k in plan.kernels],
+        "preparations": [_launch(launch) for launch in plan.preparations],
         "launches": [
-            {"node": launch.node, "title": launch.title, "kernel": launch.kernel}
-            | {"global": list(launch.groups), "arguments": _arguments(launch)}
+            _launch(launch)
             | {"reads": list(launch.reads), "writes": launch.writes}
+            | ({"winograd": launch.winograd} if launch.winograd else {})
             for launch in plan.launches
         ],
         "tensors": {

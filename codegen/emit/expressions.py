@@ -6,25 +6,26 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from codegen.plan.layout import Layout
+from codegen.plan.layout import Layout, Named
 
 
-def address(layout: Layout, n: str, channel: str, h: str, w: str) -> str:
+def address(layout: Layout | Named, n: str, channel: str, h: str, w: str) -> str:
     """The offset of a pixel of a canonical layout; ``channel`` counts channels, or blocks where there are blocks.
 
     ``h`` counts the rows of all planes where the layout has a depth of its own.
     """
     sn, sc, *rows, sw = layout.strides
-    terms = [(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc)]
+    terms: list[tuple[str, int | str]] = [(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc)]
     if len(rows) == 1:
         terms.append((h, rows[0]))
     else:
+        assert isinstance(layout, Layout)
         height = layout.shape[3]
         terms += [(f"{_factor(h)} / {height}", rows[0]), (f"{_factor(h)} % {height}", rows[1])]
     return _sum([*terms, (w, sw)])
 
 
-def scaled(index: str, factor: int, offset: int) -> str:
+def scaled(index: str, factor: int | str, offset: int) -> str:
     """index * factor + offset, without what changes nothing."""
     if factor == 0:
         return str(offset)
@@ -32,12 +33,13 @@ def scaled(index: str, factor: int, offset: int) -> str:
     return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
 
 
-def load(layout: Layout, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
+def load(layout: Layout | Named, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
     """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
     if layout.splat:
         return f"(float{c})({pointer}[{address(layout, n, '0', h, w)}])"
     if layout.block > 1:
         return f"vload{c}(0, {_offset(pointer, address(layout, n, block, h, w))})"
+    assert isinstance(layout, Layout)
     channels = layout.shape[1]
     lanes = []
     for lane in range(c):
@@ -52,10 +54,11 @@ def load(layout: Layout, pointer: str, n: str, block: str, h: str, w: str, c: in
     return f"(float{c})(" + ", ".join(lanes) + ")"
 
 
-def store(layout: Layout, pointer: str, value: str, n: str, block: str, h: str, w: str, c: int) -> list[str]:
+def store(layout: Layout | Named, pointer: str, value: str, n: str, block: str, h: str, w: str, c: int) -> list[str]:
     """Statements that write such a vector, without the lanes behind the last channel."""
     if layout.block > 1:
         return [f"vstore{c}({value}, 0, {_offset(pointer, address(layout, n, block, h, w))});"]
+    assert isinstance(layout, Layout)
     channels = layout.shape[1]
     lines = []
     for lane in range(c):
@@ -67,7 +70,7 @@ def store(layout: Layout, pointer: str, value: str, n: str, block: str, h: str, 
 
 def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     """One element of a layout of any rank."""
-    terms: list[tuple[str, int]] = []
+    terms: list[tuple[str, int | str]] = []
     for axis, (name, size, stride) in enumerate(zip(coordinates, layout.shape, layout.strides, strict=True)):
         blocked = axis == 1 and layout.block > 1
         # A block of one channel still has its filling to be written.
@@ -93,12 +96,12 @@ def _offset(pointer: str, offset: str) -> str:
     return pointer if offset == "0" else f"{pointer} + {offset}"
 
 
-def _sum(terms: Sequence[tuple[str, int]]) -> str:
+def _sum(terms: Sequence[tuple[str, int | str]]) -> str:
     parts = []
     for name, stride in terms:
         if stride == 0 or name == "0":
             continue
-        if name.isdigit():
+        if name.isdigit() and isinstance(stride, int):
             parts.append(str(int(name) * stride))
         else:
             parts.append(_term(name) if stride == 1 else f"{_factor(name)} * {stride}")

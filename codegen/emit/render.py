@@ -12,6 +12,8 @@ from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.plan.plan import Kernel, Plan
 
+TILED = ("conv.cl.jinja", "depthwise.cl.jinja", "pointwise.cl.jinja", "stem.cl.jinja", "winograd.cl.jinja")
+
 
 @cache
 def environment() -> jinja2.Environment:
@@ -52,7 +54,7 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         name=plan.graph.name,
         banner=banner,
         lanes=plan.target.lanes,
-        tiled=any(kernel.template == "conv.cl.jinja" for kernel in plan.kernels),
+        tiled=any(kernel.template in TILED for kernel in plan.kernels),
         wide=bool(plan.target.wide),
         kernels=kernels,
     )

@@ -26,6 +26,7 @@ from codegen.graph.ops import (
     Stage,
 )
 from codegen.passes.fold import TAKES_PROLOGUE
+from codegen.passes.rearrange import rearrange
 
 UNARY = (Affine, Activation, PRelu)
 NO_EPILOGUE = (Concat, Reshape)
@@ -46,7 +47,7 @@ class Ride:
 
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
     """The graph of launches, and for every node the launches it is part of."""
-    fused, rides = _Fuser(_with_late_operands(graph)).run()
+    fused, rides = _Fuser(_with_late_operands(rearrange(graph))).run()
     return _with_output_copies(_with_input_copies(fused)), rides
 
 

@@ -94,6 +94,19 @@ class Layout:
         return Layout((n, c, 1, h * w), (sn, sc, 0, sw if w > 1 else sh), self.block, self.splat)
 
 
+@dataclass(frozen=True)
+class Named:
+    """A blocked layout as a kernel sees it that serves tensors of many sizes: its strides are parameters, by name.
+
+    ``shape`` is the batch only; strides of 0 and between pixels are numbers still, as they decide what a kernel does.
+    """
+
+    shape: tuple[int]
+    strides: tuple[int | str, ...]
+    block: int
+    splat: bool = False
+
+
 def row_major(shape: Shape) -> tuple[int, ...]:
     """Strides without gaps, the last axis fastest."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

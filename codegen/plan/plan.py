@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,29 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
+class Preparation:
+    """A launch that runs once, at create: it makes ``floats`` prepared weights of the draft's weights."""
+
+    what: str
+    template: str
+    label: str
+    variables: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    weight: Floats
+    floats: int
+    groups: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
 class Draft:
     """One launch before buffers and kernel names are chosen.
 
     ``reads`` are tensors in the order of the kernel's parameters; ``parameters`` are the constants by the name that the
     template calls them; ``variables`` is all else that the template needs; ``zeros`` counts the floats that the kernel
-    reads in place of padding.
+    reads in place of padding.  ``sizes`` are numbers that launches pass to a kernel that they share.  ``scratch`` is a
+    tensor that the kernel writes and reads, and nobody else.  A ``prepared`` kernel's weights are what the preparation
+    makes.  ``winograd`` is the size of the tiles if the launch is the last of those that compute a convolution so: its
+    rounding errors are larger.
     """
 
     node: str
@@ -35,6 +52,10 @@ class Draft:
     parameters: Mapping[str, Floats]
     groups: tuple[int, int, int]
     zeros: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    scratch: str | None = None
+    prepared: Preparation | None = None
+    winograd: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,15 +73,15 @@ class Parameter:
     """One kernel parameter, from which signature, clSetKernelArg calls and documentation are printed."""
 
     name: str
-    role: str  # "read", "write", "weights", "zeros", "offset"
+    role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size"
 
 
 @dataclass(frozen=True)
 class Argument:
     """What a launch passes for a parameter.
 
-    ``kind`` is "arena", "input", "output", "weights" or "zeros" for a buffer (``index`` counts inputs and outputs),
-    "offset" for a number of floats.
+    ``kind`` is "arena", "input", "output", "weights", "prepared" or "zeros" for a buffer (``index`` counts inputs and
+    outputs), "number" for a number: an offset in floats, or a size.
     """
 
     kind: str
@@ -94,18 +115,25 @@ class Launch:
     reads: tuple[str, ...]
     writes: str
     notes: tuple[str, ...]
+    winograd: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network as launches over one arena.  ``weights`` is None where all constants are tables in the kernels."""
+    """A network as launches over one arena.
+
+    ``preparations`` run once, and make ``prepared_floats`` of weights.  ``weights`` is None where all constants are
+    tables in the kernels.
+    """
 
     graph: Graph
     target: Target
     places: Mapping[str, Place]
     outputs: tuple[Place, ...]
     kernels: tuple[Kernel, ...]
+    preparations: tuple[Launch, ...]
     launches: tuple[Launch, ...]
+    prepared_floats: int
     arena_floats: int
     separate_floats: int
     weights: Floats | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,28 +30,40 @@ from codegen.graph.ops import (
     Select,
     Softmax,
     Take,
+    TakeChannels,
     Top,
     Transpose,
 )
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.memory import Lifetime, assign
-from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan
-from codegen.plan.schedules import conv, dense, depthwise, general, moves, rows, sample
+from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan, Preparation
+from codegen.plan.schedules import channels, dense, general, moves, rows, sample
+from codegen.plan.schedules.convolution import plan_convolution
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
 
 ALIGNMENT = ALIGNMENT_BYTES // 4
 
 
-def plan(graph: Graph, target: Target, notes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> Plan:
-    """Decides everything that the templates print; ``notes`` are lines about a launch for people."""
+def plan(
+    graph: Graph,
+    target: Target,
+    notes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    choices: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
+    """Decides everything that the templates print.
+
+    ``notes`` are lines about a launch for people; ``choices`` are schedules by the launch's name, for those that should
+    not be what estimates say.
+    """
     homes = _homes(graph, target)
     layouts = {name: home.layout for name, home in homes.items()}
-    drafts = [
-        _schedule(LaunchSketch(node, target, layouts))
-        for node in graph.nodes
-        if not homes[node.name].computed_elsewhere
-    ]
+    drafts: list[Draft] = []
+    for node in graph.nodes:
+        if not homes[node.name].computed_elsewhere:
+            sketch = LaunchSketch(node, target, layouts)
+            drafts += _schedule(sketch, choices.get(node.name))
+            homes |= {name: _Home(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
     offsets, arena, separate = _share_memory(homes, drafts)
     places = {
         name: Place(home.buffer, home.index, offsets.get(home.root, 0) + home.offset, home.layout)
@@ -59,27 +71,32 @@ def plan(graph: Graph, target: Target, notes: Mapping[str, tuple[str, ...]] = Ma
     }
     outputs = tuple(places[output.value] for output in graph.outputs)
     weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
-    if weights_bytes <= TABLE_BYTES:
-        kernels, launches, weights = *_with_tables(graph.name, drafts, places, notes), None
+    if weights_bytes <= TABLE_BYTES and not any(d.prepared for d in drafts):
+        baked = _with_tables(graph.name, drafts, places, notes)
     else:
-        kernels, launches, weights = _with_blob(graph.name, drafts, places, notes)
-    zeros = max((d.zeros for d in drafts), default=0)
-    return Plan(graph, target, places, outputs, kernels, launches, arena, separate, weights, zeros)
+        baked = _with_blob(graph.name, drafts, places, notes)
+    return Plan(
+        graph=graph,
+        target=target,
+        places=places,
+        outputs=outputs,
+        kernels=baked.kernels,
+        preparations=baked.preparations,
+        launches=baked.launches,
+        prepared_floats=baked.prepared_floats,
+        arena_floats=arena,
+        separate_floats=separate,
+        weights=baked.weights,
+        zeros=max((d.zeros for d in drafts), default=0),
+    )
 
 
-def _schedule(s: LaunchSketch) -> Draft:
-    core = s.core
-    if isinstance(core, Conv):
-        if len(core.kernel) > 2:
-            return general.plan_grouped(s)
-        if conv.tiled(core, s.target):
-            return conv.plan_tiled(s)
-        if core.depthwise:
-            return depthwise.plan_depthwise(s)
-        return general.plan_grouped(s)
-    if isinstance(core, Identity) and len(s.y.shape) > 4:
-        return moves.plan_reorder(s)  # broadcasting over more axes than rows have
-    return _SCHEDULES[type(core)](s)
+def _schedule(s: LaunchSketch, choice: str | None) -> Sequence[Draft]:
+    if isinstance(s.core, Conv):
+        return plan_convolution(s, choice)
+    if isinstance(s.core, Identity) and len(s.y.shape) > 4:
+        return [moves.plan_reorder(s)]  # broadcasting over more axes than rows have
+    return [_SCHEDULES[type(s.core)](s)]
 
 
 _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
@@ -98,6 +115,7 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     Reduce: moves.plan_reduce,
     Select: moves.plan_reorder,
     Take: moves.plan_reorder,
+    TakeChannels: channels.plan_take_channels,
     Top: moves.plan_top,
     Reshape: moves.plan_reorder,
 }
@@ -229,7 +247,7 @@ def _share_memory(homes: Mapping[str, _Home], drafts: list[Draft]) -> tuple[Mapp
     """Offsets of the arena's tensors, its size, and what the size were if nothing were shared (floats)."""
     spans: dict[str, tuple[int, int]] = {}
     for index, draft in enumerate(drafts):
-        for name in (*draft.reads, draft.writes):
+        for name in (*draft.reads, *([draft.scratch] if draft.scratch else []), draft.writes):
             if homes[name].buffer == "arena":
                 root = homes[name].root
                 first, _ = spans.get(root, (index, index))
@@ -242,9 +260,20 @@ def _share_memory(homes: Mapping[str, _Home], drafts: list[Draft]) -> tuple[Mapp
 # Kernels -------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Baked:
+    """Kernels and launches with their constants in place."""
+
+    kernels: tuple[Kernel, ...]
+    launches: tuple[Launch, ...]
+    preparations: tuple[Launch, ...] = ()
+    prepared_floats: int = 0
+    weights: Floats | None = None
+
+
 def _with_tables(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
-) -> tuple[tuple[Kernel, ...], tuple[Launch, ...]]:
+) -> _Baked:
     """Constants are __constant tables; a kernel belongs to one launch."""
     names = _Names(model)
     kernels: dict[str, Kernel] = {}
@@ -256,69 +285,138 @@ def _with_tables(
             name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters))
             tables = {f"{name}_{k}": v for k, v in draft.parameters.items()}
             constants = {k: f"{name}_{k}" for k in draft.parameters}
-            kernels[name] = _kernel(name, draft, constants, tables, notes.get(draft.node, ()))
+            kernels[name] = _kernel(name, draft, constants, tables, draft.sizes, notes.get(draft.node, ()))
             shared[key] = name
-        launches.append(_launch(draft, kernels[shared[key]], places, 0, notes))
-    return tuple(kernels.values()), tuple(launches)
+        launches.append(_launch(draft, kernels[shared[key]], places, {}, draft.sizes, notes))
+    return _Baked(tuple(kernels.values()), tuple(launches))
 
 
 def _with_blob(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
-) -> tuple[tuple[Kernel, ...], tuple[Launch, ...], Floats]:
+) -> _Baked:
     """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin."""
     names = _Names(model)
     kernels: dict[str, Kernel] = {}
-    launches, blob, at = [], [], 0
+    preparations, launches, blob = [], [], _Blob()
+    prepared = 0
     for draft in drafts:
-        constants, start = {}, 0
+        prepared_at, sizes, constants = prepared, dict(draft.sizes), {}
+        if draft.prepared:
+            preparations.append(
+                _preparation(draft, draft.prepared, names, kernels, blob.append(draft.prepared.weight), prepared)
+            )
+            blob.align()
+            constants["weight"] = "u"
+            prepared += _up(draft.prepared.floats, ALIGNMENT)
+        weights_at = blob.at
         for k, values in draft.parameters.items():
-            constants[k] = f"(w + {start})" if start else "w"
-            filled = np.zeros(_up(values.size, 16), dtype=np.float32)
-            filled[: values.size] = values
-            blob.append(filled)
-            start += filled.size
-        filling = _up(start, ALIGNMENT) - start
-        blob.append(np.zeros(filling, dtype=np.float32))
+            start = blob.append(values) - weights_at
+            if start and draft.sizes:
+                sizes[f"{k}_at"] = start
+            constants[k] = "w" if not start else f"(w + {k}_at)" if draft.sizes else f"(w + {start})"
+        blob.align()
         key = _key(draft)
         if key not in kernels:
-            kernels[key] = _kernel(names.new(draft.label), draft, constants, {}, ())
-        launches.append(_launch(draft, kernels[key], places, at, notes))
-        at += start + filling
-    return tuple(kernels.values()), tuple(launches), np.concatenate(blob)
+            kernels[key] = _kernel(names.new(draft.label), draft, constants, {}, sizes, ())
+        starts = {"weights": weights_at, "prepared": prepared_at}
+        launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
+    weights = blob.whole()
+    return _Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
+
+
+class _Blob:
+    """The array of all constants, as it grows."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._parts: list[Floats] = []
+
+    def append(self, values: Floats) -> int:
+        """Where the values begin."""
+        start = self.at
+        self._add(values)
+        self.align(16)
+        return start
+
+    def align(self, multiple: int = ALIGNMENT) -> None:
+        self._add(np.zeros(_up(self.at, multiple) - self.at, dtype=np.float32))
+
+    def whole(self) -> Floats:
+        return np.concatenate(self._parts)
+
+    def _add(self, values: Floats) -> None:
+        self._parts.append(values)
+        self.at += values.size
+
+
+def _preparation(
+    draft: Draft, p: Preparation, names: _Names, kernels: dict[str, Kernel], weights_at: int, prepared_at: int
+) -> Launch:
+    key = repr((p.template, sorted(p.variables.items()), sorted(p.sizes)))
+    if key not in kernels:
+        parameters = (
+            Parameter("w", "weights"),
+            Parameter("u", "prepare"),
+            *(Parameter(name, "size") for name in p.sizes),
+        )
+        kernels[key] = Kernel(names.new(p.label), p.template, p.variables, parameters, {"weight": "w"}, {}, p.what, ())
+    arguments = [Argument("weights"), _number(weights_at), Argument("prepared"), _number(prepared_at)]
+    arguments += [_number(value) for value in p.sizes.values()]
+    return Launch(draft.node, p.what, kernels[key].name, p.groups, tuple(arguments), (), "", ())
 
 
 def _key(draft: Draft) -> str:
     """Two drafts with the same key render the same kernel but for its name."""
-    sizes = [(k, v.size) for k, v in draft.parameters.items()]
-    return repr((draft.template, sorted(draft.variables.items()), sizes, len(draft.reads), draft.zeros > 0))
+    # A kernel that is told sizes is also told where its constants are.
+    constants = sorted(draft.parameters) if draft.sizes else [(k, v.size) for k, v in draft.parameters.items()]
+    variables = sorted(draft.variables.items())
+    return repr((draft.template, variables, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
 
 
 def _kernel(
-    name: str, draft: Draft, constants: Mapping[str, str], tables: Mapping[str, Floats], notes: tuple[str, ...]
+    name: str,
+    draft: Draft,
+    constants: Mapping[str, str],
+    tables: Mapping[str, Floats],
+    sizes: Mapping[str, int],
+    notes: tuple[str, ...],
 ) -> Kernel:
     parameters = [Parameter(LaunchSketch.operand_name(k), "read") for k in range(len(draft.reads))]
-    if constants and not tables:
+    if draft.parameters and not tables:
         parameters.append(Parameter("w", "weights"))
+    if draft.prepared:
+        parameters.append(Parameter("u", "prepared"))
     if draft.zeros:
         parameters.append(Parameter("zeros", "zeros"))
+    if draft.scratch:
+        parameters.append(Parameter("scratch", "scratch"))
     parameters.append(Parameter("y", "write"))
+    parameters += [Parameter(size, "size") for size in sizes]
     return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables, draft.title, notes)
 
 
 def _launch(
-    draft: Draft, kernel: Kernel, places: Mapping[str, Place], weights_at: int, notes: Mapping[str, tuple[str, ...]]
+    draft: Draft,
+    kernel: Kernel,
+    places: Mapping[str, Place],
+    starts: Mapping[str, int],
+    sizes: Mapping[str, int],
+    notes: Mapping[str, tuple[str, ...]],
 ) -> Launch:
     arguments: list[Argument] = []
     reads = iter(draft.reads)
     for parameter in kernel.parameters:
-        if parameter.role == "zeros":
-            arguments.append(Argument("zeros"))
-            continue
-        if parameter.role == "weights":
-            arguments += [Argument("weights"), Argument("offset", value=weights_at)]
-            continue
-        place = places[next(reads) if parameter.role == "read" else draft.writes]
-        arguments += [Argument(place.buffer, place.index), Argument("offset", value=place.offset)]
+        match parameter.role:
+            case "zeros":
+                arguments.append(Argument("zeros"))
+            case "size":
+                arguments.append(_number(sizes[parameter.name]))
+            case "weights" | "prepared":
+                arguments += [Argument(parameter.role), _number(starts[parameter.role])]
+            case _:
+                own = draft.scratch if parameter.role == "scratch" else draft.writes
+                place = places[next(reads) if parameter.role == "read" else own or ""]
+                arguments += [Argument(place.buffer, place.index), _number(place.offset)]
     return Launch(
         draft.node,
         draft.title,
@@ -328,7 +426,12 @@ def _launch(
         draft.reads,
         draft.writes,
         notes.get(draft.node, ()),
+        draft.winograd,
     )
+
+
+def _number(value: int) -> Argument:
+    return Argument("number", value=value)
 
 
 class _Names:

@@ -14,9 +14,12 @@ class Target:
     of that many floats: by the number of vectors of channels, the most pixels of a row that compilers still hold in
     registers with them.  ``wide`` are those for twice as wide vectors, for devices that have them.
 
+    ``winograd`` are the sizes of tiles that 3x3 convolutions may be cut into.
+
     ``panel_bytes`` of weights stay in the first-level cache while a work-item uses them again and again (0: there is
     nothing to gain), with the sums of ``item_pixels``.  A launch has ``items`` work-items if they can be had with
-    ``least_pixels`` each.  ``depthwise_row`` are the pixels of a depthwise convolution's work-item.
+    ``least_pixels`` each.  ``depthwise_wide`` and ``depthwise_narrow`` are the most pixels of a depthwise
+    convolution's tile, with 32 and with 16 registers.
     """
 
     name: str
@@ -25,11 +28,13 @@ class Target:
     lanes: int
     narrow: Mapping[int, int]
     wide: Mapping[int, int]
+    winograd: tuple[int, ...]
     panel_bytes: int
     item_pixels: int
     least_pixels: int
     items: int
-    depthwise_row: int
+    depthwise_wide: int
+    depthwise_narrow: int
 
     @property
     def stages(self) -> bool:
@@ -47,12 +52,14 @@ TARGETS: Mapping[str, Target] = {
             "CPU",
             lanes=8,
             narrow={1: 8, 2: 6, 3: 4},
-            wide={1: 12, 2: 8, 3: 8, 4: 7},
+            wide={1: 28, 2: 14, 3: 8, 4: 7},
+            winograd=(2, 4),
             panel_bytes=20 * 1024,
             item_pixels=56,
             least_pixels=14,
             items=32,
-            depthwise_row=7,
+            depthwise_wide=14,
+            depthwise_narrow=8,
         ),
         # Intel's compiler fits 24 accumulators of a work-item, and what surrounds them, into registers of Gen9 and Xe.
         Target(
@@ -62,11 +69,13 @@ TARGETS: Mapping[str, Target] = {
             lanes=8,
             narrow={1: 3},
             wide={},
+            winograd=(),
             panel_bytes=0,
             item_pixels=1,
             least_pixels=1,
             items=1,
-            depthwise_row=4,
+            depthwise_wide=4,
+            depthwise_narrow=4,
         ),
     )
 }

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 REQUIRED = (
     *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "device_options", "memory", "zeros"),
-    *("launches", "tensors", "files"),
+    *("preparations", "launches", "tensors", "files"),
 )
 
 

@@ -39,6 +39,8 @@ class Session:
         except cl.Error as error:
             raise DeviceError(f"{device.name}: {error}") from error
         self._buffers = self._allocate(cl)
+        for launch in artefact.manifest["preparations"]:
+            self._enqueue(self._bind(cl, program, launch), launch)
         self._kernels = [self._bind(cl, program, launch) for launch in artefact.launches]
 
     def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -56,13 +58,14 @@ class Session:
 
     def launch(self, index: int) -> None:
         """One launch."""
+        self._enqueue(self._kernels[index], self.artefact.launches[index])
+
+    def _enqueue(self, kernel: Any, launch: Mapping[str, Any]) -> None:
         cl = opencl()
         try:
-            cl.enqueue_nd_range_kernel(
-                self.queue, self._kernels[index], tuple(self.artefact.launches[index]["global"]), (1, 1, 1)
-            )
+            cl.enqueue_nd_range_kernel(self.queue, kernel, tuple(launch["global"]), (1, 1, 1))
         except cl.Error as error:
-            raise DeviceError(f"{self.device.name}: {self.artefact.launches[index]['kernel']}: {error}") from error
+            raise DeviceError(f"{self.device.name}: {launch['kernel']}: {error}") from error
 
     def tensor(self, name: str) -> Floats:
         """What a tensor holds now, in the network's order of axes."""
@@ -107,6 +110,8 @@ class Session:
             buffers["arena", 0] = empty(manifest["memory"]["arena_bytes"] // 4)
             if self.artefact.weights is not None:
                 buffers["weights", 0] = filled(self.artefact.weights)
+            if manifest["memory"]["prepared_bytes"]:
+                buffers["prepared", 0] = empty(manifest["memory"]["prepared_bytes"] // 4)
             if manifest["zeros"]:
                 buffers["zeros", 0] = filled(np.zeros(manifest["zeros"], dtype=np.float32))
         except cl.Error as error:
@@ -116,7 +121,7 @@ class Session:
     def _bind(self, cl: Any, program: Any, launch: Mapping[str, Any]) -> Any:
         kernel = cl.Kernel(program, launch["kernel"])
         for position, argument in enumerate(launch["arguments"]):
-            if argument["kind"] == "offset":
+            if argument["kind"] == "number":
                 kernel.set_arg(position, np.uint32(argument["value"]))
             else:
                 kernel.set_arg(position, self._buffers[argument["kind"], argument["index"]])

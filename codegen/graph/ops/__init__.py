@@ -13,7 +13,7 @@ from codegen.graph.ops.pool import GlobalPool, Pool
 from codegen.graph.ops.reduce import Reduce
 from codegen.graph.ops.resize import Resize
 from codegen.graph.ops.sample import GridSample
-from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Take, Transpose
+from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Take, TakeChannels, Transpose
 from codegen.graph.ops.softmax import Softmax
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Softmax",
     "Stage",
     "Take",
+    "TakeChannels",
     "Top",
     "Transpose",
     "frozen",

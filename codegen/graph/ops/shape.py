@@ -108,6 +108,28 @@ class Take(_Move):
         return np.take(inputs[0], self.index.astype(np.int64), axis=self.axis)
 
 
+@dataclass(frozen=True, eq=False)
+class TakeChannels(_Move):
+    """Channels of several tensors: output channel i is channel ``places[i][1]`` of input ``places[i][0]``."""
+
+    places: tuple[tuple[int, int], ...]
+
+    def infer(self, *shapes: Shape) -> Shape:
+        first = shapes[0]
+        require(
+            all(len(s) == len(first) >= 2 and s[:1] + s[2:] == first[:1] + first[2:] for s in shapes),
+            f"inputs {[list(s) for s in shapes]} should differ in their channels only",
+        )
+        require(
+            all(0 <= source < len(shapes) and 0 <= c < shapes[source][1] for source, c in self.places),
+            "places should name channels that are there",
+        )
+        return (first[0], len(self.places), *first[2:])
+
+    def reference(self, *inputs: Array) -> Array:
+        return np.stack([inputs[source][:, c] for source, c in self.places], axis=1)
+
+
 PAD_MODES = ("constant", "edge", "reflect", "wrap")
 
 

@@ -1,4 +1,9 @@
-"""Depthwise convolution: a work-item computes neighbouring pixels of a row of one channel block, in registers."""
+"""Depthwise convolution: a work-item computes a run of rows of one channel block.
+
+A tile is ``row`` neighbouring pixels of a row, whose sums are in registers.  For each row of taps the kernel loads the
+pixels that the tile sees, one after the other, and adds each to all sums that it is part of: an input is loaded once
+for a row of taps, not once for a tap.  Sizes are parameters, so that layers of one kind share a kernel.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ import numpy as np
 
 from codegen.graph.ops import Conv
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, bounded, size_label, spatial
-from codegen.plan.target import Target
+from codegen.plan.schedules.launch import LaunchSketch, bounded, spatial
+
+ITEM_WORK = 1 << 14  # multiply-adds that are worth a work-item
 
 
 def plan_depthwise(s: LaunchSketch) -> Draft:
@@ -18,44 +24,39 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
-    row_tile = choose_row(s.target, width)
+    wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
     filled = np.zeros((blocks * c, *kernel))
     filled[:channels] = op.weight.reshape(channels, *kernel)
     s.constant("weight", np.moveaxis(filled.reshape(blocks, c, *kernel), 1, -1))
     s.constant("bias", s.channels(op.bias, channels))
+    s.size("rows", height)
+    s.size("columns", width)
+    s.size("height", x.shape[2])
+    s.size("width", x.shape[3])
+    # How many of a row's last taps fall behind the input.
+    behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
     variables = {
-        "sides": _sides(row_tile, kernel[1], stride[1], dilation[1], left, width, x.shape[3]),
+        "wide": wide,
+        "narrow": narrow,
+        "shifted": width % wide != 0 or width % narrow != 0,
         "bounded_rows": bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
-        "x": x,
-        "y": y,
-        "row_tile": row_tile,
+        "behind": behind,
+        "x": s.named(x, "x"),
+        "y": s.named(y, "y"),
         "kernel": kernel,
         "stride": stride,
         "dilation": dilation,
         "pad": (top, left),
-        "batch": batch,
-        "blocks": blocks,
+        "samples": batch > 1,
         "prologue": s.prologue(),
-        "epilogue": s.epilogue(),
-        "partial_row": width % row_tile != 0,
+        "epilogue": s.epilogue(shared=True),
     }
-    label = f"depthwise{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}"
-    return s.draft("depthwise.cl.jinja", label, variables, (-(-width // row_tile), height, batch * blocks))
+    label = f"depthwise{kernel[0]}x{kernel[1]}_s{stride[1]}_{wide}{s.epilogue_label}"
+    work = height * width * kernel[0] * kernel[1] * c
+    grid = (max(1, min(height, work // ITEM_WORK)), blocks, batch)
+    return s.draft("depthwise.cl.jinja", label, variables, grid)
 
 
-def choose_row(target: Target, width: int) -> int:
-    """Pixels per work-item: the fewest work-items of those that waste least at the end of a row."""
-    rows = range(1, min(width, target.depthwise_row) + 1)
-    return min(rows, key=lambda row: -(-width // row) * (row + 1))
-
-
-def _sides(row_tile: int, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> list[str]:
-    """For each pixel of the tile: on which sides a tap of its row can fall outside the input."""
-    last = (-(-width // row_tile) - 1) * row_tile * stride
-    sides = []
-    for t in range(row_tile):
-        first = t * stride - left
-        sides.append(
-            ("left" if first < 0 else "") + ("right" if first + (kernel - 1) * dilation + last > available - 1 else "")
-        )
-    return sides
+def choose_row(most: int, width: int) -> int:
+    """Pixels of a tile: those that waste least at the end of a row, where the last tile is shifted back."""
+    return min(range(1, min(width, most) + 1), key=lambda row: -(-width // row) * (row + 2))

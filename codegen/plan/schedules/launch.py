@@ -10,19 +10,21 @@ import numpy as np
 
 from codegen.graph.graph import Node
 from codegen.graph.ops import Activation, Affine, Binary, Fused, PRelu, Stage
-from codegen.plan.layout import Layout
-from codegen.plan.plan import Draft, Floats
+from codegen.plan.layout import Layout, Named
+from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
 
 @dataclass
 class LaunchSketch:
-    """A launch under construction: schedules fill ``parameters`` and end with :meth:`draft`."""
+    """A launch under construction: schedules fill ``parameters`` and ``sizes``, and end with :meth:`draft`."""
 
     node: Node
     target: Target
     layouts: Mapping[str, Layout]
     parameters: dict[str, Floats] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    scratch: dict[str, Layout] = field(default_factory=dict)
 
     @property
     def op(self) -> Fused:
@@ -49,6 +51,24 @@ class LaunchSketch:
         self.parameters[key] = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
         return key
 
+    def size(self, name: str, value: int) -> str:
+        """Registers a number that the launch passes to a shared kernel; returns its name."""
+        self.sizes[name] = value
+        return name
+
+    def named(self, layout: Layout, name: str) -> Layout | Named:
+        """A canonical blocked layout with strides that are parameters; another one as it is."""
+        if layout.block == 1 or len(layout.shape) != 4:
+            return layout
+        (batch, _, height, _), (sn, sc, sh, sw) = layout.shape, layout.strides
+        strides = (
+            self.size(f"{name}_sample", sn) if batch > 1 and sn else 0,
+            self.size(f"{name}_block", sc) if sc and not layout.splat else 0,
+            self.size(f"{name}_row", sh) if height > 1 and sh else 0,
+            sw,
+        )
+        return Named((batch,), strides, layout.block, layout.splat)
+
     def channels(self, values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
         """A value per channel, repeated if there is only one, filled up with zeros to whole blocks."""
         if len(values) == 1 < count:
@@ -67,10 +87,18 @@ class LaunchSketch:
         stages = [self._stage(s, "pre_", channels, spread) for s in self.op.prologue]
         return stages + (self._blank(self.op.prologue, self.x) if vector else [])
 
-    def epilogue(self, view: Any = None, vector: bool = True) -> list[dict[str, Any]]:
-        """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes)."""
-        stages = [self._stage(s, "post_", self._channels, None, view) for s in self.op.epilogue]
+    def epilogue(self, view: Any = None, vector: bool = True, shared: bool = False) -> list[dict[str, Any]]:
+        """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes).
+
+        With ``shared`` the strides of operands are parameters.
+        """
+        stages = [self._stage(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue]
         return stages + (self._blank(self.op.epilogue, self.y) if vector else [])
+
+    @property
+    def epilogue_label(self) -> str:
+        """The epilogue in the name of a shared kernel."""
+        return "".join(f"_{stage.op.title}" for stage in self.op.epilogue)
 
     @property
     def _channels(self) -> int:
@@ -92,7 +120,13 @@ class LaunchSketch:
         variables: Mapping[str, Any],
         groups: tuple[int, int, int],
         zeros: int = 0,
+        prepared: Preparation | None = None,
+        reads: tuple[str, ...] | None = None,
+        writes: str | None = None,
+        scratch: str | None = None,
+        winograd: int = 0,
     ) -> Draft:
+        """The launch; ``reads`` and ``writes`` are the node's own unless it is one of several launches."""
         assert min(groups) >= 1
         return Draft(
             node=self.node.name,
@@ -100,14 +134,20 @@ class LaunchSketch:
             template=template,
             label=label,
             variables={"c": self.target.lanes, **variables},
-            reads=self.node.inputs,
-            writes=self.node.name,
+            reads=self.node.inputs if reads is None else reads,
+            writes=self.node.name if writes is None else writes,
             parameters=self.parameters,
             groups=groups,
             zeros=zeros,
+            sizes=self.sizes,
+            scratch=scratch,
+            prepared=prepared,
+            winograd=winograd,
         )
 
-    def _stage(self, stage: Stage, prefix: str, count: int, spread: Any, view: Any = None) -> dict[str, Any]:
+    def _stage(
+        self, stage: Stage, prefix: str, count: int, spread: Any, view: Any = None, shared: bool = False
+    ) -> dict[str, Any]:
         op = stage.op
 
         def constant(name: str, values: np.ndarray[Any, Any]) -> str:
@@ -129,7 +169,7 @@ class LaunchSketch:
         return {
             "kind": op.kind,
             "operand": self.operand_name(stage.operand),
-            "layout": layout,
+            "layout": self.named(layout, self.operand_name(stage.operand)) if shared else layout,
             "swapped": stage.swapped,
             "through": through,
         }

@@ -1,0 +1,70 @@
+"""The rounding error of 3x3 convolutions that are computed by Winograd's minimal filtering.
+
+The result is the convolution, but its parts are larger: sums of transformed inputs times transformed weights cancel.
+With the matrices B, G and A of F(m x m, 3 x 3), and absolute values taken of all of them, of inputs and of weights,
+|A|^T [(|G| |g| |G|^T) * (|B|^T |d| |B|)] |A| bounds the sum of the absolute values of all terms, so that the error is
+at most gamma_n times that for n operations in a row (Higham, section 3.1; Barabasz et al., "Error analysis and
+improving the accuracy of Winograd convolution for deep neural networks", 2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.ops.conv import Conv
+from codegen.graph.ops.window import per_channel
+
+# Where the polynomials are evaluated besides at infinity, by m.  All are exact in float32, as are their products.
+POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
+
+# Roundings in a row besides the sum over channels: weights (rounded, scaled, transformed twice), inputs and outputs
+# (transformed twice), the product, the bias.
+STEPS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class WinogradConv(Conv):
+    """A 3x3 convolution of stride 1 in tiles of ``tile`` x ``tile`` outputs: as exact, with another bound."""
+
+    tile: int = 4
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        (x,) = inputs
+        a, g, b = (np.abs(matrix) for matrix in matrices(self.tile))
+        size, (height, width) = self.tile + 2, y.shape[2:]
+        pads = [(0, 0), (0, 0)]
+        for n, (before, after), count in zip(x.value.shape[2:], self.pads, (height, width), strict=True):
+            reach = -(-count // self.tile) * self.tile + 2
+            pads.append((before, max(after, reach - before - n)))
+        padded = np.pad(x.magnitude, pads)
+        tiles = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, :: self.tile, :: self.tile]
+        seen = np.einsum("pi,ncyxij,qj->pqncyx", b, tiles, b, optimize=True)
+        weights = np.einsum("pi,ocij,qj->pqoc", g, np.abs(self.weight), g, optimize=True)
+        products = np.einsum("pqoc,pqncyx->pqnoyx", weights, seen, optimize=True)
+        sums = np.einsum("mp,pqnoyx,lq->noymxl", a, products, a, optimize=True)
+        n, co, down, _, across, _ = sums.shape
+        sums = sums.reshape(n, co, down * self.tile, across * self.tile)[:, :, :height, :width]
+        sums = sums + per_channel(np.abs(self.bias), y.ndim)
+        ci = self.weight.shape[1]
+        flushed = 64 * ci * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
+        propagated = self._correlate(x.error, np.abs(self.weight)) if np.any(x.error) else 0.0
+        return rounding.gamma(ci + STEPS) * sums + propagated + flushed
+
+
+def matrices(tile: int) -> tuple[Array, Array, Array]:
+    """A^T, G and B^T by the construction of Toom and Cook: evaluate at the points, multiply, interpolate."""
+    points = POINTS[tile]
+    size = len(points) + 1
+    a = np.array([[p**i for p in points] + [float(i == tile - 1)] for i in range(tile)])
+    g, b = np.zeros((size, 3)), np.zeros((size, size))
+    for j, p in enumerate(points):
+        others = [q for q in points if q != p]
+        g[j] = [p**i / np.prod([p - q for q in others]) for i in range(3)]
+        b[j, :-1] = np.poly(others)[::-1]
+    g[-1, 2] = 1.0
+    b[-1] = np.poly(points)[::-1]
+    return a, g, b

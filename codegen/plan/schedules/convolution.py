@@ -1,0 +1,40 @@
+"""Which family of kernels computes a convolution: all that can, by name, and the one that should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from codegen.graph.ops import Conv
+from codegen.plan.plan import Draft
+from codegen.plan.schedules import conv, depthwise, general, pointwise, stem, winograd
+from codegen.plan.schedules.launch import LaunchSketch
+
+
+def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
+    """The schedules that a convolution can have, by name: never none."""
+    op: Conv = s.core
+
+    def one(plan: Callable[[LaunchSketch], Draft]) -> Callable[[], Sequence[Draft]]:
+        return lambda: [plan(s)]
+
+    if len(op.kernel) > 2:
+        return {"general": one(general.plan_grouped)}
+    ways: dict[str, Callable[[], Sequence[Draft]]] = {}
+    if pointwise.takes(s):
+        ways["pointwise"] = one(pointwise.plan_pointwise)
+    elif stem.takes(s):
+        ways["stem"] = one(stem.plan_stem)
+    elif conv.tiled(op, s.target):
+        ways |= winograd.candidates(s)
+        ways["direct"] = one(conv.plan_tiled)
+    elif op.depthwise:
+        ways["depthwise"] = one(depthwise.plan_depthwise)
+    return ways or {"general": one(general.plan_grouped)}
+
+
+def plan_convolution(s: LaunchSketch, choice: str | None = None) -> Sequence[Draft]:
+    """The launches of the schedule of that name, or of the one that estimates say is fastest."""
+    ways = candidates(s)
+    if choice not in ways:
+        choice = winograd.choose(s) or next(name for name in ways if not name.startswith("winograd"))
+    return ways[choice]()

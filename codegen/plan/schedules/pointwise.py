@@ -1,0 +1,192 @@
+"""1x1 convolution: the product of two matrices in register tiles.
+
+y[p][o] = sum over i of x[p][i] w[i][o], p counting pixels, i and o channels.  A work-item computes a run of tiles of
+``row`` neighbouring pixels times ``block_tile`` channel blocks, all sums in registers: for every input channel it loads
+the vectors of weights, broadcasts ``row`` numbers of input, and multiplies each with each.
+
+Where something has to be done to the input first, a work-item does it once for its pixels, into private memory.
+
+The kernel knows no sizes but its tiles': all else are parameters, so that one compiled kernel serves many layers.  It
+is written for two widths of vector at once, like all convolutions; grid, layout and weights are the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.bounded import Array
+from codegen.graph.ops import Conv
+from codegen.plan.layout import Layout, Named
+from codegen.plan.plan import Draft
+from codegen.plan.schedules.launch import LaunchSketch, spatial
+from codegen.plan.target import Target
+
+ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
+LEAST_ITEMS = 8  # of a launch
+FAR_WEIGHT = 24  # multiply-adds in the time that a vector of weights takes to come from memory
+MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``row`` pixels times ``vectors`` vectors of channels in registers, ``passes`` of them for a tile's channels."""
+
+    row: int
+    vectors: int
+    passes: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a product is cut: the channel blocks of a work-item, and its tiles at both widths of vector."""
+
+    block_tile: int
+    wide: Tile
+    narrow: Tile
+
+
+def takes(s: LaunchSketch) -> bool:
+    """Whether the kernel can compute the launch: a 1x1 convolution of channel blocks."""
+    op = s.core
+    single = len(op.kernel) < 3 and all(n == 1 for n in op.kernel) and op.groups == 1 and not op.padded
+    return single and s.x.block > 1 and (s.target.stages or not s.op.prologue)
+
+
+def plan_pointwise(s: LaunchSketch) -> Draft:
+    op: Conv = s.core
+    c = s.target.lanes
+    step = spatial(op.stride)
+    view: Callable[[Layout], Layout] = Layout.canonical
+    if step == (1, 1) and _rows_merge(s):
+        view = as_one_row
+    x, y = view(s.x), view(s.y)
+    batch, channels, rows, columns = y.shape
+    blocks = -(-channels // c)
+    tiling = choose_tiling(s.target, rows, columns, blocks)
+    tile = tiling.block_tile * c
+    s.constant("weight", padded(s.target, tiling, pack(op.weight.reshape(op.weight.shape[:2]), c, tile)))
+    s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
+    s.size("x_blocks", x.blocks)
+    s.size("x_block", x.strides[1])
+    s.size("columns", columns)
+    s.size("y_tiles", -(-blocks // tiling.block_tile))
+    if batch > 1:
+        s.size("x_sample", x.strides[0])
+    if rows > 1:
+        s.size("rows", rows)
+        s.size("x_row", step[0] * x.strides[2])
+    partial = blocks % tiling.block_tile != 0
+    if partial:
+        s.size("y_blocks", blocks)
+    variables = {
+        **shared_variables(tiling, c),
+        "x_step": step[1] * x.strides[3],
+        "y": s.named(y, "y"),
+        "samples": batch > 1,
+        "rows": rows > 1,
+        "partial_blocks": partial,
+        "products": False,
+        "prologue": s.prologue(),
+        # A kernel serves layers of about as many channels.
+        "staged_blocks": 1 << (x.blocks - 1).bit_length() if s.op.prologue else 0,
+        "epilogue": s.epilogue(view, shared=True),
+    }
+    groups = grid(tiling, rows, columns, blocks, x.blocks * c, batch, bool(s.op.prologue))
+    label = f"pointwise_{tiling.wide.row}x{tile}{s.epilogue_label}"
+    return s.draft("pointwise.cl.jinja", label, variables, groups)
+
+
+def product_layout(lanes: int) -> Named:
+    """Of what products make: one row of pixels, in channel blocks."""
+    return Named((1,), (0, "y_block", 0, lanes), lanes)
+
+
+def shared_variables(tiling: Tiling, lanes: int) -> dict[str, Any]:
+    """What the template needs to know of the tiles."""
+    return {"tiling": tiling, "packed": tiling.block_tile * lanes}
+
+
+def grid(
+    tiling: Tiling, rows: int, columns: int, blocks: int, inputs: int, count: int, once: bool = False
+) -> tuple[int, int, int]:
+    """Runs of tiles of pixels, runs of tiles of channels, and whatever is counted on top.
+
+    Runs are as long as makes them worth a work-item.  With ``once`` all channels of a pixel should be one run, as long
+    as there are runs enough to go round.
+    """
+    tiles = rows * -(-columns // tiling.wide.row)
+    y_tiles = -(-blocks // tiling.block_tile)
+    work = tiling.wide.row * tiling.block_tile * 8 * inputs
+    if once:
+        return (tiles, min(y_tiles, -(-LEAST_ITEMS // tiles)), count)
+    return (max(1, min(tiles, tiles * work // ITEM_WORK)), y_tiles, count)
+
+
+def choose_tiling(target: Target, rows: int, columns: int, blocks: int) -> Tiling:
+    """The cheapest tiles for an image of rows and columns with ``blocks`` channel blocks."""
+
+    def best(block_tile: int, lanes: int, limit: Mapping[int, int], most_passes: int) -> tuple[float, Tile]:
+        needed = -(-block_tile // lanes)
+        return min(
+            (
+                (cost(rows * -(-columns // row), tile), tile)
+                for vectors, most in limit.items()
+                if needed % vectors == 0 and needed // vectors <= most_passes
+                for row in range(1, min(most, columns) + 1)
+                for tile in [Tile(row, vectors, needed // vectors)]
+            ),
+            key=lambda choice: choice[0],
+        )
+
+    def cost(tiles: int, tile: Tile) -> float:
+        # Two multiply-adds a cycle, or two loads, and weights from the second-level cache; the first tile waits for
+        # them to come from memory, and little else can be done meanwhile.
+        row, vectors = tile.row, tile.vectors
+        each = max(row * vectors, row + vectors, 9) + 1 + 0.7 * vectors
+        return tile.passes * (max(each, FAR_WEIGHT * vectors) + (tiles - 1) * each)
+
+    def both(block_tile: int) -> tuple[float, Tiling]:
+        narrow_cost, narrow = best(block_tile, 1, target.narrow, MOST_PASSES)
+        # Weights are read without gaps only in a single pass.
+        wide_cost, wide = best(block_tile, 2, target.wide, 1) if target.wide else (narrow_cost, narrow)
+        # A vector of the one width is as much work as two of the other; wider work-items read the input less often.
+        total = -(-blocks // block_tile) * (2 * wide_cost + narrow_cost) * (1 + 0.05 / block_tile)
+        return total, Tiling(block_tile, wide, narrow)
+
+    most = 2 * max(target.wide) if target.wide else MOST_PASSES
+    return min((both(n) for n in range(1, min(blocks, most) + 1)), key=lambda choice: choice[0])[1]
+
+
+def pack(weight: Array, lanes: int, tile: int) -> Array:
+    """[Co, Ci] -> [tiles of channels][Ci][tile], zeros where channels end."""
+    co, ci = weight.shape
+    filled = np.zeros((up(co, tile), up(ci, lanes)))
+    filled[:co, :ci] = weight
+    return filled.reshape(-1, tile, filled.shape[1]).transpose(0, 2, 1)
+
+
+def padded(target: Target, tiling: Tiling, values: Array) -> Array:
+    """With room for the upper half of a wide vector that the last channels of an odd number of blocks do not fill."""
+    behind = target.lanes if target.wide and tiling.block_tile % 2 else 0
+    return np.pad(values.reshape(-1), (0, behind))
+
+
+def as_one_row(layout: Layout) -> Layout:
+    """All pixels as one row; a 1x1 convolution sees no rows."""
+    merged = layout.canonical().merged_rows()
+    assert merged is not None
+    return merged
+
+
+def _rows_merge(s: LaunchSketch) -> bool:
+    """Whether rows follow each other without gaps in every tensor of the launch."""
+    operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
+    return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
+
+
+def up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

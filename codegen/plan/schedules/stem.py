@@ -1,0 +1,73 @@
+"""The first convolution: few channels, in the user's order, at full size.
+
+A work-item computes a row of pixels, all channels.  It first puts the rows of input that it sees side by side in
+private memory, with zeros around them: from then on no tap is outside, and all addresses are known to the compiler.
+Tiles are those of 1x1 convolutions, with the taps of all input channels in place of the channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codegen.graph.ops import Conv
+from codegen.plan.plan import Draft
+from codegen.plan.schedules import pointwise
+from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+
+STAGED_BYTES = 48 * 1024
+
+
+def takes(s: LaunchSketch) -> bool:
+    """Whether the input is plain, and what a row of output sees of it is worth staging."""
+    op: Conv = s.core
+    if s.x.block > 1 or op.groups != 1 or len(op.kernel) > 2 or not s.target.stages:
+        return False
+    kernel = spatial(op.kernel)
+    return kernel != (1, 1) and 4 * s.x.shape[1] * kernel[0] * _staged_columns(s) <= STAGED_BYTES
+
+
+def _staged_columns(s: LaunchSketch) -> int:
+    op: Conv = s.core
+    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
+    return (s.y.canonical().shape[3] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1
+
+
+def plan_stem(s: LaunchSketch) -> Draft:
+    op: Conv = s.core
+    c = s.target.lanes
+    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
+    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
+    x, y = s.x.canonical(), s.y.canonical()
+    batch, channels, rows, columns = y.shape
+    blocks = -(-channels // c)
+    tiling = pointwise.choose_tiling(s.target, rows, columns, blocks)
+    tile = tiling.block_tile * c
+    co, ci = op.weight.shape[:2]
+    weight = np.zeros((pointwise.up(co, tile), ci * kernel[0] * kernel[1]))
+    weight[:co] = op.weight.reshape(co, -1)
+    packed = weight.reshape(-1, tile, weight.shape[1]).transpose(0, 2, 1)
+    s.constant("weight", pointwise.padded(s.target, tiling, packed))
+    s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, pointwise.up(channels, tile))))
+    staged = _staged_columns(s)
+    variables = {
+        **pointwise.shared_variables(tiling, c),
+        "x": x,
+        "y": y,
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "pad": (top, left),
+        # Of a staged row, what comes from the input; the rest are zeros.
+        "begin": left,
+        "end": min(left + x.shape[3], staged),
+        "staged_columns": staged,
+        "inputs": ci,
+        "blocks": blocks,
+        "y_tiles": -(-blocks // tiling.block_tile),
+        "partial_blocks": blocks % tiling.block_tile != 0,
+        "samples": batch > 1,
+        "prologue": s.prologue(vector=False),
+        "epilogue": s.epilogue(),
+    }
+    label = f"stem{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
+    return s.draft("stem.cl.jinja", label, variables, (rows, 1, batch))

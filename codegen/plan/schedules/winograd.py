@@ -1,0 +1,305 @@
+"""3x3 convolution by Winograd's minimal filtering: F(m x m, 3 x 3).
+
+An output tile of m x m pixels needs a = m + 2 input pixels each way.  With the matrices B, G and A of size a,
+
+    Y = A^T [ sum over input channels of (G g G^T) * (B^T d B) ] A        (* element by element)
+
+(Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015) costs a*a multiplications for each tile and
+pair of channels, where the definition costs 9*m*m: 2.25 times fewer for m = 2, 4 times for m = 4.  The sum over
+channels is a*a independent products of matrices, [tiles x Ci] by [Ci x Co], which the kernel of 1x1 convolutions does.
+
+Where an image has many tiles, one launch does it all: a work-item takes a group of tiles from inputs to outputs, with
+what is in between in a slot of its own that stays in the cache.  Where it has few, there are three launches: B^T d B of
+every tile, the products, and Y with bias and epilogue.
+
+G g G^T is computed once, by a launch at create: in the artefact the weights would take a*a/9 times their space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from codegen.graph.ops.winograd import POINTS
+from codegen.plan.layout import blocked, plain
+from codegen.plan.plan import Draft, Preparation
+from codegen.plan.schedules import pointwise
+from codegen.plan.schedules.launch import LaunchSketch
+
+LEAST_CHANNELS = 16
+SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
+LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
+LEAST_GROUPS = 8  # to keep all of a machine busy
+MOST_SLOTS = 16
+
+# Of the transforms for m = 4, which evaluate polynomials at 0, infinity, a, -a, b and -b.  The usual 1 and 2 for a and
+# b leave twice the rounding errors of these.
+_, A, _, B, _ = POINTS[4]
+NUMBERS = {
+    "a": A,
+    "b": B,
+    "a2": A**2,
+    "b2": B**2,
+    "a3": A**3,
+    "b3": B**3,
+    "a2b2": A**2 * B**2,
+    "a2_b2": A**2 + B**2,
+    # What the weights' polynomial is divided by at 0, a and b: the product of the distances to the other points.
+    "at_0": 1 / (A**2 * B**2),
+    "at_a": 1 / (2 * A**2 * (A**2 - B**2)),
+    "at_b": 1 / (2 * B**2 * (B**2 - A**2)),
+}
+
+# Estimates in multiply-adds of a core's vector units, from measurements on both widths of vector.
+INPUT_TILE = 11  # transforming a tile: for each of its a*a numbers of one channel, reading and writing included
+OUTPUT_TILE = 11
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How an image is cut into tiles of ``size`` pixels each way; ``down`` and ``across`` of them for each sample."""
+
+    size: int
+    down: int
+    across: int
+    batch: int
+
+    @property
+    def points(self) -> int:
+        """Numbers of a transformed tile."""
+        return (self.size + 2) ** 2
+
+    @property
+    def count(self) -> int:
+        return self.batch * self.down * self.across
+
+
+def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
+    """The ways to compute the launch, by name; {} if it is no such convolution."""
+    op = s.core
+    fits = op.kernel == (3, 3) and op.stride == op.dilation == (1, 1) and op.groups == 1 and s.x.block > 1
+    if not fits:
+        return {}
+    ways: dict[str, Callable[[], Sequence[Draft]]] = {}
+    for size in s.target.winograd:
+        tiles = _tiles(s, size)
+        ways[f"winograd{size}"] = partial(_three, s, tiles)
+        if tiles.count >= LEAST_GROUP:
+            ways[f"winograd{size}_groups"] = partial(_whole, s, tiles)
+    return ways
+
+
+def choose(s: LaunchSketch) -> str:
+    """The name of the fastest candidate, or "" if the definition is faster."""
+    ways = candidates(s)
+    if not ways or min(s.core.weight.shape[:2]) < LEAST_CHANNELS:
+        return ""
+    size = min(s.target.winograd, key=lambda size: _cost(s, _tiles(s, size)))
+    tiles = _tiles(s, size)
+    if _cost(s, tiles) >= _direct_cost(s):
+        return ""
+    return f"winograd{size}_groups" if _groups(s, tiles) >= LEAST_GROUPS else f"winograd{size}"
+
+
+def _tiles(s: LaunchSketch, size: int) -> Tiles:
+    batch, _, height, width = s.y.shape
+    return Tiles(size, -(-height // size), -(-width // size), batch)
+
+
+def _groups(s: LaunchSketch, tiles: Tiles) -> int:
+    """As large groups as leave a slot in the second-level cache, but enough of them."""
+    co, ci = s.core.weight.shape[:2]
+    group = min(max(SLOT_BYTES // (4 * tiles.points * (ci + co)), LEAST_GROUP), MOST_GROUP)
+    return max(-(-tiles.count // group), min(LEAST_GROUPS, tiles.count // LEAST_GROUP))
+
+
+def _cost(s: LaunchSketch, tiles: Tiles) -> float:
+    co, ci = s.core.weight.shape[:2]
+    product = max(tiles.count, pointwise.FAR_WEIGHT) * ci * co
+    return tiles.points * (product + tiles.count * (INPUT_TILE * ci + OUTPUT_TILE * co))
+
+
+def _direct_cost(s: LaunchSketch) -> float:
+    batch, co, height, width = s.y.shape
+    return 1.2 * 9 * s.core.weight.shape[1] * co * max(batch * height * width, pointwise.FAR_WEIGHT)
+
+
+def _three(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
+    co, ci = s.core.weight.shape[:2]
+    v = _scratch(s, "transformed", tiles, ci)
+    m = _scratch(s, "products", tiles, co)
+    return [_input(s, tiles, v), _products(s, tiles, v, m), _output(s, tiles, m)]
+
+
+def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
+    groups = _groups(s, tiles)
+    part = LaunchSketch(s.node, s.target, s.layouts)
+    c = s.target.lanes
+    x, y = s.x.canonical(), s.y.canonical()
+    ((top, _), (left, _)) = s.core.pads
+    x_blocks, y_blocks = -(-x.shape[1] // c), -(-y.shape[1] // c)
+    tiling = pointwise.choose_tiling(s.target, 1, tiles.count // groups, y_blocks)
+    largest = -(-tiles.count // groups)
+    items = min(groups, MOST_SLOTS)
+    scratch = f"{s.node.name}/slots"
+    m_offset = tiles.points * largest * x_blocks * c
+    # Whole wide vectors of products.
+    m_packed = pointwise.up(tiling.block_tile, 2 if s.target.wide else 1) * c
+    y_tiles = -(-y_blocks // tiling.block_tile)
+    slot = m_offset + tiles.points * largest * y_tiles * m_packed
+    s.scratch[scratch] = plain((items, slot))
+    part.constant("bias", s.channels(s.core.bias, y.shape[1]))
+    for name, value in {
+        **{"groups": groups, "tiles": tiles.count, "slot": slot, "m_offset": m_offset},
+        **{"x_blocks": x_blocks, "y_blocks": y_blocks, "y_tiles": y_tiles},
+        **{"height": x.shape[2], "width": x.shape[3], "rows_out": y.shape[2], "columns_out": y.shape[3]},
+        "across": tiles.across,
+    }.items():
+        part.size(name, value)
+    if tiles.batch > 1:
+        part.size("down", tiles.down)
+    preparation = _preparation(s, tiles, tiling)
+    part.size("u_product", preparation.sizes["u_point"])
+    variables = {
+        **pointwise.shared_variables(tiling, c),
+        "m_packed": m_packed,
+        "tile": tiles.size,
+        "numbers": NUMBERS,
+        "pad": (top, left),
+        "x": part.named(x, "x"),
+        "y": part.named(y, "y"),
+        "samples": tiles.batch > 1,
+        "prologue": part.prologue(),
+        "epilogue": part.epilogue(shared=True),
+    }
+    draft = part.draft(
+        "winograd.cl.jinja",
+        f"winograd{tiles.size}{s.epilogue_label}",
+        variables,
+        (items, 1, 1),
+        prepared=preparation,
+        scratch=scratch,
+        winograd=tiles.size,
+    )
+    return [draft]
+
+
+def _scratch(s: LaunchSketch, what: str, tiles: Tiles, channels: int) -> str:
+    """A tensor of the points' images, each [channels][tiles]."""
+    name = f"{s.node.name}/{what}"
+    s.scratch[name] = blocked((tiles.points, channels, 1, tiles.count), s.target.lanes)
+    return name
+
+
+def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
+    part = LaunchSketch(s.node, s.target, s.layouts)
+    x, transformed = s.x.canonical(), s.scratch[v]
+    ((top, _), (left, _)) = s.core.pads
+    part.size("height", x.shape[2])
+    part.size("width", x.shape[3])
+    part.size("across", tiles.across)
+    part.size("v_point", transformed.strides[0])
+    part.size("v_block", transformed.strides[1])
+    variables = {
+        "tile": tiles.size,
+        "numbers": NUMBERS,
+        "pad": (top, left),
+        "x": part.named(x, "x"),
+        "samples": tiles.batch > 1,
+        "prologue": part.prologue(),
+    }
+    grid = (tiles.down, x.blocks, tiles.batch)
+    label = f"winograd{tiles.size}_input"
+    return part.draft("winograd_input.cl.jinja", label, variables, grid, reads=s.node.inputs[:1], writes=v)
+
+
+def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
+    part = LaunchSketch(s.node, s.target, s.layouts)
+    c = s.target.lanes
+    x, y = s.scratch[v], s.scratch[m]
+    tiling = pointwise.choose_tiling(s.target, 1, tiles.count, y.blocks)
+    preparation = _preparation(s, tiles, tiling)
+    part.size("x_blocks", x.blocks)
+    part.size("x_block", x.strides[1])
+    part.size("columns", tiles.count)
+    part.size("y_tiles", -(-y.blocks // tiling.block_tile))
+    part.size("x_product", x.strides[0])
+    part.size("u_product", preparation.sizes["u_point"])
+    part.size("y_product", y.strides[0])
+    part.size("y_block", y.strides[1])
+    partial = y.blocks % tiling.block_tile != 0
+    if partial:
+        part.size("y_blocks", y.blocks)
+    variables = {
+        **pointwise.shared_variables(tiling, c),
+        "x_step": c,
+        "y": pointwise.product_layout(c),
+        "samples": False,
+        "rows": False,
+        "partial_blocks": partial,
+        "products": True,
+        "prologue": [],
+        "epilogue": [],
+    }
+    groups = pointwise.grid(tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
+    label = f"products_{tiling.wide.row}x{tiling.block_tile * c}"
+    return part.draft("pointwise.cl.jinja", label, variables, groups, prepared=preparation, reads=(v,), writes=m)
+
+
+def _preparation(s: LaunchSketch, tiles: Tiles, tiling: pointwise.Tiling) -> Preparation:
+    c = s.target.lanes
+    packed = tiling.block_tile * c
+    weight = _pack(s.core.weight, c, packed)
+    product = weight.size // 9
+    return Preparation(
+        what=f"the weights of F({tiles.size}x{tiles.size}, 3x3)",
+        template="winograd_weights.cl.jinja",
+        label=f"winograd{tiles.size}_weights_{packed}",
+        variables={"c": c, "tile": tiles.size, "numbers": NUMBERS, "packed": packed},
+        sizes={"u_point": product},
+        weight=np.ascontiguousarray(weight, dtype=np.float32).reshape(-1),
+        # Behind the last channels of an odd number of blocks a wide vector reads on.
+        floats=tiles.points * product + c,
+        groups=(product // packed, 1, 1),
+    )
+
+
+def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
+    part = LaunchSketch(s.node, s.target, s.layouts)
+    c = s.target.lanes
+    y, products = s.y.canonical(), s.scratch[m]
+    blocks = -(-y.shape[1] // c)
+    part.constant("bias", s.channels(s.core.bias, y.shape[1]))
+    part.size("rows_out", y.shape[2])
+    part.size("columns_out", y.shape[3])
+    part.size("across", tiles.across)
+    part.size("m_point", products.strides[0])
+    part.size("m_block", products.strides[1])
+    variables = {
+        "tile": tiles.size,
+        "numbers": NUMBERS,
+        "y": part.named(y, "y"),
+        "samples": tiles.batch > 1,
+        "epilogue": part.epilogue(shared=True),
+    }
+    label = f"winograd{tiles.size}_output{s.epilogue_label}"
+    # The operands of the epilogue keep their names: r1 is the launch's second input.
+    reads = (m, *s.node.inputs[1:])
+    return part.draft(
+        "winograd_output.cl.jinja",
+        label,
+        variables,
+        (tiles.down, blocks, tiles.batch),
+        reads=reads,
+        writes=s.node.name,
+        winograd=tiles.size,
+    )
+
+
+def _pack(weight: np.ndarray, lanes: int, tile: int) -> np.ndarray:
+    """[Co, Ci, 3, 3] -> [tiles of channels][Ci][3][3][tile], zeros where channels end."""
+    taps = [pointwise.pack(weight[:, :, ky, kx], lanes, tile) for ky in range(3) for kx in range(3)]
+    return np.stack(taps, axis=2)
