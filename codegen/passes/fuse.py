@@ -2,12 +2,14 @@
 
 A unary map of a tensor that nobody else reads is the *epilogue* of the launch that makes the tensor.  One whose tensor
 is read elsewhere is computed by its readers, as their *prologue*.  A binary operator joins the epilogue of the last of
-its operands to be made.  Every node of the result is a :class:`Fused`, and is one launch, or none if it only renames.
+its operands to be made; one that scales the channels of what only a 1x1 convolution reads (squeeze and excitation) is
+that convolution's prologue.  Every node of the result is a :class:`Fused`, and is one launch, or none if it only renames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from codegen.graph.graph import Graph, Node, Output
@@ -25,6 +27,7 @@ from codegen.graph.ops import (
     Reshape,
     Stage,
 )
+from codegen.passes.commute import pool_first
 from codegen.passes.fold import TAKES_PROLOGUE
 from codegen.passes.rearrange import rearrange
 
@@ -47,7 +50,9 @@ class Ride:
 
 def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
     """The graph of launches, and for every node the launches it is part of."""
+    graph, renamed = pool_first(graph)
     fused, rides = _Fuser(_with_late_operands(rearrange(graph))).run()
+    rides |= {old: rides[new] for old, new in renamed.items()}
     return _with_output_copies(_with_input_copies(fused)), rides
 
 
@@ -96,7 +101,35 @@ class _Fuser:
             self.obstacles[node.name] = self._obstacle(node, readable[node.name])
             if readable[node.name]:
                 inlined.add(node.name)
+        inlined.update(node.name for node in graph.nodes if self._gates(node, inlined))
         return frozenset(inlined)
+
+    def _gates(self, node: Node, inlined: Container[str]) -> bool:
+        """Whether the node is a product with one number for each channel, for a 1x1 convolution alone."""
+        graph = self.graph
+        if not isinstance(node.op, Binary) or node.op.kind != "mul" or graph.uses[node.name] != 1:
+            return False
+        (reader,) = graph.consumers.get(node.name, (None,))
+        x, gate = self._gated(node)
+        source = graph.by_name.get(x)
+        return (
+            isinstance(reader, Node)
+            and isinstance(reader.op, Conv)
+            and reader.op.pointwise
+            and graph.shapes[gate] == (*graph.shapes[x][:2], 1, 1)
+            and graph.shapes[x] == graph.shapes[node.name]
+            and source is not None
+            and x not in inlined
+            and isinstance(source.op, (*UNARY, Conv))
+            and x not in graph.results
+            and graph.uses[x] > 1  # or it would be in the epilogue of what makes x
+        )
+
+    def _gated(self, node: Node) -> tuple[str, str]:
+        """The operands of a product: the larger, and the smaller."""
+        first, second = node.inputs
+        sizes = [math.prod(self.graph.shapes[name]) for name in node.inputs]
+        return (first, second) if sizes[0] >= sizes[1] else (second, first)
 
     def _obstacle(self, node: Node, readable: bool) -> str:
         """Why the node is not in the epilogue of its input's launch, nor, if so, in its readers' prologues."""
@@ -131,7 +164,7 @@ class _Fuser:
         while name in self.inlined:
             node = self.graph.by_name[name]
             chain.insert(0, node)
-            name = node.inputs[0]
+            name = self._gated(node)[0] if isinstance(node.op, Binary) else node.inputs[0]
         return name, tuple(chain)
 
     def _launch(self, node: Node) -> tuple[Node, list[str]]:
@@ -151,6 +184,9 @@ class _Fuser:
         name, chain = self._source(first)
         prologues.extend(chain)
         inputs = [name, *node.inputs[1:arity]]
+        prologue: list[Stage] = []
+        for step, before in zip(chain, (name, *(n.name for n in chain)), strict=False):
+            self._append(step, before, inputs, prologue, prologues)
         current = node.name
         if alone:
             self._append(node, first, inputs, epilogue, prologues)
@@ -168,7 +204,7 @@ class _Fuser:
         self.rides.setdefault(node.name, []).append(
             Ride(current, "launch" if alone else "core", self.obstacles.get(node.name, ""))
         )
-        fused = Fused(core, arity, tuple(Stage(n.op) for n in chain), tuple(epilogue))
+        fused = Fused(core, arity, tuple(prologue), tuple(epilogue))
         return Node(current, fused, tuple(inputs)), riders
 
     def _follower(self, current: str) -> Node | None:

@@ -55,16 +55,15 @@ class Fused(Op):
 
     def _flow(self, inputs: tuple[T, ...], apply: Callable[..., T]) -> T:
         """The launch from its inputs to its output, whatever it is that flows: shapes, values or bounds."""
-        x = inputs[0]
-        for stage in self.prologue:
-            x = apply(stage.op, x)
-        y = apply(self.core, x, *inputs[1 : self.arity])
-        for stage in self.epilogue:
-            if stage.operand is None:
-                y = apply(stage.op, y)
-                continue
-            other = inputs[stage.operand]
-            for inner in stage.through:
-                other = apply(inner.op, other)
-            y = apply(stage.op, other, y) if stage.swapped else apply(stage.op, y, other)
-        return y
+
+        def through(stages: tuple[Stage, ...], value: T) -> T:
+            for stage in stages:
+                if stage.operand is None:
+                    value = apply(stage.op, value)
+                    continue
+                other = through(stage.through, inputs[stage.operand])
+                value = apply(stage.op, other, value) if stage.swapped else apply(stage.op, value, other)
+            return value
+
+        y = apply(self.core, through(self.prologue, inputs[0]), *inputs[1 : self.arity])
+        return through(self.epilogue, y)

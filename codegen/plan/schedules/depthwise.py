@@ -11,7 +11,7 @@ import numpy as np
 
 from codegen.graph.ops import Conv
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, bounded, spatial
+from codegen.plan.schedules.launch import LaunchSketch, bounded, leading_activations, spatial
 
 ITEM_WORK = 1 << 14  # multiply-adds that are worth a work-item
 
@@ -35,6 +35,7 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     s.size("width", x.shape[3])
     # How many of a row's last taps fall behind the input.
     behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
+    activations, epilogue = leading_activations(s.epilogue(shared=True))
     variables = {
         "wide": wide,
         "narrow": narrow,
@@ -49,7 +50,8 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
         "pad": (top, left),
         "samples": batch > 1,
         "prologue": s.prologue(),
-        "epilogue": s.epilogue(shared=True),
+        "activations": activations,
+        "epilogue": epilogue,
     }
     label = f"depthwise{kernel[0]}x{kernel[1]}_s{stride[1]}_{wide}{s.epilogue_label}"
     work = height * width * kernel[0] * kernel[1] * c

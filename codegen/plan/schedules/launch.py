@@ -14,6 +14,8 @@ from codegen.plan.layout import Layout, Named
 from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
+CHANNEL_STAGES = ("affine", "blank", "prelu")
+
 
 @dataclass
 class LaunchSketch:
@@ -77,14 +79,16 @@ class LaunchSketch:
         filled[: len(values)] = values
         return filled
 
-    def prologue(self, spread: Any = None, vector: bool = True, count: int | None = None) -> list[dict[str, Any]]:
+    def prologue(
+        self, spread: Any = None, vector: bool = True, count: int | None = None, shared: bool = False
+    ) -> list[dict[str, Any]]:
         """The stages before the core, on whole blocks (``vector``) or on elements.
 
         ``spread`` rearranges per-channel constants for kernels that index otherwise; ``count`` are the channels that
         the kernel sees, if not the input's.
         """
         channels = self.x.canonical().shape[1] if count is None else count
-        stages = [self._stage(s, "pre_", channels, spread) for s in self.op.prologue]
+        stages = [self._stage(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue]
         return stages + (self._blank(self.op.prologue, self.x) if vector else [])
 
     def epilogue(self, view: Any = None, vector: bool = True, shared: bool = False) -> list[dict[str, Any]]:
@@ -146,7 +150,14 @@ class LaunchSketch:
         )
 
     def _stage(
-        self, stage: Stage, prefix: str, count: int, spread: Any, view: Any = None, shared: bool = False
+        self,
+        stage: Stage,
+        prefix: str,
+        count: int,
+        spread: Any,
+        view: Any = None,
+        shared: bool = False,
+        shape: tuple[int, ...] | None = None,
     ) -> dict[str, Any]:
         op = stage.op
 
@@ -163,7 +174,7 @@ class LaunchSketch:
         if isinstance(op, Activation):
             return {"kind": op.kind, **{k: float(np.float32(v)) for k, v in op.parameters.items()}}
         assert isinstance(op, Binary) and stage.operand is not None
-        layout = self.layouts[self.node.inputs[stage.operand]].repeated(self.y.shape)
+        layout = self.layouts[self.node.inputs[stage.operand]].repeated(shape or self.y.shape)
         layout = view(layout) if view else layout.canonical()
         through = [self._stage(s, "side_", count, spread) for s in stage.through]
         return {
@@ -178,6 +189,14 @@ class LaunchSketch:
     def operand_name(index: int) -> str:
         """The kernel parameter of the launch's input with this index."""
         return "x" if index == 0 else f"r{index}"
+
+
+def leading_activations(stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The stages up to the first that needs to know channel or pixel, which vectors of any width can go through."""
+    count = 0
+    while count < len(stages) and "layout" not in stages[count] and stages[count]["kind"] not in CHANNEL_STAGES:
+        count += 1
+    return stages[:count], stages[count:]
 
 
 def scaled(name: str, factor: int, offset: int) -> str:

@@ -22,10 +22,11 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
 from codegen.plan.layout import Layout, Named
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, spatial
+from codegen.plan.schedules.launch import LaunchSketch, leading_activations, spatial
 from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
+STAGED_BYTES = 96 * 1024  # of a tile's input in private memory
 LEAST_ITEMS = 8  # of a launch
 FAR_WEIGHT = 24  # multiply-adds in the time that a vector of weights takes to come from memory
 MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
@@ -66,7 +67,10 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     x, y = view(s.x), view(s.y)
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
-    tiling = choose_tiling(s.target, rows, columns, blocks)
+    # A kernel serves layers of about as many channels.
+    staged_blocks = up(x.blocks, 32) if s.op.prologue else 0
+    most = max(STAGED_BYTES // (4 * c * staged_blocks), 1) if staged_blocks else columns
+    tiling = choose_tiling(s.target, rows, columns, blocks, most)
     tile = tiling.block_tile * c
     s.constant("weight", padded(s.target, tiling, pack(op.weight.reshape(op.weight.shape[:2]), c, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
@@ -82,6 +86,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     partial = blocks % tiling.block_tile != 0
     if partial:
         s.size("y_blocks", blocks)
+    activations, epilogue = leading_activations(s.epilogue(view, shared=True))
     variables = {
         **shared_variables(tiling, c),
         "x_step": step[1] * x.strides[3],
@@ -90,10 +95,10 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
         "rows": rows > 1,
         "partial_blocks": partial,
         "products": False,
-        "prologue": s.prologue(),
-        # A kernel serves layers of about as many channels.
-        "staged_blocks": 1 << (x.blocks - 1).bit_length() if s.op.prologue else 0,
-        "epilogue": s.epilogue(view, shared=True),
+        "prologue": s.prologue(shared=True),
+        "staged_blocks": staged_blocks,
+        "activations": activations,
+        "epilogue": epilogue,
     }
     groups = grid(tiling, rows, columns, blocks, x.blocks * c, batch, bool(s.op.prologue))
     label = f"pointwise_{tiling.wide.row}x{tile}{s.epilogue_label}"
@@ -126,8 +131,8 @@ def grid(
     return (max(1, min(tiles, tiles * work // ITEM_WORK)), y_tiles, count)
 
 
-def choose_tiling(target: Target, rows: int, columns: int, blocks: int) -> Tiling:
-    """The cheapest tiles for an image of rows and columns with ``blocks`` channel blocks."""
+def choose_tiling(target: Target, rows: int, columns: int, blocks: int, longest: int = 1 << 30) -> Tiling:
+    """The cheapest tiles, of up to ``longest`` pixels, for an image with ``blocks`` channel blocks."""
 
     def best(block_tile: int, lanes: int, limit: Mapping[int, int], most_passes: int) -> tuple[float, Tile]:
         needed = -(-block_tile // lanes)
@@ -136,7 +141,7 @@ def choose_tiling(target: Target, rows: int, columns: int, blocks: int) -> Tilin
                 (cost(rows * -(-columns // row), tile), tile)
                 for vectors, most in limit.items()
                 if needed % vectors == 0 and needed // vectors <= most_passes
-                for row in range(1, min(most, columns) + 1)
+                for row in range(1, min(most, columns, longest) + 1)
                 for tile in [Tile(row, vectors, needed // vectors)]
             ),
             key=lambda choice: choice[0],

@@ -12,7 +12,7 @@ import numpy as np
 from codegen.graph.ops import Conv
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, leading_activations, size_label, spatial
 
 STAGED_BYTES = 48 * 1024
 
@@ -49,6 +49,7 @@ def plan_stem(s: LaunchSketch) -> Draft:
     s.constant("weight", pointwise.padded(s.target, tiling, packed))
     s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, pointwise.up(channels, tile))))
     staged = _staged_columns(s)
+    activations, epilogue = leading_activations(s.epilogue())
     variables = {
         **pointwise.shared_variables(tiling, c),
         "x": x,
@@ -67,7 +68,8 @@ def plan_stem(s: LaunchSketch) -> Draft:
         "partial_blocks": blocks % tiling.block_tile != 0,
         "samples": batch > 1,
         "prologue": s.prologue(vector=False),
-        "epilogue": s.epilogue(),
+        "activations": activations,
+        "epilogue": epilogue,
     }
     label = f"stem{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
     return s.draft("stem.cl.jinja", label, variables, (rows, 1, batch))

@@ -242,6 +242,7 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
         "partial_blocks": partial,
         "products": True,
         "prologue": [],
+        "activations": [],
         "epilogue": [],
     }
     groups = pointwise.grid(tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
