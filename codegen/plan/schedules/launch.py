@@ -15,6 +15,7 @@ from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
 CHANNEL_STAGES = ("affine", "blank", "prelu")
+QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
 
 
 @dataclass
@@ -62,11 +63,12 @@ class LaunchSketch:
         """A canonical blocked layout with strides that are parameters; another one as it is."""
         if layout.block == 1 or len(layout.shape) != 4:
             return layout
-        (batch, _, height, _), (sn, sc, sh, sw) = layout.shape, layout.strides
+        (batch, *_), (sn, sc, sh, sw) = layout.shape, layout.strides
         strides = (
             self.size(f"{name}_sample", sn) if batch > 1 and sn else 0,
             self.size(f"{name}_block", sc) if sc and not layout.splat else 0,
-            self.size(f"{name}_row", sh) if height > 1 and sh else 0,
+            # A row of all pixels has a stride too, so that it is no other kernel.
+            self.size(f"{name}_row", sh) if sw else 0,
             sw,
         )
         return Named((batch,), strides, layout.block, layout.splat)
@@ -192,11 +194,14 @@ class LaunchSketch:
 
 
 def leading_activations(stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The stages up to the first that needs to know channel or pixel, which vectors of any width can go through."""
+    """The stages up to the first that needs to know channel or pixel, which vectors of any width can go through.
+
+    Those that are more than a few instructions are marked as slow.
+    """
     count = 0
     while count < len(stages) and "layout" not in stages[count] and stages[count]["kind"] not in CHANNEL_STAGES:
         count += 1
-    return stages[:count], stages[count:]
+    return [{**stage, "slow": stage["kind"] not in QUICK} for stage in stages[:count]], stages[count:]
 
 
 def scaled(name: str, factor: int, offset: int) -> str:

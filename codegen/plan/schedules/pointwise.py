@@ -80,20 +80,15 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     s.size("y_tiles", -(-blocks // tiling.block_tile))
     if batch > 1:
         s.size("x_sample", x.strides[0])
-    if rows > 1:
-        s.size("rows", rows)
-        s.size("x_row", step[0] * x.strides[2])
-    partial = blocks % tiling.block_tile != 0
-    if partial:
-        s.size("y_blocks", blocks)
+    s.size("rows", rows)
+    s.size("x_row", step[0] * x.strides[2])
+    s.size("y_blocks", blocks)
     activations, epilogue = leading_activations(s.epilogue(view, shared=True))
     variables = {
         **shared_variables(tiling, c),
         "x_step": step[1] * x.strides[3],
         "y": s.named(y, "y"),
         "samples": batch > 1,
-        "rows": rows > 1,
-        "partial_blocks": partial,
         "products": False,
         "prologue": s.prologue(shared=True),
         "staged_blocks": staged_blocks,

@@ -65,7 +65,6 @@ def plan_stem(s: LaunchSketch) -> Draft:
         "inputs": ci,
         "blocks": blocks,
         "y_tiles": -(-blocks // tiling.block_tile),
-        "partial_blocks": blocks % tiling.block_tile != 0,
         "samples": batch > 1,
         "prologue": s.prologue(vector=False),
         "activations": activations,

@@ -224,22 +224,20 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
     preparation = _preparation(s, tiles, tiling)
     part.size("x_blocks", x.blocks)
     part.size("x_block", x.strides[1])
+    part.size("rows", 1)
+    part.size("x_row", 0)
     part.size("columns", tiles.count)
     part.size("y_tiles", -(-y.blocks // tiling.block_tile))
     part.size("x_product", x.strides[0])
     part.size("u_product", preparation.sizes["u_point"])
     part.size("y_product", y.strides[0])
     part.size("y_block", y.strides[1])
-    partial = y.blocks % tiling.block_tile != 0
-    if partial:
-        part.size("y_blocks", y.blocks)
+    part.size("y_blocks", y.blocks)
     variables = {
         **pointwise.shared_variables(tiling, c),
         "x_step": c,
         "y": pointwise.product_layout(c),
         "samples": False,
-        "rows": False,
-        "partial_blocks": partial,
         "products": True,
         "prologue": [],
         "activations": [],
