@@ -12,7 +12,14 @@ from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.plan.plan import Kernel, Plan
 
-TILED = ("conv.cl.jinja", "depthwise.cl.jinja", "pointwise.cl.jinja", "stem.cl.jinja", "winograd.cl.jinja")
+TILED = (
+    "conv.cl.jinja",
+    "depthwise.cl.jinja",
+    "pointwise.cl.jinja",
+    "pool.cl.jinja",
+    "stem.cl.jinja",
+    "winograd.cl.jinja",
+)
 
 
 @cache

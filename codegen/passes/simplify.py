@@ -1,7 +1,7 @@
 """Graph -> Graph: operators that are others in disguise, and moves that a neighbour can make.
 
 BatchNorm becomes the affine map that it is; zero padding joins the convolution behind it; flattening joins the dense
-layer behind it; what changes nothing goes.
+layer behind it; an average over a window as large as the image is one over all of space; what changes nothing goes.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Affine, BatchNorm, Conv, Dense, Identity, Pad, Pool, Reshape, Transpose
+from codegen.graph.ops import Affine, BatchNorm, Conv, Dense, GlobalPool, Identity, Pad, Pool, Reshape, Transpose
 
 
 def simplify(graph: Graph) -> Graph:
     """The same function, said more simply."""
     graph = graph.with_nodes(_without_batch_norm(node) for node in graph.nodes)
     graph = _drop_identities(graph)
+    graph = graph.with_nodes(_over_all_of_space(graph, node) for node in graph.nodes)
     graph = _join_padding(graph)
     return _join_flatten(graph)
 
@@ -28,6 +29,18 @@ def affine_of(op: BatchNorm) -> Affine:
 
 def _without_batch_norm(node: Node) -> Node:
     return Node(node.name, affine_of(node.op), node.inputs) if isinstance(node.op, BatchNorm) else node
+
+
+def _over_all_of_space(graph: Graph, node: Node) -> Node:
+    op = node.op
+    whole = (
+        isinstance(op, Pool)
+        and op.kind == "average"
+        and op.kernel == graph.shapes[node.inputs[0]][2:]
+        and op.dilation == (1,) * len(op.kernel)
+        and not any(map(any, op.pads))
+    )
+    return Node(node.name, GlobalPool("average"), node.inputs) if whole else node
 
 
 def _drop_identities(graph: Graph) -> Graph:

@@ -10,6 +10,7 @@ import numpy as np
 from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.graph.ops.resize import Taps
 from codegen.plan.plan import Draft
+from codegen.plan.schedules import pool
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
 # Of one output element, up to which a kernel has no loops over them: those of bicubic.
@@ -17,6 +18,8 @@ UNROLLED_TAPS = 16
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
+    if pool.takes(s):
+        return pool.plan_pool(s)
     op: Pool = s.core
     axes = window_axes(op, s.x)
     variables = {
@@ -30,7 +33,7 @@ def plan_pool(s: LaunchSketch) -> Draft:
     }
     kernel = by(axis["kernel"] for axis in axes)
     label = f"{op.kind}_pool{kernel}_s{axes[-1]['stride']}_{size_label(s.x.canonical())}"
-    return _rows(s, "pool.cl.jinja", label, variables)
+    return _rows(s, "pool_general.cl.jinja", label, variables)
 
 
 def plan_global_pool(s: LaunchSketch) -> Draft:

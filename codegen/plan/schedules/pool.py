@@ -1,0 +1,60 @@
+"""Pooling of images: a work-item computes a run of rows of one channel block, in tiles of neighbouring pixels.
+
+As in depthwise convolution, each input of a row of taps is loaded once and goes into all results that it is part of.
+"""
+
+from __future__ import annotations
+
+from codegen.graph.ops import Pool
+from codegen.plan.plan import Draft
+from codegen.plan.schedules.depthwise import choose_row
+from codegen.plan.schedules.launch import LaunchSketch, by, spatial
+
+ITEM_WORK = 1 << 13  # inputs that are worth a work-item
+
+
+def takes(s: LaunchSketch) -> bool:
+    """Whether the launch is the maximum or the average of windows of an image."""
+    op: Pool = s.core
+    simple = op.kind == "max" or (op.kind == "average" and all(d == 1 for d in op.dilation))
+    return simple and len(op.kernel) <= 2
+
+
+def plan_pool(s: LaunchSketch) -> Draft:
+    op: Pool = s.core
+    c = s.target.lanes
+    x, y = s.x.canonical(), s.y.canonical()
+    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
+    (top, bottom), (left, right) = ((0, 0), *op.pads)[-2:]
+    batch, channels, height, width = y.shape
+    blocks = -(-channels // c)
+    wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
+    s.size("rows", height)
+    s.size("columns", width)
+    s.size("height", x.shape[2])
+    s.size("width", x.shape[3])
+    behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
+    below = (height - 1) * stride[0] + (kernel[0] - 1) * dilation[0] - top - (x.shape[2] - 1) > 0
+    variables = {
+        "kind": op.kind,
+        "wide": wide,
+        "narrow": narrow,
+        "bounded_rows": top > 0 or below,
+        "behind": behind,
+        # What an average is divided by changes where windows reach beyond the input, if that does not count.
+        "varies": op.kind == "average" and (top > 0 or below or left > 0 or behind > 0),
+        "count_include_pad": op.count_include_pad,
+        "x": s.named(x, "x"),
+        "y": s.named(y, "y"),
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "pad": (top, left),
+        "pad_behind": (bottom, right),
+        "samples": batch > 1,
+        "prologue": s.prologue(shared=True),
+        "epilogue": s.epilogue(shared=True),
+    }
+    label = f"{op.kind}_pool{by(kernel)}_s{stride[1]}_{wide}{s.epilogue_label}"
+    work = height * width * kernel[0] * kernel[1] * c
+    return s.draft("pool.cl.jinja", label, variables, (max(1, min(height, work // ITEM_WORK)), blocks, batch))
