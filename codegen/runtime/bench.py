@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,10 @@ class NodeTime:
 
 @dataclass(frozen=True)
 class DeviceBench:
-    """One device.  ``launches_us`` is the sum of the launches' times; ``timeline`` is when each ran in a typical run."""
+    """One device.
+
+    ``launches_us`` is the sum of the launches' times; ``timeline`` says when each of them ran in a typical inference.
+    """
 
     device: str
     platform: str
@@ -278,8 +281,8 @@ def _table_bytes(value: object) -> int:
         return 4 * value.size
     if isinstance(value, tuple):
         return sum(map(_table_bytes, value))
-    if isinstance(value, Op) or hasattr(value, "through"):
-        return sum(_table_bytes(getattr(value, f.name)) for f in fields(value))  # type: ignore[arg-type]
+    if is_dataclass(value):
+        return sum(_table_bytes(getattr(value, f.name)) for f in fields(value))
     return 0
 
 
@@ -296,16 +299,12 @@ HEADINGS = ("node", "kernel", "us", "share", "10^6 mul-adds", "KiB", "GF/s", "GB
 
 def _device_lines(name: str, device: DeviceBench) -> Iterator[str]:
     yield f"{name} on {device.device}, {device.platform}"
-    known = [n.multiply_adds for n in device.nodes if n.multiply_adds is not None]
-    count, moved = sum(known), sum(n.bytes for n in device.nodes)
+    count, moved = sum(n.multiply_adds or 0 for n in device.nodes), sum(n.bytes for n in device.nodes)
     rows = [HEADINGS, *map(_cells, device.nodes)]
     if device.nodes:
-        gflops = f"{2e-3 * count / device.launches_us:.1f}" if known else "-"
-        rates = (gflops, f"{1e-3 * moved / device.launches_us:.1f}")
-        rows.append(
-            ("total", "", f"{device.launches_us:.1f}", "100.0 %", _millions(count if known else None))
-            + (f"{moved / 1024:.0f}", *rates, "", "")
-        )
+        us = device.launches_us
+        total = ("total", "", f"{us:.1f}", "100.0 %", _millions(count), f"{moved / 1024:.0f}")
+        rows.append((*total, f"{2e-3 * count / us:.1f}" if count else "-", f"{1e-3 * moved / us:.1f}", "", ""))
     yield from (f"  {line}" for line in _aligned(rows))
     yield (
         f"  {sum(len(n.launches) for n in device.nodes)} launches: {device.launches_us:.1f} us in all "

@@ -21,7 +21,8 @@ def picture(result: Bench) -> str:
     """An SVG, devices below each other."""
     names = [n.node for d in result.devices for n in d.nodes]
     left = EDGE + LETTER * min(LONGEST, max(map(len, names), default=0)) + 8
-    body, y = [], EDGE
+    body: list[str] = []
+    y = EDGE
     for device in result.devices:
         body += _device(result.name, device, left, y)
         y += STEP * (len(device.nodes) + 4)
