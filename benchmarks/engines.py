@@ -41,6 +41,11 @@ class Engine:
         """The most memory that the process has had so far."""
         return 1024 * int(self._ask("memory"))
 
+    def processor_s(self) -> float:
+        """Processor time that the process has used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def result(self) -> np.ndarray:
         """What the model made of the input."""
         self.run(1)  # the file is complete once a command is answered

@@ -15,10 +15,10 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from engines import PEERS, Engine, start_clgen, start_peer
@@ -26,13 +26,19 @@ from engines import PEERS, Engine, start_clgen, start_peer
 from codegen import build
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 
+T = TypeVar("T")
+
 PASS_MARK = 1e-4  # of max|y|
 SPINNING = 0.15  # seconds after which an idle thread pool sleeps
+DISTURBED = 0.1  # processors that are busy with something else, above which there is a warning
 
 
 @dataclass(frozen=True)
 class Result:
-    """Milliseconds, seconds, bytes and errors by engine; ``ratio`` is the fastest peer's time over clgen's."""
+    """Milliseconds, seconds, bytes and errors by engine; ``ratio`` is the fastest peer's time over clgen's.
+
+    ``others`` is how many processors other processes kept busy meanwhile, on average: it should be next to nothing.
+    """
 
     name: str
     best_peer: str
@@ -41,6 +47,7 @@ class Result:
     setup_s: dict[str, float]
     peak_bytes: dict[str, int]
     error: dict[str, float]
+    others: float
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -79,7 +86,7 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
         engines = [stack.enter_context(start_clgen(artefact, options.device, x, folder))]
         engines += [stack.enter_context(start_peer(peer, model, options.threads, x, folder)) for peer in peers]
         outputs = {engine.name: engine.result() for engine in engines}
-        rounds = alternate(engines, options.rounds, options.seconds)
+        others, rounds = beside(engines, lambda: alternate(engines, options.rounds, options.seconds))
         setup = {engine.name: engine.setup_s for engine in engines}
         peak = {engine.name: engine.peak_bytes() for engine in engines}
     errors = compared(outputs)
@@ -88,7 +95,9 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
     times = {engine: 1e3 * statistics.median(r[engine] for r in rounds) for engine in rounds[0]}
     best = min(peers, key=lambda peer: times[peer], default="")
     ratio = statistics.median(r[best] / r["clgen"] for r in rounds) if best else float("nan")
-    return Result(name, best, ratio, times, setup, peak, errors)
+    if others > DISTURBED:
+        print(f"warning: {name}: other processes kept {others:.1f} processors busy; measure again", file=sys.stderr)
+    return Result(name, best, ratio, times, setup, peak, errors, others)
 
 
 def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -111,6 +120,30 @@ def alternate(engines: list[Engine], rounds: int, seconds: float) -> list[dict[s
             medians[engine.name] = statistics.median(engine.run(counts[engine.name]))
         measured.append(medians)
     return measured
+
+
+def beside(engines: Sequence[Engine], run: Callable[[], T]) -> tuple[float, T]:
+    """How many processors others kept busy on average while something ran, and what that returned.
+
+    Engines whose threads wait for each other by spinning become ten times slower where a thread has to share.
+    """
+
+    def others() -> float:
+        return _busy_s() - time.process_time() - sum(engine.processor_s() for engine in engines)
+
+    before, start = others(), time.perf_counter()
+    result = run()
+    return max(0.0, (others() - before) / (time.perf_counter() - start)), result
+
+
+def _busy_s() -> float:
+    """What the processors that this process may use have worked since the machine started."""
+    mine = {f"cpu{n}" for n in os.sched_getaffinity(0)}
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    ticks = 0
+    for _, user, nice, system, _idle, _iowait, irq, softirq, steal, *_ in (line for line in lines if line[0] in mine):
+        ticks += sum(map(int, (user, nice, system, irq, softirq, steal)))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 # Tables and reports ---------------------------------------------------------------------------------------------------
