@@ -20,10 +20,12 @@ from test_cli import SPEC, clgen
 from codegen.errors import Mismatch
 from codegen.graph.ops import Activation, Conv, ConvTranspose, Dense, Fused, MatMul, Op, Pool, Shape, Stage
 from codegen.plan import planner
+from codegen.runtime import bench as benches
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.bench import Bench, bench, format_bench, multiply_adds
 from codegen.runtime.devices import DeviceInfo, list_devices
-from codegen.runtime.picture import picture
+from codegen.runtime.peak import Peak
+from codegen.runtime.picture import BARS, picture
 from codegen.runtime.trace import trace
 
 ODD = 'a<b&"c"'
@@ -112,6 +114,28 @@ def test_what_holds_a_node_up_follows_from_the_peak(measured: Bench) -> None:
                 assert node.bound == ("arithmetic" if arithmetic > memory else "memory")
 
 
+@pytest.mark.parametrize(
+    ("peak", "bounds"),
+    [
+        (Peak(1e-6, 1e6, 1e-9), ["memory", "arithmetic", "arithmetic", "memory", "arithmetic"]),
+        (Peak(1e6, 1e-6, 1e-9), ["memory"] * 5),
+        (Peak(1e-6, 1e6, 1e9), ["launch"] * 5),
+    ],
+    ids=["arithmetic", "memory", "launches"],
+)
+def test_bounds_of_devices_that_are_slow_in_one_way(
+    made: tuple[Artefact, Net],
+    find_device: Callable[[str], DeviceInfo],
+    monkeypatch: pytest.MonkeyPatch,
+    peak: Peak,
+    bounds: list[str],
+) -> None:
+    artefact, net = made
+    monkeypatch.setattr(benches, "measure_peak", lambda device, seconds: peak)
+    result = bench(artefact, lower(net.graph()).launches, [find_device("intel")], lambda step: None, seconds=0.02)
+    assert [n.bound for n in result.devices[0].nodes] == bounds
+
+
 def test_bytes_are_inputs_output_and_weights(measured: Bench) -> None:
     copy, wide, depthwise, pool, scores = measured.devices[0].nodes
     assert copy.bytes == 2 * 4 * 16 * 144
@@ -193,7 +217,7 @@ def test_bars_are_as_long_as_the_times(measured: Bench) -> None:
     root = ElementTree.fromstring(picture(Bench("net", "cpu", (device,))))
     bars = [float(r.get("width", "")) for group in root.iter(f"{SVG}g") for r in group.iter(f"{SVG}rect")]
     longest = max(n.microseconds for n in device.nodes)
-    assert bars == pytest.approx([max(bars) * n.microseconds / longest for n in device.nodes], abs=0.6)
+    assert bars == pytest.approx([BARS * n.microseconds / longest for n in device.nodes], abs=0.6)
 
 
 def test_without_its_network_an_artefact_is_timed_only(
