@@ -27,7 +27,7 @@ class Session:
         self.device = device
         try:
             self.context = cl.Context([device.handle])
-            properties = cl.command_queue_properties.PROFILING_ENABLE if profiling else None
+            properties = cl.command_queue_properties.PROFILING_ENABLE if profiling else 0
             self.queue = cl.CommandQueue(self.context, device.handle, properties=properties)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", cl.CompilerWarning)
