@@ -31,6 +31,20 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Of this process.  Not getrusage's: that begins with the memory of the process that started this one. */
+static long peak_kilobytes(void)
+{
+    char line[128];
+    long kilobytes = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "VmHWM: %ld", &kilobytes) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return kilobytes;
+}
+
 static void move(const char *path, const char *mode, float *values, size_t count)
 {
     FILE *file = fopen(path, mode);

@@ -41,6 +41,11 @@ class Engine:
         """The most memory that the process has had so far."""
         return 1024 * int(self._ask("memory"))
 
+    def processor_s(self) -> float:
+        """Processor time that the process has used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def result(self) -> np.ndarray:
         """What the model made of the input."""
         self.run(1)  # the file is complete once a command is answered
@@ -178,9 +183,9 @@ def ncnn_shape(model: Path) -> tuple[int, ...]:
 
 
 def peak_kilobytes() -> int:
-    """Not getrusage: what a process had before exec counts there."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    """Of this process.  Not getrusage's: that begins with the memory of the process that started this one."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("VmHWM:") + 1])
 
 
 def serve(engine: str, model: Path, threads: int, given: Path, output: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from codegen.emit.artefact import Pictures, Provenance, file_names, render_artefact
 from codegen.emit.output import Changes, compare, write, write_all
 from codegen.emit.selftest import self_test
-from codegen.errors import Mismatch, ParameterError
+from codegen.errors import Mismatch, ParameterError, SpecError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
 from codegen.graph.graph import Graph
@@ -114,3 +114,17 @@ def opened(
     if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
         raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
     return artefact, lowered
+
+
+def measurable(
+    path: Path, spec: Path | None, target: str, scratch: Path, shapes: Shapes = NO_SHAPES
+) -> tuple[Artefact, Lowered | None]:
+    """What is to be measured, as :func:`opened`; without its network where a folder's spec is not found."""
+    if spec is None and path.is_dir():
+        artefact = read(path)
+        made_from = artefact.manifest["spec"]
+        try:
+            spec = find_spec(made_from["file"], made_from["sha256"], path)
+        except SpecError:
+            return artefact, None
+    return opened(path, spec, target, scratch, shapes)

@@ -203,6 +203,46 @@ def verify_command(
         raise Mismatch(f"{artefact.name}: the generated code does not compute the network; see WRONG above")
 
 
+@main.command("bench")
+@click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
+@click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
+@_device_option
+@_target_option
+@_shape_option
+@_json_option
+@click.option("--trace", "trace_file", type=SHOW, metavar="F", help="Write one inference as a Chrome trace to F.")
+@click.option("--picture", "picture_file", type=SHOW, metavar="F", help="Write the nodes' times as an SVG to F.")
+def bench_command(
+    path: Path,
+    spec: Path | None,
+    devices: tuple[str, ...],
+    target: str,
+    shapes: Pairs,
+    json_file: Path | None,
+    trace_file: Path | None,
+    picture_file: Path | None,
+) -> None:
+    """Time an artefact on devices, launch by launch and as a whole, beside what the devices can do at most."""
+    from codegen.runtime.bench import bench, format_bench
+    from codegen.runtime.devices import select
+    from codegen.runtime.picture import picture
+    from codegen.runtime.trace import trace
+
+    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"measuring {path}") as say:
+        artefact, lowered = build.measurable(path, spec, target, Path(scratch), dict(shapes))
+        result = bench(artefact, lowered.launches if lowered else None, select(devices), say)
+    if lowered is None:
+        click.echo(f"warning: {path}: its spec was not found; give it with --spec for GF/s", err=True)
+    if _json_only(json_file):
+        click.echo(json.dumps(result.as_json(), indent=1))
+    else:
+        click.echo(format_bench(result))
+        _write_json(json_file, result.as_json())
+    _write_json(trace_file, trace(result))
+    if picture_file is not None:
+        write_file(picture_file, picture(result).encode())
+
+
 @main.command("run")
 @click.argument("folder", metavar="DIR", type=SPEC)
 @click.option("--inputs", type=SPEC, required=True, help="An .npz with the model's inputs by name.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -35,6 +36,14 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     block: int
+
+    @property
+    def bytes(self) -> int:
+        """What its elements take, with the filling of the last block of channels."""
+        counts = list(self.shape)
+        if self.block > 1:
+            counts[1] = -(-counts[1] // self.block) * self.block
+        return 4 * math.prod(counts)
 
     def indices(self) -> NDArray[np.int64]:
         """Where in its buffer each element lies, by the manifest's definition of strides and blocks."""
