@@ -493,7 +493,22 @@ def stages() -> Graph:
 
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, winograd, channels, tiles, rows, moves, volumes, places, stages)
+    f.__name__: f
+    for f in (
+        tiny,
+        tables,
+        weighty,
+        ports,
+        convolutions,
+        winograd,
+        channels,
+        tiles,
+        rows,
+        moves,
+        volumes,
+        places,
+        stages,
+    )
 }
 
 BLOB = ("weighty", "convolutions", "winograd", "tiles")
@@ -522,7 +537,9 @@ def build(name: str, target: str = "cpu") -> Built:
 
 def choices(launches: Graph) -> dict[str, str]:
     """Schedules that are not the planner's choice: a launch is called "schedule, whatever it is"."""
-    return {node.name: schedule for node in launches.nodes for schedule, comma, _ in [node.name.partition(",")] if comma}
+    return {
+        node.name: schedule for node in launches.nodes for schedule, comma, _ in [node.name.partition(",")] if comma
+    }
 
 
 def pictures(graph: Graph, kind: str) -> Pictures:
