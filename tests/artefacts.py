@@ -97,6 +97,15 @@ class Net(networks.Net):
         """(start, step, count) of each axis."""
         return self.add(Select(*zip(*axes, strict=True)), x)
 
+    def select_channels(self, x: str, start: int, count: int) -> str:
+        return self.select(x, *((start, 1, count) if a == 1 else (0, 1, n) for a, n in enumerate(self.shapes[x])))
+
+    def shuffle(self, x: str, groups: int) -> str:
+        """Channels of each group in turn, as ShuffleNet does it: by reshaping and transposing."""
+        n, c, *space = shape = self.shapes[x]
+        split = self.reshape(x, n, groups, c // groups, *space)
+        return self.reshape(self.transpose(split, 0, 2, 1, *range(3, len(shape) + 1)), *shape)
+
     def take(self, x: str, axis: int, *index: int) -> str:
         return self.add(Take(axis, frozen(np.array(index))), x)
 
@@ -185,6 +194,8 @@ def convolutions() -> Graph:
     net.output("many_plain_groups", net.conv(renamed, 16, 1, groups=2))
     net.output("one_pixel", net.conv(x, 40, (4, 11)))
     net.output("line_out", net.conv(line, 3, 3))
+    net.output("several_tiles", net.conv(x, 52, 2, stride=(1, 2), dilation=(1, 2)))
+    net.output("plain_groups_behind_prologue", net.conv(net.prelu(renamed), 16, (1, 2), groups=2))
 
     # Blocks: rows and blocks that tiles do not divide, dilation, a side operand, a prologue.
     c = net.act(net.binary("add", net.conv(a, 20, (1, 3), pads=[(0, 0), (1, 1)]), a))
@@ -193,6 +204,7 @@ def convolutions() -> Graph:
     f = net.conv(d, 16, 2, dilation=2, pads=[(1, 1), (1, 2)])
     net.output("pixels", net.binary("sub", e, net.conv(d, 16, 1)))
     net.output("dilated", f)
+    net.output("every_other", net.act(net.conv(net.prelu(a), 36, 1, stride=2)))
     net.output("channels_last", net.conv(c, 5, (1, 3), stride=3), channels_last=True)
 
     # Groups of whole blocks; groups across blocks, sharing inputs or with inputs of their own for each lane.
@@ -223,6 +235,39 @@ def convolutions() -> Graph:
     return net.graph()
 
 
+def winograd() -> Graph:
+    """3x3 convolutions by Winograd, in three launches and in one: at edges, of channels that do not fill blocks."""
+    net = Net("winograd")
+    x = net.input("x", 1, 9, 5, 14)
+    z = net.input("z", 2, 3, 7, 9)
+    a, b = net.act(net.conv(x, 12, 1)), net.act(net.conv(z, 11, 1))
+    # Five blocks are an odd number of wide vectors and several passes of narrow ones; nine are in several tiles.
+    for name, image, channels in [("one", a, 36), ("two", b, 68)]:
+        side = net.conv(image, channels, 1)
+        for size in (2, 4):
+            for schedule in (f"winograd{size}", f"winograd{size}_groups"):
+                y = net.conv(net.prelu(image), channels, pads=[(1, 1), (2, 0)])
+                y = net.act(net.binary("add", y, side), name=f"{schedule}, {name} with stages")
+                net.output(f"{name}_{schedule}_stages", net.conv(y, 3, 1))
+                net.output(f"{name}_{schedule}", net.conv(image, 5, name=f"{schedule}, {name}"))
+    return net.graph()
+
+
+def channels() -> Graph:
+    """Channels of images from where they were computed: shuffled, split, of inputs and of blocks."""
+    net = Net("channels")
+    x = net.input("x", 1, 8, 3, 5)
+    z = net.input("z", 2, 3, 4, 2)
+    line = net.input("line", 1, 4, 7, channels_last=True)
+    a, b = net.act(net.conv(x, 12, 1)), net.act(net.conv(z, 6, 1))
+    net.output("shuffled", net.conv(net.shuffle(net.concat(a, net.select_channels(x, 2, 4)), 4), 3, 1))
+    net.output("partial_block", net.conv(net.act(net.shuffle(net.concat(a, net.conv(x, 3, 1)), 3)), 3, 1))
+    net.output("two_samples", net.act(net.shuffle(net.concat(b, net.select_channels(z, 1, 2)), 2)), channels_last=True)
+    net.output("part", net.select_channels(net.shuffle(a, 3), 4, 5))
+    net.output("line", net.conv(net.shuffle(net.concat(line, net.select_channels(line, 0, 2)), 2), 3, 1))
+    return net.graph()
+
+
 def tiles() -> Graph:
     """Direct convolutions whose inputs go by chunks, and pointwise ones whose pixels are put side by side."""
     net = Net("tiles")
@@ -235,6 +280,7 @@ def tiles() -> Graph:
     net.output("plain_side_by_side", net.act(net.conv(few, 9, 1)))
     z = net.conv(many, 64, 1)
     net.output("plain_chunks", z)
+    net.output("plain_even_chunks", net.conv(net.input("even", 1, 96, 1, 6), 64, 1))
     net.output("prologue_of_plain", net.conv(net.prelu(many), 64, 1))
     a = net.conv(z, 96, (1, 3))
     net.output("image", a)
@@ -447,10 +493,25 @@ def stages() -> Graph:
 
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
-    f.__name__: f for f in (tiny, tables, weighty, ports, convolutions, tiles, rows, moves, volumes, places, stages)
+    f.__name__: f
+    for f in (
+        tiny,
+        tables,
+        weighty,
+        ports,
+        convolutions,
+        winograd,
+        channels,
+        tiles,
+        rows,
+        moves,
+        volumes,
+        places,
+        stages,
+    )
 }
 
-BLOB = ("weighty", "convolutions", "tiles")
+BLOB = ("weighty", "convolutions", "winograd", "tiles")
 """Networks built with their constants in one array, however few there are."""
 
 PICTURES = {"tables": "bytes", "weighty": "floats"}
@@ -464,7 +525,7 @@ def build(name: str, target: str = "cpu") -> Built:
     usual = planner.TABLE_BYTES
     planner.TABLE_BYTES = 0 if name in BLOB else usual
     try:
-        plan = planner.plan(stages.launches, TARGETS[target], stages.report.notes())
+        plan = planner.plan(stages.launches, TARGETS[target], stages.report.notes(), choices(stages.launches))
     finally:
         planner.TABLE_BYTES = usual
     assert (plan.weights is not None) == (name in BLOB)
@@ -472,6 +533,13 @@ def build(name: str, target: str = "cpu") -> Built:
     shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None
     files = render_artefact(plan, made_from, self_test(stages.unfolded, stages.launches), shown)
     return Built(stages.unfolded, stages.launches, plan, files)
+
+
+def choices(launches: Graph) -> dict[str, str]:
+    """Schedules that are not the planner's choice: a launch is called "schedule, whatever it is"."""
+    return {
+        node.name: schedule for node in launches.nodes for schedule, comma, _ in [node.name.partition(",")] if comma
+    }
 
 
 def pictures(graph: Graph, kind: str) -> Pictures:

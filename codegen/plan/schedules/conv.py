@@ -73,9 +73,9 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     blocks = -(-channels // c)
     # A plain input has no blocks; channels at a distance are read like the lanes of one.
     lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
-    # Pixels of channels that lie far apart, and pixels that go through a prologue, are first put side by side.
+    # Pixels of channels that lie far apart are first put side by side.
     apart = x.block == 1 and x.strides[3] == 1 and x.shape[1] > 1
-    staged = view is _as_one_row and s.target.stages and (apart or (x.block > 1 and bool(s.op.prologue)))
+    staged = view is _as_one_row and s.target.stages and apart
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
     taps = kernel[0] * kernel[1]
@@ -86,7 +86,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         input_blocks,
         taps * lanes,
         op.groups > 1,
-        vector_input and not staged,
+        vector_input,
     )
     tile = tiling.block_tile * c
     # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
