@@ -218,6 +218,10 @@ def convolutions() -> Graph:
     # Depthwise, of blocks and of a plain image.
     i = net.act(net.conv(c, 20, pads=1, groups=20))
     net.output("depthwise", net.conv(net.act(i), 20, (3, 2), stride=2, pads=[(0, 0), (1, 0)], groups=20))
+    net.output("depthwise_slow", net.act(net.conv(c, 20, pads=1, groups=20), "silu"))
+    net.output("slow", net.act(net.conv(c, 12, 1), "sigmoid"))
+    gate = net.act(net.conv(net.global_pool(i), 20, 1), "sigmoid")
+    net.output("gated", net.conv(net.binary("mul", i, gate), 9, 1))
     net.output("depthwise_pairs", net.conv(i, 20, (1, 2), dilation=2, groups=20))
     net.output("plain_depthwise", net.conv(x, 3, 3, stride=2, pads=[(1, 1), (0, 0)], groups=3))
 
@@ -307,6 +311,8 @@ def rows() -> Graph:
     net.output("line", net.pool(net.reshape(x, 1, 11, 30), "max", 3, stride=2))
     for p in (1.0, 2.0, 3.5):
         net.output(f"norm_{p:.0f}", net.pool(a, "lp", (2, 3), stride=2, pads=1, dilation=(1, 2), p=p))
+    net.output("norm_and_more", net.act(net.pool(a, "lp", 2, stride=2)))
+    net.output("two_averages", net.pool(z, "average", 2, stride=1))
 
     # All of space: several channel blocks and one, one sample and two.
     net.output("global_max", net.global_pool(net.affine(a, shift=False), "max"))

@@ -40,10 +40,10 @@ def plan_take_channels(s: LaunchSketch) -> Draft:
             for k, x in enumerate(inputs)
         ],
         "step": int(table[0, 2]) if np.all(table[:, 2] == table[0, 2]) else 0,
-        "y": s.named(y, "y"),
+        "y": s.named(y, "y", rows=False),
         "samples": batch > 1,
         "partial": channels % c != 0,
-        "epilogue": s.epilogue(as_one_row, shared=True),
+        "epilogue": s.epilogue(as_one_row),
     }
     grid = (-(-pixels // ITEM_PIXELS), blocks, batch)
     return s.draft("take_channels.cl.jinja", f"channels_of_{len(inputs)}", variables, grid)

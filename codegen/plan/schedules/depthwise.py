@@ -31,16 +31,22 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     s.constant("bias", s.channels(op.bias, channels))
     s.size("rows", height)
     s.size("columns", width)
-    s.size("height", x.shape[2])
-    s.size("width", x.shape[3])
     # How many of a row's last taps fall behind the input.
     behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
+    bounded_rows = bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2])
+    if bounded_rows:
+        s.size("height", x.shape[2])
+    if behind:
+        s.size("width", x.shape[3])
     activations, epilogue = leading_activations(s.epilogue(shared=True))
+    if not any(stage["slow"] for stage in activations):
+        # Little work is not worth putting pixels together.
+        activations, epilogue = [], activations + epilogue
     variables = {
         "wide": wide,
         "narrow": narrow,
         "shifted": width % wide != 0 or width % narrow != 0,
-        "bounded_rows": bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
+        "bounded_rows": bounded_rows,
         "behind": behind,
         "x": s.named(x, "x"),
         "y": s.named(y, "y"),

@@ -59,8 +59,11 @@ class LaunchSketch:
         self.sizes[name] = value
         return name
 
-    def named(self, layout: Layout, name: str) -> Layout | Named:
-        """A canonical blocked layout with strides that are parameters; another one as it is."""
+    def named(self, layout: Layout, name: str, rows: bool = True) -> Layout | Named:
+        """A canonical blocked layout with strides that are parameters; another one as it is.
+
+        Without ``rows`` all pixels are one row.
+        """
         if layout.block == 1 or len(layout.shape) != 4:
             return layout
         (batch, *_), (sn, sc, sh, sw) = layout.shape, layout.strides
@@ -68,7 +71,7 @@ class LaunchSketch:
             self.size(f"{name}_sample", sn) if batch > 1 and sn else 0,
             self.size(f"{name}_block", sc) if sc and not layout.splat else 0,
             # A row of all pixels has a stride too, so that it is no other kernel.
-            self.size(f"{name}_row", sh) if sw else 0,
+            self.size(f"{name}_row", sh) if sw and rows else 0,
             sw,
         )
         return Named((batch,), strides, layout.block, layout.splat)

@@ -31,18 +31,22 @@ def plan_pool(s: LaunchSketch) -> Draft:
     wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
     s.size("rows", height)
     s.size("columns", width)
-    s.size("height", x.shape[2])
-    s.size("width", x.shape[3])
     behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
     below = (height - 1) * stride[0] + (kernel[0] - 1) * dilation[0] - top - (x.shape[2] - 1) > 0
+    bounded_rows = top > 0 or below
+    # What an average is divided by changes where windows reach beyond the input, if that does not count.
+    varies = op.kind == "average" and (bounded_rows or left > 0 or behind > 0)
+    if bounded_rows or varies:
+        s.size("height", x.shape[2])
+    if behind or varies:
+        s.size("width", x.shape[3])
     variables = {
         "kind": op.kind,
         "wide": wide,
         "narrow": narrow,
-        "bounded_rows": top > 0 or below,
+        "bounded_rows": bounded_rows,
         "behind": behind,
-        # What an average is divided by changes where windows reach beyond the input, if that does not count.
-        "varies": op.kind == "average" and (top > 0 or below or left > 0 or behind > 0),
+        "varies": varies,
         "count_include_pad": op.count_include_pad,
         "x": s.named(x, "x"),
         "y": s.named(y, "y"),
