@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.emit import artefact
 from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import self_test
@@ -189,13 +193,13 @@ class Stages:
     launches: Graph
     report: Report
 
-    def plan(self, target: str = "cpu") -> Plan:
-        return plan(self.launches, TARGETS[target])
+    def plan(self, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Plan:
+        return plan(self.launches, TARGETS[target], choices=choices)
 
-    def build(self, folder: Path, target: str = "cpu") -> Artefact:
-        """Writes the artefact and reads it back."""
+    def build(self, folder: Path, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Artefact:
+        """Writes the artefact and reads it back; ``choices`` are schedules by launch."""
         files = render_artefact(
-            self.plan(target), Provenance("net.toml", "", ""), self_test(self.unfolded, self.launches), None
+            self.plan(target, choices), Provenance("net.toml", "", ""), self_test(self.unfolded, self.launches), None
         )
         write(folder / self.unfolded.name, files)
         return read(folder / self.unfolded.name)
@@ -215,6 +219,15 @@ def lower(graph: Graph) -> Stages:
     folded, folds = fold(simplify(graph), graph)
     launches, rides = fuse(folded)
     return Stages(graph, folded, launches, report(graph, folds, rides))
+
+
+@contextmanager
+def vectors(wide: bool) -> Iterator[None]:
+    """Artefacts that choose wide vectors for every device, or for none."""
+    key = "native_floats_from"
+    options = tuple({**o, key: 1 if wide else 1 << 20} if key in o else o for o in artefact.DEVICE_OPTIONS)
+    with mock.patch.object(artefact, "DEVICE_OPTIONS", options):
+        yield
 
 
 def inputs_of(graph: Graph, seed: int = 0) -> Mapping[str, NDArray[np.float32]]:

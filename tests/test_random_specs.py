@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, note, settings
+from networks import vectors
 from random_specs import RandomSpec, specs
 
 from codegen import build
-from codegen.emit import artefact
 from codegen.graph.bounded import FLOAT64
 from codegen.plan import planner
 from codegen.runtime.artefact import read
@@ -62,16 +62,9 @@ def test_values_survive_folding(spec: RandomSpec) -> None:
         assert np.all(np.abs(got[ours.value] - y) <= 64 * error + 1e-300), theirs.name
 
 
-def with_vectors(wide: bool) -> tuple[Mapping[str, str | int], ...]:
-    """The options of the OpenCL compiler, wide vectors chosen for every device or for none."""
-    key = "native_floats_from"
-    return tuple({**o, key: 1 if wide else 1 << 20} if key in o else o for o in artefact.DEVICE_OPTIONS)
-
-
 def check(spec: RandomSpec, device: DeviceInfo) -> None:
     blob = mock.patch.object(planner, "TABLE_BYTES", 0 if spec.blob else planner.TABLE_BYTES)
-    width = mock.patch.object(artefact, "DEVICE_OPTIONS", with_vectors(wide=spec.wide))
-    with tempfile.TemporaryDirectory() as folder, blob, width:
+    with tempfile.TemporaryDirectory() as folder, blob, vectors(wide=spec.wide):
         path = spec.write(Path(folder))
         lowered = build.lower(path)
         graph = lowered.model.graph

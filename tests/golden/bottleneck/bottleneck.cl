@@ -25,6 +25,15 @@
 #endif
 #endif
 
+/* Fetches a cache line, where the compiler has a way to say so; the address need not be valid. */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
@@ -75,11 +84,11 @@ void bottleneck_expand(
     __global float *restrict y, const uint y_at)
 {
     enum {
-        ROW = BY_WIDTH(10, 4),
+        ROW = BY_WIDTH(20, 4),
         VECTORS = BY_WIDTH(1, 3), /* of output channels */
         PASSES = BY_WIDTH(2, 1),
-        TILES = BY_WIDTH(1, 3),
-        ACROSS = BY_WIDTH(2, 5), /* tiles of a row of 20 pixels */
+        TILES = BY_WIDTH(1, 5),
+        ACROSS = BY_WIDTH(1, 5), /* tiles of a row of 20 pixels */
     };
     const int n = get_global_id(2);
     const int tile = 0;
@@ -89,8 +98,6 @@ void bottleneck_expand(
 
     for (int q = 0; q < TILES; ++q) {
         const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
         const int oy = 0;
         const int ox = at * ROW;
         for (int p = 0; p < PASSES; ++p) {
@@ -189,69 +196,73 @@ __constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
 
 /* conv -> clip
  *
- * Depthwise convolution 3x3, stride 1x1: 2x18x5x4 -> 2x18x5x4.
- * One work-item: 4 pixels of a row of one block of 8 channels.  weight is [3 blocks][3][3][8].
+ * Depthwise convolution 3x3, stride 1x1.
+ * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
+ * weight is [blocks][3][3][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void bottleneck_depthwise(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int rows,
+    const int columns,
+    const int height,
+    const int width,
+    const int x_sample,
+    const int x_block,
+    const int x_row,
+    const int y_sample,
+    const int y_block,
+    const int y_row)
 {
-    const int ox = get_global_id(0) * 4;
-    const int oy = get_global_id(1);
-    const int n = get_global_id(2) / 3;
-    const int cb = get_global_id(2) % 3;
+    enum {
+        ROW = 4,
+        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+    };
+    const int cb = get_global_id(1);
+    const int n = get_global_id(2);
     x += x_at;
     y += y_at;
     const float8 vbias = vload8(cb, bottleneck_depthwise_bias);
-    float8 vacc0 = vbias;
-    float8 vacc1 = vbias;
-    float8 vacc2 = vbias;
-    float8 vacc3 = vbias;
-
-    for (int ky = 0; ky < 3; ++ky) {
-        const int iy = oy + ky - 1;
-        if (iy < 0 || iy >= 5)
-            continue;
-        for (int kx = 0; kx < 3; ++kx) {
-            const float8 vw = vload8((cb * 3 + ky) * 3 + kx, bottleneck_depthwise_weight);
-            const int ix0 = ox - 1 + kx;
-            if (ix0 >= 0) {
-                float8 vx0 = vload8(0, x + n * 480 + cb * 160 + iy * 32 + ix0 * 8);
-                vacc0 = MULADD(vx0, vw, vacc0);
+    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
+    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+        for (int from = 0; from < columns; from += ROW) {
+            const int ox = from;
+            float8 acc[ROW];
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t)
+                acc[t] = vbias;
+            #pragma nounroll
+            for (int ky = 0; ky < 3; ++ky) {
+                const int iy = oy + ky - 1;
+                if (iy < 0 || iy >= height)
+                    continue;
+                float8 weights[3];
+                #pragma unroll
+                for (int kx = 0; kx < 3; ++kx)
+                    weights[kx] = vload8((cb * 3 + ky) * 3 + kx, bottleneck_depthwise_weight);
+                #pragma unroll
+                for (int i = 0; i < SEEN; ++i) {
+                    const int ix = ox - 1 + i;
+                    float8 v = (float8)(0.0f);
+                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                        v = vload8(0, x + n * x_sample + cb * x_block + iy * x_row + ix * 8);
+                    }
+                    #pragma unroll
+                    for (int kx = 0; kx < 3; ++kx) {
+                        const int t = (i - kx) / 1; /* the sum whose tap this is, if any */
+                        if (t + kx == i && t >= 0 && t < ROW)
+                            acc[t] = MULADD(v, weights[kx], acc[t]);
+                    }
+                }
             }
-            const int ix1 = ox + kx;
-            {
-                float8 vx1 = vload8(0, x + n * 480 + cb * 160 + iy * 32 + ix1 * 8);
-                vacc1 = MULADD(vx1, vw, vacc1);
-            }
-            const int ix2 = ox + 1 + kx;
-            {
-                float8 vx2 = vload8(0, x + n * 480 + cb * 160 + iy * 32 + ix2 * 8);
-                vacc2 = MULADD(vx2, vw, vacc2);
-            }
-            const int ix3 = ox + 2 + kx;
-            if (ix3 < 4) {
-                float8 vx3 = vload8(0, x + n * 480 + cb * 160 + iy * 32 + ix3 * 8);
-                vacc3 = MULADD(vx3, vw, vacc3);
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t) {
+                float8 v = acc[t];
+                v = min(max(v, 0x0p+0f), 0x1.8p+2f);
+                vstore8(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
-    }
-    {
-        vacc0 = min(max(vacc0, 0x0p+0f), 0x1.8p+2f);
-        vstore8(vacc0, 0, y + n * 480 + cb * 160 + oy * 32 + ox * 8);
-    }
-    {
-        vacc1 = min(max(vacc1, 0x0p+0f), 0x1.8p+2f);
-        vstore8(vacc1, 0, y + n * 480 + cb * 160 + oy * 32 + (ox + 1) * 8);
-    }
-    {
-        vacc2 = min(max(vacc2, 0x0p+0f), 0x1.8p+2f);
-        vstore8(vacc2, 0, y + n * 480 + cb * 160 + oy * 32 + (ox + 2) * 8);
-    }
-    {
-        vacc3 = min(max(vacc3, 0x0p+0f), 0x1.8p+2f);
-        vstore8(vacc3, 0, y + n * 480 + cb * 160 + oy * 32 + (ox + 3) * 8);
     }
 }
 
@@ -293,73 +304,70 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> add
  *
- * Direct convolution 1x1, stride 1x1: 2x18x1x20 -> 2x3x1x20.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][3 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void bottleneck_sum(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict r1, const uint r1_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int x_sample)
 {
     enum {
-        ROW = BY_WIDTH(10, 7),
+        ROW = BY_WIDTH(20, 7),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(1, 2),
-        ACROSS = BY_WIDTH(2, 3), /* tiles of a row of 20 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = across;
     const int n = get_global_id(2);
-    const int tile = 0;
     x += x_at;
     r1 += r1_at;
     y += y_at;
-    x += n * 480;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 20 - ROW); /* the last tile is shifted back */
-        {
+    x += n * x_sample;
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int from = at * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(bottleneck_sum_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(bottleneck_sum_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 3; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 160 + 0;
-                    __constant const float *restrict vw = bottleneck_sum_weight + ((tile * 3 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = bottleneck_sum_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        PREFETCH(pw + l * 8 + j * WIDTH + AHEAD);
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {

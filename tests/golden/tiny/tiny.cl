@@ -25,6 +25,15 @@
 #endif
 #endif
 
+/* Fetches a cache line, where the compiler has a way to say so; the address need not be valid. */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
@@ -45,31 +54,31 @@ typedef float8 floats;
  */
 __constant float tiny_stem_weight[224] __attribute__((aligned(64))) = {
     0x1.077fcp-1f, 0x1.fa87b2p-4f, 0x1.1c6be2p-3f, 0x1.04eb2ep-1f, 0x1.fefaa4p-8f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.38e7b4p-2f, 0x1.69cea4p-2f, 0x1.3c0616p-5f, -0x1.74bdbp-1f, -0x1.1f6cfcp-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.8b3fap-4f, -0x1.18668cp-1f, -0x1.f9a358p-5f, -0x1.a67094p-2f, -0x1.5f4c5p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.495fbp-4f, -0x1.69cea4p-2f, -0x1.2c38fcp-3f, -0x1.2a315ap-3f, 0x1.ef02cep-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.286fb8p-2f, -0x1.fa87b2p-4f, 0x1.f9a358p-3f, 0x1.5be43ep-3f, 0x1.1f6cfcp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.fe8784p-2f, 0x1.b22b2cp-4f, 0x1.2c38fcp-3f, 0x1.f0fceap-2f, 0x1.3f5ca6p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.6a4fa8p-2f, 0x1.33893ep-2f, 0x1.f9a358p-5f, 0x1.812a6ap-1f, -0x1.7f3bfap-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.286fb8p-3f, 0x1.0f5afap-1f, -0x1.3c0616p-5f, -0x1.f0fceap-2f, -0x1.2f64d2p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.077fcp-4f, -0x1.7be5c6p-2f, -0x1.1c6be2p-3f, -0x1.5be43ep-3f, 0x1.fefaa4p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.ee0f88p-3f, -0x1.69cea4p-3f, -0x1.ca3c08p-3f, 0x1.8d9722p-4f, 0x1.4f547cp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.cd1f9p-2f, 0x1.b22b2cp-5f, 0x1.5ba04cp-3f, 0x1.a67094p-2f, 0x1.fefaa4p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.7ac7a4p-2f, 0x1.21721cp-2f, 0x1.1c6be2p-4f, 0x1.74bdbp-1f, -0x1.3f5ca6p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.8b3fap-3f, 0x1.e8709p-2f, -0x1.f9a358p-7f, -0x1.1dc4ap-1f, -0x1.fefaa4p-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.077fcp-6f, -0x1.b22b2cp-2f, -0x1.da0922p-4f, -0x1.f0fceap-3f, -0x1.cf1324p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.cd1f9p-3f, -0x1.8dfce8p-3f, -0x1.ba6eecp-3f, 0x1.2a315ap-4f, 0x1.5f4c5p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.9bb79cp-2f, 0x0p+0f, 0x1.8b079cp-3f, 0x1.5be43ep-2f, 0x1.5f4c5p-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.ac2f98p-2f, 0x1.d6596ep-3f, 0x1.7b3a82p-4f, 0x1.4f7784p-1f, -0x1.fefaa4p-9f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.ac2f98p-3f, 0x1.d6596ep-2f, -0x1.f9a358p-8f, -0x1.2a315ap-1f, -0x1.df0afap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.077fcp-5f, -0x1.e8709p-2f, -0x1.7b3a82p-4f, -0x1.430accp-2f, -0x1.9f2ba6p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.6a4fa8p-3f, -0x1.fa87b2p-3f, -0x1.8b079cp-3f, 0x0p+0f, 0x1.8f33dp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    -0x1.8b3fap-2f, -0x1.21721cp-6f, 0x1.9ad4b8p-3f, 0x1.430accp-2f, 0x1.7f3bfap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.dd978cp-2f, 0x1.69cea4p-3f, 0x1.da0922p-4f, 0x1.2a315ap-1f, 0x1.fefaa4p-10f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.077fcp-2f, 0x1.a0140ap-2f, 0x1.f9a358p-7f, -0x1.4f7784p-1f, -0x1.7f3bfap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
-    0x1.8b3fap-5f, -0x1.fa87b2p-2f, -0x1.5ba04cp-4f, -0x1.5be43ep-2f, -0x1.8f33dp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.077fcp-3f, -0x1.33893ep-2f, -0x1.5ba04cp-3f, -0x1.2a315ap-4f, 0x1.bf1b5p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.38e7b4p-2f, 0x1.69cea4p-2f, 0x1.3c0616p-5f, -0x1.74bdbp-1f, -0x1.1f6cfcp-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.286fb8p-2f, -0x1.fa87b2p-4f, 0x1.f9a358p-3f, 0x1.5be43ep-3f, 0x1.1f6cfcp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.286fb8p-3f, 0x1.0f5afap-1f, -0x1.3c0616p-5f, -0x1.f0fceap-2f, -0x1.2f64d2p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.cd1f9p-2f, 0x1.b22b2cp-5f, 0x1.5ba04cp-3f, 0x1.a67094p-2f, 0x1.fefaa4p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.077fcp-6f, -0x1.b22b2cp-2f, -0x1.da0922p-4f, -0x1.f0fceap-3f, -0x1.cf1324p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.ac2f98p-2f, 0x1.d6596ep-3f, 0x1.7b3a82p-4f, 0x1.4f7784p-1f, -0x1.fefaa4p-9f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.6a4fa8p-3f, -0x1.fa87b2p-3f, -0x1.8b079cp-3f, 0x0p+0f, 0x1.8f33dp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.077fcp-2f, 0x1.a0140ap-2f, 0x1.f9a358p-7f, -0x1.4f7784p-1f, -0x1.7f3bfap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.59d7acp-2f, -0x1.21721cp-4f, 0x1.ca3c08p-3f, 0x1.f0fceap-3f, 0x1.df0afap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.8b3fap-4f, -0x1.18668cp-1f, -0x1.f9a358p-5f, -0x1.a67094p-2f, -0x1.5f4c5p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.fe8784p-2f, 0x1.b22b2cp-4f, 0x1.2c38fcp-3f, 0x1.f0fceap-2f, 0x1.3f5ca6p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.077fcp-4f, -0x1.7be5c6p-2f, -0x1.1c6be2p-3f, -0x1.5be43ep-3f, 0x1.fefaa4p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.7ac7a4p-2f, 0x1.21721cp-2f, 0x1.1c6be2p-4f, 0x1.74bdbp-1f, -0x1.3f5ca6p-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.cd1f9p-3f, -0x1.8dfce8p-3f, -0x1.ba6eecp-3f, 0x1.2a315ap-4f, 0x1.5f4c5p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.ac2f98p-3f, 0x1.d6596ep-2f, -0x1.f9a358p-8f, -0x1.2a315ap-1f, -0x1.df0afap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.8b3fap-2f, -0x1.21721cp-6f, 0x1.9ad4b8p-3f, 0x1.430accp-2f, 0x1.7f3bfap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.8b3fap-5f, -0x1.fa87b2p-2f, -0x1.5ba04cp-4f, -0x1.5be43ep-2f, -0x1.8f33dp-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.ee0f88p-2f, 0x1.45a06p-3f, 0x1.f9a358p-4f, 0x1.1dc4ap-1f, 0x1.fefaa4p-9f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -82,8 +91,9 @@ __constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 3x3, stride 2x2: 1x3x6x6 -> 1x5x3x3.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][1 x 3 inputs][3][3], each [3][8].
+ * One work-item: a row, in tiles of ROW pixels x 1 blocks of 8 channels; acc is in registers.
+ * What it sees of the input is put into staged first, with zeros around it.
+ * weight is [1 tiles of channels][3][3][3][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void tiny_stem(
@@ -93,68 +103,59 @@ void tiny_stem(
     enum {
         ROW = 3,
         VECTORS = 1, /* of output channels */
-        TILES = 3,
-        ACROSS = 1, /* tiles of a row of 3 pixels */
-        LEFT = 1, RIGHT = 3, /* pixels before and from which on taps can be outside */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int oy = get_global_id(0);
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
-        {
+    float staged[3][3][7];
+    for (int ci = 0; ci < 3; ++ci) {
+        for (int ky = 0; ky < 3; ++ky) {
+            const int iy = oy * 2 + ky - 1;
+            float *to = staged[ci][ky];
+            for (int i = 0; i < 7; ++i)
+                to[i] = 0.0f;
+            if (iy < 0 || iy >= 6)
+                continue;
+            __global const float *from = x + ci * 36 + iy * 6;
+            to += 1;
+            int i = 0;
+            for (; i + WIDTH <= 6; i += WIDTH)
+                VSTORE(VLOAD(from + i), to + i);
+            for (; i < 6; ++i) {
+                float v = from[i];
+                to[i] = v;
+            }
+        }
+    }
+    for (int tile = 0; tile < 1; ++tile) {
+        for (int from = 0; from < 3; from += ROW) {
+            const int ox = from;
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(tiny_stem_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(tiny_stem_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 3; ++ky) {
-                    const int iy = oy * 2 + ky - 1;
-                    if (iy < 0 || iy >= 6)
-                        continue;
-                    __global const float *restrict row = x + iy * 6;
-                    __constant const float *restrict vw = tiny_stem_weight + ((tile * 1 + cb) * 3 + ky) * 72;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 3; ++kx) {
-                        __global const float *px[ROW];
-                        bool inside[ROW];
+            __constant const float *restrict pw = tiny_stem_weight + tile * 216;
+            #pragma nounroll
+            for (int row = 0; row < 9; ++row) {
+                const float *px = staged[0][0] + row * 7 + ox * 2;
+                #pragma unroll
+                for (int kx = 0; kx < 3; ++kx) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        weights[j] = VLOAD(pw + kx * 8 + j * WIDTH);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) * 2 - 1 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 6);
-                            inside[t] = !outside;
-                            px[t] = row + (outside ? 0 : ix);
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 3; ++l) {
-                            float in[ROW];
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                float v = px[t][l * 36];
-                                in[t] = inside[t] ? v : 0.0f;
-                            }
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(in[t]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 24;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 2 + kx]), weights[j], acc[t][j]);
                     }
                 }
+                pw += 24;
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {

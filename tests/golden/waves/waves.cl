@@ -25,6 +25,15 @@
 #endif
 #endif
 
+/* Fetches a cache line, where the compiler has a way to say so; the address need not be valid. */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
@@ -43,11 +52,12 @@ typedef float8 floats;
 /* conv
  *
  * Direct convolution 1x3, stride 1x1: 1x2x1x9 -> 1x8x1x9.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][1 x 2 inputs][1][3], each [2][8].
+ * One work-item: a row, in tiles of ROW pixels x 1 blocks of 8 channels; acc is in registers.
+ * What it sees of the input is put into staged first, with zeros around it.
+ * weight is [1 tiles of channels][2][1][3][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
-void waves_conv1x3_s1_2x9_to_8x9(
+void waves_stem1x3_s1_2x9_to_8x9(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict w, const uint w_at,
     __global float *restrict y, const uint y_at)
@@ -55,67 +65,60 @@ void waves_conv1x3_s1_2x9_to_8x9(
     enum {
         ROW = BY_WIDTH(9, 5),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(1, 2),
-        ACROSS = BY_WIDTH(1, 2), /* tiles of a row of 9 pixels */
-        LEFT = 1, RIGHT = BY_WIDTH(8, 4), /* pixels before and from which on taps can be outside */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int oy = get_global_id(0);
     x += x_at;
     w += w_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 9 - ROW); /* the last tile is shifted back */
-        {
+    float staged[2][1][11];
+    for (int ci = 0; ci < 2; ++ci) {
+        for (int ky = 0; ky < 1; ++ky) {
+            const int iy = oy + ky;
+            float *to = staged[ci][ky];
+            for (int i = 0; i < 11; ++i)
+                to[i] = 0.0f;
+            if (iy < 0 || iy >= 1)
+                continue;
+            __global const float *from = x + ci * 9;
+            to += 1;
+            int i = 0;
+            for (; i + WIDTH <= 9; i += WIDTH)
+                VSTORE(VLOAD(from + i), to + i);
+            for (; i < 9; ++i) {
+                float v = from[i];
+                to[i] = v;
+            }
+        }
+    }
+    for (int tile = 0; tile < 1; ++tile) {
+        for (int from = 0; from < 9; from += ROW) {
+            const int ox = min(from, 9 - ROW); /* the last tile is shifted back */
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(w + 64 + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(w + 64 + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + 0;
-                    __global const float *restrict vw = w + ((tile * 1 + cb) * 1 + ky) * 48;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 3; ++kx) {
-                        __global const float *px[ROW];
-                        bool inside[ROW];
+            __global const float *restrict pw = w + tile * 48;
+            #pragma nounroll
+            for (int row = 0; row < 2; ++row) {
+                const float *px = staged[0][0] + row * 11 + ox;
+                #pragma unroll
+                for (int kx = 0; kx < 3; ++kx) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        weights[j] = VLOAD(pw + kx * 8 + j * WIDTH);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 1 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 9);
-                            inside[t] = !outside;
-                            px[t] = row + (outside ? 0 : ix);
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 2; ++l) {
-                            float in[ROW];
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                float v = px[t][l * 9];
-                                in[t] = inside[t] ? v : 0.0f;
-                            }
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(in[t]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 16;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t + kx]), weights[j], acc[t][j]);
                     }
                 }
+                pw += 24;
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
