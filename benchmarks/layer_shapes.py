@@ -1,4 +1,4 @@
-"""Writes the shapes of all convolutions of the benchmark's networks to tests/golden/choices.json.
+"""Writes the shapes of all convolutions of the benchmark's networks to tests/choices/layers.json.
 
     python benchmarks/layer_shapes.py [--folder build/benchmarks]
 
@@ -17,7 +17,7 @@ from zoo import SIZES, onnx_file
 from codegen import build
 from codegen.graph.ops import Conv, Fused
 
-GOLDEN = Path(__file__).resolve().parent.parent / "tests/golden/choices.json"
+GOLDEN = Path(__file__).resolve().parent.parent / "tests/choices/layers.json"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What the planner chooses for the convolutions of the benchmark's networks, as a golden.
 
-tests/golden/choices.json has the layers (benchmarks/layer_shapes.py wrote them), choices.txt what is chosen for them,
+tests/choices/layers.json has the layers (benchmarks/layer_shapes.py wrote them), choices.txt what is chosen for them,
 which is updated like other goldens: see test_golden.py.
 """
 
@@ -23,18 +23,18 @@ from codegen.plan.schedules.convolution import plan_convolution
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import TARGETS
 
-GOLDEN = Path(__file__).resolve().parent / "golden"
+FOLDER = Path(__file__).resolve().parent / "choices"
 
 
 def test_choices_are_those_that_were_looked_at() -> None:
-    text, golden = "\n".join(choices()) + "\n", GOLDEN / "choices.txt"
+    text, golden = "\n".join(choices()) + "\n", FOLDER / "choices.txt"
     if updating(os.environ):
         golden.write_text(text)
     assert text == golden.read_text()
 
 
 def choices() -> Iterator[str]:
-    for network, layers in json.loads((GOLDEN / "choices.json").read_text()).items():
+    for network, layers in json.loads((FOLDER / "layers.json").read_text()).items():
         yield network
         for layer in layers:
             launches = "; ".join(describe(draft) for draft in plan_convolution(sketch(layer)))

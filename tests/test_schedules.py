@@ -5,8 +5,6 @@ CLGEN_EXAMPLES=500 in the environment tries that many new layers instead of the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import tempfile
@@ -18,22 +16,15 @@ from unittest import mock
 
 import networks
 import numpy as np
-import pytest
-from apart import oclgrind
 from artefacts import Net
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from networks import vectors
-from numpy.typing import NDArray
 
-from codegen.emit.selftest import rounded_evaluation, tolerance
-from codegen.graph.bounded import FLOAT32, Bounded
 from codegen.graph.graph import Graph
-from codegen.graph.ops import Concat, Conv, Fused, TakeChannels
-from codegen.graph.ops.winograd import WinogradConv, matrices
 from codegen.plan.schedules import convolution, winograd
 from codegen.plan.schedules.launch import LaunchSketch
-from codegen.runtime.artefact import Artefact, read
+from codegen.runtime.artefact import Artefact
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
 
@@ -76,7 +67,12 @@ class Layer:
         given = net.input("x", *self.shape, channels_last=self.channels_last)
         batch, channels, rows, columns = self.shape
         x = given if self.plain else net.conv(given, channels, 1)
-        attributes: dict[str, Any] = {"stride": self.stride, "dilation": self.dilation, "pads": self.pads, "groups": self.groups}
+        attributes: dict[str, Any] = {
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "pads": self.pads,
+            "groups": self.groups,
+        }
         size = net.shapes[net.conv(x, self.outputs, self.kernel, **attributes)]
         net.nodes.pop()
         side = net.conv(net.input("side", *size), self.outputs, 1) if self.epilogue else ""

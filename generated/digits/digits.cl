@@ -25,6 +25,15 @@
 #endif
 #endif
 
+/* Fetches a cache line, where the compiler has a way to say so; the address need not be valid. */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
@@ -72,8 +81,9 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 3x3, stride 1x1: 1x1x8x8 -> 1x16x8x8.
- * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels in PASSES passes; acc is in registers.
- * weight is [1 tiles of channels][1 x 1 inputs][3][3], each [1][16].
+ * One work-item: a row, in tiles of ROW pixels x 2 blocks of 8 channels; acc is in registers.
+ * What it sees of the input is put into staged first, with zeros around it.
+ * weight is [1 tiles of channels][1][3][3][16].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_stem(
@@ -84,77 +94,86 @@ void digits_stem(
         ROW = 8,
         VECTORS = 1, /* of output channels */
         PASSES = BY_WIDTH(1, 2),
-        TILES = 2,
-        ACROSS = 1, /* tiles of a row of 8 pixels */
-        LEFT = 1, RIGHT = 7, /* pixels before and from which on taps can be outside */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int oy = get_global_id(0);
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
-        for (int p = 0; p < PASSES; ++p) {
-            floats acc[ROW][VECTORS];
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_stem_bias + tile * 16 + (p * VECTORS + j) * WIDTH);
+    float staged[1][3][10];
+    for (int ci = 0; ci < 1; ++ci) {
+        for (int ky = 0; ky < 3; ++ky) {
+            const int iy = oy + ky - 1;
+            float *to = staged[ci][ky];
+            if (iy < 0 || iy >= 8) {
+                for (int i = 0; i < 10; ++i)
+                    to[i] = 0.0f;
+                continue;
             }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 3; ++ky) {
-                    const int iy = oy + ky - 1;
-                    if (iy < 0 || iy >= 8)
-                        continue;
-                    __global const float *restrict row = x + iy * 8;
-                    __constant const float *restrict vw = digits_stem_weight + ((tile * 1 + cb) * 3 + ky) * 48;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
+            for (int i = 0; i < 1; ++i)
+                to[i] = 0.0f;
+            for (int i = 9; i < 10; ++i)
+                to[i] = 0.0f;
+            __global const float *from = x + ci * 64 + iy * 8;
+            to += 1;
+            int i = 0;
+            for (; i + WIDTH <= 8; i += WIDTH)
+                VSTORE(VLOAD(from + i), to + i);
+            for (; i < 8; ++i) {
+                float v = from[i];
+                to[i] = v;
+            }
+        }
+    }
+    for (int tile = 0; tile < 1; ++tile) {
+        for (int from = 0; from < 8; from += ROW) {
+            const int ox = min(from, 8 - ROW); /* the last tile is shifted back */
+            for (int p = 0; p < PASSES; ++p) {
+                floats acc[ROW][VECTORS];
+                #pragma unroll
+                for (int j = 0; j < VECTORS; ++j) {
+                    const floats start = VLOAD(digits_stem_bias + tile * 16 + (p * VECTORS + j) * WIDTH);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t)
+                        acc[t][j] = start;
+                }
+                __constant const float *restrict pw = digits_stem_weight + tile * 144 + p * VECTORS * WIDTH;
+                #pragma nounroll
+                for (int row = 0; row < 3; ++row) {
+                    const float *px = staged[0][0] + row * 10 + ox;
+                    #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        __global const float *px[ROW];
-                        bool inside[ROW];
+                        floats weights[VECTORS];
+                        #pragma unroll
+                        for (int j = 0; j < VECTORS; ++j)
+                            weights[j] = VLOAD(pw + kx * 16 + j * WIDTH);
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 1 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
-                            inside[t] = !outside;
-                            px[t] = row + (outside ? 0 : ix);
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 1; ++l) {
-                            float in[ROW];
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                float v = px[t][l * 64];
-                                in[t] = inside[t] ? v : 0.0f;
-                            }
-                            floats weights[VECTORS];
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 16 + (p * VECTORS + j) * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(in[t]), weights[j], acc[t][j]);
-                            }
+                                acc[t][j] = MULADD((floats)(px[t + kx]), weights[j], acc[t][j]);
                         }
-                        vw += 16;
                     }
+                    pw += 48;
                 }
-            }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
+                {
+                    float out[ROW][VECTORS * WIDTH];
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        #pragma unroll
+                        for (int j = 0; j < VECTORS; ++j) {
+                            floats v = acc[t][j];
+                            v = max(v, 0.0f);
+                            VSTORE(v, out[t] + j * WIDTH);
+                        }
+                    }
+                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
+                    const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1) * 2, 2) - first_block);
+                    for (int b = 0; b < blocks; ++b) {
+                        const int ob = first_block + b;
+                        for (int t = from - ox; t < ROW; ++t) {
+                            float8 v = vload8(b, out[t]);
+                            vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
+                        }
+                    }
                 }
             }
         }
@@ -191,83 +210,90 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x16x1x64 -> 1x8x1x64.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][2 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix1_b1(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = BY_WIDTH(11, 8),
+        ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(2, 3),
-        ACROSS = BY_WIDTH(6, 8), /* tiles of a row of 64 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 64 - ROW); /* the last tile is shifted back */
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix1_b1_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_b1_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 2; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 512 + 0;
-                    __constant const float *restrict vw = digits_mix1_b1_weight + ((tile * 2 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix1_b1_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -304,83 +330,90 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x16x1x64 -> 1x8x1x64.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][2 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix1_b3_reduce(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = BY_WIDTH(11, 8),
+        ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(2, 3),
-        ACROSS = BY_WIDTH(6, 8), /* tiles of a row of 64 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 64 - ROW); /* the last tile is shifted back */
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix1_b3_reduce_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_b3_reduce_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 2; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 512 + 0;
-                    __constant const float *restrict vw = digits_mix1_b3_reduce_weight + ((tile * 2 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix1_b3_reduce_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -657,83 +690,90 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x16x1x64 -> 1x8x1x64.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][2 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix1_b5_reduce(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = BY_WIDTH(11, 8),
+        ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(2, 3),
-        ACROSS = BY_WIDTH(6, 8), /* tiles of a row of 64 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 64 - ROW); /* the last tile is shifted back */
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix1_b5_reduce_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_b5_reduce_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 2; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 512 + 0;
-                    __constant const float *restrict vw = digits_mix1_b5_reduce_weight + ((tile * 2 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix1_b5_reduce_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -1040,34 +1080,66 @@ void digits_mix1_b5_conv(
 
 /* max_pool
  *
- * Max of windows 3x3, stride 1x1: 1x16x8x8 -> 1x16x8x8.
- * One work-item: a row of one block of 8 channels.
+ * Max of windows 3x3, stride 1x1.
+ * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
-void digits_max_pool3x3_s1_16x8x8(
+void digits_max_pool3x3_s1_8(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int rows,
+    const int columns,
+    const int height,
+    const int width,
+    const int x_block,
+    const int x_row,
+    const int y_block,
+    const int y_row)
 {
-    const int oy = get_global_id(1);
-    const int n = 0;
-    const int cb = get_global_id(2);
+    enum {
+        ROW = 8,
+        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+    };
+    const int cb = get_global_id(1);
     x += x_at;
     y += y_at;
-    for (int ox = 0; ox < 8; ++ox) {
-        float8 vacc = (float8)(-INFINITY);
-        for (int ky = 0; ky < 3; ++ky) {
-            const int iy = oy + ky - 1;
-            if (iy < 0 || iy >= 8)
-                continue;
-            for (int kx = 0; kx < 3; ++kx) {
-                const int ix = ox + kx - 1;
-                if (ix < 0 || ix >= 8)
+    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
+    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+        const int iy0 = oy - 1;
+        for (int from = 0; from < columns; from += ROW) {
+            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            float8 acc[ROW];
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t)
+                acc[t] = (float8)(-INFINITY);
+            #pragma nounroll
+            for (int ky = 0; ky < 3; ++ky) {
+                const int iy = iy0 + ky;
+                if (iy < 0 || iy >= height)
                     continue;
-                float8 vx = vload8(0, x + cb * 512 + iy * 64 + ix * 8);
-                vacc = max(vacc, vx);
+                #pragma unroll
+                for (int i = 0; i < SEEN; ++i) {
+                    const int ix = ox - 1 + i;
+                    float8 v = (float8)(-INFINITY);
+                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                    }
+                    #pragma unroll
+                    for (int kx = 0; kx < 3; ++kx) {
+                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
+                        if (t + kx == i && t >= 0 && t < ROW)
+                            acc[t] = max(acc[t], v);
+                    }
+                }
+            }
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t) {
+                if (ox + t < from)
+                    continue; /* the tile before has it */
+                float8 v = acc[t];
+                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
-        vstore8(vacc, 0, y + cb * 512 + oy * 64 + ox * 8);
     }
 }
 
@@ -1101,83 +1173,90 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x16x1x64 -> 1x8x1x64.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][2 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix1_project(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = BY_WIDTH(11, 8),
+        ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        TILES = BY_WIDTH(2, 3),
-        ACROSS = BY_WIDTH(6, 8), /* tiles of a row of 64 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
-        if (at >= ACROSS)
-            break;
-        const int oy = 0;
-        const int from = at * ROW, ox = min(from, 64 - ROW); /* the last tile is shifted back */
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix1_project_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_project_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 2; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 512 + 0;
-                    __constant const float *restrict vw = digits_mix1_project_weight + ((tile * 2 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix1_project_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -1186,34 +1265,62 @@ void digits_mix1_project(
 
 /* max_pool
  *
- * Max of windows 2x2, stride 2x2: 1x40x8x8 -> 1x40x4x4.
- * One work-item: a row of one block of 8 channels.
+ * Max of windows 2x2, stride 2x2.
+ * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
-void digits_max_pool2x2_s2_40x8x8(
+void digits_max_pool2x2_s2_4(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int rows,
+    const int columns,
+    const int x_block,
+    const int x_row,
+    const int y_block,
+    const int y_row)
 {
-    const int oy = get_global_id(1);
-    const int n = 0;
-    const int cb = get_global_id(2);
+    enum {
+        ROW = 4,
+        SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */
+    };
+    const int cb = get_global_id(1);
     x += x_at;
     y += y_at;
-    for (int ox = 0; ox < 4; ++ox) {
-        float8 vacc = (float8)(-INFINITY);
-        for (int ky = 0; ky < 2; ++ky) {
-            const int iy = oy * 2 + ky;
-            if (iy < 0 || iy >= 8)
-                continue;
-            for (int kx = 0; kx < 2; ++kx) {
-                const int ix = ox * 2 + kx;
-                if (ix < 0 || ix >= 8)
-                    continue;
-                float8 vx = vload8(0, x + cb * 512 + iy * 64 + ix * 8);
-                vacc = max(vacc, vx);
+    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
+    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+        const int iy0 = oy * 2;
+        for (int from = 0; from < columns; from += ROW) {
+            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            float8 acc[ROW];
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t)
+                acc[t] = (float8)(-INFINITY);
+            #pragma nounroll
+            for (int ky = 0; ky < 2; ++ky) {
+                const int iy = iy0 + ky;
+                #pragma unroll
+                for (int i = 0; i < SEEN; ++i) {
+                    const int ix = ox * 2 + i;
+                    float8 v = (float8)(-INFINITY);
+                    {
+                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                    }
+                    #pragma unroll
+                    for (int kx = 0; kx < 2; ++kx) {
+                        const int t = (i - kx) / 2; /* the window that sees it so, if any */
+                        if (t * 2 + kx == i && t >= 0 && t < ROW)
+                            acc[t] = max(acc[t], v);
+                    }
+                }
+            }
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t) {
+                if (ox + t < from)
+                    continue; /* the tile before has it */
+                float8 v = acc[t];
+                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
-        vstore8(vacc, 0, y + cb * 128 + oy * 32 + ox * 8);
     }
 }
 
@@ -1271,78 +1378,90 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x40x1x16 -> 1x8x1x16.
- * One work-item: a tile of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][5 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix2_b1(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = 8,
+        ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        ACROSS = 2, /* tiles of a row of 16 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    {
-        const int at = get_global_id(0);
-        const int oy = 0;
-        const int ox = at * ROW;
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix2_b1_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_b1_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 5; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 128 + 0;
-                    __constant const float *restrict vw = digits_mix2_b1_weight + ((tile * 5 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix2_b1_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -1403,78 +1522,90 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x40x1x16 -> 1x8x1x16.
- * One work-item: a tile of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][5 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix2_b3_reduce(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = 8,
+        ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        ACROSS = 2, /* tiles of a row of 16 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    {
-        const int at = get_global_id(0);
-        const int oy = 0;
-        const int ox = at * ROW;
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix2_b3_reduce_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_b3_reduce_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 5; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 128 + 0;
-                    __constant const float *restrict vw = digits_mix2_b3_reduce_weight + ((tile * 5 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix2_b3_reduce_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -1774,78 +1905,90 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x40x1x16 -> 1x8x1x16.
- * One work-item: a tile of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][5 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix2_b5_reduce(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = 8,
+        ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        ACROSS = 2, /* tiles of a row of 16 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    {
-        const int at = get_global_id(0);
-        const int oy = 0;
-        const int ox = at * ROW;
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix2_b5_reduce_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_b5_reduce_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 5; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 128 + 0;
-                    __constant const float *restrict vw = digits_mix2_b5_reduce_weight + ((tile * 5 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix2_b5_reduce_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -2152,34 +2295,66 @@ void digits_mix2_b5_conv(
 
 /* max_pool
  *
- * Max of windows 3x3, stride 1x1: 1x40x4x4 -> 1x40x4x4.
- * One work-item: a row of one block of 8 channels.
+ * Max of windows 3x3, stride 1x1.
+ * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
-void digits_max_pool3x3_s1_40x4x4(
+void digits_max_pool3x3_s1_4(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int rows,
+    const int columns,
+    const int height,
+    const int width,
+    const int x_block,
+    const int x_row,
+    const int y_block,
+    const int y_row)
 {
-    const int oy = get_global_id(1);
-    const int n = 0;
-    const int cb = get_global_id(2);
+    enum {
+        ROW = 4,
+        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+    };
+    const int cb = get_global_id(1);
     x += x_at;
     y += y_at;
-    for (int ox = 0; ox < 4; ++ox) {
-        float8 vacc = (float8)(-INFINITY);
-        for (int ky = 0; ky < 3; ++ky) {
-            const int iy = oy + ky - 1;
-            if (iy < 0 || iy >= 4)
-                continue;
-            for (int kx = 0; kx < 3; ++kx) {
-                const int ix = ox + kx - 1;
-                if (ix < 0 || ix >= 4)
+    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
+    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+        const int iy0 = oy - 1;
+        for (int from = 0; from < columns; from += ROW) {
+            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            float8 acc[ROW];
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t)
+                acc[t] = (float8)(-INFINITY);
+            #pragma nounroll
+            for (int ky = 0; ky < 3; ++ky) {
+                const int iy = iy0 + ky;
+                if (iy < 0 || iy >= height)
                     continue;
-                float8 vx = vload8(0, x + cb * 128 + iy * 32 + ix * 8);
-                vacc = max(vacc, vx);
+                #pragma unroll
+                for (int i = 0; i < SEEN; ++i) {
+                    const int ix = ox - 1 + i;
+                    float8 v = (float8)(-INFINITY);
+                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                    }
+                    #pragma unroll
+                    for (int kx = 0; kx < 3; ++kx) {
+                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
+                        if (t + kx == i && t >= 0 && t < ROW)
+                            acc[t] = max(acc[t], v);
+                    }
+                }
+            }
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t) {
+                if (ox + t < from)
+                    continue; /* the tile before has it */
+                float8 v = acc[t];
+                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
-        vstore8(vacc, 0, y + cb * 128 + oy * 32 + ox * 8);
     }
 }
 
@@ -2237,78 +2412,90 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
 
 /* conv -> relu
  *
- * Direct convolution 1x1, stride 1x1: 1x40x1x16 -> 1x8x1x16.
- * One work-item: a tile of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][5 x 8 inputs][1][1], each [8][8].
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_mix2_project(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row)
 {
     enum {
-        ROW = 8,
+        ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        ACROSS = 2, /* tiles of a row of 16 pixels */
+        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
-    const int n = 0;
-    const int tile = get_global_id(2);
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
     x += x_at;
     y += y_at;
-
-    {
-        const int at = get_global_id(0);
-        const int oy = 0;
-        const int ox = at * ROW;
-        {
+    const int run = get_global_id(0), runs = get_global_size(0);
+    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        __global const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            for (int j = 0; j < VECTORS; ++j) {
+                const floats start = VLOAD(digits_mix2_project_bias + tile * 8 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_project_bias + tile * 8 + j * WIDTH);
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
             }
-            for (int cb = 0; cb < 5; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + cb * 128 + 0;
-                    __constant const float *restrict vw = digits_mix2_project_weight + ((tile * 5 + cb) * 1 + ky) * 64;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+            __global const float *restrict px = first;
+            __constant const float *restrict pw = digits_mix2_project_weight + tile * x_blocks * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < x_blocks; ++cb) {
+                #pragma unroll 2
+                for (int l = 0; l < 8; ++l) {
+                    floats weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 8;
-                        }
-                        #pragma unroll
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
-                            #pragma unroll
-                            for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        vw += 64;
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
+                px += x_block;
+                pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -2318,6 +2505,7 @@ void digits_mix2_project(
 /* global_average_pool
  *
  * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.
+ * Four partial results, so that an operation need not wait for the one before it.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void digits_global_average_pool_40x4x4(
@@ -2328,15 +2516,21 @@ void digits_global_average_pool_40x4x4(
     const int cb = get_global_id(2);
     x += x_at;
     y += y_at;
-    float8 vacc = (float8)(0.0f);
+    float8 vacc[4];
+    for (int i = 0; i < 4; ++i)
+        vacc[i] = (float8)(0.0f);
     for (int iy = 0; iy < 4; ++iy) {
-        for (int ix = 0; ix < 4; ++ix) {
-            float8 vx = vload8(0, x + cb * 128 + iy * 32 + ix * 8);
-            vacc = vacc + vx;
+        for (int from = 0; from < 4; from += 4) {
+            #pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int ix = from + i;
+                float8 vx = vload8(0, x + cb * 128 + iy * 32 + ix * 8);
+                vacc[i] = vacc[i] + vx;
+            }
         }
     }
-    vacc /= 16.0f;
-    vstore8(vacc, 0, y + cb * 8);
+    float8 v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 16.0f;
+    vstore8(v, 0, y + cb * 8);
 }
 
 __constant float digits_classifier_weight[640] __attribute__((aligned(64))) = {

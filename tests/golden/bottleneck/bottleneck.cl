@@ -318,7 +318,10 @@ void bottleneck_sum(
     const int x_block,
     const int columns,
     const int y_tiles,
-    const int x_sample)
+    const int x_sample,
+    const int rows,
+    const int x_row,
+    const int y_blocks)
 {
     enum {
         ROW = BY_WIDTH(20, 7),
@@ -326,7 +329,7 @@ void bottleneck_sum(
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = across;
+    const int tiles = rows * across;
     const int n = get_global_id(2);
     x += x_at;
     r1 += r1_at;
@@ -335,9 +338,10 @@ void bottleneck_sum(
     const int run = get_global_id(0), runs = get_global_size(0);
     const int y_run = get_global_id(1), y_runs = get_global_size(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
-        const int from = at * ROW;
+        const int oy = at / across;
+        const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + ox * 8;
+        __global const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             floats acc[ROW][VECTORS];
             #pragma unroll
@@ -351,12 +355,11 @@ void bottleneck_sum(
             __constant const float *restrict pw = bottleneck_sum_weight + tile * x_blocks * 64;
             #pragma nounroll
             for (int cb = 0; cb < x_blocks; ++cb) {
-                #pragma unroll
+                #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH(pw + l * 8 + j * WIDTH + AHEAD);
                         weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
@@ -369,26 +372,33 @@ void bottleneck_sum(
                 px += x_block;
                 pw += 64;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + (ox + t) * 3], r1[n * 60 + ob * 8 + 1 + (ox + t) * 3], r1[n * 60 + ob * 8 + 2 + (ox + t) * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + (ox + t) * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + (ox + t) * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + (ox + t) * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + (ox + t) * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + (ox + t) * 3] : 0.0f));
-                    v = v_r1 + v;
-                    y[n * 60 + ob * 8 + (ox + t) * 3] = v.s0;
-                    y[n * 60 + ob * 8 + 1 + (ox + t) * 3] = v.s1;
-                    y[n * 60 + ob * 8 + 2 + (ox + t) * 3] = v.s2;
-                    if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + (ox + t) * 3] = v.s3;
-                    if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + (ox + t) * 3] = v.s4;
-                    if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + (ox + t) * 3] = v.s5;
-                    if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + (ox + t) * 3] = v.s6;
-                    if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + (ox + t) * 3] = v.s7;
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + (ox + t) * 3], r1[n * 60 + ob * 8 + 1 + (ox + t) * 3], r1[n * 60 + ob * 8 + 2 + (ox + t) * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + (ox + t) * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + (ox + t) * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + (ox + t) * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + (ox + t) * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + (ox + t) * 3] : 0.0f));
+                        v = v_r1 + v;
+                        y[n * 60 + ob * 8 + (ox + t) * 3] = v.s0;
+                        y[n * 60 + ob * 8 + 1 + (ox + t) * 3] = v.s1;
+                        y[n * 60 + ob * 8 + 2 + (ox + t) * 3] = v.s2;
+                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + (ox + t) * 3] = v.s3;
+                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + (ox + t) * 3] = v.s4;
+                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + (ox + t) * 3] = v.s5;
+                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + (ox + t) * 3] = v.s6;
+                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + (ox + t) * 3] = v.s7;
+                    }
                 }
             }
         }

@@ -112,10 +112,15 @@ void tiny_stem(
         for (int ky = 0; ky < 3; ++ky) {
             const int iy = oy * 2 + ky - 1;
             float *to = staged[ci][ky];
-            for (int i = 0; i < 7; ++i)
-                to[i] = 0.0f;
-            if (iy < 0 || iy >= 6)
+            if (iy < 0 || iy >= 6) {
+                for (int i = 0; i < 7; ++i)
+                    to[i] = 0.0f;
                 continue;
+            }
+            for (int i = 0; i < 1; ++i)
+                to[i] = 0.0f;
+            for (int i = 7; i < 7; ++i)
+                to[i] = 0.0f;
             __global const float *from = x + ci * 36 + iy * 6;
             to += 1;
             int i = 0;
@@ -129,7 +134,7 @@ void tiny_stem(
     }
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 3; from += ROW) {
-            const int ox = from;
+            const int ox = min(from, 3 - ROW); /* the last tile is shifted back */
             floats acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
@@ -157,16 +162,25 @@ void tiny_stem(
                 }
                 pw += 24;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    v = max(v, 0.0f);
-                    vstore8(v, 0, y + ob * 72 + oy * 24 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        v = max(v, 0.0f);
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * 72 + oy * 24 + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -176,6 +190,7 @@ void tiny_stem(
 /* global_average_pool
  *
  * Average over all of space: 1x5x3x3 -> 1x5x1x1.  One work-item: a block of 8 channels.
+ * Four partial results, so that an operation need not wait for the one before it.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 void tiny_global_average_pool_5x3x3(
@@ -186,15 +201,23 @@ void tiny_global_average_pool_5x3x3(
     const int cb = get_global_id(2);
     x += x_at;
     y += y_at;
-    float8 vacc = (float8)(0.0f);
+    float8 vacc[4];
+    for (int i = 0; i < 4; ++i)
+        vacc[i] = (float8)(0.0f);
     for (int iy = 0; iy < 3; ++iy) {
-        for (int ix = 0; ix < 3; ++ix) {
-            float8 vx = vload8(0, x + cb * 72 + iy * 24 + ix * 8);
-            vacc = vacc + vx;
+        for (int from = 0; from < 3; from += 4) {
+            #pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int ix = from + i;
+                if (ix >= 3)
+                    continue;
+                float8 vx = vload8(0, x + cb * 72 + iy * 24 + ix * 8);
+                vacc[i] = vacc[i] + vx;
+            }
         }
     }
-    vacc /= 9.0f;
-    vstore8(vacc, 0, y + cb * 8);
+    float8 v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 9.0f;
+    vstore8(v, 0, y + cb * 8);
 }
 
 __constant float tiny_scores_dense_weight[40] __attribute__((aligned(64))) = {

@@ -75,10 +75,15 @@ void waves_stem1x3_s1_2x9_to_8x9(
         for (int ky = 0; ky < 1; ++ky) {
             const int iy = oy + ky;
             float *to = staged[ci][ky];
-            for (int i = 0; i < 11; ++i)
-                to[i] = 0.0f;
-            if (iy < 0 || iy >= 1)
+            if (iy < 0 || iy >= 1) {
+                for (int i = 0; i < 11; ++i)
+                    to[i] = 0.0f;
                 continue;
+            }
+            for (int i = 0; i < 1; ++i)
+                to[i] = 0.0f;
+            for (int i = 10; i < 11; ++i)
+                to[i] = 0.0f;
             __global const float *from = x + ci * 9;
             to += 1;
             int i = 0;
@@ -120,17 +125,24 @@ void waves_stem1x3_s1_2x9_to_8x9(
                 }
                 pw += 24;
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
+            {
+                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
-                        continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
-                    vstore8(v, 0, y + ob * 72 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
+                for (int b = 0; b < blocks; ++b) {
+                    const int ob = first_block + b;
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
+                        vstore8(v, 0, y + ob * 72 + (ox + t) * 8);
+                    }
                 }
             }
         }
@@ -139,34 +151,62 @@ void waves_stem1x3_s1_2x9_to_8x9(
 
 /* max_pool
  *
- * Max of windows 1x2, stride 1x2: 1x16x1x9 -> 1x16x1x4.
- * One work-item: a row of one block of 8 channels.
+ * Max of windows 1x2, stride 1x2.
+ * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
-void waves_max_pool1x2_s2_16x9(
+void waves_max_pool1x2_s2_4(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at,
+    const int rows,
+    const int columns,
+    const int x_block,
+    const int x_row,
+    const int y_block,
+    const int y_row)
 {
-    const int oy = get_global_id(1);
-    const int n = 0;
-    const int cb = get_global_id(2);
+    enum {
+        ROW = 4,
+        SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */
+    };
+    const int cb = get_global_id(1);
     x += x_at;
     y += y_at;
-    for (int ox = 0; ox < 4; ++ox) {
-        float8 vacc = (float8)(-INFINITY);
-        for (int ky = 0; ky < 1; ++ky) {
-            const int iy = oy + ky;
-            if (iy < 0 || iy >= 1)
-                continue;
-            for (int kx = 0; kx < 2; ++kx) {
-                const int ix = ox * 2 + kx;
-                if (ix < 0 || ix >= 9)
-                    continue;
-                float8 vx = vload8(0, x + cb * 72 + ix * 8);
-                vacc = max(vacc, vx);
+    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
+    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+        const int iy0 = oy;
+        for (int from = 0; from < columns; from += ROW) {
+            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            float8 acc[ROW];
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t)
+                acc[t] = (float8)(-INFINITY);
+            #pragma nounroll
+            for (int ky = 0; ky < 1; ++ky) {
+                const int iy = iy0 + ky;
+                #pragma unroll
+                for (int i = 0; i < SEEN; ++i) {
+                    const int ix = ox * 2 + i;
+                    float8 v = (float8)(-INFINITY);
+                    {
+                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                    }
+                    #pragma unroll
+                    for (int kx = 0; kx < 2; ++kx) {
+                        const int t = (i - kx) / 2; /* the window that sees it so, if any */
+                        if (t * 2 + kx == i && t >= 0 && t < ROW)
+                            acc[t] = max(acc[t], v);
+                    }
+                }
+            }
+            #pragma unroll
+            for (int t = 0; t < ROW; ++t) {
+                if (ox + t < from)
+                    continue; /* the tile before has it */
+                float8 v = acc[t];
+                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
-        vstore8(vacc, 0, y + cb * 32 + ox * 8);
     }
 }
 
