@@ -17,16 +17,18 @@ from codegen.runtime.devices import DeviceInfo, opencl
 class Session:
     """One compiled artefact on one device, with buffers of its own.
 
-    Outputs and inputs are in the user's layout, by the user's names.
+    Outputs and inputs are in the user's layout, by the user's names.  With ``profiling`` the events of launches say
+    when they ran.
     """
 
-    def __init__(self, artefact: Artefact, device: DeviceInfo) -> None:
+    def __init__(self, artefact: Artefact, device: DeviceInfo, *, profiling: bool = False) -> None:
         cl = opencl()
         self.artefact = artefact
         self.device = device
         try:
             self.context = cl.Context([device.handle])
-            self.queue = cl.CommandQueue(self.context, device.handle)
+            properties = cl.command_queue_properties.PROFILING_ENABLE if profiling else 0
+            self.queue = cl.CommandQueue(self.context, device.handle, properties=properties)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", cl.CompilerWarning)
                 program = cl.Program(self.context, artefact.source)
@@ -56,14 +58,14 @@ class Session:
         for k, declared in enumerate(self.artefact.inputs):
             cl.enqueue_copy(self.queue, self._buffers["input", k], np.ascontiguousarray(inputs[declared["name"]]))
 
-    def launch(self, index: int) -> None:
-        """One launch."""
-        self._enqueue(self._kernels[index], self.artefact.launches[index])
+    def launch(self, index: int) -> Any:
+        """One launch; returns its pyopencl.Event."""
+        return self._enqueue(self._kernels[index], self.artefact.launches[index])
 
-    def _enqueue(self, kernel: Any, launch: Mapping[str, Any]) -> None:
+    def _enqueue(self, kernel: Any, launch: Mapping[str, Any]) -> Any:
         cl = opencl()
         try:
-            cl.enqueue_nd_range_kernel(self.queue, kernel, tuple(launch["global"]), (1, 1, 1))
+            return cl.enqueue_nd_range_kernel(self.queue, kernel, tuple(launch["global"]), (1, 1, 1))
         except cl.Error as error:
             raise DeviceError(f"{self.device.name}: {launch['kernel']}: {error}") from error
 
