@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -57,6 +58,11 @@ def _target_option(function: F) -> F:
     return click.option(
         "--target", type=click.Choice(list(TARGETS)), default=DEFAULT_TARGET, show_default=True, help=names
     )(function)
+
+
+def _tuned_option(function: F) -> F:
+    help_text = "Part of a device's name in SPEC's .tune.toml; none: ignore that file. Default: its first device."
+    return click.option("--tuned-for", "tuned_for", default="", metavar="D", help=help_text)(function)
 
 
 def _output_option(function: F) -> F:
@@ -129,18 +135,21 @@ def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, l
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_target_option
+@_tuned_option
 @_shape_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
-def build_command(spec: Path, output: Path, target: str, shapes: Pairs, check: bool) -> None:
+def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for)
         folder, changes = build.build(lowered, output, target, check, say)
     for tensor in lowered.model.unused:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
         names = ", ".join((*changes.written, *changes.removed))
-        raise CheckFailed(f"{folder}: would change: {names}; run clgen build {spec} -o {output} --target {target}")
+        command = f"clgen build {spec} -o {output} --target {target}"
+        command += f" --tuned-for {shlex.quote(tuned_for)}" if tuned_for else ""
+        raise CheckFailed(f"{folder}: would change: {names}; run {command}")
     click.echo(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     memory = manifest["memory"]
@@ -156,11 +165,38 @@ def build_command(spec: Path, output: Path, target: str, shapes: Pairs, check: b
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_target_option
+@_tuned_option
 @_shape_option
-def list_command(spec: Path, output: Path, target: str, shapes: Pairs) -> None:
+def list_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs) -> None:
     """Print the paths that build writes, one a line."""
-    for path in build.outputs(build.lower(spec, dict(shapes)), output, target):
+    for path in build.outputs(build.lower(spec, dict(shapes), tuned_for=tuned_for), output, target):
         click.echo(path)
+
+
+@main.command("tune")
+@click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
+@_device_option
+@_target_option
+@_shape_option
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="About how long to measure on a device, compiling included.",
+)
+def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pairs, budget: float) -> None:
+    """Measure which schedules are fastest on devices, for build; prints the file that says so, beside SPEC."""
+    from codegen.runtime.devices import select
+
+    with _stage(f"tuning {spec}") as say:
+        lowered = build.lower(spec, dict(shapes), say)
+    for device in select(devices, default_type=TARGETS[target].device_type):
+        with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"tuning {spec}") as say:
+            file, measured = build.tune_schedules(lowered, target, device, budget, Path(scratch), say)
+        click.echo(f"{device.name}: {measured}", err=True)
+    click.echo(file)
 
 
 @main.command("explain")
@@ -182,17 +218,24 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
 @click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
 @_device_option
 @_target_option
+@_tuned_option
 @_shape_option
 @_json_option
 def verify_command(
-    path: Path, spec: Path | None, devices: tuple[str, ...], target: str, shapes: Pairs, json_file: Path | None
+    path: Path,
+    spec: Path | None,
+    devices: tuple[str, ...],
+    target: str,
+    tuned_for: str,
+    shapes: Pairs,
+    json_file: Path | None,
 ) -> None:
     """Check an artefact on devices, layer by layer, against the float64 reference; exit 5 if it is wrong."""
     from codegen.runtime.devices import select
     from codegen.runtime.verify import format_verification, verify
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
-        artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes))
+        artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes), tuned_for)
         result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
     if _json_only(json_file):
         click.echo(json.dumps(result.as_json(), indent=1))

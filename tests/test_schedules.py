@@ -65,7 +65,7 @@ class Layer:
         """A network of as many of these layers, side by side, called so."""
         net = Net("layers")
         given = net.input("x", *self.shape, channels_last=self.channels_last)
-        batch, channels, rows, columns = self.shape
+        channels = self.shape[1]
         x = given if self.plain else net.conv(given, channels, 1)
         attributes: dict[str, Any] = {
             "stride": self.stride,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import safetensors.numpy
 
+from codegen.frontend.value import toml
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document, Layer, Port
 from codegen.importers.tidy import without_defaults
@@ -74,25 +74,6 @@ def _layer(layer: Layer, before: str | None, arrays: Collection[str]) -> list[st
     elif layer.inputs[0] != before:
         lines.append(f"input = {toml(layer.inputs[0])}")
     return lines + [f"{key} = {toml(value)}" for key, value in without_defaults(layer, arrays).items()]
-
-
-def toml(value: Any) -> str:
-    """On one line.  Floats are the shortest that read back the same."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        return '"' + "".join(_escaped(c) for c in value) + '"'
-    return repr(value)
-
-
-def _escaped(c: str) -> str:
-    if c in '"\\':
-        return f"\\{c}"
-    return c if c.isprintable() else f"\\U{ord(c):08X}"
 
 
 def _comment(text: str) -> str:

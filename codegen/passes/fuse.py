@@ -3,7 +3,7 @@
 A unary map of a tensor that nobody else reads is the *epilogue* of the launch that makes the tensor.  One whose tensor
 is read elsewhere is computed by its readers, as their *prologue*.  A binary operator joins the epilogue of the last of
 its operands to be made; one that scales the channels of what only a 1x1 convolution reads (squeeze and excitation) is
-that convolution's prologue.  Every node of the result is a :class:`Fused`, and is one launch, or none if it only renames.
+that convolution's prologue.  Every node of the result is a :class:`Fused`: one launch, or none if it only renames.
 """
 
 from __future__ import annotations

@@ -37,8 +37,7 @@ from codegen.graph.ops import (
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.memory import Lifetime, assign
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan, Preparation
-from codegen.plan.schedules import channels, dense, general, moves, rows, sample
-from codegen.plan.schedules.convolution import plan_convolution
+from codegen.plan.schedules import channels, convolution, dense, general, moves, rows, sample
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
 
@@ -91,9 +90,32 @@ def plan(
     )
 
 
+@dataclass(frozen=True)
+class Alternatives:
+    """The schedules that a convolution can have, first the one it has unless another is chosen.
+
+    ``work`` is the same for convolutions that differ in their numbers only.
+    """
+
+    work: str
+    schedules: tuple[str, ...]
+
+
+def alternatives(graph: Graph, target: Target) -> dict[str, Alternatives]:
+    """What can be chosen for each convolution, by the launch's name, in order of computation."""
+    homes = _homes(graph, target)
+    layouts = {name: home.layout for name, home in homes.items()}
+    sketches = [
+        LaunchSketch(node, target, layouts)
+        for node in graph.nodes
+        if isinstance(_core(node), Conv) and not homes[node.name].computed_elsewhere
+    ]
+    return {s.node.name: Alternatives(convolution.work(s), convolution.names(s)) for s in sketches}
+
+
 def _schedule(s: LaunchSketch, choice: str | None) -> Sequence[Draft]:
     if isinstance(s.core, Conv):
-        return plan_convolution(s, choice)
+        return convolution.plan_convolution(s, choice)
     if isinstance(s.core, Identity) and len(s.y.shape) > 4:
         return [moves.plan_reorder(s)]  # broadcasting over more axes than rows have
     return [_SCHEDULES[type(s.core)](s)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from codegen.graph.ops import Conv
+from codegen.graph.ops import Conv, Stage
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import conv, depthwise, general, pointwise, stem, winograd
 from codegen.plan.schedules.launch import LaunchSketch
@@ -32,9 +33,26 @@ def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
     return ways or {"general": one(general.plan_grouped)}
 
 
+def names(s: LaunchSketch) -> tuple[str, ...]:
+    """The schedules that a convolution can have; first the one that estimates say is fastest."""
+    ways = candidates(s)
+    first = winograd.choose(s) or next(name for name in ways if not name.startswith("winograd"))
+    return (first, *(name for name in ways if name != first))
+
+
+def work(s: LaunchSketch) -> str:
+    """The same for launches that do the same work on other numbers."""
+    op: Conv = s.core
+    attributes = (op.weight.shape, op.stride, op.dilation, op.pads, op.groups)
+    stages = [_stage(stage) for stage in (*s.op.prologue, *s.op.epilogue)]
+    return repr((attributes, stages, [s.layouts[name] for name in s.node.inputs], s.y))
+
+
+def _stage(stage: Stage) -> tuple[Any, ...]:
+    return (stage.op.title, stage.operand, stage.swapped, [_stage(inner) for inner in stage.through])
+
+
 def plan_convolution(s: LaunchSketch, choice: str | None = None) -> Sequence[Draft]:
     """The launches of the schedule of that name, or of the one that estimates say is fastest."""
     ways = candidates(s)
-    if choice not in ways:
-        choice = winograd.choose(s) or next(name for name in ways if not name.startswith("winograd"))
-    return ways[choice]()
+    return ways[choice if choice in ways else names(s)[0]]()

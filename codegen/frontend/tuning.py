@@ -1,0 +1,141 @@
+"""Schedules that were measured on devices, in a TOML file beside the spec: reading, checking and writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.frontend.kinds import TEXT, Key, Keys, Kind, Unfit, choice
+from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.reader import many_tables, read_document, read_table, unknown_key
+from codegen.frontend.value import toml
+
+NONE = "none"  # what asks for no device's schedules
+
+_HEAD = (
+    "# Schedules that were measured to be faster than what clgen estimates; written by clgen tune, read by clgen build."
+)
+_REMEDY = f"run clgen tune again, or ignore the file with --tuned-for {NONE}"
+_SHOWN = 6  # names of layers that an error lists
+
+
+@dataclass(frozen=True)
+class TunedDevice:
+    """What was measured on one device: ``layers`` are the schedules by the name of the launch."""
+
+    name: str
+    driver: str
+    target: str
+    layers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One device's schedules, and the file that they are from: its name without folders, and the hash of its bytes."""
+
+    file: str
+    sha256: str
+    device: TunedDevice
+    place: Place
+
+
+def tuning_file(spec: Path) -> Path:
+    """Where the schedules of a spec or model file are."""
+    return spec.with_name(f"{spec.stem}.tune.toml")
+
+
+def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = "") -> Tuned | None:
+    """The schedules for a target, of the first device in the file or of the first whose name has ``wanted`` in it.
+
+    None if there are none.  SpecError if the file is wrong, or has no such device.
+    """
+    path = tuning_file(spec)
+    if wanted == NONE or not (wanted or path.exists()):
+        return None
+    if not path.exists():
+        raise Place(str(path)).spec_error(f"is missing, which --tuned-for {wanted!r} asks for; run clgen tune first")
+    devices, sha256 = _read(path, targets)
+    fitting = [device for device in devices if device.target == target]
+    found = [device for device in fitting if wanted.casefold() in device.name.casefold()]
+    if wanted and not found:
+        there = listed((device.name for device in fitting), "and")
+        raise Place(str(path)).spec_error(
+            f"no device for target {show(target)} has {wanted!r} in its name, which --tuned-for asks for; "
+            f"there {f'are {there}' if there else 'is none'}; run clgen tune on it"
+        )
+    return Tuned(path.name, sha256, found[0], _place(path, found[0].name)) if found else None
+
+
+def check_tuned(tuned: Tuned, possible: Mapping[str, Sequence[str]]) -> None:
+    """SpecError if a layer or its schedule is none of the possible: the network was another one."""
+    for layer, schedule in tuned.device.layers.items():
+        at = tuned.place.key("layers").key(show(layer))
+        if layer not in possible:
+            names = listed(list(possible)[:_SHOWN], "and")
+            known = f"; there are {names}{' and more' if len(possible) > _SHOWN else ''}" if possible else ""
+            raise at.spec_error(f"is no convolution of the network{suggestion(layer, possible) or known}; {_REMEDY}")
+        if schedule not in possible[layer]:
+            raise at.spec_error(f"{show(schedule)} should be {listed(possible[layer])}; {_REMEDY}")
+
+
+def with_device(path: Path, device: TunedDevice, targets: Collection[str]) -> bytes:
+    """The file with the device's table in place of the one that it had, or behind all others."""
+    devices = list(_read(path, targets)[0]) if path.exists() else []
+    at = [(other.name, other.target) for other in devices]
+    own = (device.name, device.target)
+    if own in at:
+        devices[at.index(own)] = device
+    else:
+        devices.append(device)
+    return _written(devices)
+
+
+def _written(devices: Iterable[TunedDevice]) -> bytes:
+    lines = [_HEAD]
+    for device in devices:
+        lines += ["", "[[device]]"]
+        lines += [f"{key} = {toml(getattr(device, key))}" for key in ("name", "driver", "target")]
+        lines.append("[device.layers]")
+        lines += [f"{toml(layer)} = {toml(schedule)}" for layer, schedule in device.layers.items()]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _layers(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise Unfit
+    for layer, schedule in value.items():
+        if not isinstance(schedule, str):
+            raise Unfit(f"{show(layer)} = {show(schedule)} should be the name of a schedule")
+    return value
+
+
+def _keys(targets: Collection[str]) -> Keys:
+    layers = Kind("a table with a schedule for each layer", {"type": "object"}, _layers)
+    return {
+        "name": Key(TEXT, "The device's name.", required=True),
+        "driver": Key(TEXT, "The version of its driver.", required=True),
+        "target": Key(choice(*targets), "What the schedules are for.", required=True),
+        "layers": Key(layers, "Schedules by the layer's name.", required=True),
+    }
+
+
+def _read(path: Path, targets: Collection[str]) -> tuple[tuple[TunedDevice, ...], str]:
+    document = read_document(path)
+    for name in document.tables:
+        if name != "device":
+            raise unknown_key(name, ["device"], document.place)
+    devices: list[TunedDevice] = []
+    for k, table in enumerate(many_tables(document.tables, "device", document.place), 1):
+        called = table.get("name")
+        place = _place(path, called) if isinstance(called, str) and called else Place(str(path), f"device {k}")
+        device = TunedDevice(**read_table(table, _keys(targets), place))
+        if any((other.name, other.target) == (device.name, device.target) for other in devices):
+            raise place.spec_error(f"is there twice for target {show(device.target)}; remove one")
+        devices.append(device)
+    return tuple(devices), document.sha256
+
+
+def _place(path: Path, device: str) -> Place:
+    return Place(str(path), f"device {show(device)}")
