@@ -23,7 +23,7 @@ weights = "w.npz"
 
 [[input]]
 name = "{given}"
-shape = [3, 4, 4]
+shape = {shape}
 
 [[layer]]
 name = "c"
@@ -35,20 +35,30 @@ from = "c"
 """
 
 
-def generate(folder: Path, model: str = "zzmodel", given: str = "zzgiven", taken: str = "zztaken") -> Path:
-    np.savez(folder / "w.npz", **{"c.weight": np.ones((2, 3, 1, 1), np.float32)})
+def generate(
+    folder: Path,
+    model: str = "zzmodel",
+    given: str = "zzgiven",
+    taken: str = "zztaken",
+    shape: tuple[int, int, int] = (3, 4, 4),
+    weight: tuple[int, int, int, int] = (2, 3, 1, 1),
+) -> Path:
+    np.savez(folder / "w.npz", **{"c.weight": np.ones(weight, np.float32)})
     spec = folder / "s.toml"
-    spec.write_text(SPEC.format(model=model, given=given, taken=taken))
+    spec.write_text(SPEC.format(model=model, given=given, taken=taken, shape=list(shape)))
     return build.build(build.lower(spec), folder / "generated", "cpu")[0]
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Every identifier in the generated C of a model with a blob and of one without."""
+    """Every identifier in the generated C of a model with a blob, of one without, and of one that prepares weights."""
     texts = [path.read_text() for path in (ROOT / "generated" / "digits").glob("*.[ch]")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "TABLE_BYTES", 0)
         folder = generate(tmp_path_factory.mktemp("blob"))
+    texts += [path.read_text() for path in folder.glob("*.[ch]")]
+    folder = generate(tmp_path_factory.mktemp("prepared"), shape=(64, 30, 30), weight=(64, 64, 3, 3))
+    assert "PREPARATION_COUNT" in (folder / "zzmodel.c").read_text()
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
     found: set[str] = set()
     for text in texts:
