@@ -268,7 +268,7 @@ def channels() -> Graph:
     net.output("partial_block", net.conv(net.act(net.shuffle(net.concat(a, net.conv(x, 3, 1)), 3)), 3, 1))
     net.output("two_samples", net.act(net.shuffle(net.concat(b, net.select_channels(z, 1, 2)), 2)), channels_last=True)
     net.output("part", net.select_channels(net.shuffle(a, 3), 4, 5))
-    net.output("line", net.conv(net.shuffle(net.concat(line, net.select_channels(line, 0, 2)), 2), 3, 1))
+    net.output("line_out", net.conv(net.shuffle(net.concat(line, net.select_channels(line, 0, 2)), 2), 3, 1))
     return net.graph()
 
 

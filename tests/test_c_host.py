@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -363,6 +364,63 @@ def fake(tool: Tool, opencl_headers: None, tmp_path: Path) -> Callable[..., Fake
         return Fake(library, {**os.environ, "CLGEN_OPENCL_LIBRARY": str(library)})
 
     return compile_fake
+
+
+# ---- kernels that are kept ------------------------------------------------------------------------------------------
+
+
+def kept(binary: bytes, magic: bytes = b"CLGENB01", size: int | None = None) -> bytes:
+    """A file of compiled kernels: see templates/host/_cache.jinja."""
+    digest = 0
+    for byte in binary:
+        digest = ((digest ^ byte) * 1099511628211) % 2**64
+    return struct.pack("=8sQQ", magic, len(binary) if size is None else size, digest) + binary
+
+
+@each_runtime
+def test_compiled_kernels_are_kept_for_the_next_create(
+    runtime: Runtime, sanitizing: Callable[[str, str], str], generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In a file that is used as it is, and made anew where it is not whole or of no use; a folder need not be there."""
+    found = sanitizing("gcc", "address,undefined")
+    create = program(found, C / "create.c", generated("tables"), tmp_path / "create", SANITIZERS, [])
+    folder = tmp_path / "kept"
+
+    def said() -> str:
+        options = f"suppressions={C / 'lsan.supp'}:print_suppressions=0"
+        return runtime.run([create, runtime.platform], CLGEN_CACHE_DIR=str(folder), LSAN_OPTIONS=options).splitlines()[
+            -1
+        ]
+
+    assert said() == "ok"
+    folder.mkdir()
+    assert said() == "ok"
+    (file,) = folder.iterdir()
+    whole, made = file.read_bytes(), file.stat().st_mtime_ns
+    assert file.name.startswith("tables-") and whole == kept(whole[24:])
+    assert said() == "ok"
+    assert file.stat().st_mtime_ns == made
+    binary = whole[24:]
+    for damaged in (b"", whole[:20], whole[:-1], kept(binary, magic=b"CLGENB00"), kept(binary, size=2**40)):
+        file.write_bytes(damaged)
+        assert said() == "ok"
+        again = file.read_bytes()
+        assert again == kept(again[24:])
+    assert list(folder.iterdir()) == [file]
+
+
+def test_the_kernels_that_were_kept_are_used(
+    tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """On an OpenCL whose binaries are the source: one without kernels has none to make."""
+    create = program(tool("gcc"), C / "create.c", generated("tiny"), tmp_path / "create", ["-g"], [])
+    opencl = fake(tool("gcc"), "-g")
+    environment = {**opencl.environment, "CLGEN_CACHE_DIR": str(tmp_path)}
+    do([create], env=environment)
+    (file,) = tmp_path.glob("*.clbin")
+    assert b"__kernel" in file.read_bytes()
+    file.write_bytes(kept(b"/* nothing */"))
+    assert "OpenCL error" in do([create], env=environment)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

@@ -407,6 +407,37 @@ cl_int clGetProgramBuildInfo(
     return leave(CL_INVALID_VALUE);
 }
 
+/* What is made of a program is its source. */
+cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t room, void *out, size_t *size)
+{
+    FAIL_IF_TOLD
+    checked(program, PROGRAM);
+    if (what == CL_PROGRAM_BINARY_SIZES) {
+        size_t length = strlen(program->source) + 1;
+        return leave(answer(&length, sizeof length, room, out, size));
+    }
+    if (what != CL_PROGRAM_BINARIES || room < sizeof(char *))
+        return leave(CL_INVALID_VALUE);
+    memcpy(*(char **)out, program->source, strlen(program->source) + 1);
+    return leave(CL_SUCCESS);
+}
+
+cl_program clCreateProgramWithBinary(
+    cl_context context, cl_uint count, const cl_device_id *devices, const size_t *lengths,
+    const unsigned char **binaries, cl_int *status, cl_int *error)
+{
+    cl_program program;
+
+    FAIL_CREATION_IF_TOLD
+    (void)count;
+    (void)devices;
+    program = create(PROGRAM, sizeof *program, checked(context, CONTEXT));
+    program->source = calloc(lengths[0] + 1, 1);
+    memcpy(program->source, binaries[0], lengths[0]);
+    *status = CL_SUCCESS;
+    return leave_with(program, CL_SUCCESS, error);
+}
+
 cl_kernel clCreateKernel(cl_program program, const char *name, cl_int *error)
 {
     cl_kernel kernel;
