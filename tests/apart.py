@@ -170,8 +170,7 @@ def oclgrind(
     """Runs an artefact under Oclgrind; the log of its errors."""
     np.savez(folder.parent / "inputs.npz", **inputs)
     log = folder.parent / "oclgrind.log"
-    # Optimised code has a "freeze" instruction that Oclgrind 21.10 does not know, and fewer accesses to look at; nor
-    # does it know prefetching, which kernels do only where the compiler says that it can.
+    # Optimised code has a "freeze" instruction that Oclgrind 21.10 does not know, and fewer accesses to look at.
     checks = [
         "--data-races",
         "--uninitialized",
@@ -180,7 +179,7 @@ def oclgrind(
         "--max-errors",
         "20",
         "--build-options",
-        "-cl-opt-disable -U__has_builtin",
+        "-cl-opt-disable",
     ]
     command = [tool("oclgrind"), *checks, "--log", str(log), sys.executable, __file__, str(folder), str(results)]
     command.append(str(native_floats))

@@ -25,10 +25,10 @@
 #endif
 #endif
 
-/* Fetches a cache line, where the compiler has a way to say so; the address need not be valid. */
+/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
 #undef PREFETCH
 #define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
 #endif
