@@ -461,6 +461,8 @@ struct cache_header {
     uint64_t digest; /* of the binary */
 };
 
+enum { MOST_CACHED = 1 << 30 };
+
 static const char cache_magic[8] = {'C', 'L', 'G', 'E', 'N', 'B', '0', '1'};
 
 /* FNV-1a, continued from `digest`. */
@@ -516,7 +518,7 @@ static unsigned char *read_cache(const char *path, size_t *size)
     if (!file)
         return NULL;
     if (fread(&header, sizeof header, 1, file) == 1 && memcmp(header.magic, cache_magic, sizeof cache_magic) == 0 &&
-        header.size > 0 && header.size < SIZE_MAX) {
+        header.size > 0 && header.size < MOST_CACHED) {
         *size = (size_t)header.size;
         binary = malloc(*size);
     }
