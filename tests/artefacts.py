@@ -239,6 +239,15 @@ def convolutions() -> Graph:
     return net.graph()
 
 
+def prepared() -> Graph:
+    """Weights that are prepared at create, of two layers that share all kernels."""
+    net = Net("prepared")
+    x = net.conv(net.input("image", 1, 2, 7, 8), 8, 1)
+    y = net.conv(x, 8, pads=1, name="winograd2_groups, one")
+    net.output("features", net.conv(net.conv(y, 8, name="winograd2_groups, other"), 3, 1))
+    return net.graph()
+
+
 def winograd() -> Graph:
     """3x3 convolutions by Winograd, in three launches and in one: at edges, of channels that do not fill blocks."""
     net = Net("winograd")
@@ -506,6 +515,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
         weighty,
         ports,
         convolutions,
+        prepared,
         winograd,
         channels,
         tiles,
@@ -517,7 +527,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
     )
 }
 
-BLOB = ("weighty", "convolutions", "winograd", "tiles")
+BLOB = ("weighty", "convolutions", "prepared", "winograd", "tiles")
 """Networks built with their constants in one array, however few there are."""
 
 PICTURES = {"tables": "bytes", "weighty": "floats"}

@@ -257,7 +257,7 @@ def test_symbols(
         assert not [line for line in do(["nm", tmp_path / "object.o"]).splitlines() if line.split()[-2] in "CBD"]
 
 
-@pytest.mark.parametrize("name", ["tables", "weighty", "ports"])
+@pytest.mark.parametrize("name", ["tables", "weighty", "ports", "prepared"])
 def test_only_create_allocates(name: str, tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
     """By the object code: no way leads from run, enqueue or selftest to an allocation."""
     called: dict[str, set[str]] = {}
@@ -299,6 +299,7 @@ def test_only_create_allocates(name: str, tool: Tool, generated: Callable[[str],
         ("pocl", "gcc", "weighty"),
         ("pocl", "clang", "tables"),
         ("pocl", "gcc", "ports"),
+        ("intel", "gcc", "prepared"),
     ],
     indirect=["runtime"],
 )
@@ -425,7 +426,7 @@ def test_the_kernels_that_were_kept_are_used(
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("name", ["tables", "weighty", "ports", "weighty at run time"])
+@pytest.mark.parametrize("name", ["tables", "weighty", "ports", "prepared", "weighty at run time"])
 def test_every_call_may_fail(
     name: str,
     compiler: str,
@@ -447,7 +448,7 @@ def test_every_call_may_fail(
     assert "ok" in do([faults], env=opencl.environment).splitlines()
 
 
-@pytest.mark.parametrize("name", ["tiny", "weighty"])
+@pytest.mark.parametrize("name", ["tiny", "weighty", "prepared"])
 def test_every_call_may_fail_under_valgrind(
     name: str, tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
 ) -> None:
