@@ -56,20 +56,6 @@ static void move(const char *path, const char *mode, float *values, size_t count
     }
 }
 
-/* Not getrusage: what a process had before exec counts there. */
-static long peak_kilobytes(void)
-{
-    char line[256];
-    long peak = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            peak = strtol(line + 6, NULL, 10);
-    if (file)
-        fclose(file);
-    return peak;
-}
-
 int main(int argc, char **argv)
 {
     static float x[INPUT], y[OUTPUT];
