@@ -199,12 +199,15 @@ class LaunchSketch:
 def leading_activations(stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The stages up to the first that needs to know channel or pixel, which vectors of any width can go through.
 
-    Those that are more than a few instructions are marked as slow.
+    From the first that is more than a few instructions on, they are marked as slow.
     """
     count = 0
     while count < len(stages) and "layout" not in stages[count] and stages[count]["kind"] not in CHANNEL_STAGES:
         count += 1
-    return [{**stage, "slow": stage["kind"] not in QUICK} for stage in stages[:count]], stages[count:]
+    quick = 0
+    while quick < count and stages[quick]["kind"] in QUICK:
+        quick += 1
+    return [{**stage, "slow": k >= quick} for k, stage in enumerate(stages[:count])], stages[count:]
 
 
 def scaled(name: str, factor: int, offset: int) -> str:
