@@ -245,11 +245,14 @@ def pools(draw: st.DrawFn, kind: str) -> tuple[Pool, tuple[int, ...]]:
     w = draw(windows(draw(st.sampled_from([1, 2, 3]))))
     dilation = w["dilation"]
     # Every window has to reach into the input.
-    assume(all(max(p) < k for p, k in zip(w["pads"], w["kernel"], strict=True)))
+    pads = tuple(
+        (min(before, k - 1), min(behind, k - 1)) for (before, behind), k in zip(w["pads"], w["kernel"], strict=True)
+    )
     counted, p = draw(st.booleans()), float(draw(st.integers(1, 4)))
-    op = Pool(kind, w["kernel"], w["stride"], dilation, w["pads"], draw(st.booleans()), counted, p)
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *w["size"])
-    assume(all(n >= d for n, d in zip(w["size"], dilation, strict=True)))
+    op = Pool(kind, w["kernel"], w["stride"], dilation, pads, draw(st.booleans()), counted, p)
+    size = tuple(max(n, d) for n, d in zip(w["size"], dilation, strict=True))
+    assume(all(window_count(*window) >= 1 for window in zip(size, op.kernel, op.stride, dilation, pads, strict=True)))
+    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *size)
     return op, shape
 
 
