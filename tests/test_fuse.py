@@ -11,7 +11,7 @@ import pytest
 from networks import Net, lower
 
 from codegen.graph.graph import Graph, Input, Node, Output
-from codegen.graph.ops import Concat, Fused, Identity, Pad, Reshape, Resize, Softmax, Transpose
+from codegen.graph.ops import Concat, Fused, Identity, MatMul, Pad, Reshape, Resize, Select, Softmax, Transpose
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification
 
@@ -467,6 +467,78 @@ def channel_shuffle() -> tuple[Graph, list[str]]:
     x = n.add(Reshape((2, 12, 3, 2)), n.add(Transpose((0, 2, 1, 3, 4)), x))
     n.conv(x, 4, 1)
     return n.graph(), ["conv", "take_channels", "conv"]
+
+
+@case
+def channels_of_more_tensors_than_one_step_takes() -> tuple[Graph, list[str]]:
+    n = Net((1, 3, 2, 2))
+    parts = [n.conv("x", 2, 1) for _ in range(18)]
+    x = n.add(Select((0, 1, 0, 0), (1, 2, 1, 1), (1, 18, 2, 2)), n.concat(*parts))
+    n.conv(x, 4, 1)
+    return n.graph(), ["conv"] * 18 + ["concat", "take_channels", "conv"]
+
+
+# ---- gates, and pools that go first ----
+
+
+def gated(n: Net, x: str, outputs: int) -> str:
+    """Squeeze and excitation between x and a 1x1 convolution."""
+    gate = n.act(n.conv(n.global_pool(x), n.shapes[x][1], 1), "sigmoid")
+    return n.conv(n.binary("mul", x, gate), outputs, 1)
+
+
+@case
+def a_gate_is_the_prologue_of_a_1x1_conv() -> tuple[Graph, list[str]]:
+    n = Net((2, 3, 4, 5))
+    n.act(gated(n, n.act(n.conv("x", 9)), 12))
+    return n.graph(), ["conv -> relu", "global_average_pool", "conv -> sigmoid", "mul -> conv -> relu"]
+
+
+@case
+def a_gate_of_what_is_not_in_channel_blocks_is_a_launch() -> tuple[Graph, list[str]]:
+    n = Net((1, 9, 3, 4), (1, 9, 4, 5))
+    gated(n, n.act(n.add(MatMul(), "x", "x1")), 12)
+    return n.graph(), ["mat_mul -> relu", "global_average_pool", "conv -> sigmoid", "identity -> mul", "conv"]
+
+
+@case
+def a_gate_that_two_read_is_a_launch() -> tuple[Graph, list[str]]:
+    n = Net((1, 3, 4, 5))
+    x = n.conv("x", 9)
+    product = n.binary("mul", n.act(n.conv(n.global_pool(x), 9, 1), "sigmoid"), x)
+    n.binary("add", n.conv(product, 8, 1), n.conv(product, 8, 1))
+    return n.graph(), ["conv", "global_average_pool", "conv -> sigmoid", "identity -> mul", "conv", "conv -> add"]
+
+
+@case
+def an_average_pool_goes_before_a_1x1_conv() -> tuple[Graph, list[str]]:
+    n = Net((2, 9, 5, 6))
+    n.act(n.pool(n.conv(n.act(n.bn("x")), 4, 1), "average", 2))
+    return n.graph(), ["affine -> relu -> average_pool", "conv -> relu"]
+
+
+@case
+def other_pools_stay_behind_a_conv() -> tuple[Graph, list[str]]:
+    n = Net((1, 7, 5, 6))
+    convs = [n.conv("x", 8, 1) for _ in range(4)]
+    outputs = [
+        n.pool(convs[0], "max", 2),
+        n.pool(convs[1], "average", 3, pads=1),
+        n.pool(convs[2], "average", 2, stride=1),
+        n.pool(n.conv("x", 8, 3), "average", 2),
+        n.binary("add", n.pool(convs[3], "average", 2), n.pool(convs[3], "max", 2)),
+    ]
+    return n.graph(*outputs), [
+        *["conv"] * 4, "max_pool", "average_pool", "average_pool", "conv", "average_pool",
+        "average_pool", "max_pool -> add",
+    ]  # fmt: skip
+
+
+@case
+def an_average_of_the_whole_image_is_one_over_all_of_space() -> tuple[Graph, list[str]]:
+    n = Net((2, 9, 3, 4))
+    n.pool(n.conv("x", 9, 1), "average", (3, 4))
+    return n.graph(), ["conv", "global_average_pool"]
 
 
 @case

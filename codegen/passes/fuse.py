@@ -120,10 +120,17 @@ class _Fuser:
             and graph.shapes[x] == graph.shapes[node.name]
             and source is not None
             and x not in inlined
-            and isinstance(source.op, (*UNARY, Conv))
+            and self._launched_as_image(source)
             and x not in graph.results
             and graph.uses[x] > 1  # or it would be in the epilogue of what makes x
         )
+
+    def _launched_as_image(self, node: Node) -> bool:
+        """Whether the node's tensor is made by a convolution's launch, or by one of maps alone: in channel blocks."""
+        graph = self.graph
+        while isinstance(node.op, UNARY) and graph.uses[node.inputs[0]] == 1 and node.inputs[0] in graph.by_name:
+            node = graph.by_name[node.inputs[0]]
+        return isinstance(node.op, (*UNARY, Conv))
 
     def _gated(self, node: Node) -> tuple[str, str]:
         """The operands of a product: the larger, and the smaller."""
