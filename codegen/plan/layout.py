@@ -128,3 +128,8 @@ def blocked(shape: Shape, lanes: int) -> Layout:
     blocks = -(-shape[1] // lanes)
     strides = tuple(s * lanes for s in row_major((shape[0], blocks, *shape[2:])))
     return Layout(shape, strides, lanes)
+
+
+def up(value: int, multiple: int) -> int:
+    """The least multiple that is not below the value."""
+    return -(-value // multiple) * multiple

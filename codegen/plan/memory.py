@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codegen.plan.layout import up
+
 
 @dataclass(frozen=True)
 class Lifetime:
@@ -30,11 +32,7 @@ def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, 
         for other in sorted(together, key=lambda p: offsets[p.name]):
             if start + buffer.size <= offsets[other.name]:
                 break
-            start = max(start, _up(offsets[other.name] + other.size, alignment))
+            start = max(start, up(offsets[other.name] + other.size, alignment))
         offsets[buffer.name] = start
         placed.append(buffer)
-    return offsets, max((_up(offsets[b.name] + b.size, alignment) for b in placed), default=0)
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+    return offsets, max((up(offsets[b.name] + b.size, alignment) for b in placed), default=0)

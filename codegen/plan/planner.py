@@ -34,7 +34,7 @@ from codegen.graph.ops import (
     Top,
     Transpose,
 )
-from codegen.plan.layout import Layout, blocked, channels_last, plain
+from codegen.plan.layout import Layout, blocked, channels_last, plain, up
 from codegen.plan.memory import Lifetime, assign
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan, Preparation
 from codegen.plan.schedules import channels, convolution, dense, general, moves, rows, sample
@@ -276,7 +276,7 @@ def _share_memory(homes: Mapping[str, _Home], drafts: list[Draft]) -> tuple[Mapp
                 spans[root] = (first, index)
     lifetimes = [Lifetime(root, homes[root].layout.span, first, last) for root, (first, last) in spans.items()]
     offsets, total = assign(lifetimes, ALIGNMENT)
-    return offsets, total, sum(_up(b.size, ALIGNMENT) for b in lifetimes)
+    return offsets, total, sum(up(b.size, ALIGNMENT) for b in lifetimes)
 
 
 # Kernels -------------------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def _with_blob(
             )
             blob.align()
             constants["weight"] = "u"
-            prepared += _up(draft.prepared.floats, ALIGNMENT)
+            prepared += up(draft.prepared.floats, ALIGNMENT)
         weights_at = blob.at
         for k, values in draft.parameters.items():
             start = blob.append(values) - weights_at
@@ -361,7 +361,7 @@ class _Blob:
         return start
 
     def align(self, multiple: int = ALIGNMENT) -> None:
-        self._add(np.zeros(_up(self.at, multiple) - self.at, dtype=np.float32))
+        self._add(np.zeros(up(self.at, multiple) - self.at, dtype=np.float32))
 
     def whole(self) -> Floats:
         return np.concatenate(self._parts)
@@ -473,7 +473,3 @@ class _Names:
                 break
             name = re.sub(r"(_v\d+)?$", f"_v{k}", name, count=1)
         return name
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -1,16 +1,19 @@
 """Channels of several tensors put together: a work-item makes a run of pixels of one channel block.
 
-A table says for each channel which input it comes from, where it begins there, and how far apart its pixels are.
+A table says for each channel which input it comes from, which block of that, and which lane of the block.  (Not where
+it begins: tables are of float32, which does not count as far as a large tensor's floats.)
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from codegen.graph.ops import TakeChannels
+from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch
-from codegen.plan.schedules.pointwise import as_one_row
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row
 
 ITEM_PIXELS = 256
 
@@ -23,23 +26,14 @@ def plan_take_channels(s: LaunchSketch) -> Draft:
     batch, channels, _, pixels = y.shape
     blocks = -(-channels // c)
     table = np.zeros((blocks * c, 3))
-    for i, (source, channel) in enumerate(op.places):
-        x = inputs[source]
-        block, lane = divmod(channel, x.block)
-        table[i] = source, block * x.strides[1] + lane, x.strides[3]
+    table[:channels] = [(source, *divmod(channel, inputs[source].block)) for source, channel in op.places]
     table[channels:] = table[0]
     s.constant("table", table)
     s.size("pixels", pixels)
     if channels % c:
         s.size("channels", channels)
     variables = {
-        "sources": [
-            {"name": s.operand_name(k), "sample": s.size(f"{s.operand_name(k)}_sample", x.strides[0])}
-            if batch > 1
-            else {"name": s.operand_name(k)}
-            for k, x in enumerate(inputs)
-        ],
-        "step": int(table[0, 2]) if np.all(table[:, 2] == table[0, 2]) else 0,
+        "sources": [_source(s, s.operand_name(k), x, batch) for k, x in enumerate(inputs)],
         "y": s.named(y, "y", rows=False),
         "samples": batch > 1,
         "partial": channels % c != 0,
@@ -47,3 +41,9 @@ def plan_take_channels(s: LaunchSketch) -> Draft:
     }
     grid = (-(-pixels // ITEM_PIXELS), blocks, batch)
     return s.draft("take_channels.cl.jinja", f"channels_of_{len(inputs)}", variables, grid)
+
+
+def _source(s: LaunchSketch, name: str, x: Layout, batch: int) -> dict[str, Any]:
+    """An input: how far apart its blocks, its samples and its pixels are."""
+    sample = s.size(f"{name}_sample", x.strides[0]) if batch > 1 else ""
+    return {"name": name, "block": s.size(f"{name}_block", x.strides[1]), "sample": sample, "step": x.strides[3]}

@@ -20,9 +20,9 @@ import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
-from codegen.plan.layout import Layout
+from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, bounded, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, bounded, rows_merge, size_label, spatial
 from codegen.plan.target import Target
 
 MOST_BLOCKS = 8  # channel blocks per work-item
@@ -65,9 +65,9 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
     (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
     view: Callable[[Layout], Layout] = Layout.canonical
-    if op.pointwise and _rows_merge(s):
+    if op.pointwise and rows_merge(s):
         # A 1x1 convolution sees no rows: all pixels are one.
-        view = _as_one_row
+        view = as_one_row
     x, y = view(s.x), view(s.y)
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
@@ -75,7 +75,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
     # Pixels of channels that lie far apart are first put side by side.
     apart = x.block == 1 and x.strides[3] == 1 and x.shape[1] > 1
-    staged = view is _as_one_row and s.target.stages and apart
+    staged = view is as_one_row and s.target.stages and apart
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
     taps = kernel[0] * kernel[1]
@@ -92,7 +92,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
     behind = c if s.target.wide and tiling.block_tile % 2 else 0
     s.constant("weight", np.pad(pack(op.weight, lanes, tile, op.groups).reshape(-1), (0, behind)))
-    s.constant("bias", np.pad(s.channels(op.bias, _up(channels, tile)), (0, behind)))
+    s.constant("bias", np.pad(s.channels(op.bias, up(channels, tile)), (0, behind)))
     edges = [
         _edges(w, kernel[1], stride[1], dilation[1], left, width, x.shape[3]) for w in (tiling.wide, tiling.narrow)
     ]
@@ -200,23 +200,11 @@ def pack(weight: Array, lanes: int, tile: int, groups: int) -> Array:
     """[Co, Ci, ky, kx] -> [tiles of channels][Ci / lanes][ky][kx][lanes][tile], zeros where channels end."""
     co, ci = weight.shape[:2]
     kernel = spatial(weight.shape[2:])
-    rows, columns = _up(co, tile), _up(ci, lanes)
+    rows, columns = up(co, tile), up(ci, lanes)
     filled = np.zeros((rows, columns, *kernel))
     filled[:co, :ci] = weight.reshape(co, ci, *kernel)
     split = filled.reshape(rows // tile, tile, columns // lanes, lanes, *kernel)
     return split.transpose(0, 2, 4, 5, 3, 1)
-
-
-def _as_one_row(layout: Layout) -> Layout:
-    merged = layout.canonical().merged_rows()
-    assert merged is not None
-    return merged
-
-
-def _rows_merge(s: LaunchSketch) -> bool:
-    """Whether rows follow each other without gaps in every tensor of the launch."""
-    operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
-    return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
 
 
 @dataclass(frozen=True)
@@ -239,7 +227,3 @@ def _edges(w: Width, kernel: int, stride: int, dilation: int, left: int, width: 
 def _divisor(value: int, limit: int) -> int:
     """The largest divisor up to the limit."""
     return next(d for d in range(min(value, limit), 0, -1) if value % d == 0)
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -270,3 +270,16 @@ def size_label(layout: Layout) -> str:
 def bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:
     """Whether a tap can fall above or below the input."""
     return before > 0 or (count - 1) * stride + (kernel - 1) * dilation - before > available - 1
+
+
+def as_one_row(layout: Layout) -> Layout:
+    """All pixels as one row: a 1x1 convolution sees no rows."""
+    merged = layout.canonical().merged_rows()
+    assert merged is not None
+    return merged
+
+
+def rows_merge(s: LaunchSketch) -> bool:
+    """Whether rows follow each other without gaps in every tensor of the launch."""
+    operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
+    return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))

@@ -20,9 +20,9 @@ import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
-from codegen.plan.layout import Layout, Named
+from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, leading_activations, spatial
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, leading_activations, rows_merge, spatial
 from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
@@ -62,7 +62,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     c = s.target.lanes
     step = spatial(op.stride)
     view: Callable[[Layout], Layout] = Layout.canonical
-    if step == (1, 1) and _rows_merge(s):
+    if step == (1, 1) and rows_merge(s):
         view = as_one_row
     x, y = view(s.x), view(s.y)
     batch, channels, rows, columns = y.shape
@@ -173,20 +173,3 @@ def padded(target: Target, tiling: Tiling, values: Array) -> Array:
     """With room for the upper half of a wide vector that the last channels of an odd number of blocks do not fill."""
     behind = target.lanes if target.wide and tiling.block_tile % 2 else 0
     return np.pad(values.reshape(-1), (0, behind))
-
-
-def as_one_row(layout: Layout) -> Layout:
-    """All pixels as one row; a 1x1 convolution sees no rows."""
-    merged = layout.canonical().merged_rows()
-    assert merged is not None
-    return merged
-
-
-def _rows_merge(s: LaunchSketch) -> bool:
-    """Whether rows follow each other without gaps in every tensor of the launch."""
-    operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
-    return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
-
-
-def up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from codegen.graph.ops import Conv
+from codegen.plan.layout import up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch, leading_activations, size_label, spatial
@@ -43,11 +44,11 @@ def plan_stem(s: LaunchSketch) -> Draft:
     tiling = pointwise.choose_tiling(s.target, rows, columns, blocks)
     tile = tiling.block_tile * c
     co, ci = op.weight.shape[:2]
-    weight = np.zeros((pointwise.up(co, tile), ci * kernel[0] * kernel[1]))
+    weight = np.zeros((up(co, tile), ci * kernel[0] * kernel[1]))
     weight[:co] = op.weight.reshape(co, -1)
     packed = weight.reshape(-1, tile, weight.shape[1]).transpose(0, 2, 1)
     s.constant("weight", pointwise.padded(s.target, tiling, packed))
-    s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, pointwise.up(channels, tile))))
+    s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     staged = _staged_columns(s)
     activations, epilogue = leading_activations(s.epilogue())
     variables = {

@@ -24,7 +24,7 @@ from functools import partial
 import numpy as np
 
 from codegen.graph.ops.winograd import POINTS
-from codegen.plan.layout import blocked, plain
+from codegen.plan.layout import blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch
@@ -147,7 +147,7 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     scratch = f"{s.node.name}/slots"
     m_offset = tiles.points * largest * x_blocks * c
     # Whole wide vectors of products.
-    m_packed = pointwise.up(tiling.block_tile, 2 if s.target.wide else 1) * c
+    m_packed = up(tiling.block_tile, 2 if s.target.wide else 1) * c
     y_tiles = -(-y_blocks // tiling.block_tile)
     slot = m_offset + tiles.points * largest * y_tiles * m_packed
     s.scratch[scratch] = plain((items, slot))
