@@ -61,6 +61,13 @@ def find_device() -> Callable[[str], DeviceInfo]:
     return find
 
 
+@pytest.fixture
+def has_device() -> None:
+    """Some OpenCL device, whatever it is."""
+    if not list_devices():
+        missing("an OpenCL device", 'pip install "clgen[opencl]"')
+
+
 @pytest.fixture(params=list(RUNTIMES))
 def device(request: pytest.FixtureRequest, find_device: Callable[[str], DeviceInfo]) -> DeviceInfo:
     """Each OpenCL runtime in turn."""

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from commands import clgen, tiny_spec
 from networks import Net, lower
-from test_cli import SPEC, clgen
 
 from codegen.errors import Mismatch
 from codegen.graph.ops import Activation, Conv, ConvTranspose, Dense, Fused, MatMul, Op, Pool, Shape, Stage
@@ -23,7 +23,7 @@ from codegen.plan import planner
 from codegen.runtime import bench as benches
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.bench import Bench, bench, format_bench, multiply_adds
-from codegen.runtime.devices import DeviceInfo, list_devices
+from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.peak import Peak
 from codegen.runtime.picture import BARS, picture
 from codegen.runtime.trace import trace
@@ -248,23 +248,11 @@ def test_another_network_is_a_mismatch(made: tuple[Artefact, Net]) -> None:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    arrays = {"stem.weight": rng.standard_normal((5, 3, 3, 3)), "stem.bn.running_var": rng.uniform(0.5, 2, 5)}
-    for name in ("weight", "bias", "running_mean"):
-        arrays[f"stem.bn.{name}"] = rng.standard_normal(5)
-    np.savez(tmp_path / "tiny.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
-    path = tmp_path / "tiny.toml"
-    path.write_text(SPEC)
-    return path
+    return tiny_spec(tmp_path)
 
 
-@pytest.fixture
-def has_device() -> None:
-    if not list_devices():
-        pytest.skip('no OpenCL device: pip install "clgen[opencl]"')
-
-
-def test_bench_writes_what_it_is_asked_for(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_bench_writes_what_it_is_asked_for(spec: Path) -> None:
     done = clgen("bench", spec.name, "--json", "-", "--trace", "t.json", "--picture", "p.svg", cwd=spec.parent)
     assert (done.returncode, done.stderr) == (0, "")
     (node,) = json.loads(done.stdout)["devices"][0]["nodes"]
@@ -275,7 +263,8 @@ def test_bench_writes_what_it_is_asked_for(spec: Path, has_device: None) -> None
     ElementTree.parse(spec.parent / "p.svg")
 
 
-def test_bench_of_a_folder_with_and_without_its_spec(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_bench_of_a_folder_with_and_without_its_spec(spec: Path) -> None:
     folder = spec.parent
     clgen("build", spec.name, cwd=folder)
     done = clgen("bench", "generated/tiny", "--json", "r.json", cwd=folder)
@@ -306,7 +295,8 @@ def test_exit_codes(spec: Path, arguments: list[str], code: int, said: str) -> N
     assert "Traceback" not in done.stderr and done.stdout == ""
 
 
-def test_no_compiler_ends_with_4(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_no_compiler_ends_with_4(spec: Path) -> None:
     program = shutil.which("clgen")
     assert program is not None
     environment = {**os.environ, "PATH": ""}

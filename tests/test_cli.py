@@ -11,57 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import SPEC, clgen, tiny_spec
 from conftest import ROOT
 from onnx_models import model, node, saved
-
-from codegen.runtime.devices import list_devices
-
-SPEC = """
-[model]
-name = "tiny"
-weights = "tiny.npz"
-
-[[input]]
-name = "image"
-shape = [3, 6, 7]
-
-[[layer]]
-name = "stem"
-op = "conv"
-padding = 1
-batch_norm = { epsilon = 1e-3 }
-activation = "relu"
-
-[[output]]
-name = "features"
-from = "stem"
-"""
-
-
-def clgen(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["clgen", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environment}
-    )
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
-    """A folder with a spec and its parameters."""
-    rng = np.random.default_rng(1)
-    arrays = {"stem.weight": rng.standard_normal((5, 3, 3, 3)), "stem.bn.running_var": rng.uniform(0.5, 2, 5)}
-    for name in ("weight", "bias", "running_mean"):
-        arrays[f"stem.bn.{name}"] = rng.standard_normal(5)
-    np.savez(tmp_path / "tiny.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
-    path = tmp_path / "tiny.toml"
-    path.write_text(SPEC)
-    return path
-
-
-@pytest.fixture
-def has_device() -> None:
-    if not list_devices():
-        pytest.skip('no OpenCL device: pip install "clgen[opencl]"')
+    return tiny_spec(tmp_path)
 
 
 def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
@@ -155,7 +112,8 @@ def test_explain_says_where_each_batch_norm_went(spec: Path) -> None:
     assert json.loads(piped.stdout) == [entry]
 
 
-def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path) -> None:
     folder = spec.parent
     clgen("build", "tiny.toml", cwd=folder)
     image = np.random.default_rng(0).standard_normal((1, 3, 6, 7)).astype(np.float32)
@@ -172,7 +130,8 @@ def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path, has_device: 
     assert done.returncode == 3 and "picture" in done.stderr and "image" in done.stderr
 
 
-def test_verify_a_spec_and_a_folder(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_verify_a_spec_and_a_folder(spec: Path) -> None:
     folder = spec.parent
     done = clgen("verify", "tiny.toml", "--json", "report.json", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -183,7 +142,8 @@ def test_verify_a_spec_and_a_folder(spec: Path, has_device: None) -> None:
     assert clgen("verify", "generated/tiny", cwd=ROOT).returncode == 2  # relative to another folder: not there
 
 
-def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path) -> None:
     folder = spec.parent
     clgen("build", "tiny.toml", cwd=folder)
     assert clgen("verify", folder / "generated" / "tiny", cwd=ROOT).returncode == 0
@@ -197,7 +157,8 @@ def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path, has_device: No
     assert done.returncode == 0, done.stderr
 
 
-def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path) -> None:
     saved(model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W")}, {}), tmp_path)
     shape = ["--shape", "x=1,3,8,8"]
     assert clgen("build", "net.onnx", *shape, cwd=tmp_path).returncode == 0
@@ -215,7 +176,8 @@ def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path, h
     assert done.returncode == 2 and "give them with --shape x=?,3,?,?" in done.stderr
 
 
-def test_verify_refuses_a_changed_artefact(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_verify_refuses_a_changed_artefact(spec: Path) -> None:
     clgen("build", "tiny.toml", cwd=spec.parent)
     kernels = spec.parent / "generated" / "tiny" / "tiny.cl"
     kernels.write_text(kernels.read_text() + "\n")
@@ -223,7 +185,8 @@ def test_verify_refuses_a_changed_artefact(spec: Path, has_device: None) -> None
     assert done.returncode == 5 and "tiny.cl" in done.stderr
 
 
-def test_verify_refuses_an_artefact_of_other_parameters(spec: Path, has_device: None) -> None:
+@pytest.mark.usefixtures("has_device")
+def test_verify_refuses_an_artefact_of_other_parameters(spec: Path) -> None:
     clgen("build", "tiny.toml", cwd=spec.parent)
     with np.load(spec.parent / "tiny.npz") as old:
         arrays = {**old, "stem.bn.bias": old["stem.bn.bias"] + 1}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli
+from commands import clgen
 from networks import Net, lower
 from onnx_models import model, node, saved
 
@@ -86,10 +87,6 @@ target = "gpu"
 """
 
 SCHEDULES = ["direct", "winograd2", "winograd2_groups", "winograd4", "winograd4_groups"]
-
-
-def clgen(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["clgen", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd)
 
 
 @pytest.fixture
