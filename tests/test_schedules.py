@@ -149,7 +149,7 @@ def assert_computed_so(layers: Layers) -> None:
     templates = {k["name"]: k["template"].partition(".")[0] for k in layers.artefact.manifest["kernels"]}
     for name in layers.names:
         used = [templates[launch["kernel"]] for launch in layers.artefact.launches if launch["node"] == name]
-        family = {"direct": "conv", "general": "conv_general"}.get(name, name)
+        family = {"direct": "conv", "general": "conv_general", "gathered": "pointwise"}.get(name, name)
         if match := re.fullmatch(r"winograd(\d)(_groups)?", name):
             three = ["winograd_input", "pointwise", "winograd_output"]
             assert used == (["winograd"] if match[2] else three)
@@ -190,6 +190,20 @@ def pointwise_layers(draw: st.DrawFn) -> Layer:
         prologue=draw(flags),
         epilogue=draw(flags),
         wide=draw(flags),
+    )
+
+
+@st.composite
+def windowed_layers(draw: st.DrawFn) -> Layer:
+    """Windows that Winograd's algorithm does not know."""
+    window = draw(windows(7).filter(lambda w: w["kernel"] not in ((1, 1), (3, 3))))
+    return Layer(
+        shape=(draw(sizes), draw(st.integers(1, 40)), *window.pop("image")),
+        outputs=draw(st.integers(1, 72)),
+        prologue=draw(flags),
+        epilogue=draw(flags),
+        wide=draw(flags),
+        **window,
     )
 
 
@@ -247,7 +261,7 @@ def winograds(layer: Layer) -> list[str]:
     for size in (2, 4):
         tiles = layer.shape[0] * int(np.prod([-(-n // size) for n in with_pads]))
         names += [f"winograd{size}", *([f"winograd{size}_groups"] if tiles >= winograd.LEAST_GROUP else [])]
-    return [*names, "direct"]
+    return [*names, "direct", "gathered"]
 
 
 @fewer
@@ -272,6 +286,31 @@ def test_pointwise_on_intel(find_device: Callable[[str], DeviceInfo], layer: Lay
 @given(pointwise_layers())
 def test_pointwise_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), ["pointwise"])
+
+
+# Input that is long and read often, which is put together first.
+LONG = {"narrow rows": Layer((2, 391, 7, 25), 130, (1, 1)), "one row": Layer((1, 500, 1, 199), 128, (1, 1))}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_input_is_put_together(name: str, device: DeviceInfo, tmp_path: Path) -> None:
+    layers = build(LONG[name], tmp_path)
+    kernels = (layers.artefact.folder / f"{layers.artefact.name}.cl").read_text()
+    assert "float staged[64][" in kernels
+    result = layers.verify(device)
+    assert result.passed, format_verification(result)
+
+
+@few
+@given(windowed_layers())
+def test_windows_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
+    check(layer, find_device("intel"), ["direct", "gathered"])
+
+
+@few
+@given(windowed_layers())
+def test_windows_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
+    check(layer, find_device("pocl"), ["direct", "gathered"])
 
 
 @few
@@ -303,6 +342,7 @@ def test_depthwise_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Laye
 SMALL = {
     "winograd": Layer((3, 9, 5, 6), 12, pads=((1, 1), (0, 2)), prologue=True, epilogue=True),
     "pointwise": Layer((2, 11, 5, 7), 20, (1, 1), stride=(2, 3), prologue=True, epilogue=True),
+    "windows": Layer((2, 11, 6, 5), 18, (3, 2), (2, 1), (1, 2), ((1, 2), (2, 0)), prologue=True, epilogue=True),
     "stem": Layer((1, 2, 5, 6), 9, (3, 2), (2, 1), (1, 2), ((1, 2), (1, 0)), plain=True, prologue=True),
     "depthwise": Layer((2, 9, 6, 5), 9, (2, 5), (1, 2), (2, 1), ((0, 2), (4, 4)), 9, prologue=True, epilogue=True),
 }

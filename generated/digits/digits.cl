@@ -234,6 +234,7 @@ void digits_mix1_b1(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -255,9 +256,9 @@ void digits_mix1_b1(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b1_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix1_b1_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -354,6 +355,7 @@ void digits_mix1_b3_reduce(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -375,9 +377,9 @@ void digits_mix1_b3_reduce(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b3_reduce_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix1_b3_reduce_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -714,6 +716,7 @@ void digits_mix1_b5_reduce(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -735,9 +738,9 @@ void digits_mix1_b5_reduce(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b5_reduce_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix1_b5_reduce_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1197,6 +1200,7 @@ void digits_mix1_project(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -1218,9 +1222,9 @@ void digits_mix1_project(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_project_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix1_project_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1402,6 +1406,7 @@ void digits_mix2_b1(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -1423,9 +1428,9 @@ void digits_mix2_b1(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b1_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix2_b1_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1546,6 +1551,7 @@ void digits_mix2_b3_reduce(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -1567,9 +1573,9 @@ void digits_mix2_b3_reduce(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b3_reduce_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix2_b3_reduce_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1929,6 +1935,7 @@ void digits_mix2_b5_reduce(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -1950,9 +1957,9 @@ void digits_mix2_b5_reduce(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b5_reduce_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix2_b5_reduce_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -2436,6 +2443,7 @@ void digits_mix2_project(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -2457,9 +2465,9 @@ void digits_mix2_project(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_project_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = digits_mix2_project_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];

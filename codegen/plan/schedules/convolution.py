@@ -28,6 +28,8 @@ def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
     elif conv.tiled(op, s.target):
         ways |= winograd.candidates(s)
         ways["direct"] = one(conv.plan_tiled)
+        if pointwise.gathers(s):
+            ways["gathered"] = one(pointwise.plan_pointwise)
     elif op.depthwise:
         ways["depthwise"] = one(depthwise.plan_depthwise)
     return ways or {"general": one(general.plan_grouped)}
@@ -36,7 +38,10 @@ def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
 def names(s: LaunchSketch) -> tuple[str, ...]:
     """The schedules that a convolution can have; first the one that estimates say is fastest."""
     ways = candidates(s)
-    first = winograd.choose(s) or next(name for name in ways if not name.startswith("winograd"))
+    first = winograd.choose(s)
+    if not first and "gathered" in ways and pointwise.gathering_pays(s):
+        first = "gathered"
+    first = first or next(name for name in ways if not name.startswith("winograd"))
     return (first, *(name for name in ways if name != first))
 
 

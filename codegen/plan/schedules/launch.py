@@ -279,7 +279,7 @@ def as_one_row(layout: Layout) -> Layout:
     return merged
 
 
-def rows_merge(s: LaunchSketch) -> bool:
-    """Whether rows follow each other without gaps in every tensor of the launch."""
+def rows_merge(s: LaunchSketch, reads: bool = True) -> bool:
+    """Whether rows follow each other without gaps in every tensor of the launch, or all but what the core reads."""
     operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
-    return all(layout.canonical().merged_rows() is not None for layout in (s.x, s.y, *operands))
+    return all(layout.canonical().merged_rows() is not None for layout in (s.y, *operands, *([s.x] if reads else [])))

@@ -1,10 +1,13 @@
-"""1x1 convolution: the product of two matrices in register tiles.
+"""Convolution as the product of two matrices in register tiles.
 
 y[p][o] = sum over i of x[p][i] w[i][o], p counting pixels, i and o channels.  A work-item computes a run of tiles of
 ``row`` neighbouring pixels times ``block_tile`` channel blocks, all sums in registers: for every input channel it loads
 the vectors of weights, broadcasts ``row`` numbers of input, and multiplies each with each.
 
-Where something has to be done to the input first, a work-item does it once for its pixels, into private memory.
+That is a 1x1 convolution.  Where something has to be done to the input first, and where it is long and read often, a
+work-item puts what its pixels see side by side in private memory, once for all channels.  What pixels see through a
+window, or with steps between them, can be gathered there too (im2col, of one tile at a time): taps of the window then
+count as further channels, and a tile's pixels may lie in several rows.
 
 The kernel knows no sizes but its tiles': all else are parameters, so that one compiled kernel serves many layers.  It
 is written for two widths of vector at once, like all convolutions; grid, layout and weights are the same for both.
@@ -26,7 +29,12 @@ from codegen.plan.schedules.launch import LaunchSketch, as_one_row, leading_acti
 from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
-STAGED_BYTES = 96 * 1024  # of a tile's input in private memory
+STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
+STAGED_BLOCKS = 48  # of input, from which on staging pays
+STAGED_FOR = 16  # blocks of output, likewise
+STAGED_STEP = 32  # blocks that kernels differ by
+GATHERED_FOR = 128  # channels of output, from which on gathering what windows see pays
+GATHERED_ROW = 13  # pixels whose windows must fit, likewise
 LEAST_ITEMS = 8  # of a launch
 FAR_WEIGHT = 24  # multiply-adds in the time that a vector of weights takes to come from memory
 MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
@@ -57,47 +65,91 @@ def takes(s: LaunchSketch) -> bool:
     return single and s.x.block > 1 and (s.target.stages or not s.op.prologue)
 
 
+def gathers(s: LaunchSketch) -> bool:
+    """Whether what a tile sees through a window, or with steps between pixels, can be gathered."""
+    op: Conv = s.core
+    fits = len(op.kernel) < 3 and op.groups == 1 and s.x.block > 1 and _most_staged(s) > 0
+    return fits and s.target.stages and rows_merge(s, reads=False)
+
+
+def gathering_pays(s: LaunchSketch) -> bool:
+    """Whether there are enough channels that use what is gathered, and room for tiles of a good size."""
+    op: Conv = s.core
+    return op.weight.shape[0] >= GATHERED_FOR and _most_staged(s) >= GATHERED_ROW
+
+
 def plan_pointwise(s: LaunchSketch) -> Draft:
     op: Conv = s.core
     c = s.target.lanes
-    step = spatial(op.stride)
+    kernel, step = spatial(op.kernel), spatial(op.stride)
+    # Pixels with steps between them are gathered from as many rows as a tile has.
+    gathered = (kernel != (1, 1) or step != (1, 1)) and gathers(s)
     view: Callable[[Layout], Layout] = Layout.canonical
-    if step == (1, 1) and rows_merge(s):
+    if gathered or (step == (1, 1) and rows_merge(s)):
         view = as_one_row
-    x, y = view(s.x), view(s.y)
+    x, y = s.x.canonical() if gathered else view(s.x), view(s.y)
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
-    # A kernel serves layers of about as many channels.
-    staged_blocks = up(x.blocks, 32) if s.op.prologue else 0
-    most = max(STAGED_BYTES // (4 * c * staged_blocks), 1) if staged_blocks else columns
-    tiling = choose_tiling(s.target, rows, columns, blocks, most)
+    inputs = kernel[0] * kernel[1] * x.blocks  # blocks of input to a pixel of output
+    must = gathered or bool(s.op.prologue)
+    most = max(_most_staged(s), 1)
+    tiling = choose_tiling(s.target, rows, columns, blocks, most if must else columns)
+    tiles, y_tiles = rows * -(-columns // tiling.wide.row), -(-blocks // tiling.block_tile)
+    # Channels lie pages apart: where there are many, and they are read many times, they are better put together once.
+    often = inputs >= STAGED_BLOCKS and blocks >= STAGED_FOR and tiles + 1 >= LEAST_ITEMS
+    staged = must or (s.target.stages and often and tiling.wide.row <= most)
     tile = tiling.block_tile * c
-    s.constant("weight", padded(s.target, tiling, pack(op.weight.reshape(op.weight.shape[:2]), c, tile)))
+    s.constant("weight", padded(s.target, tiling, pack(op.weight, c, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     s.size("x_blocks", x.blocks)
     s.size("x_block", x.strides[1])
     s.size("columns", columns)
-    s.size("y_tiles", -(-blocks // tiling.block_tile))
+    s.size("y_tiles", y_tiles)
     if batch > 1:
         s.size("x_sample", x.strides[0])
     s.size("rows", rows)
-    s.size("x_row", step[0] * x.strides[2])
+    s.size("x_row", (1 if gathered else step[0]) * x.strides[2])
     s.size("y_blocks", blocks)
+    if gathered:
+        _window_sizes(s)
     activations, epilogue = leading_activations(s.epilogue(view, shared=True))
     variables = {
         **shared_variables(tiling, c),
-        "x_step": step[1] * x.strides[3],
+        "x_step": (1 if gathered else step[1]) * x.strides[3],
         "y": s.named(y, "y"),
         "samples": batch > 1,
         "products": False,
         "prologue": s.prologue(shared=True),
-        "staged_blocks": staged_blocks,
+        "gathered": gathered,
+        # A kernel serves layers of about as many channels.
+        "staged_blocks": up(inputs, STAGED_STEP) if staged else 0,
         "activations": activations,
         "epilogue": epilogue,
     }
-    groups = grid(tiling, rows, columns, blocks, x.blocks * c, batch, bool(s.op.prologue))
-    label = f"pointwise_{tiling.wide.row}x{tile}{s.epilogue_label}"
+    groups = grid(tiling, rows, columns, blocks, inputs * c, batch, staged)
+    label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
     return s.draft("pointwise.cl.jinja", label, variables, groups)
+
+
+def _most_staged(s: LaunchSketch) -> int:
+    """Of how many pixels all that they see fits into private memory."""
+    kernel = spatial(s.core.kernel)
+    inputs = up(kernel[0] * kernel[1] * s.x.blocks, STAGED_STEP)
+    return STAGED_BYTES // (4 * s.target.lanes * inputs)
+
+
+def _window_sizes(s: LaunchSketch) -> None:
+    op: Conv = s.core
+    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
+    names = ("rows", "columns")
+    for values, what in ((op.kernel, "window"), (op.stride, "step"), (op.dilation, "dilation")):
+        for name, value in zip(names, spatial(values), strict=True):
+            s.size(f"{what}_{name}", value)
+    s.size("top", top)
+    s.size("left", left)
+    s.size("x_rows", s.x.canonical().shape[2])
+    s.size("x_columns", s.x.canonical().shape[3])
+    s.size("y_columns", s.y.canonical().shape[3])
 
 
 def product_layout(lanes: int) -> Named:
@@ -162,11 +214,13 @@ def choose_tiling(target: Target, rows: int, columns: int, blocks: int, longest:
 
 
 def pack(weight: Array, lanes: int, tile: int) -> Array:
-    """[Co, Ci] -> [tiles of channels][Ci][tile], zeros where channels end."""
-    co, ci = weight.shape
-    filled = np.zeros((up(co, tile), up(ci, lanes)))
-    filled[:co, :ci] = weight
-    return filled.reshape(-1, tile, filled.shape[1]).transpose(0, 2, 1)
+    """[Co, Ci, ky, kx] -> [tiles of channels][ky][kx][Ci][tile], zeros where channels end."""
+    co, ci = weight.shape[:2]
+    kernel = spatial(weight.shape[2:])
+    filled = np.zeros((up(co, tile), *kernel, up(ci, lanes)))
+    filled[:co, ..., :ci] = weight.reshape(co, ci, *kernel).transpose(0, 2, 3, 1)
+    rows = filled.reshape(filled.shape[0], -1)
+    return rows.reshape(-1, tile, rows.shape[1]).transpose(0, 2, 1)
 
 
 def padded(target: Target, tiling: Tiling, values: Array) -> Array:

@@ -240,6 +240,8 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
         "samples": False,
         "products": True,
         "prologue": [],
+        "staged_blocks": 0,
+        "gathered": False,
         "activations": [],
         "epilogue": [],
     }
@@ -300,5 +302,5 @@ def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
 
 def _pack(weight: np.ndarray, lanes: int, tile: int) -> np.ndarray:
     """[Co, Ci, 3, 3] -> [tiles of channels][Ci][3][3][tile], zeros where channels end."""
-    taps = [pointwise.pack(weight[:, :, ky, kx], lanes, tile) for ky in range(3) for kx in range(3)]
+    taps = [pointwise.pack(weight[:, :, ky : ky + 1, kx : kx + 1], lanes, tile) for ky in range(3) for kx in range(3)]
     return np.stack(taps, axis=2)

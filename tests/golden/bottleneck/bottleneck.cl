@@ -328,6 +328,7 @@ void bottleneck_sum(
         VECTORS = 1, /* of output channels */
         AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     const int n = get_global_id(2);
@@ -352,9 +353,9 @@ void bottleneck_sum(
                     acc[t][j] = start;
             }
             __global const float *restrict px = first;
-            __constant const float *restrict pw = bottleneck_sum_weight + tile * x_blocks * 64;
+            __constant const float *restrict pw = bottleneck_sum_weight + tile * inputs * 64;
             #pragma nounroll
-            for (int cb = 0; cb < x_blocks; ++cb) {
+            for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
