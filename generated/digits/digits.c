@@ -284,7 +284,7 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    SOURCE_LINES = 2705,
+    SOURCE_LINES = 2737,
     SAMPLE_COUNT = 10
 };
 
@@ -625,7 +625,7 @@ static digits_status build_program(digits *model)
 
     /* As large as with all options. */
     char options[sizeof ""
-                        " -DNO_FMA"
+                        " -DSLOW_BUILTINS"
                         " -DWIDE"] = "";
 
     error = model->cl.GetDeviceInfo(model->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
@@ -637,7 +637,7 @@ static digits_status build_program(digits *model)
     if (error != CL_SUCCESS)
         return check(model, error);
     if (strstr(version, "PoCL 3.0"))
-        strcat(options, " -DNO_FMA");
+        strcat(options, " -DSLOW_BUILTINS");
     if (native_floats >= 16)
         strcat(options, " -DWIDE");
 
@@ -1241,9 +1241,37 @@ static const char *const program_source[SOURCE_LINES] = {
     " * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.\n",
     " * Every work-group has one work-item; the grid is in the host's launch table.\n",
     " */\n",
-    "#ifdef NO_FMA /* fma() is a slow library call on this compiler */\n",
+    "#ifdef SLOW_BUILTINS /* fma(), vload and vstore are calls of functions on this compiler */\n",
     "#pragma OPENCL FP_CONTRACT ON\n",
     "#define MULADD(a, b, c) ((a) * (b) + (c))\n",
+    "#define ACCESS(space, width)                                                                                           \\\n",
+    "    static float##width INLINED load##width(space const float *from)                                                   \\\n",
+    "    {                                                                                                                  \\\n",
+    "        return *(space const anywhere##width *)from;                                                                   \\\n",
+    "    }\n",
+    "#define CHANGE(space, width)                                                                                           \\\n",
+    "    static void INLINED store##width(float##width value, space float *to)                                              \\\n",
+    "    {                                                                                                                  \\\n",
+    "        *(space anywhere##width *)to = value;                                                                          \\\n",
+    "    }\n",
+    "#define INLINED __attribute__((overloadable, always_inline, unused))\n",
+    "#define EACH(width)                                                                                                    \\\n",
+    "    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \\\n",
+    "    ACCESS(__global, width)                                                                                            \\\n",
+    "    ACCESS(__constant, width)                                                                                          \\\n",
+    "    ACCESS(, width)                                                                                                    \\\n",
+    "    CHANGE(__global, width)                                                                                            \\\n",
+    "    CHANGE(, width) /* private, or generic where there is that */\n",
+    "EACH(8)\n",
+    "EACH(16)\n",
+    "#undef vload8\n",
+    "#undef vload16\n",
+    "#undef vstore8\n",
+    "#undef vstore16\n",
+    "#define vload8(n, pointer) load8((pointer) + (n) * 8)\n",
+    "#define vload16(n, pointer) load16((pointer) + (n) * 16)\n",
+    "#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)\n",
+    "#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)\n",
     "#else\n",
     "#define MULADD(a, b, c) fma(a, b, c)\n",
     "#endif\n",
@@ -1254,6 +1282,10 @@ static const char *const program_source[SOURCE_LINES] = {
     "#if __has_attribute(intel_vec_len_hint)\n",
     "#undef EXPLICIT_VECTORS\n",
     "#define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))\n",
+    "#endif\n",
+    "#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)\n",
+    "#undef EXPLICIT_VECTORS\n",
+    "#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))\n",
     "#endif\n",
     "#endif\n",
     "\n",

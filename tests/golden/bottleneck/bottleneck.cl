@@ -9,9 +9,37 @@
  * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
  * Every work-group has one work-item; the grid is in the host's launch table.
  */
-#ifdef NO_FMA /* fma() is a slow library call on this compiler */
+#ifdef SLOW_BUILTINS /* fma(), vload and vstore are calls of functions on this compiler */
 #pragma OPENCL FP_CONTRACT ON
 #define MULADD(a, b, c) ((a) * (b) + (c))
+#define ACCESS(space, width)                                                                                           \
+    static float##width INLINED load##width(space const float *from)                                                   \
+    {                                                                                                                  \
+        return *(space const anywhere##width *)from;                                                                   \
+    }
+#define CHANGE(space, width)                                                                                           \
+    static void INLINED store##width(float##width value, space float *to)                                              \
+    {                                                                                                                  \
+        *(space anywhere##width *)to = value;                                                                          \
+    }
+#define INLINED __attribute__((overloadable, always_inline, unused))
+#define EACH(width)                                                                                                    \
+    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
+    ACCESS(__global, width)                                                                                            \
+    ACCESS(__constant, width)                                                                                          \
+    ACCESS(, width)                                                                                                    \
+    CHANGE(__global, width)                                                                                            \
+    CHANGE(, width) /* private, or generic where there is that */
+EACH(8)
+EACH(16)
+#undef vload8
+#undef vload16
+#undef vstore8
+#undef vstore16
+#define vload8(n, pointer) load8((pointer) + (n) * 8)
+#define vload16(n, pointer) load16((pointer) + (n) * 16)
+#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
+#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
 #else
 #define MULADD(a, b, c) fma(a, b, c)
 #endif
@@ -22,6 +50,10 @@
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
+#endif
+#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
+#undef EXPLICIT_VECTORS
+#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
 #endif
 #endif
 
