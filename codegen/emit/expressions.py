@@ -120,7 +120,12 @@ def _term(name: str) -> str:
 
 def constants(expression: str, index: str, c: int) -> str:
     """The ``c`` constants of a channel block."""
-    return f"vload{c}({index}, {expression.removeprefix('(').removesuffix(')')})"
+    return f"vload{c}({index}, {bare(expression)})"
+
+
+def bare(expression: str) -> str:
+    """A sum without the brackets around it, for where nothing binds more tightly."""
+    return expression.removeprefix("(").removesuffix(")")
 
 
 def constant(expression: str, index: str) -> str:
@@ -128,4 +133,4 @@ def constant(expression: str, index: str) -> str:
     return f"{expression}[{index}]"
 
 
-FUNCTIONS: dict[str, Any] = {f.__name__: f for f in (address, constant, constants, element, load, scaled, store)}
+FUNCTIONS: dict[str, Any] = {f.__name__: f for f in (address, bare, constant, constants, element, load, scaled, store)}
