@@ -86,7 +86,7 @@ target = "gpu"
 [device.layers]
 """
 
-SCHEDULES = ["direct", "winograd2", "winograd2_groups", "winograd4", "winograd4_groups"]
+SCHEDULES = ["direct", "gathered", "winograd2", "winograd2_groups", "winograd4", "winograd4_groups"]
 
 
 @pytest.fixture
@@ -138,7 +138,11 @@ def test_the_schedule_in_the_file_is_the_one_that_is_built(spec: Path, schedule:
     kernels, tile = computes(rendered(spec), "body.0")
     size = int(schedule[8]) if schedule.startswith("winograd") else 0
     three = ["winograd_input.cl.jinja", "pointwise.cl.jinja", "winograd_output.cl.jinja"]
-    expected = {"direct": ["conv.cl.jinja"], f"winograd{size}_groups": ["winograd.cl.jinja"]}
+    expected = {
+        "direct": ["conv.cl.jinja"],
+        "gathered": ["pointwise.cl.jinja"],
+        f"winograd{size}_groups": ["winograd.cl.jinja"],
+    }
     assert (kernels, tile) == (expected.get(schedule, three), size)
     assert computes(rendered(spec), "body.1") != (kernels, tile)
 
