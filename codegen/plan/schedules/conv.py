@@ -22,7 +22,8 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
 from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, as_one_row, bounded, rows_merge, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, size_label
+from codegen.plan.schedules.window import Window, packed
 from codegen.plan.target import Target
 
 MOST_BLOCKS = 8  # channel blocks per work-item
@@ -62,8 +63,7 @@ def tiled(op: Conv, target: Target) -> bool:
 def plan_tiled(s: LaunchSketch) -> Draft:
     op: Conv = s.core
     c = s.target.lanes
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
+    window = Window.of(op)
     view: Callable[[Layout], Layout] = Layout.canonical
     if op.pointwise and rows_merge(s):
         # A 1x1 convolution sees no rows: all pixels are one.
@@ -78,30 +78,27 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     staged = view is as_one_row and s.target.stages and apart
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
-    taps = kernel[0] * kernel[1]
     tiling = choose_tiling(
         s.target,
         (height, width),
         blocks // op.groups,
         input_blocks,
-        taps * lanes,
+        window.taps * lanes,
         op.groups > 1,
         vector_input,
     )
     tile = tiling.block_tile * c
     # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
     behind = c if s.target.wide and tiling.block_tile % 2 else 0
-    s.constant("weight", np.pad(pack(op.weight, lanes, tile, op.groups).reshape(-1), (0, behind)))
+    s.constant("weight", np.pad(pack(op.weight, lanes, tile).reshape(-1), (0, behind)))
     s.constant("bias", np.pad(s.channels(op.bias, up(channels, tile)), (0, behind)))
-    edges = [
-        _edges(w, kernel[1], stride[1], dilation[1], left, width, x.shape[3]) for w in (tiling.wide, tiling.narrow)
-    ]
+    edges = [_edges(w, window, width, x.shape[3]) for w in (tiling.wide, tiling.narrow)]
     zeros = any(edge.any for edge in edges) and x.block > 1
     variables = {
         "tiling": tiling,
         "edges": edges,
         "bounded_columns": any(edge.any for edge in edges),
-        "bounded_rows": bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2]),
+        "bounded_rows": window.bounded(0, height, x.shape[2]),
         "x": x,
         "y": y,
         "groups": op.groups,
@@ -113,10 +110,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "lanes": lanes,
         "lane_stride": lane_stride,
         "input_block_stride": x.strides[1] * (1 if x.block > 1 else lanes),
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
+        **window.variables,
         "batch": batch,
         "prologue": s.prologue(vector=vector_input),
         "epilogue": s.epilogue(view),
@@ -126,7 +120,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         "staged": staged,
     }
     grid = (tiling.items, 1, batch * -(-blocks // tiling.block_tile))
-    label = f"conv{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
+    label = f"conv{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
     return s.draft("conv.cl.jinja", label, variables, grid, zeros=c if zeros else 0)
 
 
@@ -196,15 +190,11 @@ def choose_tiling(
     return Tiling(block_tile, items, -(-input_blocks // chunks), wide, narrow)
 
 
-def pack(weight: Array, lanes: int, tile: int, groups: int) -> Array:
+def pack(weight: Array, lanes: int, tile: int) -> Array:
     """[Co, Ci, ky, kx] -> [tiles of channels][Ci / lanes][ky][kx][lanes][tile], zeros where channels end."""
-    co, ci = weight.shape[:2]
-    kernel = spatial(weight.shape[2:])
-    rows, columns = up(co, tile), up(ci, lanes)
-    filled = np.zeros((rows, columns, *kernel))
-    filled[:co, :ci] = weight.reshape(co, ci, *kernel)
-    split = filled.reshape(rows // tile, tile, columns // lanes, lanes, *kernel)
-    return split.transpose(0, 2, 4, 5, 3, 1)
+    whole = packed(weight, lanes, tile)
+    blocks = whole.reshape(*whole.shape[:3], -1, lanes, tile)
+    return np.moveaxis(blocks, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -216,8 +206,9 @@ class Edges:
     any: bool
 
 
-def _edges(w: Width, kernel: int, stride: int, dilation: int, left: int, width: int, available: int) -> Edges:
-    reach = (kernel - 1) * dilation - left
+def _edges(w: Width, window: Window, width: int, available: int) -> Edges:
+    stride, left = window.stride[1], window.pad[1]
+    reach = window.seen(1, 1) - 1 - left
     last = width - w.row  # where the last tile begins
     before = min(-(-left // stride), w.row)
     inside = sum((last + t) * stride + reach < available for t in range(w.row))

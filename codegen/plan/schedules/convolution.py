@@ -38,10 +38,8 @@ def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
 def names(s: LaunchSketch) -> tuple[str, ...]:
     """The schedules that a convolution can have; first the one that estimates say is fastest."""
     ways = candidates(s)
-    first = winograd.choose(s)
-    if not first and "gathered" in ways and pointwise.gathering_pays(s):
-        first = "gathered"
-    first = first or next(name for name in ways if not name.startswith("winograd"))
+    gathered = "gathered" if "gathered" in ways and pointwise.gathering_pays(s) else None
+    first = winograd.choose(s) or gathered or next(name for name in ways if not name.startswith("winograd"))
     return (first, *(name for name in ways if name != first))
 
 

@@ -7,11 +7,10 @@ for a row of taps, not once for a tap.  Sizes are parameters, so that layers of 
 
 from __future__ import annotations
 
-import numpy as np
-
 from codegen.graph.ops import Conv
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, bounded, leading_activations, spatial
+from codegen.plan.schedules.launch import LaunchSketch, by, leading_activations
+from codegen.plan.schedules.window import Window, packed
 
 ITEM_WORK = 1 << 14  # multiply-adds that are worth a work-item
 
@@ -20,20 +19,16 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     op: Conv = s.core
     c = s.target.lanes
     x, y = s.x.canonical(), s.y.canonical()
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
+    window = Window.of(op)
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
     wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
-    filled = np.zeros((blocks * c, *kernel))
-    filled[:channels] = op.weight.reshape(channels, *kernel)
-    s.constant("weight", np.moveaxis(filled.reshape(blocks, c, *kernel), 1, -1))
+    s.constant("weight", packed(op.weight, 1, c))
     s.constant("bias", s.channels(op.bias, channels))
     s.size("rows", height)
     s.size("columns", width)
-    # How many of a row's last taps fall behind the input.
-    behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
-    bounded_rows = bounded(kernel[0], stride[0], dilation[0], top, height, x.shape[2])
+    behind = window.behind(1, width, x.shape[3])
+    bounded_rows = window.bounded(0, height, x.shape[2])
     if bounded_rows:
         s.size("height", x.shape[2])
     if behind:
@@ -50,17 +45,14 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
         "behind": behind,
         "x": s.named(x, "x"),
         "y": s.named(y, "y"),
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
+        **window.variables,
         "samples": batch > 1,
         "prologue": s.prologue(),
         "activations": activations,
         "epilogue": epilogue,
     }
-    label = f"depthwise{kernel[0]}x{kernel[1]}_s{stride[1]}_{wide}{s.epilogue_label}"
-    work = height * width * kernel[0] * kernel[1] * c
+    label = f"depthwise{by(window.kernel)}_s{window.stride[1]}_{wide}{s.epilogue_label}"
+    work = height * width * window.taps * c
     grid = (max(1, min(height, work // ITEM_WORK)), blocks, batch)
     return s.draft("depthwise.cl.jinja", label, variables, grid)
 

@@ -216,11 +216,6 @@ def scaled(name: str, factor: int, offset: int) -> str:
     return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
 
 
-def spatial(values: tuple[int, ...], fill: int = 1) -> tuple[int, int]:
-    """A one- or two-dimensional attribute as (vertical, horizontal)."""
-    return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
 def window_axes(op: Any, x: Layout) -> list[dict[str, Any]]:
     """The spatial axes that a window slides over, outermost first; a row is an image of height 1.
 
@@ -265,11 +260,6 @@ def size_label(layout: Layout) -> str:
     """Channels x height x width, for a kernel's name."""
     _, c, h, w = layout.shape
     return f"{c}x{h}x{w}" if h > 1 else f"{c}x{w}" if w > 1 else f"{c}"
-
-
-def bounded(kernel: int, stride: int, dilation: int, before: int, count: int, available: int) -> bool:
-    """Whether a tap can fall above or below the input."""
-    return before > 0 or (count - 1) * stride + (kernel - 1) * dilation - before > available - 1
 
 
 def as_one_row(layout: Layout) -> Layout:

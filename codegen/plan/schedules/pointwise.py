@@ -25,7 +25,8 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, as_one_row, leading_activations, rows_merge, spatial
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, leading_activations, rows_merge
+from codegen.plan.schedules.window import Window, packed
 from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
@@ -68,8 +69,8 @@ def takes(s: LaunchSketch) -> bool:
 def gathers(s: LaunchSketch) -> bool:
     """Whether what a tile sees through a window, or with steps between pixels, can be gathered."""
     op: Conv = s.core
-    fits = len(op.kernel) < 3 and op.groups == 1 and s.x.block > 1 and _most_staged(s) > 0
-    return fits and s.target.stages and rows_merge(s, reads=False)
+    blocked = len(op.kernel) < 3 and op.groups == 1 and s.x.block > 1
+    return blocked and s.target.stages and rows_merge(s, reads=False) and _most_staged(s) > 0
 
 
 def gathering_pays(s: LaunchSketch) -> bool:
@@ -81,25 +82,26 @@ def gathering_pays(s: LaunchSketch) -> bool:
 def plan_pointwise(s: LaunchSketch) -> Draft:
     op: Conv = s.core
     c = s.target.lanes
-    kernel, step = spatial(op.kernel), spatial(op.stride)
+    window = Window.of(op)
     # Pixels with steps between them are gathered from as many rows as a tile has.
-    gathered = (kernel != (1, 1) or step != (1, 1)) and gathers(s)
+    gathered = (window.taps > 1 or window.stride != (1, 1)) and gathers(s)
+    step = (1, 1) if gathered else window.stride
     view: Callable[[Layout], Layout] = Layout.canonical
     if gathered or (step == (1, 1) and rows_merge(s)):
         view = as_one_row
     x, y = s.x.canonical() if gathered else view(s.x), view(s.y)
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
-    inputs = kernel[0] * kernel[1] * x.blocks  # blocks of input to a pixel of output
-    must = gathered or bool(s.op.prologue)
+    inputs = window.taps * x.blocks  # blocks of what a pixel sees
+    needed = gathered or bool(s.op.prologue)
     most = max(_most_staged(s), 1)
-    tiling = choose_tiling(s.target, rows, columns, blocks, most if must else columns)
+    tiling = choose_tiling(s.target, rows, columns, blocks, most if needed else columns)
     tiles, y_tiles = rows * -(-columns // tiling.wide.row), -(-blocks // tiling.block_tile)
     # Channels lie pages apart: where there are many, and they are read many times, they are better put together once.
     often = inputs >= STAGED_BLOCKS and blocks >= STAGED_FOR and tiles + 1 >= LEAST_ITEMS
-    staged = must or (s.target.stages and often and tiling.wide.row <= most)
+    staged = needed or (s.target.stages and often and tiling.wide.row <= most)
     tile = tiling.block_tile * c
-    s.constant("weight", padded(s.target, tiling, pack(op.weight, c, tile)))
+    s.constant("weight", padded(s.target, tiling, packed(op.weight, c, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     s.size("x_blocks", x.blocks)
     s.size("x_block", x.strides[1])
@@ -108,14 +110,14 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     if batch > 1:
         s.size("x_sample", x.strides[0])
     s.size("rows", rows)
-    s.size("x_row", (1 if gathered else step[0]) * x.strides[2])
+    s.size("x_row", step[0] * x.strides[2])
     s.size("y_blocks", blocks)
     if gathered:
-        _window_sizes(s)
+        _window_sizes(s, window)
     activations, epilogue = leading_activations(s.epilogue(view, shared=True))
     variables = {
         **shared_variables(tiling, c),
-        "x_step": (1 if gathered else step[1]) * x.strides[3],
+        "x_step": step[1] * x.strides[3],
         "y": s.named(y, "y"),
         "samples": batch > 1,
         "products": False,
@@ -133,20 +135,15 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
 
 def _most_staged(s: LaunchSketch) -> int:
     """Of how many pixels all that they see fits into private memory."""
-    kernel = spatial(s.core.kernel)
-    inputs = up(kernel[0] * kernel[1] * s.x.blocks, STAGED_STEP)
-    return STAGED_BYTES // (4 * s.target.lanes * inputs)
+    return STAGED_BYTES // (4 * s.target.lanes * up(Window.of(s.core).taps * s.x.blocks, STAGED_STEP))
 
 
-def _window_sizes(s: LaunchSketch) -> None:
-    op: Conv = s.core
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
-    names = ("rows", "columns")
-    for values, what in ((op.kernel, "window"), (op.stride, "step"), (op.dilation, "dilation")):
-        for name, value in zip(names, spatial(values), strict=True):
-            s.size(f"{what}_{name}", value)
-    s.size("top", top)
-    s.size("left", left)
+def _window_sizes(s: LaunchSketch, window: Window) -> None:
+    for what, values in (("window", window.kernel), ("step", window.stride), ("dilation", window.dilation)):
+        for axis, value in zip(("rows", "columns"), values, strict=True):
+            s.size(f"{what}_{axis}", value)
+    for edge, value in zip(("top", "left"), window.pad, strict=True):
+        s.size(edge, value)
     s.size("x_rows", s.x.canonical().shape[2])
     s.size("x_columns", s.x.canonical().shape[3])
     s.size("y_columns", s.y.canonical().shape[3])
@@ -211,16 +208,6 @@ def choose_tiling(target: Target, rows: int, columns: int, blocks: int, longest:
 
     most = 2 * max(target.wide) if target.wide else MOST_PASSES
     return min((both(n) for n in range(1, min(blocks, most) + 1)), key=lambda choice: choice[0])[1]
-
-
-def pack(weight: Array, lanes: int, tile: int) -> Array:
-    """[Co, Ci, ky, kx] -> [tiles of channels][ky][kx][Ci][tile], zeros where channels end."""
-    co, ci = weight.shape[:2]
-    kernel = spatial(weight.shape[2:])
-    filled = np.zeros((up(co, tile), *kernel, up(ci, lanes)))
-    filled[:co, ..., :ci] = weight.reshape(co, ci, *kernel).transpose(0, 2, 3, 1)
-    rows = filled.reshape(filled.shape[0], -1)
-    return rows.reshape(-1, tile, rows.shape[1]).transpose(0, 2, 1)
 
 
 def padded(target: Target, tiling: Tiling, values: Array) -> Array:

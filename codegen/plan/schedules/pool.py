@@ -8,7 +8,8 @@ from __future__ import annotations
 from codegen.graph.ops import Pool
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.depthwise import choose_row
-from codegen.plan.schedules.launch import LaunchSketch, by, spatial
+from codegen.plan.schedules.launch import LaunchSketch, by
+from codegen.plan.schedules.window import Window
 
 ITEM_WORK = 1 << 13  # inputs that are worth a work-item
 
@@ -24,18 +25,16 @@ def plan_pool(s: LaunchSketch) -> Draft:
     op: Pool = s.core
     c = s.target.lanes
     x, y = s.x.canonical(), s.y.canonical()
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, bottom), (left, right) = ((0, 0), *op.pads)[-2:]
+    window = Window.of(op)
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
     wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
     s.size("rows", height)
     s.size("columns", width)
-    behind = max((width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] - left - (x.shape[3] - 1), 0)
-    below = (height - 1) * stride[0] + (kernel[0] - 1) * dilation[0] - top - (x.shape[2] - 1) > 0
-    bounded_rows = top > 0 or below
+    behind = window.behind(1, width, x.shape[3])
+    bounded_rows = window.bounded(0, height, x.shape[2])
     # What an average is divided by changes where windows reach beyond the input, if that does not count.
-    varies = op.kind == "average" and (bounded_rows or left > 0 or behind > 0)
+    varies = op.kind == "average" and (bounded_rows or window.bounded(1, width, x.shape[3]))
     if bounded_rows or varies:
         s.size("height", x.shape[2])
     if behind or varies:
@@ -50,15 +49,12 @@ def plan_pool(s: LaunchSketch) -> Draft:
         "count_include_pad": op.count_include_pad,
         "x": s.named(x, "x"),
         "y": s.named(y, "y"),
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
-        "pad_behind": (bottom, right),
+        **window.variables,
+        "pad_behind": (window.pads[0][1], window.pads[1][1]),
         "samples": batch > 1,
         "prologue": s.prologue(shared=True),
         "epilogue": s.epilogue(shared=True),
     }
-    label = f"{op.kind}_pool{by(kernel)}_s{stride[1]}_{wide}{s.epilogue_label}"
-    work = height * width * kernel[0] * kernel[1] * c
+    label = f"{op.kind}_pool{by(window.kernel)}_s{window.stride[1]}_{wide}{s.epilogue_label}"
+    work = height * width * window.taps * c
     return s.draft("pool.cl.jinja", label, variables, (max(1, min(height, work // ITEM_WORK)), blocks, batch))

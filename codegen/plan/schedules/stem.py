@@ -7,13 +7,12 @@ Tiles are those of 1x1 convolutions, with the taps of all input channels in plac
 
 from __future__ import annotations
 
-import numpy as np
-
 from codegen.graph.ops import Conv
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch, leading_activations, size_label, spatial
+from codegen.plan.schedules.launch import LaunchSketch, by, leading_activations, size_label
+from codegen.plan.schedules.window import Window, packed
 
 STAGED_BYTES = 48 * 1024
 
@@ -23,45 +22,34 @@ def takes(s: LaunchSketch) -> bool:
     op: Conv = s.core
     if s.x.block > 1 or op.groups != 1 or len(op.kernel) > 2 or not s.target.stages:
         return False
-    kernel = spatial(op.kernel)
-    return kernel != (1, 1) and 4 * s.x.shape[1] * kernel[0] * _staged_columns(s) <= STAGED_BYTES
-
-
-def _staged_columns(s: LaunchSketch) -> int:
-    op: Conv = s.core
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    return (s.y.canonical().shape[3] - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1
+    window = Window.of(op)
+    columns = window.seen(1, s.y.canonical().shape[3])
+    return window.taps > 1 and 4 * s.x.shape[1] * window.kernel[0] * columns <= STAGED_BYTES
 
 
 def plan_stem(s: LaunchSketch) -> Draft:
     op: Conv = s.core
     c = s.target.lanes
-    kernel, stride, dilation = spatial(op.kernel), spatial(op.stride), spatial(op.dilation)
-    (top, _), (left, _) = ((0, 0), *op.pads)[-2:]
+    window = Window.of(op)
     x, y = s.x.canonical(), s.y.canonical()
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
     tiling = pointwise.choose_tiling(s.target, rows, columns, blocks)
     tile = tiling.block_tile * c
     co, ci = op.weight.shape[:2]
-    weight = np.zeros((up(co, tile), ci * kernel[0] * kernel[1]))
-    weight[:co] = op.weight.reshape(co, -1)
-    packed = weight.reshape(-1, tile, weight.shape[1]).transpose(0, 2, 1)
-    s.constant("weight", pointwise.padded(s.target, tiling, packed))
+    # Taps of all input channels in place of channels.
+    s.constant("weight", pointwise.padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
     s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
-    staged = _staged_columns(s)
+    staged = window.seen(1, columns)
     activations, epilogue = leading_activations(s.epilogue())
     variables = {
         **pointwise.shared_variables(tiling, c),
         "x": x,
         "y": y,
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": (top, left),
+        **window.variables,
         # Of a staged row, what comes from the input; the rest are zeros.
-        "begin": left,
-        "end": min(left + x.shape[3], staged),
+        "begin": window.pad[1],
+        "end": min(window.pad[1] + x.shape[3], staged),
         "staged_columns": staged,
         "inputs": ci,
         "blocks": blocks,
@@ -71,5 +59,5 @@ def plan_stem(s: LaunchSketch) -> Draft:
         "activations": activations,
         "epilogue": epilogue,
     }
-    label = f"stem{kernel[0]}x{kernel[1]}_s{stride[1]}_{size_label(x)}_to_{size_label(y)}"
+    label = f"stem{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
     return s.draft("stem.cl.jinja", label, variables, (rows, 1, batch))

@@ -28,6 +28,7 @@ from codegen.plan.layout import blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch
+from codegen.plan.schedules.window import packed
 
 LEAST_CHANNELS = 16
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
@@ -252,19 +253,20 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
 
 def _preparation(s: LaunchSketch, tiles: Tiles, tiling: pointwise.Tiling) -> Preparation:
     c = s.target.lanes
-    packed = tiling.block_tile * c
-    weight = _pack(s.core.weight, c, packed)
+    tile = tiling.block_tile * c
+    # [tiles of channels][Ci][3][3][tile]
+    weight = np.moveaxis(packed(s.core.weight, c, tile), 3, 1)
     product = weight.size // 9
     return Preparation(
         what=f"the weights of F({tiles.size}x{tiles.size}, 3x3)",
         template="winograd_weights.cl.jinja",
-        label=f"winograd{tiles.size}_weights_{packed}",
-        variables={"c": c, "tile": tiles.size, "numbers": NUMBERS, "packed": packed},
+        label=f"winograd{tiles.size}_weights_{tile}",
+        variables={"c": c, "tile": tiles.size, "numbers": NUMBERS, "packed": tile},
         sizes={"u_point": product},
         weight=np.ascontiguousarray(weight, dtype=np.float32).reshape(-1),
         # Behind the last channels of an odd number of blocks a wide vector reads on.
         floats=tiles.points * product + c,
-        groups=(product // packed, 1, 1),
+        groups=(product // tile, 1, 1),
     )
 
 
@@ -298,9 +300,3 @@ def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
         writes=s.node.name,
         winograd=tiles.size,
     )
-
-
-def _pack(weight: np.ndarray, lanes: int, tile: int) -> np.ndarray:
-    """[Co, Ci, 3, 3] -> [tiles of channels][Ci][3][3][tile], zeros where channels end."""
-    taps = [pointwise.pack(weight[:, :, ky : ky + 1, kx : kx + 1], lanes, tile) for ky in range(3) for kx in range(3)]
-    return np.stack(taps, axis=2)
