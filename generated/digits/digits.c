@@ -284,7 +284,7 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    SOURCE_LINES = 2737,
+    SOURCE_LINES = 2738,
     SAMPLE_COUNT = 10
 };
 
@@ -1241,7 +1241,8 @@ static const char *const program_source[SOURCE_LINES] = {
     " * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.\n",
     " * Every work-group has one work-item; the grid is in the host's launch table.\n",
     " */\n",
-    "#ifdef SLOW_BUILTINS /* fma(), vload and vstore are calls of functions on this compiler */\n",
+    "/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */\n",
+    "#ifdef SLOW_BUILTINS\n",
     "#pragma OPENCL FP_CONTRACT ON\n",
     "#define MULADD(a, b, c) ((a) * (b) + (c))\n",
     "#define ACCESS(space, width)                                                                                           \\\n",

@@ -9,7 +9,8 @@
  * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
  * Every work-group has one work-item; the grid is in the host's launch table.
  */
-#ifdef SLOW_BUILTINS /* fma(), vload and vstore are calls of functions on this compiler */
+/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
+#ifdef SLOW_BUILTINS
 #pragma OPENCL FP_CONTRACT ON
 #define MULADD(a, b, c) ((a) * (b) + (c))
 #define ACCESS(space, width)                                                                                           \
@@ -282,7 +283,7 @@ void bottleneck_depthwise(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the sum whose tap this is, if any */
+                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = MULADD(v, weights[kx], acc[t]);
                     }
