@@ -5,14 +5,14 @@ CLGEN_EXAMPLES=500 in the environment tries that many new ones instead of the sa
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, assume, given, note, settings
+from examples import few
+from hypothesis import assume, given, note
 from networks import vectors
 from random_specs import RandomSpec, specs
 
@@ -23,30 +23,22 @@ from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import format_verification, random_inputs, verify
 
-EXAMPLES = os.environ.get("CLGEN_EXAMPLES")
-few = settings(
-    max_examples=int(EXAMPLES or 25),
-    derandomize=EXAMPLES is None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if EXAMPLES else [])],
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 LARGEST = 1e30
 
 
-@few
+@few(25)
 @given(specs())
 def test_on_intel(find_device: Callable[[str], DeviceInfo], spec: RandomSpec) -> None:
     check(spec, find_device("intel"))
 
 
-@few
+@few(25)
 @given(specs())
 def test_on_pocl(find_device: Callable[[str], DeviceInfo], spec: RandomSpec) -> None:
     check(spec, find_device("pocl"))
 
 
-@settings(few, max_examples=20 * few.max_examples)
+@few(500)
 @given(specs(most_layers=12))
 def test_values_survive_folding(spec: RandomSpec) -> None:
     """Without a device, hence more and larger ones: the fused graph in float64 is the spec's."""

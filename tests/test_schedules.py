@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,34 +19,20 @@ import networks
 import numpy as np
 import pytest
 from apart import oclgrind
-from artefacts import Net
-from hypothesis import HealthCheck, Phase, given, note, settings
+from branches import Net
+from examples import few
+from hypothesis import given, note
 from hypothesis import strategies as st
 from networks import vectors
-from numpy.typing import NDArray
+from values import SLIGHTLY_WRONG
 
 from codegen.emit.selftest import rounded_evaluation, tolerance
-from codegen.graph.bounded import FLOAT32, Bounded
 from codegen.graph.graph import Graph
-from codegen.graph.ops import Concat, Conv, Fused, TakeChannels
-from codegen.graph.ops.winograd import WinogradConv, matrices
 from codegen.plan.schedules import convolution, winograd
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
-
-EXAMPLES = os.environ.get("CLGEN_EXAMPLES")
-few = settings(
-    max_examples=int(EXAMPLES or 10),
-    derandomize=EXAMPLES is None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if EXAMPLES else [])],
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-# Five schedules to compile for each.
-fewer = settings(few, max_examples=-(-few.max_examples // 2))
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -264,25 +249,25 @@ def winograds(layer: Layer) -> list[str]:
     return [*names, "direct", "gathered"]
 
 
-@fewer
+@few(5)  # five or six schedules to compile for each
 @given(winograd_layers())
 def test_winograd_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("intel"), winograds(layer))
 
 
-@fewer
+@few(5)  # five or six schedules to compile for each
 @given(winograd_layers())
 def test_winograd_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), winograds(layer))
 
 
-@few
+@few(10)
 @given(pointwise_layers())
 def test_pointwise_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("intel"), ["pointwise"])
 
 
-@few
+@few(10)
 @given(pointwise_layers())
 def test_pointwise_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), ["pointwise"])
@@ -301,37 +286,37 @@ def test_long_input_is_put_together(name: str, device: DeviceInfo, tmp_path: Pat
     assert result.passed, format_verification(result)
 
 
-@few
+@few(10)
 @given(windowed_layers())
 def test_windows_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("intel"), ["direct", "gathered"])
 
 
-@few
+@few(10)
 @given(windowed_layers())
 def test_windows_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), ["direct", "gathered"])
 
 
-@few
+@few(10)
 @given(stems())
 def test_stems_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("intel"), ["stem"])
 
 
-@few
+@few(10)
 @given(stems())
 def test_stems_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), ["stem"])
 
 
-@few
+@few(10)
 @given(depthwise_layers())
 def test_depthwise_on_intel(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("intel"), ["depthwise"])
 
 
-@few
+@few(10)
 @given(depthwise_layers())
 def test_depthwise_on_pocl(find_device: Callable[[str], DeviceInfo], layer: Layer) -> None:
     check(layer, find_device("pocl"), ["depthwise"])
@@ -364,9 +349,7 @@ def test_no_schedule_reads_or_writes_beside(
         assert np.abs(results[output.name] - true).max() <= tolerance(true, noisy[launch.value])
 
 
-# ---- Winograd -------------------------------------------------------------------------------------------------------
-
-SLIGHTLY_WRONG = 1 + 2.0**-10
+# ---- mistakes -------------------------------------------------------------------------------------------------------
 
 
 def edited(artefact: Artefact, pattern: str, replacement: Callable[[re.Match[str]], str], nth: int) -> Artefact:
@@ -399,130 +382,3 @@ def test_a_wrong_constant_of_a_transform_is_found(
     broken = edited(layers.artefact, r"(-?0x1[.0-9a-f]*p[-+]\d+)f\b", wrong, nth)
     result = Layers(layers.names, layers.stages, broken).verify(device)
     assert [check.name for check in result.devices[0].launches if not check.passed] == [schedule]
-
-
-@pytest.mark.parametrize("tile", [2, 4])
-def test_the_transforms_compute_a_convolution(tile: int) -> None:
-    """In one dimension, of whole numbers: A^T [(G g) * (B^T d)]."""
-    a, g, b = matrices(tile)
-    rng = np.random.default_rng(0)
-    weight, given = rng.integers(-9, 9, 3), rng.integers(-9, 9, tile + 2)
-    true = np.correlate(given, weight, "valid")
-    assert np.allclose(a @ ((g @ weight) * (b @ given)), true, rtol=0, atol=1e-11)
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 4]), st.integers(1, 64), st.integers(1, 9), st.integers(1, 9))
-@settings(few, max_examples=3 * few.max_examples)
-def test_errors_are_within_the_bound_and_not_far(seed: int, tile: int, channels: int, rows: int, columns: int) -> None:
-    """What float32 makes of the transforms; one constant that is a thousandth off is too much."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((1, channels, rows + 2, columns + 2)).astype(np.float32)
-    weight = rng.standard_normal((3, channels, 3, 3)).astype(np.float32)
-    bias = rng.standard_normal(3).astype(np.float32)
-    op = WinogradConv(weight.astype(np.float64), bias.astype(np.float64), (1, 1), (1, 1), ((0, 0), (0, 0)), 1, tile)
-    true = op.bounded(Bounded.exact(x), rounding=FLOAT32)
-    good = [matrix.astype(np.float32) for matrix in matrices(tile)]
-    ratio = np.abs(in_float32(x, weight, bias, *good) - true.value) / true.error
-    assert 1e-4 < ratio.max() < 1
-    for k, matrix in enumerate(good):
-        i, j = rng.choice(np.argwhere(matrix))
-        wrong = list(good)
-        wrong[k] = matrix.copy()
-        wrong[k][i, j] *= SLIGHTLY_WRONG
-        ratio = np.abs(in_float32(x, weight, bias, *wrong) - true.value) / true.error
-        # Of a tile that is cut off, the constant may only be in outputs that nobody wants.
-        assert ratio.max() > 1 or min(rows, columns) < tile
-
-
-def in_float32(
-    x: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], *transforms: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """A convolution without padding by these A^T, G and B^T, in float32 all along."""
-    a, g, b = transforms
-    m, size = a.shape
-    height, width = x.shape[2] - 2, x.shape[3] - 2
-    down, across = -(-height // m), -(-width // m)
-    padded = np.pad(x, [(0, 0), (0, 0), (0, down * m - height), (0, across * m - width)])
-    u = g @ weight @ g.T
-    y = np.empty((len(x), len(weight), down * m, across * m), dtype=np.float32)
-    for i in range(down):
-        for j in range(across):
-            v = b @ padded[:, :, i * m : i * m + size, j * m : j * m + size] @ b.T
-            products = np.zeros((len(x), len(weight), size, size), dtype=np.float32)
-            for c in range(x.shape[1]):
-                products += v[:, None, c] * u[None, :, c]
-            y[:, :, i * m : (i + 1) * m, j * m : (j + 1) * m] = a @ products @ a.T + bias[:, None, None]
-    return y[:, :, :height, :width]
-
-
-# ---- channels from where they were computed -------------------------------------------------------------------------
-
-
-def shuffled() -> Net:
-    """A unit of ShuffleNet: half of the channels pass through, the others are computed with, all are shuffled."""
-    net = Net("shuffled")
-    x = net.conv(net.input("x", 2, 3, 4, 5), 12, 1, name="x0")
-    kept, used = net.select_channels(x, 0, 6), net.select_channels(x, 6, 6)
-    both = net.concat(kept, net.act(net.conv(used, 6, 1)), name="both")
-    net.output("y", net.conv(net.shuffle(both, 2), 4, 1))
-    return net
-
-
-def split() -> Net:
-    """Parts of parts, backwards and by index."""
-    net = Net("split")
-    x = net.conv(net.input("x", 1, 3, 3, 4), 11, 1)
-    part = net.select_channels(x, 2, 8)
-    backwards = net.select(part, (0, 1, 1), (7, -2, 4), (0, 1, 3), (0, 1, 4))
-    net.output("y", net.conv(net.take(backwards, 1, 3, 0, 0, 2), 4, 1))
-    return net
-
-
-def chain() -> Net:
-    """Joined, split, joined again: of two that are computed and of the network's input."""
-    net = Net("chain")
-    x = net.input("x", 1, 5, 3, 4, channels_last=True)
-    a, b = net.conv(x, 6, 1), net.conv(x, 9, 1)
-    first = net.concat(net.select_channels(net.concat(a, b), 4, 6), x)
-    net.output("y", net.conv(net.shuffle(net.concat(first, a, net.take(b, 1, 8)), 3), 4, 1))
-    return net
-
-
-MOVED = {
-    # The convolution's own half is another step, because it is computed with.
-    "shuffled": (shuffled, [1, 2]),
-    "split": (split, [1]),
-    "chain": (chain, [3]),
-}
-
-
-@pytest.mark.parametrize("name", MOVED)
-def test_channels_come_from_where_they_were_computed(name: str, device: DeviceInfo) -> None:
-    net, sources = MOVED[name]
-    stages = networks.lower(net().graph())
-    cores = {n.name: n.op.core for n in stages.launches.nodes if isinstance(n.op, Fused)}
-    moves = [n for n in stages.launches.nodes if isinstance(cores[n.name], TakeChannels)]
-    assert [len(n.inputs) for n in moves] == sources
-    assert all(isinstance(core, Conv | TakeChannels) for core in cores.values())
-    computed = {i.name for i in stages.launches.inputs} | {n for n, core in cores.items() if isinstance(core, Conv)}
-    assert all(computed.issuperset(n.inputs) for n in moves)
-    result = stages.verify(device)
-    assert result.passed, format_verification(result)
-
-
-def test_what_lies_side_by_side_in_place_stays_a_concatenation() -> None:
-    net = Net("joined")
-    x = net.input("x", 1, 3, 3, 4)
-    net.output("y", net.conv(net.concat(net.conv(x, 8, 1), net.conv(x, 5, 1)), 4, 1))
-    cores = [n.op.core for n in networks.lower(net.graph()).launches.nodes if isinstance(n.op, Fused)]
-    assert [type(core) for core in cores] == [Conv, Conv, Concat, Conv]
-
-
-def test_transposes_that_shuffle_no_channels_are_left_alone() -> None:
-    """Groups of rows in place of groups of channels."""
-    net = Net("rows")
-    x = net.conv(net.input("x", 1, 3, 4, 5), 8, 1)
-    y = net.reshape(net.transpose(net.reshape(x, 1, 8, 2, 2, 5), 0, 1, 3, 2, 4), 1, 8, 4, 5)
-    net.output("y", net.conv(y, 4, 1))
-    cores = [n.op.core for n in networks.lower(net.graph()).launches.nodes if isinstance(n.op, Fused)]
-    assert not any(isinstance(core, TakeChannels) for core in cores)
