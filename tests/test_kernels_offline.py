@@ -69,7 +69,7 @@ def _fails(body: list[nodes.Node]) -> bool:
 
 
 def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, add a network to artefacts.py that takes the branch (or simplify the template)."""
+    """If this fails, add a network to branches.py that takes the branch (or simplify the template)."""
     seen.clear()
     monkeypatch.setattr(Instrumented, "branches", ())
     plain = render.environment
