@@ -96,7 +96,7 @@ def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, **envi
     subprocess.run([*compiler, "-o", str(program), str(HERE / "driver.c"), *sources, "-ldl"], check=True)
     exports = (shlex.split(line)[1].partition("=") for line in environment_exports())
     wanted = {name: value for name, _, value in exports}
-    return Engine("clgen", [str(program), device, str(given), str(output)], output, {**wanted, **environment})
+    return Engine("clgen", [str(program.resolve()), device, str(given), str(output)], output, {**wanted, **environment})
 
 
 def start_peer(engine: str, model: Path, threads: int, x: np.ndarray, folder: Path) -> Engine:
