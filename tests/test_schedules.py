@@ -281,7 +281,7 @@ LONG = {"narrow rows": Layer((2, 391, 7, 25), 130, (1, 1)), "one row": Layer((1,
 def test_long_input_is_put_together(name: str, device: DeviceInfo, tmp_path: Path) -> None:
     layers = build(LONG[name], tmp_path)
     kernels = (layers.artefact.folder / f"{layers.artefact.name}.cl").read_text()
-    assert "float staged[64][" in kernels
+    assert "float staged[" in kernels
     result = layers.verify(device)
     assert result.passed, format_verification(result)
 

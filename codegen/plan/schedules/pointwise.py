@@ -33,7 +33,6 @@ ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
 STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
 STAGED_BLOCKS = 48  # of input, from which on staging pays
 STAGED_FOR = 16  # blocks of output, likewise
-STAGED_STEP = 32  # blocks that kernels differ by
 GATHERED_FOR = 128  # channels of output, from which on gathering what windows see pays
 GATHERED_ROW = 13  # pixels whose windows must fit, likewise
 LEAST_ITEMS = 8  # of a launch
@@ -123,8 +122,8 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
         "products": False,
         "prologue": s.prologue(shared=True),
         "gathered": gathered,
-        # A kernel serves layers of about as many channels.
-        "staged_blocks": up(inputs, STAGED_STEP) if staged else 0,
+        # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
+        "staged_floats": max(STAGED_BYTES // 4, inputs * c) if staged else 0,
         "activations": activations,
         "epilogue": epilogue,
     }
@@ -135,7 +134,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
 
 def _most_staged(s: LaunchSketch) -> int:
     """Of how many pixels all that they see fits into private memory."""
-    return STAGED_BYTES // (4 * s.target.lanes * up(Window.of(s.core).taps * s.x.blocks, STAGED_STEP))
+    return STAGED_BYTES // (4 * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
 
 
 def _window_sizes(s: LaunchSketch, window: Window) -> None:

@@ -241,7 +241,7 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
         "samples": False,
         "products": True,
         "prologue": [],
-        "staged_blocks": 0,
+        "staged_floats": 0,
         "gathered": False,
         "activations": [],
         "epilogue": [],
