@@ -360,7 +360,7 @@ def edit_kernel(path: Path, kernel: str, pattern: str, change: Callable[[int], i
     """Changes the number of the first match within one kernel."""
     source = path.read_text()
     start = source.index(f"void {kernel}(")
-    stop = source.find("__kernel", start)
+    stop = source.find("\nSTEP", start)
     body = source[start : stop if stop > 0 else None]
     match = re.search(pattern, body)
     assert match is not None, "the kernel is written differently by now: mend this test"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from codegen import __version__
 from codegen.emit.output import MANIFEST
-from codegen.emit.render import render, render_kernels
+from codegen.emit.render import network_buffers, render, render_kernels
 from codegen.emit.selftest import SEED, SelfTest
 from codegen.graph.graph import Input, Output
 from codegen.plan.layout import Layout
@@ -109,6 +109,7 @@ def _host_context(
         "kernels": [k.name for k in plan.kernels],
         "prepared_bytes": 4 * plan.prepared_floats,
         "preparations": len(plan.preparations),
+        "network_buffers": [{"kind": b.kind, "index": b.index, "value": b.value} for b in network_buffers(plan)],
         "launches": [
             {
                 "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ import jinja2
 
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
-from codegen.plan.plan import Kernel, Plan
+from codegen.plan.plan import Argument, Kernel, Launch, Plan
 
 TILED = (
     "conv.cl.jinja",
@@ -64,7 +65,37 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         tiled=any(kernel.template in TILED for kernel in plan.kernels),
         wide=bool(plan.target.wide),
         kernels=kernels,
+        network={
+            "parameters": [_parameter(buffer) for buffer in network_buffers(plan)],
+            "steps": [_step(launch) for launch in plan.launches],
+        },
     )
+
+
+def network_buffers(plan: Plan) -> list[Argument]:
+    """What the kernel of all launches needs: every buffer of theirs, once."""
+    used = {(a.kind, a.index) for launch in plan.launches for a in launch.arguments if a.kind != "number"}
+    return [Argument(kind, index) for kind, index in sorted(used)]
+
+
+def _buffer(argument: Argument) -> str:
+    counted = argument.kind in ("input", "output")
+    return f"{argument.kind}{argument.index}" if counted else argument.kind
+
+
+def _parameter(buffer: Argument) -> str:
+    written = buffer.kind in ("arena", "output")
+    return f"__global {'' if written else 'const '}float *{_buffer(buffer)}"
+
+
+def _step(launch: Launch) -> dict[str, Any]:
+    return {
+        "what": f"{launch.node}: {launch.title}",
+        "kernel": launch.kernel,
+        "count": math.prod(launch.groups),
+        "grid": launch.groups,
+        "arguments": [str(a.value) if a.kind == "number" else _buffer(a) for a in launch.arguments],
+    }
 
 
 def _kernel_text(kernel: Kernel, weights_space: str) -> str:

@@ -461,7 +461,7 @@ class _Names:
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.taken: set[str] = set()
+        self.taken = {f"{model}_network".lower()}  # the kernel that makes all launches
 
     def new(self, text: str, suffixes: tuple[str, ...] = ()) -> str:
         """A free name that is also free with each of the suffixes."""

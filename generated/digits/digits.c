@@ -85,6 +85,7 @@ typedef struct _cl_program *cl_program;
 #define CL_PLATFORM_NAME    0x0902
 
 #define CL_DEVICE_TYPE               0x1000
+#define CL_DEVICE_MAX_COMPUTE_UNITS  0x1002
 #define CL_DEVICE_AVAILABLE          0x1027
 #define CL_DEVICE_COMPILER_AVAILABLE 0x1028
 #define CL_DEVICE_NAME               0x102B
@@ -284,7 +285,9 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    SOURCE_LINES = 2738,
+    NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
+    BOARD_LINE = 64,        /* bytes */
+    SOURCE_LINES = 2893,
     SAMPLE_COUNT = 10
 };
 
@@ -300,8 +303,10 @@ enum argument_kind {
     NO_ARGUMENT,
     ARENA_BUFFER,
     ZEROS_BUFFER,
+    BOARD_BUFFER,
     INPUT_BUFFER,  /* the value says which */
     OUTPUT_BUFFER, /* the value says which */
+    TURN,          /* changes from run to run */
     NUMBER         /* the value itself, a cl_uint */
 };
 
@@ -325,7 +330,7 @@ struct sample {
 };
 
 /* At the end of this file. */
-static const struct launch launch_table[LAUNCH_COUNT];
+static const struct launch launch_table[LAUNCH_COUNT + 1];
 static const struct sample selftest_samples[SAMPLE_COUNT];
 static const char *const program_source[SOURCE_LINES];
 
@@ -348,8 +353,11 @@ struct digits {
     bool shares_memory; /* the device reads and writes any memory of the process */
 
     cl_program program;
-    cl_kernel kernels[LAUNCH_COUNT];
+    cl_kernel kernels[LAUNCH_COUNT + 1];
 
+    cl_uint workers; /* of the launch that makes all others, or 0 if they are made one by one */
+    cl_uint turn;    /* which half of the board its next run uses */
+    cl_mem board;
     cl_mem inputs[INPUT_COUNT];
     cl_mem outputs[OUTPUT_COUNT];
     cl_mem arena;
@@ -624,7 +632,7 @@ static digits_status build_program(digits *model)
     cl_uint native_floats = 0;
 
     /* As large as with all options. */
-    char options[sizeof ""
+    char options[sizeof "" " -DONE_LAUNCH"
                         " -DSLOW_BUILTINS"
                         " -DWIDE"] = "";
 
@@ -640,6 +648,8 @@ static digits_status build_program(digits *model)
         strcat(options, " -DSLOW_BUILTINS");
     if (native_floats >= 16)
         strcat(options, " -DWIDE");
+    if (model->workers)
+        strcat(options, " -DONE_LAUNCH");
 
     cache = get_cache_path(model, platform, options);
     if (!cache || !load_program(model, cache, options)) {
@@ -675,6 +685,8 @@ static digits_status create_buffers(digits *model)
         error = create_buffer(model, 18432, &model->arena);
     if (error == CL_SUCCESS)
         error = create_buffer(model, 32, &model->zeros);
+    if (error == CL_SUCCESS && model->workers)
+        error = create_buffer(model, 2 * (1 + (size_t)model->workers) * BOARD_LINE, &model->board);
     return check(model, error);
 }
 
@@ -683,13 +695,20 @@ static cl_int set_argument(digits *model, size_t launch, cl_uint index, size_t s
     return model->cl.SetKernelArg(model->kernels[launch], index, size, value);
 }
 
+static bool needs_kernel(const digits *model, size_t launch)
+{
+    return (launch == NETWORK) == (model->workers != 0);
+}
+
 /* One kernel object for each launch, so that arguments that never change are set once. */
 static digits_status create_kernels(digits *model)
 {
-    for (size_t i = 0; i < LAUNCH_COUNT; ++i) {
+    for (size_t i = 0; i <= NETWORK; ++i) {
         const struct argument *argument = launch_table[i].arguments;
         cl_int error;
 
+        if (!needs_kernel(model, i))
+            continue;
         model->kernels[i] = model->cl.CreateKernel(model->program, launch_table[i].kernel, &error);
         for (cl_uint a = 0; error == CL_SUCCESS && argument[a].kind != NO_ARGUMENT; ++a) {
             switch (argument[a].kind) {
@@ -699,11 +718,15 @@ static digits_status create_kernels(digits *model)
             case ZEROS_BUFFER:
                 error = set_argument(model, i, a, sizeof model->zeros, &model->zeros);
                 break;
+            case BOARD_BUFFER:
+                error = set_argument(model, i, a, sizeof model->board, &model->board);
+                break;
             case NUMBER:
                 error = set_argument(model, i, a, sizeof argument[a].value, &argument[a].value);
                 break;
             case INPUT_BUFFER:
             case OUTPUT_BUFFER:
+            case TURN:
             case NO_ARGUMENT:
                 break;
             }
@@ -746,25 +769,44 @@ static cl_int set_endpoint(digits *model, size_t launch, cl_uint index, const st
 static cl_int enqueue_batch(
     digits *model, const struct endpoints *endpoints, cl_uint num_events, const cl_event *wait_list, cl_event *event)
 {
-    for (size_t i = 0; i < LAUNCH_COUNT; ++i) {
+    const size_t first = model->workers ? NETWORK : 0;
+    const size_t last = model->workers ? NETWORK : NETWORK - 1;
+
+    for (size_t i = first; i <= last; ++i) {
         const struct launch *launch = &launch_table[i];
         const struct argument *argument = launch->arguments;
-        bool first = i == 0;
-        bool last = i + 1 == LAUNCH_COUNT;
+        const size_t workers[3] = {model->workers, 1, 1};
 
         cl_int error = enqueue_barrier(model);
         for (cl_uint a = 0; error == CL_SUCCESS && argument[a].kind != NO_ARGUMENT; ++a) {
             if (argument[a].kind == INPUT_BUFFER || argument[a].kind == OUTPUT_BUFFER)
                 error = set_endpoint(model, i, a, endpoints);
+            else if (argument[a].kind == TURN)
+                error = set_argument(model, i, a, sizeof model->turn, &model->turn);
         }
         if (error == CL_SUCCESS)
             error = model->cl.EnqueueNDRangeKernel(
-                model->queue, model->kernels[i], 3, NULL, launch->global, launch->local,
-                first ? num_events : 0, first ? wait_list : NULL, last ? event : NULL);
+                model->queue, model->kernels[i], 3, NULL, i == NETWORK ? workers : launch->global, launch->local,
+                i == first ? num_events : 0, i == first ? wait_list : NULL, i == last ? event : NULL);
         if (error != CL_SUCCESS)
             return error;
     }
+    model->turn = 1 - model->turn;
     return CL_SUCCESS;
+}
+
+/* On CPUs one launch makes all others: its work-items wait for each other for less time than launches take to begin.
+ * CLGEN_LAUNCHES=separate keeps them apart: for profilers, and where other processes need the same processors.
+ */
+static cl_int count_workers(digits *model)
+{
+    const char *wanted = getenv("CLGEN_LAUNCHES");
+
+    model->workers = 0;
+    if (!(get_type(model, model->device) & CL_DEVICE_TYPE_CPU) || (wanted && strcmp(wanted, "separate") == 0))
+        return CL_SUCCESS;
+    return model->cl.GetDeviceInfo(
+        model->device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof model->workers, &model->workers, NULL);
 }
 
 /* What create and create_on have in common, once there is a queue. */
@@ -786,6 +828,9 @@ static digits_status prepare(digits *model)
         return check(model, error);
     model->shares_memory = model->cl.SetKernelArgSVMPointer && (sharing & SVM_FINE_GRAIN_SYSTEM) != 0;
 
+    error = count_workers(model);
+    if (error != CL_SUCCESS)
+        return check(model, error);
     status = build_program(model);
     if (status == DIGITS_OK)
         status = create_buffers(model);
@@ -885,7 +930,7 @@ void digits_destroy(digits *model)
         return;
     if (model->queue)
         model->cl.Finish(model->queue);
-    for (size_t i = 0; i < LAUNCH_COUNT; ++i)
+    for (size_t i = 0; i <= NETWORK; ++i)
         if (model->kernels[i])
             model->cl.ReleaseKernel(model->kernels[i]);
     if (model->program)
@@ -896,6 +941,7 @@ void digits_destroy(digits *model)
         release_buffer(model, model->outputs[i]);
     release_buffer(model, model->arena);
     release_buffer(model, model->zeros);
+    release_buffer(model, model->board);
     if (model->queue)
         model->cl.ReleaseCommandQueue(model->queue);
     if (model->context)
@@ -1121,7 +1167,7 @@ const char *digits_device_name(const digits *model)
 /* Tables. */
 
 /* In the order in which they run: kernel, global size, local size, arguments. */
-static const struct launch launch_table[LAUNCH_COUNT] = {
+static const struct launch launch_table[LAUNCH_COUNT + 1] = {
     /* 0: stem: conv -> relu; batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
     {"digits_stem", {8, 1, 1}, {1, 1, 1},
      {{INPUT_BUFFER, 0}, {NUMBER, 0}, {ARENA_BUFFER, 0}, {NUMBER, 2560}}},
@@ -1213,6 +1259,9 @@ static const struct launch launch_table[LAUNCH_COUNT] = {
     /* 18: softmax: softmax */
     {"digits_softmax_1x10", {1, 1, 1}, {1, 1, 1},
      {{ARENA_BUFFER, 0}, {NUMBER, 0}, {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
+    /* NETWORK: all of them, by as many work-items as a device has processors. */
+    {"digits_network", {0, 1, 1}, {1, 1, 1},
+     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {BOARD_BUFFER, 0}, {TURN, 0}}},
 };
 
 /* Output, index, value, tolerance. */
@@ -1239,7 +1288,8 @@ static const char *const program_source[SOURCE_LINES] = {
     " *\n",
     " * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user\n",
     " * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.\n",
-    " * Every work-group has one work-item; the grid is in the host's launch table.\n",
+    " * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are\n",
+    " * functions, and the kernel digits_network at the end calls them for all items of their grids.\n",
     " */\n",
     "/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */\n",
     "#ifdef SLOW_BUILTINS\n",
@@ -1287,7 +1337,28 @@ static const char *const program_source[SOURCE_LINES] = {
     "#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)\n",
     "#undef EXPLICIT_VECTORS\n",
     "#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))\n",
+    "#define VECTORS_OF_STEPS EXPLICIT_VECTORS\n",
     "#endif\n",
+    "#endif\n",
+    "\n",
+    "#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "#ifndef ONE_LAUNCH\n",
+    "#define STEP KERNEL\n",
+    "#define OF_GRID\n",
+    "#define ITEM(axis) get_global_id(axis)\n",
+    "#define ITEMS(axis) get_global_size(axis)\n",
+    "#else\n",
+    "#ifndef VECTORS_OF_STEPS\n",
+    "#define VECTORS_OF_STEPS\n",
+    "#endif\n",
+    "/* As functions that are not put where they are called, they are compiled once. */\n",
+    "#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS\n",
+    "#define OF_GRID                                                                                                        \\\n",
+    "    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \\\n",
+    "        const size_t items1 UNUSED\n",
+    "#define UNUSED __attribute__((unused))\n",
+    "#define ITEM(axis) item##axis\n",
+    "#define ITEMS(axis) items##axis\n",
     "#endif\n",
     "\n",
     "/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */\n",
@@ -1350,17 +1421,17 @@ static const char *const program_source[SOURCE_LINES] = {
     " * What it sees of the input is put into staged first, with zeros around it.\n",
     " * weight is [1 tiles of channels][1][3][3][16].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_stem(\n",
     "    __global const float *restrict x, const uint x_at,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 8,\n",
     "        VECTORS = 1, /* of output channels */\n",
     "        PASSES = BY_WIDTH(1, 2),\n",
     "    };\n",
-    "    const int oy = get_global_id(0);\n",
+    "    const int oy = ITEM(0);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "    float staged[1][3][10];\n",
@@ -1480,7 +1551,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_b1(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -1492,7 +1563,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(22, 8),\n",
@@ -1504,8 +1575,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -1601,7 +1672,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_b3_reduce(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -1613,7 +1684,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(22, 8),\n",
@@ -1625,8 +1696,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -1848,11 +1919,11 @@ static const char *const program_source[SOURCE_LINES] = {
     " * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels in PASSES passes; acc is in registers.\n",
     " * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_b3_conv(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global const float *restrict zeros,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 8,\n",
@@ -1863,12 +1934,12 @@ static const char *const program_source[SOURCE_LINES] = {
     "        LEFT = 1, RIGHT = 7, /* pixels before and from which on taps can be outside */\n",
     "    };\n",
     "    const int n = 0;\n",
-    "    const int tile = get_global_id(2);\n",
+    "    const int tile = ITEM(2);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "\n",
     "    for (int q = 0; q < TILES; ++q) {\n",
-    "        const int at = get_global_id(0) * TILES + q;\n",
+    "        const int at = ITEM(0) * TILES + q;\n",
     "        const int oy = at / ACROSS;\n",
     "        const int ox = at % ACROSS * ROW;\n",
     "        for (int p = 0; p < PASSES; ++p) {\n",
@@ -1962,7 +2033,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_b5_reduce(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -1974,7 +2045,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(22, 8),\n",
@@ -1986,8 +2057,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -2266,11 +2337,11 @@ static const char *const program_source[SOURCE_LINES] = {
     " * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.\n",
     " * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_b5_conv(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global const float *restrict zeros,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 8,\n",
@@ -2280,12 +2351,12 @@ static const char *const program_source[SOURCE_LINES] = {
     "        LEFT = 2, RIGHT = 6, /* pixels before and from which on taps can be outside */\n",
     "    };\n",
     "    const int n = 0;\n",
-    "    const int tile = get_global_id(2);\n",
+    "    const int tile = ITEM(2);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "\n",
     "    for (int q = 0; q < TILES; ++q) {\n",
-    "        const int at = get_global_id(0) * TILES + q;\n",
+    "        const int at = ITEM(0) * TILES + q;\n",
     "        const int oy = at / ACROSS;\n",
     "        const int ox = at % ACROSS * ROW;\n",
     "        {\n",
@@ -2351,7 +2422,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Max of windows 3x3, stride 1x1.\n",
     " * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_max_pool3x3_s1_8(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -2362,17 +2433,17 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_block,\n",
     "    const int x_row,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 8,\n",
     "        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */\n",
     "    };\n",
-    "    const int cb = get_global_id(1);\n",
+    "    const int cb = ITEM(1);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);\n",
-    "    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {\n",
+    "    const int end = (ITEM(0) + 1) * rows / ITEMS(0);\n",
+    "    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {\n",
     "        const int iy0 = oy - 1;\n",
     "        for (int from = 0; from < columns; from += ROW) {\n",
     "            const int ox = min(from, columns - ROW); /* the last tile is shifted back */\n",
@@ -2446,7 +2517,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix1_project(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -2458,7 +2529,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(22, 8),\n",
@@ -2470,8 +2541,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -2537,7 +2608,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Max of windows 2x2, stride 2x2.\n",
     " * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_max_pool2x2_s2_4(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -2546,17 +2617,17 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_block,\n",
     "    const int x_row,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 4,\n",
     "        SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */\n",
     "    };\n",
-    "    const int cb = get_global_id(1);\n",
+    "    const int cb = ITEM(1);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);\n",
-    "    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {\n",
+    "    const int end = (ITEM(0) + 1) * rows / ITEMS(0);\n",
+    "    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {\n",
     "        const int iy0 = oy * 2;\n",
     "        for (int from = 0; from < columns; from += ROW) {\n",
     "            const int ox = min(from, columns - ROW); /* the last tile is shifted back */\n",
@@ -2652,7 +2723,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_b1(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -2664,7 +2735,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(16, 8),\n",
@@ -2676,8 +2747,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -2797,7 +2868,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_b3_reduce(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -2809,7 +2880,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(16, 8),\n",
@@ -2821,8 +2892,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -3044,11 +3115,11 @@ static const char *const program_source[SOURCE_LINES] = {
     " * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels; acc is in registers.\n",
     " * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_b3_conv(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global const float *restrict zeros,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 4,\n",
@@ -3058,12 +3129,12 @@ static const char *const program_source[SOURCE_LINES] = {
     "        LEFT = 1, RIGHT = 3, /* pixels before and from which on taps can be outside */\n",
     "    };\n",
     "    const int n = 0;\n",
-    "    const int tile = get_global_id(2);\n",
+    "    const int tile = ITEM(2);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "\n",
     "    for (int q = 0; q < TILES; ++q) {\n",
-    "        const int at = get_global_id(0) * TILES + q;\n",
+    "        const int at = ITEM(0) * TILES + q;\n",
     "        const int oy = at / ACROSS;\n",
     "        const int ox = at % ACROSS * ROW;\n",
     "        {\n",
@@ -3181,7 +3252,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_b5_reduce(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -3193,7 +3264,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(16, 8),\n",
@@ -3205,8 +3276,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -3485,11 +3556,11 @@ static const char *const program_source[SOURCE_LINES] = {
     " * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.\n",
     " * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_b5_conv(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global const float *restrict zeros,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 4,\n",
@@ -3499,12 +3570,12 @@ static const char *const program_source[SOURCE_LINES] = {
     "        LEFT = 2, RIGHT = 2, /* pixels before and from which on taps can be outside */\n",
     "    };\n",
     "    const int n = 0;\n",
-    "    const int tile = get_global_id(2);\n",
+    "    const int tile = ITEM(2);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "\n",
     "    for (int q = 0; q < TILES; ++q) {\n",
-    "        const int at = get_global_id(0) * TILES + q;\n",
+    "        const int at = ITEM(0) * TILES + q;\n",
     "        const int oy = at / ACROSS;\n",
     "        const int ox = at % ACROSS * ROW;\n",
     "        {\n",
@@ -3570,7 +3641,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Max of windows 3x3, stride 1x1.\n",
     " * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_max_pool3x3_s1_4(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -3581,17 +3652,17 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_block,\n",
     "    const int x_row,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = 4,\n",
     "        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */\n",
     "    };\n",
-    "    const int cb = get_global_id(1);\n",
+    "    const int cb = ITEM(1);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);\n",
-    "    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {\n",
+    "    const int end = (ITEM(0) + 1) * rows / ITEMS(0);\n",
+    "    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {\n",
     "        const int iy0 = oy - 1;\n",
     "        for (int from = 0; from < columns; from += ROW) {\n",
     "            const int ox = min(from, columns - ROW); /* the last tile is shifted back */\n",
@@ -3689,7 +3760,7 @@ static const char *const program_source[SOURCE_LINES] = {
     " * acc is in registers.\n",
     " * weight is [tiles of channels][x_blocks * 8][8].\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_mix2_project(\n",
     "    __global const float *restrict x, const uint x_at,\n",
     "    __global float *restrict y, const uint y_at,\n",
@@ -3701,7 +3772,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int x_row,\n",
     "    const int y_blocks,\n",
     "    const int y_block,\n",
-    "    const int y_row)\n",
+    "    const int y_row OF_GRID)\n",
     "{\n",
     "    enum {\n",
     "        ROW = BY_WIDTH(16, 8),\n",
@@ -3713,8 +3784,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    const int tiles = rows * across;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    const int run = get_global_id(0), runs = get_global_size(0);\n",
-    "    const int y_run = get_global_id(1), y_runs = get_global_size(1);\n",
+    "    const int run = ITEM(0), runs = ITEMS(0);\n",
+    "    const int y_run = ITEM(1), y_runs = ITEMS(1);\n",
     "    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {\n",
     "        const int oy = at / across;\n",
     "        const int from = at % across * ROW;\n",
@@ -3780,13 +3851,13 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.\n",
     " * Four partial results, so that an operation need not wait for the one before it.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_global_average_pool_40x4x4(\n",
     "    __global const float *restrict x, const uint x_at,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
     "    const int n = 0;\n",
-    "    const int cb = get_global_id(2);\n",
+    "    const int cb = ITEM(2);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "    float8 vacc[4];\n",
@@ -3900,13 +3971,13 @@ static const char *const program_source[SOURCE_LINES] = {
     " * One work-item: 8 outputs.  weight is [2 blocks][40 inputs, in the order of memory][8].\n",
     " * Four partial sums, so that a multiply-add need not wait for the one before it.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_classifier(\n",
     "    __global const float *restrict x, const uint x_at,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
-    "    const int ob = get_global_id(0);\n",
-    "    const int n = get_global_id(1);\n",
+    "    const int ob = ITEM(0);\n",
+    "    const int n = ITEM(1);\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
     "    __constant const float *restrict vw = digits_classifier_weight + ob * 320;\n",
@@ -3947,12 +4018,12 @@ static const char *const program_source[SOURCE_LINES] = {
     " *\n",
     " * exp(x - max) / sum(exp(x - max)) along axis 1: 1x10.  One work-item: one sum.\n",
     " */\n",
-    "__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS\n",
+    "STEP\n",
     "void digits_softmax_1x10(\n",
     "    __global const float *restrict x, const uint x_at,\n",
-    "    __global float *restrict y, const uint y_at)\n",
+    "    __global float *restrict y, const uint y_at OF_GRID)\n",
     "{\n",
-    "    int rest = get_global_id(0);\n",
+    "    int rest = ITEM(0);\n",
     "    const int i0 = rest % 1;\n",
     "    rest /= 1;\n",
     "    x += x_at;\n",
@@ -3968,4 +4039,137 @@ static const char *const program_source[SOURCE_LINES] = {
     "        y[i1] = v;\n",
     "    }\n",
     "}\n",
+    "\n",
+    "#ifdef ONE_LAUNCH\n",
+    "/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.\n",
+    " *\n",
+    " * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,\n",
+    " * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have\n",
+    " * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.\n",
+    " *\n",
+    " * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.\n",
+    " * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.\n",
+    " */\n",
+    "#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */\n",
+    "\n",
+    "struct team {\n",
+    "    volatile __global uint *board;\n",
+    "    uint me, workers;\n",
+    "    uint helped; /* shares of this step of which nothing is left */\n",
+    "    uint done; /* by this worker, in this step */\n",
+    "    uint before; /* items of a share, and of all shares, in the steps before this one */\n",
+    "    uint all_before;\n",
+    "};\n",
+    "\n",
+    "/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */\n",
+    "static int next_item(struct team *team, const uint count)\n",
+    "{\n",
+    "    const uint each = (count + team->workers - 1) / team->workers;\n",
+    "    for (; team->helped < team->workers; ++team->helped) {\n",
+    "        const uint share = (team->me + team->helped) % team->workers;\n",
+    "        const uint begin = min(share * each, count), size = min(each, count - begin);\n",
+    "        volatile __global uint *counter = team->board + (1 + share) * LINE;\n",
+    "        for (;;) {\n",
+    "            const uint now = *counter;\n",
+    "            const int taken = max((int)(now - team->before), 0);\n",
+    "            if (taken >= (int)size)\n",
+    "                break;\n",
+    "            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {\n",
+    "                ++team->done;\n",
+    "                return begin + taken;\n",
+    "            }\n",
+    "        }\n",
+    "    }\n",
+    "\n",
+    "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
+    "    if (team->done)\n",
+    "        atomic_add(team->board, team->done);\n",
+    "    team->all_before += count;\n",
+    "    while ((int)(*team->board - team->all_before) < 0)\n",
+    "        ;\n",
+    "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
+    "    team->before += each;\n",
+    "    team->helped = team->done = 0;\n",
+    "    return -1;\n",
+    "}\n",
+    "\n",
+    "#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)\n",
+    "/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */\n",
+    "#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1\n",
+    "#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1\n",
+    "\n",
+    "KERNEL\n",
+    "void digits_network(\n",
+    "    __global float *arena,\n",
+    "    __global const float *input0,\n",
+    "    __global float *output0,\n",
+    "    __global const float *zeros,\n",
+    "    volatile __global uint *board,\n",
+    "    const uint turn)\n",
+    "{\n",
+    "    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};\n",
+    "    const uint lines = 1 + team.workers;\n",
+    "    for (uint line = 0; line < lines; ++line)\n",
+    "        board[((1 - turn) * lines + line) * LINE] = 0;\n",
+    "    team.board += turn * lines * LINE;\n",
+    "\n",
+    "    /* stem: conv -> relu */\n",
+    "    EACH_ITEM(8)\n",
+    "    digits_stem(input0, 0, arena, 2560, GRID_BY_ROWS(8, 1));\n",
+    "    /* mix1.b1: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix1_b1(arena, 2560, arena, 0, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix1.b3.reduce: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix1_b3_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix1.b3.conv: conv -> relu */\n",
+    "    EACH_ITEM(4)\n",
+    "    digits_mix1_b3_conv(arena, 3584, zeros, arena, 512, GRID_BY_ROWS(4, 1));\n",
+    "    /* mix1.b5.reduce: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix1_b5_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix1.b5.conv: conv -> relu */\n",
+    "    EACH_ITEM(4)\n",
+    "    digits_mix1_b5_conv(arena, 3584, zeros, arena, 1536, GRID_BY_ROWS(4, 1));\n",
+    "    /* mix1.pool: max_pool */\n",
+    "    EACH_ITEM(2)\n",
+    "    digits_max_pool3x3_s1_8(arena, 2560, arena, 3584, 8, 8, 8, 8, 512, 64, 512, 64, GRID(1, 2));\n",
+    "    /* mix1.project: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix1_project(arena, 3584, arena, 2048, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* pool: max_pool */\n",
+    "    EACH_ITEM(5)\n",
+    "    digits_max_pool2x2_s2_4(arena, 0, arena, 2560, 4, 4, 512, 64, 128, 32, GRID(1, 5));\n",
+    "    /* mix2.b1: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix2_b1(arena, 2560, arena, 0, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix2.b3.reduce: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix2_b3_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix2.b3.conv: conv -> relu */\n",
+    "    EACH_ITEM(2)\n",
+    "    digits_mix2_b3_conv(arena, 640, zeros, arena, 128, GRID_BY_ROWS(2, 1));\n",
+    "    /* mix2.b5.reduce: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix2_b5_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* mix2.b5.conv: conv -> relu */\n",
+    "    EACH_ITEM(2)\n",
+    "    digits_mix2_b5_conv(arena, 640, zeros, arena, 384, GRID_BY_ROWS(2, 1));\n",
+    "    /* mix2.pool: max_pool */\n",
+    "    EACH_ITEM(5)\n",
+    "    digits_max_pool3x3_s1_4(arena, 2560, arena, 640, 4, 4, 4, 4, 128, 32, 128, 32, GRID(1, 5));\n",
+    "    /* mix2.project: conv -> relu */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_mix2_project(arena, 640, arena, 512, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));\n",
+    "    /* average: global_average_pool */\n",
+    "    EACH_ITEM(5)\n",
+    "    digits_global_average_pool_40x4x4(arena, 0, arena, 640, GRID_BY_ROWS(1, 1));\n",
+    "    /* classifier: dense */\n",
+    "    EACH_ITEM(2)\n",
+    "    digits_classifier(arena, 640, arena, 0, GRID_BY_ROWS(2, 1));\n",
+    "    /* softmax: softmax */\n",
+    "    EACH_ITEM(1)\n",
+    "    digits_softmax_1x10(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));\n",
+    "}\n",
+    "#endif\n",
 };

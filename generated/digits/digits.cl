@@ -7,7 +7,8 @@
  *
  * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
  * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.
+ * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
+ * functions, and the kernel digits_network at the end calls them for all items of their grids.
  */
 /* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
 #ifdef SLOW_BUILTINS
@@ -55,7 +56,28 @@ EACH(16)
 #if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
+#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
+#endif
+
+#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#ifndef ONE_LAUNCH
+#define STEP KERNEL
+#define OF_GRID
+#define ITEM(axis) get_global_id(axis)
+#define ITEMS(axis) get_global_size(axis)
+#else
+#ifndef VECTORS_OF_STEPS
+#define VECTORS_OF_STEPS
+#endif
+/* As functions that are not put where they are called, they are compiled once. */
+#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+#define OF_GRID                                                                                                        \
+    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
+        const size_t items1 UNUSED
+#define UNUSED __attribute__((unused))
+#define ITEM(axis) item##axis
+#define ITEMS(axis) items##axis
 #endif
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
@@ -118,17 +140,17 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
  * What it sees of the input is put into staged first, with zeros around it.
  * weight is [1 tiles of channels][1][3][3][16].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_stem(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 8,
         VECTORS = 1, /* of output channels */
         PASSES = BY_WIDTH(1, 2),
     };
-    const int oy = get_global_id(0);
+    const int oy = ITEM(0);
     x += x_at;
     y += y_at;
     float staged[1][3][10];
@@ -248,7 +270,7 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_b1(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -260,7 +282,7 @@ void digits_mix1_b1(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(22, 8),
@@ -272,8 +294,8 @@ void digits_mix1_b1(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -369,7 +391,7 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_b3_reduce(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -381,7 +403,7 @@ void digits_mix1_b3_reduce(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(22, 8),
@@ -393,8 +415,8 @@ void digits_mix1_b3_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -616,11 +638,11 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_b3_conv(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 8,
@@ -631,12 +653,12 @@ void digits_mix1_b3_conv(
         LEFT = 1, RIGHT = 7, /* pixels before and from which on taps can be outside */
     };
     const int n = 0;
-    const int tile = get_global_id(2);
+    const int tile = ITEM(2);
     x += x_at;
     y += y_at;
 
     for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
+        const int at = ITEM(0) * TILES + q;
         const int oy = at / ACROSS;
         const int ox = at % ACROSS * ROW;
         for (int p = 0; p < PASSES; ++p) {
@@ -730,7 +752,7 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_b5_reduce(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -742,7 +764,7 @@ void digits_mix1_b5_reduce(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(22, 8),
@@ -754,8 +776,8 @@ void digits_mix1_b5_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -1034,11 +1056,11 @@ __constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
  * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_b5_conv(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 8,
@@ -1048,12 +1070,12 @@ void digits_mix1_b5_conv(
         LEFT = 2, RIGHT = 6, /* pixels before and from which on taps can be outside */
     };
     const int n = 0;
-    const int tile = get_global_id(2);
+    const int tile = ITEM(2);
     x += x_at;
     y += y_at;
 
     for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
+        const int at = ITEM(0) * TILES + q;
         const int oy = at / ACROSS;
         const int ox = at % ACROSS * ROW;
         {
@@ -1119,7 +1141,7 @@ void digits_mix1_b5_conv(
  * Max of windows 3x3, stride 1x1.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_max_pool3x3_s1_8(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1130,17 +1152,17 @@ void digits_max_pool3x3_s1_8(
     const int x_block,
     const int x_row,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = 8,
         SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
     };
-    const int cb = get_global_id(1);
+    const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
-    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+    const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -1214,7 +1236,7 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix1_project(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1226,7 +1248,7 @@ void digits_mix1_project(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(22, 8),
@@ -1238,8 +1260,8 @@ void digits_mix1_project(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -1305,7 +1327,7 @@ void digits_mix1_project(
  * Max of windows 2x2, stride 2x2.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_max_pool2x2_s2_4(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1314,17 +1336,17 @@ void digits_max_pool2x2_s2_4(
     const int x_block,
     const int x_row,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = 4,
         SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */
     };
-    const int cb = get_global_id(1);
+    const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
-    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+    const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy * 2;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -1420,7 +1442,7 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_b1(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1432,7 +1454,7 @@ void digits_mix2_b1(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(16, 8),
@@ -1444,8 +1466,8 @@ void digits_mix2_b1(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -1565,7 +1587,7 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_b3_reduce(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1577,7 +1599,7 @@ void digits_mix2_b3_reduce(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(16, 8),
@@ -1589,8 +1611,8 @@ void digits_mix2_b3_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -1812,11 +1834,11 @@ __constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels; acc is in registers.
  * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_b3_conv(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 4,
@@ -1826,12 +1848,12 @@ void digits_mix2_b3_conv(
         LEFT = 1, RIGHT = 3, /* pixels before and from which on taps can be outside */
     };
     const int n = 0;
-    const int tile = get_global_id(2);
+    const int tile = ITEM(2);
     x += x_at;
     y += y_at;
 
     for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
+        const int at = ITEM(0) * TILES + q;
         const int oy = at / ACROSS;
         const int ox = at % ACROSS * ROW;
         {
@@ -1949,7 +1971,7 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_b5_reduce(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -1961,7 +1983,7 @@ void digits_mix2_b5_reduce(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(16, 8),
@@ -1973,8 +1995,8 @@ void digits_mix2_b5_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -2253,11 +2275,11 @@ __constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
  * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_b5_conv(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 4,
@@ -2267,12 +2289,12 @@ void digits_mix2_b5_conv(
         LEFT = 2, RIGHT = 2, /* pixels before and from which on taps can be outside */
     };
     const int n = 0;
-    const int tile = get_global_id(2);
+    const int tile = ITEM(2);
     x += x_at;
     y += y_at;
 
     for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
+        const int at = ITEM(0) * TILES + q;
         const int oy = at / ACROSS;
         const int ox = at % ACROSS * ROW;
         {
@@ -2338,7 +2360,7 @@ void digits_mix2_b5_conv(
  * Max of windows 3x3, stride 1x1.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_max_pool3x3_s1_4(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -2349,17 +2371,17 @@ void digits_max_pool3x3_s1_4(
     const int x_block,
     const int x_row,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = 4,
         SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
     };
-    const int cb = get_global_id(1);
+    const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
-    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+    const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -2457,7 +2479,7 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_mix2_project(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -2469,7 +2491,7 @@ void digits_mix2_project(
     const int x_row,
     const int y_blocks,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(16, 8),
@@ -2481,8 +2503,8 @@ void digits_mix2_project(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -2548,13 +2570,13 @@ void digits_mix2_project(
  * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.
  * Four partial results, so that an operation need not wait for the one before it.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_global_average_pool_40x4x4(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     const int n = 0;
-    const int cb = get_global_id(2);
+    const int cb = ITEM(2);
     x += x_at;
     y += y_at;
     float8 vacc[4];
@@ -2668,13 +2690,13 @@ __constant float digits_classifier_bias[16] __attribute__((aligned(64))) = {
  * One work-item: 8 outputs.  weight is [2 blocks][40 inputs, in the order of memory][8].
  * Four partial sums, so that a multiply-add need not wait for the one before it.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_classifier(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
-    const int ob = get_global_id(0);
-    const int n = get_global_id(1);
+    const int ob = ITEM(0);
+    const int n = ITEM(1);
     x += x_at;
     y += y_at;
     __constant const float *restrict vw = digits_classifier_weight + ob * 320;
@@ -2715,12 +2737,12 @@ void digits_classifier(
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x10.  One work-item: one sum.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void digits_softmax_1x10(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
-    int rest = get_global_id(0);
+    int rest = ITEM(0);
     const int i0 = rest % 1;
     rest /= 1;
     x += x_at;
@@ -2736,3 +2758,136 @@ void digits_softmax_1x10(
         y[i1] = v;
     }
 }
+
+#ifdef ONE_LAUNCH
+/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
+ *
+ * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,
+ * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
+ * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
+ *
+ * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.
+ * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.
+ */
+#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
+
+struct team {
+    volatile __global uint *board;
+    uint me, workers;
+    uint helped; /* shares of this step of which nothing is left */
+    uint done; /* by this worker, in this step */
+    uint before; /* items of a share, and of all shares, in the steps before this one */
+    uint all_before;
+};
+
+/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
+static int next_item(struct team *team, const uint count)
+{
+    const uint each = (count + team->workers - 1) / team->workers;
+    for (; team->helped < team->workers; ++team->helped) {
+        const uint share = (team->me + team->helped) % team->workers;
+        const uint begin = min(share * each, count), size = min(each, count - begin);
+        volatile __global uint *counter = team->board + (1 + share) * LINE;
+        for (;;) {
+            const uint now = *counter;
+            const int taken = max((int)(now - team->before), 0);
+            if (taken >= (int)size)
+                break;
+            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {
+                ++team->done;
+                return begin + taken;
+            }
+        }
+    }
+
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    if (team->done)
+        atomic_add(team->board, team->done);
+    team->all_before += count;
+    while ((int)(*team->board - team->all_before) < 0)
+        ;
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    team->before += each;
+    team->helped = team->done = 0;
+    return -1;
+}
+
+#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
+/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
+#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1
+#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1
+
+KERNEL
+void digits_network(
+    __global float *arena,
+    __global const float *input0,
+    __global float *output0,
+    __global const float *zeros,
+    volatile __global uint *board,
+    const uint turn)
+{
+    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};
+    const uint lines = 1 + team.workers;
+    for (uint line = 0; line < lines; ++line)
+        board[((1 - turn) * lines + line) * LINE] = 0;
+    team.board += turn * lines * LINE;
+
+    /* stem: conv -> relu */
+    EACH_ITEM(8)
+    digits_stem(input0, 0, arena, 2560, GRID_BY_ROWS(8, 1));
+    /* mix1.b1: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix1_b1(arena, 2560, arena, 0, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    /* mix1.b3.reduce: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix1_b3_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    /* mix1.b3.conv: conv -> relu */
+    EACH_ITEM(4)
+    digits_mix1_b3_conv(arena, 3584, zeros, arena, 512, GRID_BY_ROWS(4, 1));
+    /* mix1.b5.reduce: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix1_b5_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    /* mix1.b5.conv: conv -> relu */
+    EACH_ITEM(4)
+    digits_mix1_b5_conv(arena, 3584, zeros, arena, 1536, GRID_BY_ROWS(4, 1));
+    /* mix1.pool: max_pool */
+    EACH_ITEM(2)
+    digits_max_pool3x3_s1_8(arena, 2560, arena, 3584, 8, 8, 8, 8, 512, 64, 512, 64, GRID(1, 2));
+    /* mix1.project: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix1_project(arena, 3584, arena, 2048, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    /* pool: max_pool */
+    EACH_ITEM(5)
+    digits_max_pool2x2_s2_4(arena, 0, arena, 2560, 4, 4, 512, 64, 128, 32, GRID(1, 5));
+    /* mix2.b1: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix2_b1(arena, 2560, arena, 0, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    /* mix2.b3.reduce: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix2_b3_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    /* mix2.b3.conv: conv -> relu */
+    EACH_ITEM(2)
+    digits_mix2_b3_conv(arena, 640, zeros, arena, 128, GRID_BY_ROWS(2, 1));
+    /* mix2.b5.reduce: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix2_b5_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    /* mix2.b5.conv: conv -> relu */
+    EACH_ITEM(2)
+    digits_mix2_b5_conv(arena, 640, zeros, arena, 384, GRID_BY_ROWS(2, 1));
+    /* mix2.pool: max_pool */
+    EACH_ITEM(5)
+    digits_max_pool3x3_s1_4(arena, 2560, arena, 640, 4, 4, 4, 4, 128, 32, 128, 32, GRID(1, 5));
+    /* mix2.project: conv -> relu */
+    EACH_ITEM(1)
+    digits_mix2_project(arena, 640, arena, 512, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    /* average: global_average_pool */
+    EACH_ITEM(5)
+    digits_global_average_pool_40x4x4(arena, 0, arena, 640, GRID_BY_ROWS(1, 1));
+    /* classifier: dense */
+    EACH_ITEM(2)
+    digits_classifier(arena, 640, arena, 0, GRID_BY_ROWS(2, 1));
+    /* softmax: softmax */
+    EACH_ITEM(1)
+    digits_softmax_1x10(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));
+}
+#endif

@@ -260,7 +260,7 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
     const cl_bool yes = CL_TRUE;
     const cl_device_type type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU;
     const cl_platform_id platform = &the_platform;
-    const cl_uint floats = 16;
+    const cl_uint floats = 16, units = 4;
     const cl_device_svm_capabilities sharing =
         shares ? CL_DEVICE_SVM_FINE_GRAIN_SYSTEM : CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
 
@@ -274,6 +274,8 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
         return leave(gpu ? CL_INVALID_VALUE : answer(&sharing, sizeof sharing, room, out, size));
     case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
         return leave(answer(&floats, sizeof floats, room, out, size));
+    case CL_DEVICE_MAX_COMPUTE_UNITS:
+        return leave(answer(&units, sizeof units, room, out, size));
     case CL_DEVICE_TYPE:
         return leave(answer(&type, sizeof type, room, out, size));
     case CL_DEVICE_PLATFORM:

@@ -33,6 +33,7 @@ from codegen.plan.schedules.window import packed
 LEAST_CHANNELS = 16
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
+FITTING = 20  # tiles in a slot, from which on groups pay: a group's tiles read the weights together
 LEAST_GROUPS = 8  # to keep all of a machine busy
 MOST_SLOTS = 16
 
@@ -102,7 +103,8 @@ def choose(s: LaunchSketch) -> str:
     tiles = _tiles(s, size)
     if _cost(s, tiles) >= _direct_cost(s):
         return ""
-    return f"winograd{size}_groups" if _groups(s, tiles) >= LEAST_GROUPS else f"winograd{size}"
+    enough = _fitting(s, tiles) >= FITTING and _groups(s, tiles) >= LEAST_GROUPS
+    return f"winograd{size}_groups" if enough else f"winograd{size}"
 
 
 def _tiles(s: LaunchSketch, size: int) -> Tiles:
@@ -110,10 +112,15 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
     return Tiles(size, -(-height // size), -(-width // size), batch)
 
 
+def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
+    """How many tiles fit into a slot."""
+    co, ci = s.core.weight.shape[:2]
+    return SLOT_BYTES // (4 * tiles.points * (ci + co))
+
+
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
     """As large groups as leave a slot in the second-level cache, but enough of them."""
-    co, ci = s.core.weight.shape[:2]
-    group = min(max(SLOT_BYTES // (4 * tiles.points * (ci + co)), LEAST_GROUP), MOST_GROUP)
+    group = min(max(_fitting(s, tiles), LEAST_GROUP), MOST_GROUP)
     return max(-(-tiles.count // group), min(LEAST_GROUPS, tiles.count // LEAST_GROUP))
 
 

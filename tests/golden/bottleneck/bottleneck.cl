@@ -7,7 +7,8 @@
  *
  * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
  * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.
+ * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
+ * functions, and the kernel bottleneck_network at the end calls them for all items of their grids.
  */
 /* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
 #ifdef SLOW_BUILTINS
@@ -55,7 +56,28 @@ EACH(16)
 #if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
+#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
+#endif
+
+#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#ifndef ONE_LAUNCH
+#define STEP KERNEL
+#define OF_GRID
+#define ITEM(axis) get_global_id(axis)
+#define ITEMS(axis) get_global_size(axis)
+#else
+#ifndef VECTORS_OF_STEPS
+#define VECTORS_OF_STEPS
+#endif
+/* As functions that are not put where they are called, they are compiled once. */
+#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+#define OF_GRID                                                                                                        \
+    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
+        const size_t items1 UNUSED
+#define UNUSED __attribute__((unused))
+#define ITEM(axis) item##axis
+#define ITEMS(axis) items##axis
 #endif
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
@@ -111,10 +133,10 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, x 3 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tiles of channels][1 x 3 inputs][1][1], each [3][24].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void bottleneck_expand(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(20, 4),
@@ -123,14 +145,14 @@ void bottleneck_expand(
         TILES = BY_WIDTH(1, 5),
         ACROSS = BY_WIDTH(1, 5), /* tiles of a row of 20 pixels */
     };
-    const int n = get_global_id(2);
+    const int n = ITEM(2);
     const int tile = 0;
     x += x_at;
     y += y_at;
     x += n * 60;
 
     for (int q = 0; q < TILES; ++q) {
-        const int at = get_global_id(0) * TILES + q;
+        const int at = ITEM(0) * TILES + q;
         const int oy = 0;
         const int ox = at * ROW;
         for (int p = 0; p < PASSES; ++p) {
@@ -233,7 +255,7 @@ __constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  * weight is [blocks][3][3][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void bottleneck_depthwise(
     __global const float *restrict x, const uint x_at,
     __global float *restrict y, const uint y_at,
@@ -246,19 +268,19 @@ void bottleneck_depthwise(
     const int x_row,
     const int y_sample,
     const int y_block,
-    const int y_row)
+    const int y_row OF_GRID)
 {
     enum {
         ROW = 4,
         SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
     };
-    const int cb = get_global_id(1);
-    const int n = get_global_id(2);
+    const int cb = ITEM(1);
+    const int n = ITEM(2);
     x += x_at;
     y += y_at;
     const float8 vbias = vload8(cb, bottleneck_depthwise_bias);
-    const int end = (get_global_id(0) + 1) * rows / get_global_size(0);
-    for (int oy = get_global_id(0) * rows / get_global_size(0); oy < end; ++oy) {
+    const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             float8 acc[ROW];
@@ -342,7 +364,7 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void bottleneck_sum(
     __global const float *restrict x, const uint x_at,
     __global const float *restrict r1, const uint r1_at,
@@ -354,7 +376,7 @@ void bottleneck_sum(
     const int x_sample,
     const int rows,
     const int x_row,
-    const int y_blocks)
+    const int y_blocks OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(20, 7),
@@ -364,13 +386,13 @@ void bottleneck_sum(
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
-    const int n = get_global_id(2);
+    const int n = ITEM(2);
     x += x_at;
     r1 += r1_at;
     y += y_at;
     x += n * x_sample;
-    const int run = get_global_id(0), runs = get_global_size(0);
-    const int y_run = get_global_id(1), y_runs = get_global_size(1);
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
     for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
@@ -438,3 +460,87 @@ void bottleneck_sum(
         }
     }
 }
+
+#ifdef ONE_LAUNCH
+/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
+ *
+ * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,
+ * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
+ * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
+ *
+ * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.
+ * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.
+ */
+#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
+
+struct team {
+    volatile __global uint *board;
+    uint me, workers;
+    uint helped; /* shares of this step of which nothing is left */
+    uint done; /* by this worker, in this step */
+    uint before; /* items of a share, and of all shares, in the steps before this one */
+    uint all_before;
+};
+
+/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
+static int next_item(struct team *team, const uint count)
+{
+    const uint each = (count + team->workers - 1) / team->workers;
+    for (; team->helped < team->workers; ++team->helped) {
+        const uint share = (team->me + team->helped) % team->workers;
+        const uint begin = min(share * each, count), size = min(each, count - begin);
+        volatile __global uint *counter = team->board + (1 + share) * LINE;
+        for (;;) {
+            const uint now = *counter;
+            const int taken = max((int)(now - team->before), 0);
+            if (taken >= (int)size)
+                break;
+            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {
+                ++team->done;
+                return begin + taken;
+            }
+        }
+    }
+
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    if (team->done)
+        atomic_add(team->board, team->done);
+    team->all_before += count;
+    while ((int)(*team->board - team->all_before) < 0)
+        ;
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    team->before += each;
+    team->helped = team->done = 0;
+    return -1;
+}
+
+#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
+/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
+#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1
+#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1
+
+KERNEL
+void bottleneck_network(
+    __global float *arena,
+    __global const float *input0,
+    __global float *output0,
+    volatile __global uint *board,
+    const uint turn)
+{
+    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};
+    const uint lines = 1 + team.workers;
+    for (uint line = 0; line < lines; ++line)
+        board[((1 - turn) * lines + line) * LINE] = 0;
+    team.board += turn * lines * LINE;
+
+    /* expand: conv -> clip */
+    EACH_ITEM(2)
+    bottleneck_expand(input0, 0, arena, 0, GRID_BY_ROWS(1, 1));
+    /* depthwise: conv -> clip */
+    EACH_ITEM(6)
+    bottleneck_depthwise(arena, 0, arena, 960, 5, 4, 5, 4, 480, 160, 32, 480, 160, 32, GRID(1, 3));
+    /* sum: conv -> add */
+    EACH_ITEM(2)
+    bottleneck_sum(arena, 960, input0, 0, output0, 0, 3, 160, 20, 1, 480, 1, 0, 1, GRID_BY_ROWS(1, 1));
+}
+#endif

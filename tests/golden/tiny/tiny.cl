@@ -7,7 +7,8 @@
  *
  * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
  * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.
+ * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
+ * functions, and the kernel tiny_network at the end calls them for all items of their grids.
  */
 /* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
 #ifdef SLOW_BUILTINS
@@ -55,7 +56,28 @@ EACH(16)
 #if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
+#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
+#endif
+
+#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#ifndef ONE_LAUNCH
+#define STEP KERNEL
+#define OF_GRID
+#define ITEM(axis) get_global_id(axis)
+#define ITEMS(axis) get_global_size(axis)
+#else
+#ifndef VECTORS_OF_STEPS
+#define VECTORS_OF_STEPS
+#endif
+/* As functions that are not put where they are called, they are compiled once. */
+#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+#define OF_GRID                                                                                                        \
+    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
+        const size_t items1 UNUSED
+#define UNUSED __attribute__((unused))
+#define ITEM(axis) item##axis
+#define ITEMS(axis) items##axis
 #endif
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
@@ -128,16 +150,16 @@ __constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
  * What it sees of the input is put into staged first, with zeros around it.
  * weight is [1 tiles of channels][3][3][3][8].
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void tiny_stem(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     enum {
         ROW = 3,
         VECTORS = 1, /* of output channels */
     };
-    const int oy = get_global_id(0);
+    const int oy = ITEM(0);
     x += x_at;
     y += y_at;
     float staged[3][3][7];
@@ -225,13 +247,13 @@ void tiny_stem(
  * Average over all of space: 1x5x3x3 -> 1x5x1x1.  One work-item: a block of 8 channels.
  * Four partial results, so that an operation need not wait for the one before it.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void tiny_global_average_pool_5x3x3(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
     const int n = 0;
-    const int cb = get_global_id(2);
+    const int cb = ITEM(2);
     x += x_at;
     y += y_at;
     float8 vacc[4];
@@ -271,13 +293,13 @@ __constant float tiny_scores_dense_bias[8] __attribute__((aligned(64))) = {
  * One work-item: 8 outputs.  weight is [1 blocks][5 inputs, in the order of memory][8].
  * Four partial sums, so that a multiply-add need not wait for the one before it.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void tiny_scores_dense(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
-    const int ob = get_global_id(0);
-    const int n = get_global_id(1);
+    const int ob = ITEM(0);
+    const int n = ITEM(1);
     x += x_at;
     y += y_at;
     __constant const float *restrict vw = tiny_scores_dense_weight + ob * 40;
@@ -322,12 +344,12 @@ void tiny_scores_dense(
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x4.  One work-item: one sum.
  */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+STEP
 void tiny_softmax_1x4(
     __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at)
+    __global float *restrict y, const uint y_at OF_GRID)
 {
-    int rest = get_global_id(0);
+    int rest = ITEM(0);
     const int i0 = rest % 1;
     rest /= 1;
     x += x_at;
@@ -343,3 +365,90 @@ void tiny_softmax_1x4(
         y[i1] = v;
     }
 }
+
+#ifdef ONE_LAUNCH
+/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
+ *
+ * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,
+ * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
+ * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
+ *
+ * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.
+ * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.
+ */
+#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
+
+struct team {
+    volatile __global uint *board;
+    uint me, workers;
+    uint helped; /* shares of this step of which nothing is left */
+    uint done; /* by this worker, in this step */
+    uint before; /* items of a share, and of all shares, in the steps before this one */
+    uint all_before;
+};
+
+/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
+static int next_item(struct team *team, const uint count)
+{
+    const uint each = (count + team->workers - 1) / team->workers;
+    for (; team->helped < team->workers; ++team->helped) {
+        const uint share = (team->me + team->helped) % team->workers;
+        const uint begin = min(share * each, count), size = min(each, count - begin);
+        volatile __global uint *counter = team->board + (1 + share) * LINE;
+        for (;;) {
+            const uint now = *counter;
+            const int taken = max((int)(now - team->before), 0);
+            if (taken >= (int)size)
+                break;
+            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {
+                ++team->done;
+                return begin + taken;
+            }
+        }
+    }
+
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    if (team->done)
+        atomic_add(team->board, team->done);
+    team->all_before += count;
+    while ((int)(*team->board - team->all_before) < 0)
+        ;
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    team->before += each;
+    team->helped = team->done = 0;
+    return -1;
+}
+
+#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
+/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
+#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1
+#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1
+
+KERNEL
+void tiny_network(
+    __global float *arena,
+    __global const float *input0,
+    __global float *output0,
+    volatile __global uint *board,
+    const uint turn)
+{
+    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};
+    const uint lines = 1 + team.workers;
+    for (uint line = 0; line < lines; ++line)
+        board[((1 - turn) * lines + line) * LINE] = 0;
+    team.board += turn * lines * LINE;
+
+    /* stem: conv -> relu */
+    EACH_ITEM(3)
+    tiny_stem(input0, 0, arena, 0, GRID_BY_ROWS(3, 1));
+    /* pool: global_average_pool */
+    EACH_ITEM(1)
+    tiny_global_average_pool_5x3x3(arena, 0, arena, 96, GRID_BY_ROWS(1, 1));
+    /* scores/dense: dense */
+    EACH_ITEM(1)
+    tiny_scores_dense(arena, 96, arena, 0, GRID_BY_ROWS(1, 1));
+    /* scores: softmax */
+    EACH_ITEM(1)
+    tiny_softmax_1x4(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));
+}
+#endif
