@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,36 +20,37 @@ BOARD_LINE = 64  # bytes, as in the host
 
 
 class Team:
-    """The kernel that makes all launches, with so many work-items, on a session's buffers."""
+    """The kernel that makes all launches, with so many work-items, on a session's buffers; as if after so many runs."""
 
-    def __init__(self, session: Session, built: artefacts.Built, workers: int) -> None:
+    def __init__(self, session: Session, built: artefacts.Built, workers: int, runs: int) -> None:
         cl = opencl()
         self.session, self.workers = session, workers
         device = session.device.handle
         options = session.artefact.build_options(device.platform.version, device.native_vector_width_float)
         program = cl.Program(session.context, session.artefact.source).build([*options, "-DONE_LAUNCH"])
         self.kernel = cl.Kernel(program, f"{built.name}_network")
-        size = 2 * (1 + workers) * BOARD_LINE
+        size = (1 + workers) * BOARD_LINE
+        items = sum(math.prod(launch.groups) for launch in built.plan.launches)
         self.board = cl.Buffer(session.context, cl.mem_flags.READ_WRITE, size)
-        cl.enqueue_fill_buffer(session.queue, self.board, np.uint32(0), 0, size)
+        cl.enqueue_fill_buffer(session.queue, self.board, np.uint32(runs * items % 2**32), 0, size)
         buffers = [session._buffers[b.kind, b.index] for b in network_buffers(built.plan)]
         self.kernel.set_args(*buffers, self.board, np.uint32(0))
 
-    def run(self, inputs: Mapping[str, Floats], turn: int) -> dict[str, Floats]:
+    def run(self, inputs: Mapping[str, Floats], number: int) -> dict[str, Floats]:
         cl = opencl()
         self.session.write(inputs)
         for (kind, _), buffer in self.session._buffers.items():
             if kind == "output":
                 cl.enqueue_fill_buffer(self.session.queue, buffer, np.float32(np.nan), 0, buffer.size)
-        self.kernel.set_arg(self.kernel.num_args - 1, np.uint32(turn))
+        self.kernel.set_arg(self.kernel.num_args - 1, np.uint32(number % 2**32))
         cl.enqueue_nd_range_kernel(self.session.queue, self.kernel, (self.workers,), (1,))
         return self.session.outputs()
 
 
-def given(built: artefacts.Built, session: Session, seed: int) -> dict[str, Floats]:
+def given(built: artefacts.Built, session: Session, shift: int) -> dict[str, Floats]:
     numbers = artefacts.numbers(built.unfolded)
     return {
-        d["name"]: np.roll(np.ascontiguousarray(to_user_order(numbers[d["name"]], d)), seed)
+        d["name"]: np.roll(np.ascontiguousarray(to_user_order(numbers[d["name"]], d)), shift)
         for d in session.artefact.inputs
     }
 
@@ -56,15 +58,19 @@ def given(built: artefacts.Built, session: Session, seed: int) -> dict[str, Floa
 @pytest.mark.filterwarnings("ignore:Non-empty compiler output")
 @pytest.mark.parametrize("name", artefacts.NETWORKS)
 def test_teams_compute_what_launches_compute(name: str, device: DeviceInfo, tmp_path: Path) -> None:
-    """More workers than processors, and than items, too: some begin when all is done."""
+    """More workers than processors, and than items, too: some begin when all is done.
+
+    Numbers of runs wrap around, and one of them did not begin.
+    """
     built = artefacts.build(name)
     session = Session(built.read(tmp_path), device)
-    teams = [Team(session, built, workers) for workers in (1, 2, 7, 64)]
-    for turn in range(3):
-        inputs = given(built, session, turn)
+    first = 2**32 - 1
+    teams = [Team(session, built, workers, first) for workers in (1, 2, 7, 64)]
+    for number in (first, first + 1, first + 3):
+        inputs = given(built, session, number % 5)
         expected = session.run(inputs)
         for team in teams:
-            for output, values in team.run(inputs, turn % 2).items():
+            for output, values in team.run(inputs, number).items():
                 assert np.array_equal(values.view(np.uint32), expected[output].view(np.uint32)), (output, team.workers)
 
 
@@ -80,6 +86,6 @@ def test_hosts_compute_the_same_by_one_launch_and_by_many(
         monkeypatch.setenv("CLGEN_LAUNCHES", launches)
         session = Session(artefact, device)
         with Host(artefact, library, device) as host:
-            results.append([host.run(given(built, session, turn)) for turn in range(3)])
+            results.append([host.run(given(built, session, shift)) for shift in range(3)])
     for one, separate in zip(*results, strict=True):
         assert all(np.array_equal(one[o].view(np.uint32), separate[o].view(np.uint32)) for o in one)

@@ -109,7 +109,7 @@ def _host_context(
         "kernels": [k.name for k in plan.kernels],
         "prepared_bytes": 4 * plan.prepared_floats,
         "preparations": len(plan.preparations),
-        "network_buffers": [{"kind": b.kind, "index": b.index, "value": b.value} for b in network_buffers(plan)],
+        "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
         "launches": [
             {
                 "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),

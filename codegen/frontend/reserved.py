@@ -16,10 +16,10 @@ EnqueueNDRangeKernel EnqueueReadBuffer EnqueueUnmapMemObject EnqueueWriteBuffer 
 GCC GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo GetPlatformIDs GetPlatformInfo GetProcAddress
 GetProgramBuildInfo GetProgramInfo HIDE INCLUDE_BY_ASSEMBLER INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INVALID_VALUE
 L LAUNCH_COUNT LOAD LoadLibraryA MEMBER MOST_CACHED N NETWORK NO_ARGUMENT NUMBER OUTPUT_BUFFER OUTPUT_COUNT OpenCL
-PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL RTLD_NODELETE RTLD_NOW ReleaseCommandQueue
+PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL RTLD_NODELETE RTLD_NOW RUN ReleaseCommandQueue
 ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram RetainCommandQueue RetainContext RetainDevice
 SAMPLES SAMPLE_COUNT SECTION SHOWN SIZE_MAX SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg
-SetKernelArgSVMPointer TAKE TURN WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc
+SetKernelArgSVMPointer TAKE WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc
 argument argument_kind arguments argv best best_class binary block board buffer build_log build_program byte bytes cache
 cache_header cache_magic check choose_device cl clang classify close_library compare_output compile_program contains
 context count count_workers create_buffer create_buffers create_kernels ctype d define defined device device_count
@@ -32,9 +32,10 @@ library_names load_functions load_program load_sample local low magic make_up mi
 needs_kernel num_events o of_type open_library opencl options output output_arrays output_sizes outputs overlap p
 parameters part part_size path platform platform_count platform_facts platform_name platforms pragma predicted
 predictions preferred prepare prepared print_first program program_source properties queue read_cache ready
-release_buffer result right run_batch run_once sample samples scores selftest_samples set_argument set_endpoint shade
-shades shares_memory sharing size start state status stdbool stddef stdint stdio stdlib store_program string symbol text
-tolerance turn type u undef value values version wait_list wanted weights what whole workers write_cache zero zeros
+release_buffer result right run run_batch run_once sample samples scores selftest_samples set_argument set_endpoint
+shade shades shares_memory sharing size start state status stdbool stddef stdint stdio stdlib store_program string
+symbol text tolerance type u undef value values version wait_list wanted weights what whole workers write_cache zero
+zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

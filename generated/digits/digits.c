@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
     BOARD_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2893,
+    SOURCE_LINES = 2896,
     SAMPLE_COUNT = 10
 };
 
@@ -306,7 +306,7 @@ enum argument_kind {
     BOARD_BUFFER,
     INPUT_BUFFER,  /* the value says which */
     OUTPUT_BUFFER, /* the value says which */
-    TURN,          /* changes from run to run */
+    RUN,           /* its number */
     NUMBER         /* the value itself, a cl_uint */
 };
 
@@ -356,7 +356,7 @@ struct digits {
     cl_kernel kernels[LAUNCH_COUNT + 1];
 
     cl_uint workers; /* of the launch that makes all others, or 0 if they are made one by one */
-    cl_uint turn;    /* which half of the board its next run uses */
+    cl_uint run;     /* the number of its next one */
     cl_mem board;
     cl_mem inputs[INPUT_COUNT];
     cl_mem outputs[OUTPUT_COUNT];
@@ -686,7 +686,7 @@ static digits_status create_buffers(digits *model)
     if (error == CL_SUCCESS)
         error = create_buffer(model, 32, &model->zeros);
     if (error == CL_SUCCESS && model->workers)
-        error = create_buffer(model, 2 * (1 + (size_t)model->workers) * BOARD_LINE, &model->board);
+        error = create_buffer(model, (1 + (size_t)model->workers) * BOARD_LINE, &model->board);
     return check(model, error);
 }
 
@@ -726,7 +726,7 @@ static digits_status create_kernels(digits *model)
                 break;
             case INPUT_BUFFER:
             case OUTPUT_BUFFER:
-            case TURN:
+            case RUN:
             case NO_ARGUMENT:
                 break;
             }
@@ -772,6 +772,7 @@ static cl_int enqueue_batch(
     const size_t first = model->workers ? NETWORK : 0;
     const size_t last = model->workers ? NETWORK : NETWORK - 1;
 
+    ++model->run;
     for (size_t i = first; i <= last; ++i) {
         const struct launch *launch = &launch_table[i];
         const struct argument *argument = launch->arguments;
@@ -781,8 +782,8 @@ static cl_int enqueue_batch(
         for (cl_uint a = 0; error == CL_SUCCESS && argument[a].kind != NO_ARGUMENT; ++a) {
             if (argument[a].kind == INPUT_BUFFER || argument[a].kind == OUTPUT_BUFFER)
                 error = set_endpoint(model, i, a, endpoints);
-            else if (argument[a].kind == TURN)
-                error = set_argument(model, i, a, sizeof model->turn, &model->turn);
+            else if (argument[a].kind == RUN)
+                error = set_argument(model, i, a, sizeof model->run, &model->run);
         }
         if (error == CL_SUCCESS)
             error = model->cl.EnqueueNDRangeKernel(
@@ -791,7 +792,6 @@ static cl_int enqueue_batch(
         if (error != CL_SUCCESS)
             return error;
     }
-    model->turn = 1 - model->turn;
     return CL_SUCCESS;
 }
 
@@ -1261,7 +1261,7 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
      {{ARENA_BUFFER, 0}, {NUMBER, 0}, {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
     /* NETWORK: all of them, by as many work-items as a device has processors. */
     {"digits_network", {0, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {BOARD_BUFFER, 0}, {TURN, 0}}},
+     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {BOARD_BUFFER, 0}, {RUN, 0}}},
 };
 
 /* Output, index, value, tolerance. */
@@ -4047,19 +4047,33 @@ static const char *const program_source[SOURCE_LINES] = {
     " * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have\n",
     " * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.\n",
     " *\n",
-    " * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.\n",
-    " * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.\n",
+    " * board is [1 + workers][LINE], zeros before run 0.  Its numbers only grow.  With before, the items of all steps and runs\n",
+    " * before this step: number 0 is before and the items that are done, the others before and those that are taken of a\n",
+    " * share; or less, if there are none yet.  They may wrap around, as every run moves all that it looks at.  A run that an\n",
+    " * event keeps from beginning does no harm.\n",
     " */\n",
     "#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */\n",
     "\n",
     "struct team {\n",
     "    volatile __global uint *board;\n",
     "    uint me, workers;\n",
+    "    uint before;\n",
     "    uint helped; /* shares of this step of which nothing is left */\n",
-    "    uint done; /* by this worker, in this step */\n",
-    "    uint before; /* items of a share, and of all shares, in the steps before this one */\n",
-    "    uint all_before;\n",
+    "    uint done; /* items of this step, by this worker */\n",
     "};\n",
+    "\n",
+    "/* Counts that many more on a number of the board, from before on, up to most; what it was beyond before, or most. */\n",
+    "static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)\n",
+    "{\n",
+    "    for (;;) {\n",
+    "        const uint seen = *number;\n",
+    "        const uint counted = max((int)(seen - before), 0);\n",
+    "        if (counted >= most)\n",
+    "            return most;\n",
+    "        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)\n",
+    "            return counted;\n",
+    "    }\n",
+    "}\n",
     "\n",
     "/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */\n",
     "static int next_item(struct team *team, const uint count)\n",
@@ -4068,27 +4082,20 @@ static const char *const program_source[SOURCE_LINES] = {
     "    for (; team->helped < team->workers; ++team->helped) {\n",
     "        const uint share = (team->me + team->helped) % team->workers;\n",
     "        const uint begin = min(share * each, count), size = min(each, count - begin);\n",
-    "        volatile __global uint *counter = team->board + (1 + share) * LINE;\n",
-    "        for (;;) {\n",
-    "            const uint now = *counter;\n",
-    "            const int taken = max((int)(now - team->before), 0);\n",
-    "            if (taken >= (int)size)\n",
-    "                break;\n",
-    "            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {\n",
-    "                ++team->done;\n",
-    "                return begin + taken;\n",
-    "            }\n",
+    "        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);\n",
+    "        if (taken < size) {\n",
+    "            ++team->done;\n",
+    "            return begin + taken;\n",
     "        }\n",
     "    }\n",
     "\n",
     "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
     "    if (team->done)\n",
-    "        atomic_add(team->board, team->done);\n",
-    "    team->all_before += count;\n",
-    "    while ((int)(*team->board - team->all_before) < 0)\n",
+    "        count_on(team->board, team->before, team->done, count);\n",
+    "    while ((int)(*team->board - team->before) < (int)count)\n",
     "        ;\n",
     "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
-    "    team->before += each;\n",
+    "    team->before += count;\n",
     "    team->helped = team->done = 0;\n",
     "    return -1;\n",
     "}\n",
@@ -4105,13 +4112,9 @@ static const char *const program_source[SOURCE_LINES] = {
     "    __global float *output0,\n",
     "    __global const float *zeros,\n",
     "    volatile __global uint *board,\n",
-    "    const uint turn)\n",
+    "    const uint run)\n",
     "{\n",
-    "    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};\n",
-    "    const uint lines = 1 + team.workers;\n",
-    "    for (uint line = 0; line < lines; ++line)\n",
-    "        board[((1 - turn) * lines + line) * LINE] = 0;\n",
-    "    team.board += turn * lines * LINE;\n",
+    "    struct team team = {board, get_global_id(0), get_global_size(0), run * 48u, 0, 0};\n",
     "\n",
     "    /* stem: conv -> relu */\n",
     "    EACH_ITEM(8)\n",

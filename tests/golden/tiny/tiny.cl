@@ -373,19 +373,33 @@ void tiny_softmax_1x4(
  * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
  * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
  *
- * board is [2][1 + workers][LINE] and begins as zeros.  Of the two, runs use one after the other, and clear the other's.
- * Line 0 counts the items that are done, the others those of each share that are taken; all in all steps so far.
+ * board is [1 + workers][LINE], zeros before run 0.  Its numbers only grow.  With before, the items of all steps and runs
+ * before this step: number 0 is before and the items that are done, the others before and those that are taken of a
+ * share; or less, if there are none yet.  They may wrap around, as every run moves all that it looks at.  A run that an
+ * event keeps from beginning does no harm.
  */
 #define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
 
 struct team {
     volatile __global uint *board;
     uint me, workers;
+    uint before;
     uint helped; /* shares of this step of which nothing is left */
-    uint done; /* by this worker, in this step */
-    uint before; /* items of a share, and of all shares, in the steps before this one */
-    uint all_before;
+    uint done; /* items of this step, by this worker */
 };
+
+/* Counts that many more on a number of the board, from before on, up to most; what it was beyond before, or most. */
+static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+{
+    for (;;) {
+        const uint seen = *number;
+        const uint counted = max((int)(seen - before), 0);
+        if (counted >= most)
+            return most;
+        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+            return counted;
+    }
+}
 
 /* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
 static int next_item(struct team *team, const uint count)
@@ -394,27 +408,20 @@ static int next_item(struct team *team, const uint count)
     for (; team->helped < team->workers; ++team->helped) {
         const uint share = (team->me + team->helped) % team->workers;
         const uint begin = min(share * each, count), size = min(each, count - begin);
-        volatile __global uint *counter = team->board + (1 + share) * LINE;
-        for (;;) {
-            const uint now = *counter;
-            const int taken = max((int)(now - team->before), 0);
-            if (taken >= (int)size)
-                break;
-            if (atomic_cmpxchg(counter, now, team->before + taken + 1) == now) {
-                ++team->done;
-                return begin + taken;
-            }
+        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+        if (taken < size) {
+            ++team->done;
+            return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
     if (team->done)
-        atomic_add(team->board, team->done);
-    team->all_before += count;
-    while ((int)(*team->board - team->all_before) < 0)
+        count_on(team->board, team->before, team->done, count);
+    while ((int)(*team->board - team->before) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += each;
+    team->before += count;
     team->helped = team->done = 0;
     return -1;
 }
@@ -430,13 +437,9 @@ void tiny_network(
     __global const float *input0,
     __global float *output0,
     volatile __global uint *board,
-    const uint turn)
+    const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), 0, 0, 0, 0};
-    const uint lines = 1 + team.workers;
-    for (uint line = 0; line < lines; ++line)
-        board[((1 - turn) * lines + line) * LINE] = 0;
-    team.board += turn * lines * LINE;
+    struct team team = {board, get_global_id(0), get_global_size(0), run * 6u, 0, 0};
 
     /* stem: conv -> relu */
     EACH_ITEM(3)
