@@ -19,6 +19,8 @@ from codegen.runtime.devices import DeviceInfo, list_devices
 # The commands of the environment that runs the tests, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
+pytest_plugins = ["generated_c"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 RUNTIMES = {
