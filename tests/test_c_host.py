@@ -131,6 +131,20 @@ def test_compiled_kernels_are_kept_for_the_next_create(
     assert list(folder.iterdir()) == [file]
 
 
+@each_runtime
+def test_one_launch_is_usual_on_intels_runtime(
+    runtime: Runtime, tool: Tool, generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Kernels that are compiled for the one way of launching and for the other are kept in different files."""
+    create = program(tool("gcc"), C / "create.c", generated("tables"), tmp_path / "create", [], [])
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    usual, other = ("one", "separate") if "Intel" in runtime.platform else ("separate", "one")
+    for launches, count in (("", 1), (usual, 1), (other, 2)):
+        runtime.run([create, runtime.platform], CLGEN_CACHE_DIR=str(folder), CLGEN_LAUNCHES=launches)
+        assert len(list(folder.iterdir())) == count
+
+
 def test_the_kernels_that_were_kept_are_used(
     tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ f file fill_input fill_with_noise find_symbol finished first fit flags folder fu
 get_platform_text get_type global h has header high host_weights i ifdef ifndef ignored in_order include input
 input_arrays input_sizes inputs is_input is_large_enough kernel kernels kind labels last launch launch_table library
 library_names load_functions load_program load_sample local low magic make_up mine model name native_floats needed
-needs_kernel num_events o of_type open_library opencl options output output_arrays output_sizes outputs overlap p
+needs_kernel num_events o of_type one open_library opencl options output output_arrays output_sizes outputs overlap p
 parameters part part_size path platform platform_count platform_facts platform_name platforms pragma predicted
 predictions preferred prepare prepared print_first program program_source properties queue read_cache ready
 release_buffer result right run run_batch run_once sample samples scores selftest_samples set_argument set_endpoint

@@ -795,15 +795,23 @@ static cl_int enqueue_batch(
     return CL_SUCCESS;
 }
 
-/* On CPUs one launch makes all others: its work-items wait for each other for less time than launches take to begin.
- * CLGEN_LAUNCHES=separate keeps them apart: for profilers, and where other processes need the same processors.
+/* On CPUs one launch may make all others: its work-items wait for each other for less time than launches take to begin.
+ * While they wait they do not sleep.  Threads that sleep between runs, as PoCL's do, may wake up on one processor, where
+ * one keeps the other waiting for milliseconds; those of Intel's runtime stay awake for longer.
  */
 static cl_int count_workers(digits *model)
 {
     const char *wanted = getenv("CLGEN_LAUNCHES");
+    cl_platform_id platform = NULL;
+    char platform_name[256];
+    bool one;
 
-    model->workers = 0;
-    if (!(get_type(model, model->device) & CL_DEVICE_TYPE_CPU) || (wanted && strcmp(wanted, "separate") == 0))
+    cl_int error = model->cl.GetDeviceInfo(model->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
+    if (error != CL_SUCCESS)
+        return error;
+    get_platform_text(model, platform, CL_PLATFORM_NAME, platform_name, sizeof platform_name);
+    one = wanted && *wanted ? strcmp(wanted, "one") == 0 : contains(platform_name, "Intel");
+    if (!one || !(get_type(model, model->device) & CL_DEVICE_TYPE_CPU))
         return CL_SUCCESS;
     return model->cl.GetDeviceInfo(
         model->device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof model->workers, &model->workers, NULL);

@@ -78,7 +78,8 @@ struct _cl_event;
  * a device, in any case; NULL takes $CLGEN_DEVICE where that is set.  CPUs come first, then any other device.
  * $CLGEN_OPENCL_LIBRARY names another libOpenCL to load.
  * $CLGEN_CACHE_DIR names a folder, if there is one, where compiled kernels are kept for the next create.
- * $CLGEN_LAUNCHES=separate launches layer by layer on CPUs too, where else one launch keeps all processors until it ends.
+ * $CLGEN_LAUNCHES, on CPUs: "one" is one launch for all layers, which keeps all processors until it ends, as is usual on
+ * Intel's runtime; "separate" is one for each, as elsewhere.
  *
  * A create that fails also gives an instance, to be asked for waves_cl_error and waves_build_log and then
  * destroyed.  *model is NULL only for BAD_ARGUMENT and OUT_OF_MEMORY.
