@@ -22,6 +22,8 @@ TILED = (
     "winograd.cl.jinja",
 )
 
+FETCHING = ("dense.cl.jinja", "pointwise.cl.jinja", "winograd.cl.jinja")
+
 
 @cache
 def environment() -> jinja2.Environment:
@@ -63,6 +65,7 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         banner=banner,
         lanes=plan.target.lanes,
         tiled=any(kernel.template in TILED for kernel in plan.kernels),
+        fetching=any(kernel.template in FETCHING for kernel in plan.kernels),
         wide=bool(plan.target.wide),
         kernels=kernels,
         network={

@@ -66,6 +66,7 @@ EACH(16)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
+#define SLOT get_global_id(0)
 #else
 #ifndef VECTORS_OF_STEPS
 #define VECTORS_OF_STEPS
@@ -74,12 +75,14 @@ EACH(16)
 #define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
-        const size_t items1 UNUSED
+        const size_t items1 UNUSED, const size_t own_slot UNUSED
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
+#define SLOT own_slot
 #endif
 
+#define LINE 16 /* numbers of a cache line */
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin
@@ -88,6 +91,7 @@ EACH(16)
 #define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
 #endif
 #endif
+#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
@@ -287,7 +291,6 @@ void digits_mix1_b1(
     enum {
         ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -314,6 +317,9 @@ void digits_mix1_b1(
             __constant const float *restrict pw = digits_mix1_b1_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -408,7 +414,6 @@ void digits_mix1_b3_reduce(
     enum {
         ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -435,6 +440,9 @@ void digits_mix1_b3_reduce(
             __constant const float *restrict pw = digits_mix1_b3_reduce_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -769,7 +777,6 @@ void digits_mix1_b5_reduce(
     enum {
         ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -796,6 +803,9 @@ void digits_mix1_b5_reduce(
             __constant const float *restrict pw = digits_mix1_b5_reduce_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1253,7 +1263,6 @@ void digits_mix1_project(
     enum {
         ROW = BY_WIDTH(22, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -1280,6 +1289,9 @@ void digits_mix1_project(
             __constant const float *restrict pw = digits_mix1_project_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1459,7 +1471,6 @@ void digits_mix2_b1(
     enum {
         ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -1486,6 +1497,9 @@ void digits_mix2_b1(
             __constant const float *restrict pw = digits_mix2_b1_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1604,7 +1618,6 @@ void digits_mix2_b3_reduce(
     enum {
         ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -1631,6 +1644,9 @@ void digits_mix2_b3_reduce(
             __constant const float *restrict pw = digits_mix2_b3_reduce_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -1988,7 +2004,6 @@ void digits_mix2_b5_reduce(
     enum {
         ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -2015,6 +2030,9 @@ void digits_mix2_b5_reduce(
             __constant const float *restrict pw = digits_mix2_b5_reduce_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -2496,7 +2514,6 @@ void digits_mix2_project(
     enum {
         ROW = BY_WIDTH(16, 8),
         VECTORS = 1, /* of output channels */
-        AHEAD = 1024, /* weights, to be fetched from memory meanwhile */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
@@ -2523,6 +2540,9 @@ void digits_mix2_project(
             __constant const float *restrict pw = digits_mix2_project_weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += LINE)
+                    PREFETCH(px + x_block + t);
                 #pragma unroll 2
                 for (int l = 0; l < 8; ++l) {
                     floats weights[VECTORS];
@@ -2766,13 +2786,11 @@ void digits_softmax_1x10(
  * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
  * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
  *
- * board is [1 + workers][LINE], zeros before run 0.  Its numbers only grow.  With before, the items of all steps and runs
- * before this step: number 0 is before and the items that are done, the others before and those that are taken of a
- * share; or less, if there are none yet.  They may wrap around, as every run moves all that it looks at.  A run that an
- * event keeps from beginning does no harm.
+ * board is [1 + workers][LINE], so that workers disturb each other as little as can be, zeros before run 0.  Its numbers
+ * only grow.  With before, the items of all steps and runs before this step: number 0 is before and the items that are
+ * done, the others before and those that are taken of a share; or less, if there are none yet.  They may wrap around, as
+ * every run moves all that it looks at.  A run that an event keeps from beginning does no harm.
  */
-#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
-
 struct team {
     volatile __global uint *board;
     uint me, workers;
@@ -2821,8 +2839,10 @@ static int next_item(struct team *team, const uint count)
 
 #define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
 /* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
-#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1
-#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1
+#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
+#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
+/* Which of n0 parts of scratch memory: always the same for a worker, whose cache then holds it, where they are enough. */
+#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
 KERNEL
 void digits_network(

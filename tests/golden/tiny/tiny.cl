@@ -66,6 +66,7 @@ EACH(16)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
+#define SLOT get_global_id(0)
 #else
 #ifndef VECTORS_OF_STEPS
 #define VECTORS_OF_STEPS
@@ -74,12 +75,14 @@ EACH(16)
 #define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
-        const size_t items1 UNUSED
+        const size_t items1 UNUSED, const size_t own_slot UNUSED
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
+#define SLOT own_slot
 #endif
 
+#define LINE 16 /* numbers of a cache line */
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin
@@ -88,6 +91,7 @@ EACH(16)
 #define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
 #endif
 #endif
+#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
@@ -373,13 +377,11 @@ void tiny_softmax_1x4(
  * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
  * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
  *
- * board is [1 + workers][LINE], zeros before run 0.  Its numbers only grow.  With before, the items of all steps and runs
- * before this step: number 0 is before and the items that are done, the others before and those that are taken of a
- * share; or less, if there are none yet.  They may wrap around, as every run moves all that it looks at.  A run that an
- * event keeps from beginning does no harm.
+ * board is [1 + workers][LINE], so that workers disturb each other as little as can be, zeros before run 0.  Its numbers
+ * only grow.  With before, the items of all steps and runs before this step: number 0 is before and the items that are
+ * done, the others before and those that are taken of a share; or less, if there are none yet.  They may wrap around, as
+ * every run moves all that it looks at.  A run that an event keeps from beginning does no harm.
  */
-#define LINE 16 /* numbers of a cache line, so that workers disturb each other as little as can be */
-
 struct team {
     volatile __global uint *board;
     uint me, workers;
@@ -428,8 +430,10 @@ static int next_item(struct team *team, const uint count)
 
 #define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
 /* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
-#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1
-#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1
+#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
+#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
+/* Which of n0 parts of scratch memory: always the same for a worker, whose cache then holds it, where they are enough. */
+#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
 KERNEL
 void tiny_network(
