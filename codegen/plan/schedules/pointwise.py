@@ -4,10 +4,10 @@ y[p][o] = sum over i of x[p][i] w[i][o], p counting pixels, i and o channels.  A
 ``row`` neighbouring pixels times ``block_tile`` channel blocks, all sums in registers: for every input channel it loads
 the vectors of weights, broadcasts ``row`` numbers of input, and multiplies each with each.
 
-That is a 1x1 convolution.  Where something has to be done to the input first, and where it is long and read often, a
-work-item puts what its pixels see side by side in private memory, once for all channels.  What pixels see through a
-window, or with steps between them, can be gathered there too (im2col, of one tile at a time): taps of the window then
-count as further channels, and a tile's pixels may lie in several rows.
+That is a 1x1 convolution.  Where something has to be done to the input first, a work-item puts what its pixels see side
+by side in private memory, once for all channels.  What pixels see through a window, or with steps between them, can be
+gathered there too (im2col, of one tile at a time): taps of the window then count as further channels, and a tile's
+pixels may lie in several rows.
 
 The kernel knows no sizes but its tiles': all else are parameters, so that one compiled kernel serves many layers.  It
 is written for two widths of vector at once, like all convolutions; grid, layout and weights are the same for both.
@@ -31,8 +31,6 @@ from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
 STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
-STAGED_BLOCKS = 48  # of input, from which on staging pays
-STAGED_FOR = 16  # blocks of output, likewise
 GATHERED_FOR = 128  # channels of output, from which on gathering what windows see pays
 GATHERED_ROW = 13  # pixels whose windows must fit, likewise
 LEAST_ITEMS = 8  # of a launch
@@ -92,13 +90,9 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
     inputs = window.taps * x.blocks  # blocks of what a pixel sees
-    needed = gathered or bool(s.op.prologue)
-    most = max(_most_staged(s), 1)
-    tiling = choose_tiling(s.target, rows, columns, blocks, most if needed else columns)
-    tiles, y_tiles = rows * -(-columns // tiling.wide.row), -(-blocks // tiling.block_tile)
-    # Channels lie pages apart: where there are many, and they are read many times, they are better put together once.
-    often = inputs >= STAGED_BLOCKS and blocks >= STAGED_FOR and tiles + 1 >= LEAST_ITEMS
-    staged = needed or (s.target.stages and often and tiling.wide.row <= most)
+    staged = gathered or bool(s.op.prologue)
+    tiling = choose_tiling(s.target, rows, columns, blocks, max(_most_staged(s), 1) if staged else columns)
+    y_tiles = -(-blocks // tiling.block_tile)
     tile = tiling.block_tile * c
     s.constant("weight", padded(s.target, tiling, packed(op.weight, c, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))

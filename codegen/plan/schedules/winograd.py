@@ -18,7 +18,7 @@ G g G^T is computed once, by a launch at create: in the artefact the weights wou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -31,10 +31,11 @@ from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.schedules.window import packed
 
 LEAST_CHANNELS = 16
+LINE = 16  # floats of a cache line
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
 FITTING = 20  # tiles in a slot, from which on groups pay: a group's tiles read the weights together
-LEAST_GROUPS = 8  # to keep all of a machine busy
+LEAST_GROUPS = 14  # to keep all of a machine busy; those of an image of 56x56 pixels fill a tile of registers
 MOST_SLOTS = 16
 
 # Of the transforms for m = 4, which evaluate polynomials at 0, infinity, a, -a, b and -b.  The usual 1 and 2 for a and
@@ -149,19 +150,20 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     x, y = s.x.canonical(), s.y.canonical()
     ((top, _), (left, _)) = s.core.pads
     x_blocks, y_blocks = -(-x.shape[1] // c), -(-y.shape[1] // c)
-    tiling = pointwise.choose_tiling(s.target, 1, tiles.count // groups, y_blocks)
-    largest = -(-tiles.count // groups)
+    smallest, largest = tiles.count // groups, -(-tiles.count // groups)
+    tiling = pointwise.choose_tiling(s.target, 1, largest, y_blocks, longest=smallest)
     items = min(groups, MOST_SLOTS)
     scratch = f"{s.node.name}/slots"
-    m_offset = tiles.points * largest * x_blocks * c
+    v_point = _apart(largest * x_blocks * c)
     # Whole wide vectors of products.
     m_packed = up(tiling.block_tile, 2 if s.target.wide else 1) * c
     y_tiles = -(-y_blocks // tiling.block_tile)
-    slot = m_offset + tiles.points * largest * y_tiles * m_packed
+    m_point = _apart(largest * y_tiles * m_packed)
+    slot = tiles.points * (v_point + m_point)
     s.scratch[scratch] = plain((items, slot))
     part.constant("bias", s.channels(s.core.bias, y.shape[1]))
     for name, value in {
-        **{"groups": groups, "tiles": tiles.count, "slot": slot, "m_offset": m_offset},
+        **{"groups": groups, "tiles": tiles.count, "slot": slot, "v_point": v_point, "m_point": m_point},
         **{"x_blocks": x_blocks, "y_blocks": y_blocks, "y_tiles": y_tiles},
         **{"height": x.shape[2], "width": x.shape[3], "rows_out": y.shape[2], "columns_out": y.shape[3]},
         "across": tiles.across,
@@ -198,8 +200,17 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
 def _scratch(s: LaunchSketch, what: str, tiles: Tiles, channels: int) -> str:
     """A tensor of the points' images, each [channels][tiles]."""
     name = f"{s.node.name}/{what}"
-    s.scratch[name] = blocked((tiles.points, channels, 1, tiles.count), s.target.lanes)
+    layout = blocked((tiles.points, channels, 1, tiles.count), s.target.lanes)
+    s.scratch[name] = replace(layout, strides=(_apart(layout.strides[0]), *layout.strides[1:]))
     return name
+
+
+def _apart(floats: int) -> int:
+    """As many floats, or some more, that a tile's points so far from each other spread over all of a cache.
+
+    A cache has room for few lines at distances of multiples of 4096 bytes; an odd number of lines is never near one.
+    """
+    return (-(-floats // LINE) | 1) * LINE
 
 
 def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
