@@ -93,19 +93,23 @@ EACH(16)
 #endif
 #define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
+ * PART is the nth block of channels in a vector.
+ */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
+#define PART(vector, n) ((n) == 0 ? (vector).lo : (vector).hi)
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
+#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -214,22 +218,25 @@ void digits_stem(
                     pw += 48;
                 }
                 {
-                    float out[ROW][VECTORS * WIDTH];
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j) {
-                            floats v = acc[t][j];
-                            v = max(v, 0.0f);
-                            VSTORE(v, out[t] + j * WIDTH);
+                            acc[t][j] = max(acc[t][j], 0.0f);
                         }
                     }
                     const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
                     const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1) * 2, 2) - first_block);
-                    for (int b = 0; b < blocks; ++b) {
+                    #pragma unroll
+                    for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                        if (b >= blocks)
+                            break;
                         const int ob = first_block + b;
-                        for (int t = from - ox; t < ROW; ++t) {
-                            float8 v = vload8(b, out[t]);
+                        #pragma unroll
+                        for (int t = 0; t < ROW; ++t) {
+                            if (ox + t < from)
+                                continue;
+                            float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                             vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                         }
                     }
@@ -338,22 +345,25 @@ void digits_mix1_b1(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -461,22 +471,25 @@ void digits_mix1_b3_reduce(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -824,22 +837,25 @@ void digits_mix1_b5_reduce(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1310,22 +1326,25 @@ void digits_mix1_project(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1518,22 +1537,25 @@ void digits_mix2_b1(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1665,22 +1687,25 @@ void digits_mix2_b3_reduce(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2051,22 +2076,25 @@ void digits_mix2_b5_reduce(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2561,22 +2589,25 @@ void digits_mix2_project(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        v = max(v, 0.0f);
-                        VSTORE(v, out[t] + j * WIDTH);
+                        acc[t][j] = max(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }

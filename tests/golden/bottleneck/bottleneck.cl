@@ -93,19 +93,23 @@ EACH(16)
 #endif
 #define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
+ * PART is the nth block of channels in a vector.
+ */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
+#define PART(vector, n) ((n) == 0 ? (vector).lo : (vector).hi)
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
+#define PART(vector, n) (vector)
 #endif
 
 /* batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -435,21 +439,18 @@ void bottleneck_sum(
                 pw += 64;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        VSTORE(v, out[t] + j * WIDTH);
-                    }
-                }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + (ox + t) * 3], r1[n * 60 + ob * 8 + 1 + (ox + t) * 3], r1[n * 60 + ob * 8 + 2 + (ox + t) * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + (ox + t) * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + (ox + t) * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + (ox + t) * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + (ox + t) * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + (ox + t) * 3] : 0.0f));
                         v = v_r1 + v;
                         y[n * 60 + ob * 8 + (ox + t) * 3] = v.s0;

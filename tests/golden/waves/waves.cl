@@ -83,19 +83,23 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
+ * PART is the nth block of channels in a vector.
+ */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
+#define PART(vector, n) ((n) == 0 ? (vector).lo : (vector).hi)
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
+#define PART(vector, n) (vector)
 #endif
 
 /* conv
@@ -175,21 +179,18 @@ void waves_stem1x3_s1_2x9_to_8x9(
                 pw += 24;
             }
             {
-                float out[ROW][VECTORS * WIDTH];
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        VSTORE(v, out[t] + j * WIDTH);
-                    }
-                }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
-                for (int b = 0; b < blocks; ++b) {
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        break;
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
-                        float8 v = vload8(b, out[t]);
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (ox + t < from)
+                            continue;
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * 72 + (ox + t) * 8);
                     }
                 }
