@@ -306,7 +306,8 @@ void digits_mix1_b1(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -432,7 +433,8 @@ void digits_mix1_b3_reduce(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -798,7 +800,8 @@ void digits_mix1_b5_reduce(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -1287,7 +1290,8 @@ void digits_mix1_project(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -1498,7 +1502,8 @@ void digits_mix2_b1(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -1648,7 +1653,8 @@ void digits_mix2_b3_reduce(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -2037,7 +2043,8 @@ void digits_mix2_b5_reduce(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -2550,7 +2557,8 @@ void digits_mix2_project(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */

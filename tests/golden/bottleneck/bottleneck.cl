@@ -400,7 +400,8 @@ void bottleneck_sum(
     x += n * x_sample;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    for (int at = run * tiles / runs; at < (run + 1) * tiles / runs; ++at) {
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
@@ -439,18 +440,21 @@ void bottleneck_sum(
                 pw += 64;
             }
             {
+                float out[ROW][VECTORS * WIDTH];
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        floats v = acc[t][j];
+                        VSTORE(v, out[t] + j * WIDTH);
+                    }
+                }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
+                for (int b = 0; b < blocks; ++b) {
                     const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
-                            continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                    for (int t = from - ox; t < ROW; ++t) {
+                        float8 v = vload8(b, out[t]);
                         float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + (ox + t) * 3], r1[n * 60 + ob * 8 + 1 + (ox + t) * 3], r1[n * 60 + ob * 8 + 2 + (ox + t) * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + (ox + t) * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + (ox + t) * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + (ox + t) * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + (ox + t) * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + (ox + t) * 3] : 0.0f));
                         v = v_r1 + v;
                         y[n * 60 + ob * 8 + (ox + t) * 3] = v.s0;
