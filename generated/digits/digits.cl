@@ -93,23 +93,19 @@ EACH(16)
 #endif
 #define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of channels in a vector.
- */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
-#define PART(vector, n) ((n) == 0 ? (vector).lo : (vector).hi)
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
-#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -229,14 +225,12 @@ void digits_stem(
                     const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1) * 2, 2) - first_block);
                     #pragma unroll
                     for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                        if (b >= blocks)
-                            break;
                         const int ob = first_block + b;
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
-                            if (ox + t < from)
+                            if (b >= blocks || ox + t < from)
                                 continue;
-                            float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                            float8 v = vload8(b, (const float *)acc[t]);
                             vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                         }
                     }
@@ -357,14 +351,12 @@ void digits_mix1_b1(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -484,14 +476,12 @@ void digits_mix1_b3_reduce(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -851,14 +841,12 @@ void digits_mix1_b5_reduce(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1341,14 +1329,12 @@ void digits_mix1_project(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1553,14 +1539,12 @@ void digits_mix2_b1(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1704,14 +1688,12 @@ void digits_mix2_b3_reduce(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2094,14 +2076,12 @@ void digits_mix2_b5_reduce(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2608,14 +2588,12 @@ void digits_mix2_project(
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    if (b >= blocks)
-                        break;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (ox + t < from)
+                        if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        float8 v = vload8(b, (const float *)acc[t]);
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
