@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from codegen.emit.render import network_buffers
+from codegen.plan.target import LINE_FLOATS
 from codegen.runtime.artefact import Floats, to_user_order
 from codegen.runtime.devices import DeviceInfo, opencl
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
 
-BOARD_LINE = 64  # bytes, as in the host
+BOARD_LINE = 4 * LINE_FLOATS
 
 
 class Team:
@@ -27,7 +28,11 @@ class Team:
         self.session, self.workers = session, workers
         device = session.device.handle
         options = session.artefact.build_options(device.platform.version, device.native_vector_width_float)
-        program = cl.Program(session.context, session.artefact.source).build([*options, "-DONE_LAUNCH"])
+        # The last workers begin first: the first ones would leave them nothing to do.
+        worker = "get_global_id(0), get_global_size(0)"
+        assert worker in session.artefact.source
+        source = session.artefact.source.replace(worker, f"get_global_size(0) - 1 - {worker}")
+        program = cl.Program(session.context, source).build([*options, "-DONE_LAUNCH"])
         self.kernel = cl.Kernel(program, f"{built.name}_network")
         size = (1 + workers) * BOARD_LINE
         items = sum(math.prod(launch.groups) for launch in built.plan.launches)
