@@ -88,6 +88,9 @@ TABLE_BYTES = 48 * 1024
 # Tensors and weights start at multiples of this: a cache line, and the widest vector of OpenCL C.
 ALIGNMENT_BYTES = 128
 
+# A cache line of all CPUs that matter here.
+LINE_FLOATS = 16
+
 # Options for the OpenCL compiler where all conditions hold.
 DEVICE_OPTIONS: tuple[Mapping[str, str | int], ...] = (
     # PyPI's PoCL calls a function for each vload, vstore and fma of vectors, and cuts 512 bits in halves, of which a

@@ -16,6 +16,7 @@ from codegen.plan.target import Target
 
 CHANNEL_STAGES = ("affine", "blank", "prelu")
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
+QUICK_BINARY = ("add", "sub", "mul", "min", "max")
 
 
 @dataclass
@@ -208,6 +209,13 @@ def leading_activations(stages: list[dict[str, Any]]) -> tuple[list[dict[str, An
     while quick < count and stages[quick]["kind"] in QUICK:
         quick += 1
     return [{**stage, "slow": k >= quick} for k, stage in enumerate(stages[:count])], stages[count:]
+
+
+def is_quick(stage: Mapping[str, Any]) -> bool:
+    """Whether a stage is a few instructions for a vector of channels, what its operand goes through included."""
+    if "layout" in stage:
+        return stage["kind"] in QUICK_BINARY and stage["layout"].block > 1 and all(map(is_quick, stage["through"]))
+    return stage["kind"] in (*QUICK, "affine")
 
 
 def scaled(name: str, factor: int, offset: int) -> str:

@@ -25,7 +25,7 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, as_one_row, leading_activations, rows_merge
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, is_quick, leading_activations, rows_merge
 from codegen.plan.schedules.window import Window, packed
 from codegen.plan.target import Target
 
@@ -107,19 +107,18 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     s.size("y_blocks", blocks)
     if gathered:
         _window_sizes(s, window)
-    activations, epilogue = leading_activations(s.epilogue(view, shared=True))
+    stages, named = s.epilogue(view, shared=True), s.named(y, "y")
     variables = {
         **shared_variables(tiling, c),
+        **finish_variables(stages, named),
         "x_step": step[1] * x.strides[3],
-        "y": s.named(y, "y"),
+        "y": named,
         "samples": batch > 1,
         "products": False,
         "prologue": s.prologue(shared=True),
         "gathered": gathered,
         # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
         "staged_floats": max(STAGED_BYTES // 4, inputs * c) if staged else 0,
-        "activations": activations,
-        "epilogue": epilogue,
     }
     groups = grid(tiling, rows, columns, blocks, inputs * c, batch, staged)
     label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
@@ -150,6 +149,17 @@ def product_layout(lanes: int) -> Named:
 def shared_variables(tiling: Tiling, lanes: int) -> dict[str, Any]:
     """What the template needs to know of the tiles."""
     return {"tiling": tiling, "packed": tiling.block_tile * lanes}
+
+
+def finish_variables(stages: list[dict[str, Any]], y: Layout | Named) -> dict[str, Any]:
+    """What the template needs to know of how sums go to ``y``, through the stages of the epilogue."""
+    activations, epilogue = leading_activations(stages)
+    return {
+        "activations": activations,
+        "epilogue": epilogue,
+        # Straight from registers, which takes unrolled loops, where a vector's way is short.
+        "straight": y.block > 1 and all(map(is_quick, stages)),
+    }
 
 
 def grid(

@@ -11,7 +11,7 @@ from codegen.graph.ops import Conv
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch, by, leading_activations, size_label
+from codegen.plan.schedules.launch import LaunchSketch, by, size_label
 from codegen.plan.schedules.window import Window, packed
 
 STAGED_BYTES = 48 * 1024
@@ -41,9 +41,9 @@ def plan_stem(s: LaunchSketch) -> Draft:
     s.constant("weight", pointwise.padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
     s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     staged = window.seen(1, columns)
-    activations, epilogue = leading_activations(s.epilogue())
     variables = {
         **pointwise.shared_variables(tiling, c),
+        **pointwise.finish_variables(s.epilogue(), y),
         "x": x,
         "y": y,
         **window.variables,
@@ -56,8 +56,6 @@ def plan_stem(s: LaunchSketch) -> Draft:
         "y_tiles": -(-blocks // tiling.block_tile),
         "samples": batch > 1,
         "prologue": s.prologue(vector=False),
-        "activations": activations,
-        "epilogue": epilogue,
     }
     label = f"stem{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
     return s.draft("stem.cl.jinja", label, variables, (rows, 1, batch))

@@ -9,8 +9,8 @@ pair of channels, where the definition costs 9*m*m: 2.25 times fewer for m = 2, 
 channels is a*a independent products of matrices, [tiles x Ci] by [Ci x Co], which the kernel of 1x1 convolutions does.
 
 Where an image has many tiles, one launch does it all: a work-item takes a group of tiles from inputs to outputs, with
-what is in between in a slot of its own that stays in the cache.  Where it has few, there are three launches: B^T d B of
-every tile, the products, and Y with bias and epilogue.
+what is in between in a slot of scratch memory that stays in the cache.  Where it has few, there are three launches:
+B^T d B of every tile, the products, and Y with bias and epilogue.
 
 G g G^T is computed once, by a launch at create: in the artefact the weights would take a*a/9 times their space.
 """
@@ -29,9 +29,9 @@ from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.schedules.window import packed
+from codegen.plan.target import LINE_FLOATS
 
 LEAST_CHANNELS = 16
-LINE = 16  # floats of a cache line
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
 FITTING = 20  # tiles in a slot, from which on groups pay: a group's tiles read the weights together
@@ -210,7 +210,7 @@ def _apart(floats: int) -> int:
 
     A cache has room for few lines at distances of multiples of 4096 bytes; an odd number of lines is never near one.
     """
-    return (-(-floats // LINE) | 1) * LINE
+    return (-(-floats // LINE_FLOATS) | 1) * LINE_FLOATS
 
 
 def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
@@ -252,17 +252,17 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
     part.size("y_product", y.strides[0])
     part.size("y_block", y.strides[1])
     part.size("y_blocks", y.blocks)
+    layout = pointwise.product_layout(c)
     variables = {
         **pointwise.shared_variables(tiling, c),
+        **pointwise.finish_variables([], layout),
         "x_step": c,
-        "y": pointwise.product_layout(c),
+        "y": layout,
         "samples": False,
         "products": True,
         "prologue": [],
         "staged_floats": 0,
         "gathered": False,
-        "activations": [],
-        "epilogue": [],
     }
     groups = pointwise.grid(tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
     label = f"products_{tiling.wide.row}x{tiling.block_tile * c}"
