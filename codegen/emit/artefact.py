@@ -18,7 +18,7 @@ from codegen.emit.selftest import SEED, SelfTest
 from codegen.graph.graph import Input, Output
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
-from codegen.plan.target import DEVICE_OPTIONS
+from codegen.plan.target import DEVICE_OPTIONS, LINE_FLOATS
 
 FORMAT = 1
 BUILD_OPTIONS = ""
@@ -108,6 +108,7 @@ def _host_context(
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
         "prepared_bytes": 4 * plan.prepared_floats,
+        "line_bytes": 4 * LINE_FLOATS,
         "preparations": len(plan.preparations),
         "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
         "launches": [

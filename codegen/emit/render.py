@@ -12,17 +12,7 @@ import jinja2
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.plan.plan import Argument, Kernel, Launch, Plan
-
-TILED = (
-    "conv.cl.jinja",
-    "depthwise.cl.jinja",
-    "pointwise.cl.jinja",
-    "pool.cl.jinja",
-    "stem.cl.jinja",
-    "winograd.cl.jinja",
-)
-
-FETCHING = ("dense.cl.jinja", "pointwise.cl.jinja", "winograd.cl.jinja")
+from codegen.plan.target import LINE_FLOATS
 
 
 @cache
@@ -64,8 +54,9 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         name=plan.graph.name,
         banner=banner,
         lanes=plan.target.lanes,
-        tiled=any(kernel.template in TILED for kernel in plan.kernels),
-        fetching=any(kernel.template in FETCHING for kernel in plan.kernels),
+        line=LINE_FLOATS,
+        tiled=any("WIDTH" in kernel["text"] for kernel in kernels),
+        fetching=any("PREFETCH" in kernel["text"] for kernel in kernels),
         wide=bool(plan.target.wide),
         kernels=kernels,
         network={

@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
     BOARD_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2933,
+    SOURCE_LINES = 2934,
     SAMPLE_COUNT = 10
 };
 
@@ -1372,6 +1372,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "#endif\n",
     "\n",
     "#define LINE 16 /* numbers of a cache line */\n",
+    "\n",
     "/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */\n",
     "#define PREFETCH(pointer)\n",
     "#ifdef __has_builtin\n",

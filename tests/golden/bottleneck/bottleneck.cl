@@ -83,6 +83,7 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin

@@ -83,15 +83,6 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
-/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
-#define PREFETCH(pointer)
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
-#undef PREFETCH
-#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
-#endif
-#endif
-#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE

@@ -83,6 +83,7 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
 #ifdef WIDE
 #define WIDTH 16
