@@ -94,19 +94,24 @@ EACH(16)
 #endif
 #define AHEAD 1024 /* weights that are fetched from memory meanwhile */
 
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
+ * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
+ */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
+#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
+#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
+#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -231,7 +236,7 @@ void digits_stem(
                         for (int t = 0; t < ROW; ++t) {
                             if (b >= blocks || ox + t < from)
                                 continue;
-                            float8 v = vload8(b, (const float *)acc[t]);
+                            float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                             vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                         }
                     }
@@ -357,7 +362,7 @@ void digits_mix1_b1(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -482,7 +487,7 @@ void digits_mix1_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -847,7 +852,7 @@ void digits_mix1_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1335,7 +1340,7 @@ void digits_mix1_project(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1545,7 +1550,7 @@ void digits_mix2_b1(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -1694,7 +1699,7 @@ void digits_mix2_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2082,7 +2087,7 @@ void digits_mix2_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }
@@ -2594,7 +2599,7 @@ void digits_mix2_project(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
                     }
                 }

@@ -84,19 +84,24 @@ EACH(16)
 
 #define LINE 16 /* numbers of a cache line */
 
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width. */
+/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
+ * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
+ */
 #ifdef WIDE
 #define WIDTH 16
 #define BY_WIDTH(wide, narrow) wide
 #define VLOAD(pointer) vload16(0, pointer)
 #define VSTORE(value, pointer) vstore16(value, 0, pointer)
 typedef float16 floats;
+#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
+#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
 #else
 #define WIDTH 8
 #define BY_WIDTH(wide, narrow) narrow
 #define VLOAD(pointer) vload8(0, pointer)
 #define VSTORE(value, pointer) vstore8(value, 0, pointer)
 typedef float8 floats;
+#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -229,7 +234,7 @@ void tiny_stem(
                     for (int t = 0; t < ROW; ++t) {
                         if (b >= blocks || ox + t < from)
                             continue;
-                        float8 v = vload8(b, (const float *)acc[t]);
+                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                         vstore8(v, 0, y + ob * 72 + oy * 24 + (ox + t) * 8);
                     }
                 }
