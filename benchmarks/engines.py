@@ -6,8 +6,9 @@ driver.c, compiled together with the generated host: both speak the protocol tha
 
 from __future__ import annotations
 
+import functools
 import os
-import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -79,9 +80,12 @@ class Engine:
 
 
 def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, **environment: str) -> Engine:
-    """A generated folder of one input and one output, compiled with the driver into ``folder``."""
+    """A generated folder of one input and one output, compiled with the driver into ``folder``.
+
+    ``environment`` are variables of the process.
+    """
     from codegen.runtime import artefact as artefacts
-    from codegen.runtime.embedded import environment_exports
+    from codegen.runtime.embedded import VENDORS, activate
     from codegen.runtime.host import find_compiler
 
     made = artefacts.read(artefact)
@@ -94,9 +98,29 @@ def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, **envi
     x.astype(np.float32).tofile(given)
     compiler = [find_compiler(), "-std=c99", "-O2", f"-I{artefact}", f"-DMODEL={made.name}", *counts]
     subprocess.run([*compiler, "-o", str(program), str(HERE / "driver.c"), *sources, "-ldl"], check=True)
-    exports = (shlex.split(line)[1].partition("=") for line in environment_exports())
-    wanted = {name: value for name, _, value in exports}
-    return Engine("clgen", [str(program.resolve()), device, str(given), str(output)], output, {**wanted, **environment})
+    wanted = {**dict(activate().variables), VENDORS: str(runtime_of(device, folder)), **environment}
+    return Engine("clgen", [str(program.resolve()), device, str(given), str(output)], output, wanted)
+
+
+@functools.cache
+def runtime_of(device: str, folder: Path) -> Path:
+    """A folder, made in ``folder``, that registers the one OpenCL runtime that has ``device``.
+
+    A loader loads all runtimes that are registered, and each takes time and memory that no other engine's process has
+    to spend.
+    """
+    from codegen.runtime.embedded import SYSTEM_VENDORS, VENDORS, activate
+
+    registered = sorted(Path(activate().vendors or SYSTEM_VENDORS).glob("*.icd"))
+    probe = "import sys; from codegen.runtime import devices; devices.select(sys.argv[1:])"
+    for icd in registered:
+        alone = (folder / "runtimes" / icd.stem).resolve()
+        alone.mkdir(parents=True, exist_ok=True)
+        shutil.copy(icd, alone)
+        environment = {**os.environ, VENDORS: str(alone)}
+        if subprocess.run([sys.executable, "-c", probe, device], env=environment, capture_output=True).returncode == 0:
+            return alone
+    raise RuntimeError(f"none of {', '.join(map(str, registered))} has a device {device!r}; clgen devices lists them")
 
 
 def start_peer(engine: str, model: Path, threads: int, x: np.ndarray, folder: Path) -> Engine:

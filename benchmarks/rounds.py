@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +39,7 @@ DISTURBED = 0.1  # processors that are busy with something else, above which the
 class Result:
     """Milliseconds, seconds, bytes and errors by engine; ``ratio`` is the fastest peer's time over clgen's.
 
+    ``kept_s`` and ``kept_bytes`` are what clgen takes to create where compiled kernels were kept, and has at most then.
     ``others`` is how many processors other processes kept busy meanwhile, on average: it should be next to nothing.
     """
 
@@ -46,6 +49,8 @@ class Result:
     milliseconds: dict[str, float]
     setup_s: dict[str, float]
     peak_bytes: dict[str, int]
+    kept_s: float
+    kept_bytes: int
     error: dict[str, float]
     others: float
 
@@ -83,12 +88,17 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
     folder, peers = options.folder, options.engines
     artefact, _ = build.build(build.lower(model), folder / "generated", options.target)
     with contextlib.ExitStack() as stack:
-        engines = [stack.enter_context(start_clgen(artefact, options.device, x, folder))]
+        kernels = stack.enter_context(tempfile.TemporaryDirectory())
+        start = functools.partial(start_clgen, artefact, options.device, x, folder, CLGEN_CACHE_DIR=kernels)
+        engines = [stack.enter_context(start())]
         engines += [stack.enter_context(start_peer(peer, model, options.threads, x, folder)) for peer in peers]
         outputs = {engine.name: engine.result() for engine in engines}
         others, rounds = beside(engines, lambda: alternate(engines, options.rounds, options.seconds))
         setup = {engine.name: engine.setup_s for engine in engines}
         peak = {engine.name: engine.peak_bytes() for engine in engines}
+        with start() as kept:
+            kept.run(1)
+            kept_s, kept_bytes = kept.setup_s, kept.peak_bytes()
     errors = compared(outputs)
     if errors and not errors["clgen"] <= PASS_MARK:
         sys.exit(f"{name}: clgen is {errors['clgen']:.1e} of max|y| away from ONNX Runtime")
@@ -97,7 +107,7 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
     ratio = statistics.median(r[best] / r["clgen"] for r in rounds) if best else float("nan")
     if others > DISTURBED:
         print(f"warning: {name}: other processes kept {others:.1f} processors busy; measure again", file=sys.stderr)
-    return Result(name, best, ratio, times, setup, peak, errors, others)
+    return Result(name, best, ratio, times, setup, peak, kept_s, kept_bytes, errors, others)
 
 
 def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -161,6 +171,7 @@ def print_row(result: Result, values: dict[str, float], digits: int, details: bo
     if details:
         print(f"{'  seconds to create':21}" + "".join(f"{seconds:12.2f}" for seconds in result.setup_s.values()))
         print(f"{'  peak memory, MB':21}" + "".join(f"{1e-6 * size:12.0f}" for size in result.peak_bytes.values()))
+        print(f"{'  with kept kernels':21}{result.kept_s:12.2f} s, {1e-6 * result.kept_bytes:.0f} MB")
     sys.stdout.flush()
 
 

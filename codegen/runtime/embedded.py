@@ -35,6 +35,7 @@ VENDORS = "OCL_ICD_VENDORS"
 LIBRARY = "CLGEN_OPENCL_LIBRARY"  # read by the generated C host; without it the host opens SYSTEM_LOADER
 PYOPENCL_HOME = "PYOPENCL_HOME"
 SYSTEM_LOADER = "libOpenCL.so.1"
+SYSTEM_VENDORS = "/etc/OpenCL/vendors"
 
 # What the wheels hold: distribution, name of the .icd file to write, pattern of the library.
 _WHEELS = (
@@ -131,7 +132,7 @@ def _stem(library: str) -> str:
 
 def _vendor_folders() -> list[Path]:
     # OPENCL_VENDOR_PATH is ocl-icd's older variable; the folder in sys.prefix is what a conda loader reads.
-    system = os.environ.get("OPENCL_VENDOR_PATH") or "/etc/OpenCL/vendors"
+    system = os.environ.get("OPENCL_VENDOR_PATH") or SYSTEM_VENDORS
     return [Path(system), Path(sys.prefix, "etc/OpenCL/vendors")]
 
 
