@@ -204,20 +204,22 @@ void digits_stem(
                 #pragma nounroll
                 for (int row = 0; row < 3; ++row) {
                     const float *px = staged[0][0] + row * 10 + ox;
-                    #pragma unroll
+                    /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                    #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
                         floats weights[VECTORS];
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            weights[j] = VLOAD(pw + kx * 16 + j * WIDTH);
+                            weights[j] = VLOAD(pw + j * WIDTH);
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j)
-                                acc[t][j] = MULADD((floats)(px[t + kx]), weights[j], acc[t][j]);
+                                acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);
                         }
+                        px += 1;
+                        pw += 16;
                     }
-                    pw += 48;
                 }
                 {
                     #pragma unroll
@@ -727,7 +729,7 @@ void digits_mix1_b3_conv(
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;
-                    float8 v = vload8(b, (const float *)acc[t]);
+                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                     v = max(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
@@ -1150,7 +1152,7 @@ void digits_mix1_b5_conv(
                     const int ob = tile + b;
                     if (b >= 1)
                         continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
+                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                     v = max(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
@@ -1938,7 +1940,7 @@ void digits_mix2_b3_conv(
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + b;
-                    float8 v = vload8(b, (const float *)acc[t]);
+                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                     v = max(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }
@@ -2385,7 +2387,7 @@ void digits_mix2_b5_conv(
                     const int ob = tile + b;
                     if (b >= 1)
                         continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
+                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                     v = max(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }

@@ -211,7 +211,7 @@ void bottleneck_expand(
                     const int ob = tile * 3 + p * VECTORS * (WIDTH / 8) + b;
                     if (p * VECTORS * (WIDTH / 8) + b >= 3)
                         continue;
-                    float8 v = vload8(b, (const float *)acc[t]);
+                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
                     v = min(max(v, 0x0p+0f), 0x1.8p+2f);
                     vstore8(v, 0, y + n * 480 + ob * 160 + (ox + t) * 8);
                 }

@@ -202,20 +202,22 @@ void tiny_stem(
             #pragma nounroll
             for (int row = 0; row < 9; ++row) {
                 const float *px = staged[0][0] + row * 7 + ox * 2;
-                #pragma unroll
+                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                #pragma nounroll
                 for (int kx = 0; kx < 3; ++kx) {
                     floats weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j)
-                        weights[j] = VLOAD(pw + kx * 8 + j * WIDTH);
+                        weights[j] = VLOAD(pw + j * WIDTH);
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 2 + kx]), weights[j], acc[t][j]);
+                            acc[t][j] = MULADD((floats)(px[t * 2]), weights[j], acc[t][j]);
                     }
+                    px += 1;
+                    pw += 8;
                 }
-                pw += 24;
             }
             {
                 #pragma unroll

@@ -165,20 +165,22 @@ void waves_stem1x3_s1_2x9_to_8x9(
             #pragma nounroll
             for (int row = 0; row < 2; ++row) {
                 const float *px = staged[0][0] + row * 11 + ox;
-                #pragma unroll
+                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                #pragma nounroll
                 for (int kx = 0; kx < 3; ++kx) {
                     floats weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j)
-                        weights[j] = VLOAD(pw + kx * 8 + j * WIDTH);
+                        weights[j] = VLOAD(pw + j * WIDTH);
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t + kx]), weights[j], acc[t][j]);
+                            acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);
                     }
+                    px += 1;
+                    pw += 8;
                 }
-                pw += 24;
             }
             {
                 const int first_block = tile;
