@@ -231,15 +231,19 @@ void digits_stem(
                     }
                     const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
                     const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1) * 2, 2) - first_block);
+                    const int skipped = from - ox; /* pixels, which the tile before has */
                     #pragma unroll
                     for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                        if (b >= blocks)
+                            continue;
                         const int ob = first_block + b;
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
-                            if (b >= blocks || ox + t < from)
+                            if (t < skipped)
                                 continue;
+                            const long column = (long)ox + t; /* long, for addresses that differ by constants */
                             float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                            vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
+                            vstore8(v, 0, y + ob * 512 + oy * 64 + column * 8);
                         }
                     }
                 }
@@ -357,15 +361,19 @@ void digits_mix1_b1(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -482,15 +490,19 @@ void digits_mix1_b3_reduce(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -847,15 +859,19 @@ void digits_mix1_b5_reduce(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -1335,15 +1351,19 @@ void digits_mix1_project(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -1545,15 +1565,19 @@ void digits_mix2_b1(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -1694,15 +1718,19 @@ void digits_mix2_b3_reduce(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -2082,15 +2110,19 @@ void digits_mix2_b5_reduce(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }
@@ -2594,15 +2626,19 @@ void digits_mix2_project(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
                     }
                 }
             }

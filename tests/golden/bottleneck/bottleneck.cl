@@ -453,20 +453,22 @@ void bottleneck_sum(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 for (int b = 0; b < blocks; ++b) {
                     const int ob = first_block + b;
-                    for (int t = from - ox; t < ROW; ++t) {
+                    for (int t = skipped; t < ROW; ++t) {
+                        const int column = ox + t;
                         float8 v = vload8(b, out[t]);
-                        float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + (ox + t) * 3], r1[n * 60 + ob * 8 + 1 + (ox + t) * 3], r1[n * 60 + ob * 8 + 2 + (ox + t) * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + (ox + t) * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + (ox + t) * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + (ox + t) * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + (ox + t) * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + (ox + t) * 3] : 0.0f));
+                        float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + column * 3], r1[n * 60 + ob * 8 + 1 + column * 3], r1[n * 60 + ob * 8 + 2 + column * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + column * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + column * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + column * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + column * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + column * 3] : 0.0f));
                         v = v_r1 + v;
-                        y[n * 60 + ob * 8 + (ox + t) * 3] = v.s0;
-                        y[n * 60 + ob * 8 + 1 + (ox + t) * 3] = v.s1;
-                        y[n * 60 + ob * 8 + 2 + (ox + t) * 3] = v.s2;
-                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + (ox + t) * 3] = v.s3;
-                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + (ox + t) * 3] = v.s4;
-                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + (ox + t) * 3] = v.s5;
-                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + (ox + t) * 3] = v.s6;
-                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + (ox + t) * 3] = v.s7;
+                        y[n * 60 + ob * 8 + column * 3] = v.s0;
+                        y[n * 60 + ob * 8 + 1 + column * 3] = v.s1;
+                        y[n * 60 + ob * 8 + 2 + column * 3] = v.s2;
+                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + column * 3] = v.s3;
+                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + column * 3] = v.s4;
+                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + column * 3] = v.s5;
+                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + column * 3] = v.s6;
+                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + column * 3] = v.s7;
                     }
                 }
             }

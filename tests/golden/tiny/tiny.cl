@@ -229,15 +229,19 @@ void tiny_stem(
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
+                const int skipped = from - ox; /* pixels, which the tile before has */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    if (b >= blocks)
+                        continue;
                     const int ob = first_block + b;
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
-                        if (b >= blocks || ox + t < from)
+                        if (t < skipped)
                             continue;
+                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * 72 + oy * 24 + (ox + t) * 8);
+                        vstore8(v, 0, y + ob * 72 + oy * 24 + column * 8);
                     }
                 }
             }
