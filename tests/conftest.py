@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen.runtime import probe
 from codegen.runtime.devices import DeviceInfo, list_devices
 
 # The commands of the environment that runs the tests, whether it is activated or not.
@@ -58,6 +59,9 @@ def find_device() -> Callable[[str], DeviceInfo]:
         platform, remedy = RUNTIMES[runtime]
         for device in list_devices():
             if device.platform == platform and device.type == "CPU":
+                reason = probe.verdict(device.identity)
+                if reason:
+                    missing(f"a working {platform}", f"this one {reason}; clgen doctor says what to do")
                 return device
         missing(f"the OpenCL runtime {platform}", remedy)
         raise AssertionError("not reached")
