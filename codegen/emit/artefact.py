@@ -226,6 +226,7 @@ def _manifest(plan: Plan, made_from: Provenance, digests: Mapping[str, str]) -> 
             _launch(launch)
             | {"reads": list(launch.reads), "writes": launch.writes}
             | ({"winograd": launch.winograd} if launch.winograd else {})
+            | ({"sums": "in blocks"} if launch.in_blocks else {})
             for launch in plan.launches
         ],
         "tensors": {

@@ -133,8 +133,9 @@ class Graph:
     def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
         """Every tensor in float64, by name."""
         values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}
-        for node in self.nodes:
-            values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+        with np.errstate(all="ignore"):  # infinity and NaN are values like others
+            for node in self.nodes:
+                values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
         return values
 
     def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:
