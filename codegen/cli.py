@@ -77,7 +77,10 @@ def _json_option(function: F) -> F:
 
 
 def _device_option(function: F) -> F:
-    help_text = "Part of a platform's or device's name; repeatable. Default: the best device."
+    help_text = (
+        "Part of a platform's name, else of its version, else of a device's name, else a device type; repeatable. "
+        "Default: $CLGEN_DEVICE, else the best device."
+    )
     return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
 
 
@@ -236,7 +239,8 @@ def verify_command(
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
         artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes), tuned_for)
-        result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
+        chosen = select(devices, default_type=artefact.device_type)
+        result = verify(artefact, lowered.model.graph, lowered.launches, chosen)
     if _json_only(json_file):
         click.echo(json.dumps(result.as_json(), indent=1))
     else:
@@ -273,7 +277,8 @@ def bench_command(
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"measuring {path}") as say:
         artefact, lowered = build.measurable(path, spec, target, Path(scratch), dict(shapes))
-        result = bench(artefact, lowered.launches if lowered else None, select(devices), say)
+        chosen = select(devices, default_type=artefact.device_type)
+        result = bench(artefact, lowered.launches if lowered else None, chosen, say)
     if lowered is None:
         click.echo(f"warning: {path}: its spec was not found; give it with --spec for GF/s", err=True)
     if _json_only(json_file):
@@ -298,7 +303,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 
     artefact = artefacts.read(folder)
     given = artefacts.read_inputs(artefact, inputs)
-    results = Session(artefact, select(devices)[0]).run(given)
+    results = Session(artefact, select(devices, default_type=artefact.device_type)[0]).run(given)
     stream = io.BytesIO()
     np.savez(stream, **results)  # type: ignore[arg-type]
     write_file(outputs, stream.getvalue())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen import __version__
+from codegen.emit import choice
 from codegen.emit.output import MANIFEST
 from codegen.emit.render import network_buffers, render, render_kernels
 from codegen.emit.selftest import SEED, SelfTest
@@ -102,6 +103,13 @@ def _host_context(
         "NAME": graph.name.upper(),
         "banner": banner,
         "device_type": plan.target.device_type,
+        "choice": {
+            "runtimes": [asdict(runtime) for runtime in choice.RUNTIMES],
+            "crashing_macros": choice.CRASHING_MACROS,
+            "simulators": choice.SIMULATORS,
+            "device_types": dict(choice.DEVICE_TYPES),
+            "other_type": choice.OTHER_TYPE,
+        },
         "inputs": [_tensor_context(i, i.shape) for i in graph.inputs],
         "outputs": [_tensor_context(o, graph.shapes[o.value]) for o in graph.outputs],
         "arena_bytes": 4 * plan.arena_floats,
@@ -123,7 +131,7 @@ def _host_context(
         "zeros_bytes": 4 * plan.zeros,
         "source_lines": kernels.splitlines(),
         "build_options": BUILD_OPTIONS,
-        "device_options": [dict(choice) for choice in DEVICE_OPTIONS],
+        "device_options": [dict(option) for option in DEVICE_OPTIONS],
         "selftest": {
             "inputs_seed": SEED,
             "largest_input": selftest.largest,
@@ -206,13 +214,14 @@ def _manifest(plan: Plan, made_from: Provenance, digests: Mapping[str, str]) -> 
         "generator": f"clgen {__version__}",
         "name": graph.name,
         "target": plan.target.name,
+        "device_type": plan.target.device_type,
         "spec": {"file": made_from.spec_name, "sha256": made_from.spec_sha256},
         "weights_sha256": made_from.weights_sha256,
         **({"tuning": asdict(made_from.tuning)} if made_from.tuning else {}),
         "inputs": [_declared(i, i.shape) for i in graph.inputs],
         "outputs": [{**_declared(o, graph.shapes[o.value]), "tensor": o.value} for o in graph.outputs],
         "build_options": BUILD_OPTIONS,
-        "device_options": [dict(choice) for choice in DEVICE_OPTIONS],
+        "device_options": [dict(option) for option in DEVICE_OPTIONS],
         "memory": {
             "arena_bytes": 4 * plan.arena_floats,
             "without_reuse_bytes": 4 * plan.separate_floats,

@@ -21,8 +21,8 @@ from codegen.errors import Mismatch, ParameterError, SpecError
 Floats = NDArray[np.float32]
 
 REQUIRED = (
-    *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "device_options", "memory", "zeros"),
-    *("preparations", "launches", "tensors", "files"),
+    *("name", "device_type", "spec", "weights_sha256", "inputs", "outputs", "build_options", "device_options"),
+    *("memory", "zeros", "preparations", "launches", "tensors", "files"),
 )
 
 
@@ -70,6 +70,11 @@ class Artefact:
     @property
     def name(self) -> str:
         return str(self.manifest["name"])
+
+    @property
+    def device_type(self) -> str:
+        """The type of device that its schedules are for: "CPU" or "GPU"."""
+        return str(self.manifest["device_type"])
 
     @property
     def inputs(self) -> list[dict[str, Any]]:

@@ -377,18 +377,86 @@ static digits_status check(digits *model, cl_int error)
     return DIGITS_OPENCL_ERROR;
 }
 
-/* Device. */
+/* Device.
+ *
+ * Devices are ranked, and the first criterion in which two of them differ decides: runtimes that are known to crash come
+ * last; then the wanted type of device first; no simulator; the better runtime; of one runtime the newer release; more
+ * compute units; the order of the loader.  A text chooses by part of a platform's name, else of a platform's version, else
+ * of a device's name, else by a device type: the first of these that fits any device decides.  clgen's commands choose
+ * by the same rule.
+ */
+enum {
+    TEXT_BYTES = 1024,
+    MOST_LISTED = 64, /* platforms, and devices of a platform */
+    MAJOR = 10000,    /* a release is a number: major * MAJOR + minor */
+    CRITERIA = 7
+};
 
-static void get_platform_text(digits *model, cl_platform_id platform, cl_platform_info what, char *text, size_t size)
+/* Runtimes, best first. */
+static const struct {
+    const char *platform; /* how a platform's name begins */
+    const char *release;  /* what stands before the release in a platform's version; "": releases are not compared */
+    long sound_from;      /* earlier releases are known to crash on x86-64 */
+} runtimes[] = {
+    {"Intel", "", 0 * MAJOR + 0},
+    {"", "PoCL ", 3 * MAJOR + 1},
+};
+enum { RUNTIMES = sizeof runtimes / sizeof runtimes[0] };
+
+#if defined(__x86_64__) || defined(_M_X64)
+enum { ON_X86_64 = 1 };
+#else
+enum { ON_X86_64 = 0 };
+#endif
+
+/* Part of a simulator's name. */
+static const char *const simulators[] = {"oclgrind"};
+enum { SIMULATORS = sizeof simulators / sizeof simulators[0] };
+
+/* A device with several bits is of the first type that fits, else of the last. */
+static const struct {
+    const char *name;
+    cl_device_type bits;
+} device_types[] = {
+    {"CPU", 2},
+    {"GPU", 4},
+    {"accelerator", 8},
+    {"other", 0},
+};
+enum { LAST_TYPE = sizeof device_types / sizeof device_types[0] - 1 };
+
+struct description {
+    char platform[TEXT_BYTES], version[TEXT_BYTES], name[TEXT_BYTES];
+    size_t type; /* an index of device_types */
+    cl_uint units;
+};
+
+/* Removes blanks at both ends. */
+static void trim(char *text)
 {
-    if (model->cl.GetPlatformInfo(platform, what, size, text, NULL) != CL_SUCCESS)
-        text[0] = '\0';
+    size_t blanks = strspn(text, " "), length = strlen(text + blanks);
+    while (length && text[blanks + length - 1] == ' ')
+        --length;
+    memmove(text, text + blanks, length);
+    text[length] = '\0';
 }
 
-static void get_device_text(digits *model, cl_device_id device, cl_device_info what, char *text, size_t size)
+static bool get_platform_text(digits *model, cl_platform_id platform, cl_platform_info what, char *text, size_t size)
 {
-    if (model->cl.GetDeviceInfo(device, what, size, text, NULL) != CL_SUCCESS)
+    bool got = model->cl.GetPlatformInfo(platform, what, size, text, NULL) == CL_SUCCESS;
+    if (!got)
         text[0] = '\0';
+    trim(text);
+    return got;
+}
+
+static bool get_device_text(digits *model, cl_device_id device, cl_device_info what, char *text, size_t size)
+{
+    bool got = model->cl.GetDeviceInfo(device, what, size, text, NULL) == CL_SUCCESS;
+    if (!got)
+        text[0] = '\0';
+    trim(text);
+    return got;
 }
 
 static bool has(digits *model, cl_device_id device, cl_device_info what)
@@ -405,53 +473,135 @@ static cl_device_type get_type(digits *model, cl_device_id device)
     return type;
 }
 
+/* ASCII only, whatever the locale. */
+static char lower(char letter)
+{
+    return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
+}
+
+static bool begins(const char *text, const char *part)
+{
+    while (*part && lower(*text) == lower(*part)) {
+        ++text;
+        ++part;
+    }
+    return !*part;
+}
+
 static bool contains(const char *text, const char *part)
 {
-    for (;; ++text) {
-        size_t i = 0;
-        while (part[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i]))
-            ++i;
-        if (!part[i])
-            return true;
-        if (!*text)
-            return false;
+    while (*text && !begins(text, part))
+        ++text;
+    return begins(text, part);
+}
+
+/* False for a device that cannot be taken. */
+static bool describe(digits *model, cl_platform_id platform, cl_device_id device, struct description *d)
+{
+    cl_device_type bits = get_type(model, device);
+
+    if (!has(model, device, CL_DEVICE_AVAILABLE) || !has(model, device, CL_DEVICE_COMPILER_AVAILABLE) ||
+        !get_platform_text(model, platform, CL_PLATFORM_NAME, d->platform, sizeof d->platform) ||
+        !get_platform_text(model, platform, CL_PLATFORM_VERSION, d->version, sizeof d->version) ||
+        !get_device_text(model, device, CL_DEVICE_NAME, d->name, sizeof d->name) ||
+        model->cl.GetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof d->units, &d->units, NULL) != CL_SUCCESS)
+        return false;
+    if (strncmp(d->version, "OpenCL ", 7) == 0) {
+        size_t number = 7 + strspn(d->version + 7, "0123456789.");
+        memmove(d->version, d->version + number, strlen(d->version + number) + 1);
+        trim(d->version);
     }
+    d->type = 0;
+    while (d->type < LAST_TYPE && !(bits & device_types[d->type].bits))
+        ++d->type;
+    return true;
+}
+
+/* At most four digits. */
+static long read_number(const char **text)
+{
+    long number = 0;
+    for (int i = 0; i < 4 && **text >= '0' && **text <= '9'; ++i, ++*text)
+        number = 10 * number + (**text - '0');
+    return number;
+}
+
+/* Which of the four kinds of text chooses the device, from 0; 4 if none does. */
+static int fit(const struct description *d, const char *wanted)
+{
+    const char *type = device_types[d->type].name;
+
+    if (!wanted || contains(d->platform, wanted))
+        return 0;
+    if (contains(d->version, wanted))
+        return 1;
+    if (contains(d->name, wanted))
+        return 2;
+    return strlen(type) == strlen(wanted) && begins(type, wanted) ? 3 : 4;
+}
+
+/* Numbers to be compared one after the other: less is better. */
+static void rank_device(const struct description *d, int fits, int64_t rank[CRITERIA])
+{
+    size_t runtime = 0, simulator = 0;
+    const char *release = NULL;
+    long number = 0;
+
+    while (runtime < RUNTIMES && !(begins(d->platform, runtimes[runtime].platform) &&
+                                   (release = strstr(d->version, runtimes[runtime].release)) != NULL))
+        ++runtime;
+    if (runtime < RUNTIMES && runtimes[runtime].release[0]) {
+        release += strlen(runtimes[runtime].release);
+        number = MAJOR * read_number(&release);
+        if (*release++ == '.')
+            number += read_number(&release);
+    }
+    while (simulator < SIMULATORS && !contains(d->platform, simulators[simulator]) &&
+           !contains(d->name, simulators[simulator]))
+        ++simulator;
+
+    rank[0] = fits;
+    rank[1] = ON_X86_64 && runtime < RUNTIMES && number < runtimes[runtime].sound_from;
+    rank[2] = strcmp(device_types[d->type].name, "CPU") != 0;
+    rank[3] = simulator < SIMULATORS;
+    rank[4] = (int64_t)runtime;
+    rank[5] = -(int64_t)number;
+    rank[6] = -(int64_t)d->units;
+}
+
+static bool is_better(const int64_t *rank, const int64_t *other)
+{
+    size_t i = 0;
+    while (i < CRITERIA - 1 && rank[i] == other[i])
+        ++i;
+    return rank[i] < other[i];
 }
 
 static digits_status choose_device(digits *model, const char *wanted)
 {
-    cl_platform_id platforms[16];
-    cl_device_id devices[16];
-    cl_uint platform_count = 0;
-    int best = 0; /* 1: the device's name fits, 2: the platform's does; CPUs of many makes are called Intel */
-    bool preferred = false;
+    cl_platform_id platforms[MOST_LISTED];
+    cl_device_id devices[MOST_LISTED];
+    cl_uint platform_count = 0, device_count;
+    struct description description;
+    int64_t rank[CRITERIA], best[CRITERIA];
 
-    cl_int error = model->cl.GetPlatformIDs(16, platforms, &platform_count);
+    cl_int error = model->cl.GetPlatformIDs(MOST_LISTED, platforms, &platform_count);
     if (error != CL_SUCCESS) {
         model->error = error;
         return DIGITS_NO_DEVICE;
     }
 
-    for (cl_uint p = 0; p < platform_count && p < 16; ++p) {
-        char platform_name[256];
-        cl_uint device_count = 0;
-
-        get_platform_text(model, platforms[p], CL_PLATFORM_NAME, platform_name, sizeof platform_name);
-        if (model->cl.GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, &device_count) != CL_SUCCESS)
+    for (cl_uint p = 0; p < platform_count && p < MOST_LISTED; ++p) {
+        device_count = 0;
+        if (model->cl.GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST_LISTED, devices, &device_count) != CL_SUCCESS)
             continue;
-
-        for (cl_uint d = 0; d < device_count && d < 16; ++d) {
-            char device_name[256];
-            bool of_type = (get_type(model, devices[d]) & CL_DEVICE_TYPE_CPU) != 0;
-
-            get_device_text(model, devices[d], CL_DEVICE_NAME, device_name, sizeof device_name);
-            if (!has(model, devices[d], CL_DEVICE_AVAILABLE) || !has(model, devices[d], CL_DEVICE_COMPILER_AVAILABLE))
+        for (cl_uint d = 0; d < device_count && d < MOST_LISTED; ++d) {
+            if (!describe(model, platforms[p], devices[d], &description) || fit(&description, wanted) == 4)
                 continue;
-            int fit = !wanted || contains(platform_name, wanted) ? 2 : contains(device_name, wanted) ? 1 : 0;
-            if (fit > best || (fit && fit == best && of_type && !preferred)) {
+            rank_device(&description, fit(&description, wanted), rank);
+            if (!model->device || is_better(rank, best)) {
                 model->device = devices[d];
-                best = fit;
-                preferred = of_type;
+                memcpy(best, rank, sizeof best);
             }
         }
     }
