@@ -26,7 +26,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     env.filters.update({"hexfloat": hexfloat, "c_string": c_string, "rstrip": str.rstrip})
-    env.globals.update({**expressions.FUNCTIONS, "fail": _fail})
+    env.globals.update({**expressions.FUNCTIONS, "fail": _fail, "INFINITE": math.inf})
     return env
 
 
