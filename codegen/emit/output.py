@@ -13,6 +13,7 @@ from pathlib import Path
 from codegen.errors import SpecError
 
 MANIFEST = "manifest.json"
+EXAMPLE = "example.c"  # the user's to edit
 
 
 @dataclass(frozen=True)
