@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RUNTIMES = {
     "intel": ("Intel(R) OpenCL", 'pip install "clgen[opencl]"'),
-    "pocl": ("Portable Computing Language", 'pip install "clgen[opencl]" or sudo apt install pocl-opencl-icd'),
+    "pocl": ("Portable Computing Language", "sudo apt install pocl-opencl-icd"),
 }
 
 TOOLS = {

@@ -59,12 +59,12 @@ def test_system_entries_come_along_and_dangling_ones_do_not(tmp_path: Path) -> N
     icd(folder, "gone.icd", str(tmp_path / "libgone.so"))
     icd(folder, "empty.icd", "")
     icd(folder, "readme.txt", str(there))
-    wheel = library(tmp_path / "wheel/libpocl-21062cec.so")
-    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-pocl.icd", wheel)])
+    wheel = library(tmp_path / "wheel/libother.so")
+    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-other.icd", wheel)])
     assert entries == {
         "there.icd": f"{there}\n",
         "pocl.icd": "libpocl.so.2.10.0\n",
-        "clgen-pocl.icd": f"{wheel}\n",
+        "clgen-other.icd": f"{wheel}\n",
     }
 
 

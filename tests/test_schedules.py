@@ -336,18 +336,6 @@ SMALL = {
 
 @pytest.mark.parametrize("native_floats", [8, 16])
 @pytest.mark.parametrize("name", SMALL)
-def test_schedules_as_pypis_pocl_gets_them(name: str, native_floats: int, device: DeviceInfo, tmp_path: Path) -> None:
-    """Without the runtime's vload, vstore and fma: in code that all runtimes can run."""
-    layers = build(SMALL[name], tmp_path)
-    options = layers.artefact.build_options("OpenCL 3.0 PoCL 3.0-rc2", native_floats)
-    assert "-DSLOW_BUILTINS" in options
-    with mock.patch.object(Artefact, "build_options", lambda *_: options):
-        result = layers.verify(device)
-    assert result.passed, format_verification(result)
-
-
-@pytest.mark.parametrize("native_floats", [8, 16])
-@pytest.mark.parametrize("name", SMALL)
 def test_no_schedule_reads_or_writes_beside(
     name: str, native_floats: int, tool: Callable[[str], str], tmp_path: Path
 ) -> None:

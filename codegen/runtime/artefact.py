@@ -93,13 +93,11 @@ class Artefact:
     def launches(self) -> list[dict[str, Any]]:
         return list(self.manifest["launches"])
 
-    def build_options(self, platform_version: str, native_floats: int) -> list[str]:
+    def build_options(self, native_floats: int) -> list[str]:
         """Compiler options for a device, as the C host chooses them; ``native_floats`` are those of its vectors."""
         options = str(self.manifest["build_options"]).split()
         for choice in self.manifest["device_options"]:
-            if choice.get("platform_version_contains", "") in platform_version and native_floats >= choice.get(
-                "native_floats_from", 0
-            ):
+            if native_floats >= choice["native_floats_from"]:
                 options += str(choice["options"]).split()
         return options
 

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class DeviceInfo:
     """One device.  Memory, constant buffer and alignment are in bytes.
 
-    ``version`` is the platform's: that of the device does not tell two PoCLs on one machine apart.
+    ``version`` is the platform's, which names the runtime's own release ("PoCL 3.1"); the device's need not.
     """
 
     platform: str
@@ -73,7 +73,7 @@ def list_devices() -> list[DeviceInfo]:
             continue
         for handle in handles:
             try:
-                # PoCL's wheel is registered twice (by us and by pyopencl's own loader), with one handle.
+                # A library that is registered under two names is one platform, listed twice, with the same handles.
                 found.setdefault(handle.int_ptr, _describe(cl, platform, handle))
             except cl.Error as error:
                 failures.append(f"a device of OpenCL platform {name!r} does not answer: {error}")

@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
     BOARD_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2977,
+    SOURCE_LINES = 2934,
     SAMPLE_COUNT = 10
 };
 
@@ -628,24 +628,19 @@ static digits_status build_program(digits *model)
     digits_status status = DIGITS_OK;
     cl_platform_id platform = NULL;
     char *cache;
-    char version[1024] = "";
     cl_uint native_floats = 0;
 
-    /* As large as with all options. */
+    /* Room for every option. */
     char options[sizeof "" " -DONE_LAUNCH"
-                        " -DSLOW_BUILTINS"
                         " -DWIDE"] = "";
 
     error = model->cl.GetDeviceInfo(model->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
     if (error != CL_SUCCESS)
         return check(model, error);
-    get_platform_text(model, platform, CL_PLATFORM_VERSION, version, sizeof version);
     error = model->cl.GetDeviceInfo(
         model->device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof native_floats, &native_floats, NULL);
     if (error != CL_SUCCESS)
         return check(model, error);
-    if (strstr(version, "PoCL 3.0"))
-        strcat(options, " -DSLOW_BUILTINS");
     if (native_floats >= 16)
         strcat(options, " -DWIDE");
     if (model->workers)
@@ -1299,41 +1294,6 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are\n",
     " * functions, and the kernel digits_network at the end calls them for all items of their grids.\n",
     " */\n",
-    "/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */\n",
-    "#ifdef SLOW_BUILTINS\n",
-    "#pragma OPENCL FP_CONTRACT ON\n",
-    "#define MULADD(a, b, c) ((a) * (b) + (c))\n",
-    "#define ACCESS(space, width)                                                                                           \\\n",
-    "    static float##width INLINED load##width(space const float *from)                                                   \\\n",
-    "    {                                                                                                                  \\\n",
-    "        return *(space const anywhere##width *)from;                                                                   \\\n",
-    "    }\n",
-    "#define CHANGE(space, width)                                                                                           \\\n",
-    "    static void INLINED store##width(float##width value, space float *to)                                              \\\n",
-    "    {                                                                                                                  \\\n",
-    "        *(space anywhere##width *)to = value;                                                                          \\\n",
-    "    }\n",
-    "#define INLINED __attribute__((overloadable, always_inline, unused))\n",
-    "#define EACH(width)                                                                                                    \\\n",
-    "    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \\\n",
-    "    ACCESS(__global, width)                                                                                            \\\n",
-    "    ACCESS(__constant, width)                                                                                          \\\n",
-    "    ACCESS(, width)                                                                                                    \\\n",
-    "    CHANGE(__global, width)                                                                                            \\\n",
-    "    CHANGE(, width) /* private, or generic where there is that */\n",
-    "EACH(8)\n",
-    "EACH(16)\n",
-    "#undef vload8\n",
-    "#undef vload16\n",
-    "#undef vstore8\n",
-    "#undef vstore16\n",
-    "#define vload8(n, pointer) load8((pointer) + (n) * 8)\n",
-    "#define vload16(n, pointer) load16((pointer) + (n) * 16)\n",
-    "#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)\n",
-    "#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)\n",
-    "#else\n",
-    "#define MULADD(a, b, c) fma(a, b, c)\n",
-    "#endif\n",
     "\n",
     "/* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */\n",
     "#define EXPLICIT_VECTORS\n",
@@ -1341,11 +1301,6 @@ static const char *const program_source[SOURCE_LINES] = {
     "#if __has_attribute(intel_vec_len_hint)\n",
     "#undef EXPLICIT_VECTORS\n",
     "#define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))\n",
-    "#endif\n",
-    "#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)\n",
-    "#undef EXPLICIT_VECTORS\n",
-    "#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))\n",
-    "#define VECTORS_OF_STEPS EXPLICIT_VECTORS\n",
     "#endif\n",
     "#endif\n",
     "\n",
@@ -1357,11 +1312,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "#define ITEMS(axis) get_global_size(axis)\n",
     "#define SLOT get_global_id(0)\n",
     "#else\n",
-    "#ifndef VECTORS_OF_STEPS\n",
-    "#define VECTORS_OF_STEPS\n",
-    "#endif\n",
-    "/* As functions that are not put where they are called, they are compiled once. */\n",
-    "#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS\n",
+    "/* noinline: each step's function is compiled once. */\n",
+    "#define STEP static __attribute__((noinline))\n",
     "#define OF_GRID                                                                                                        \\\n",
     "    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \\\n",
     "        const size_t items1 UNUSED, const size_t own_slot UNUSED\n",
@@ -1504,7 +1456,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                        for (int t = 0; t < ROW; ++t) {\n",
     "                            #pragma unroll\n",
     "                            for (int j = 0; j < VECTORS; ++j)\n",
-    "                                acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);\n",
+    "                                acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);\n",
     "                        }\n",
     "                        px += 1;\n",
     "                        pw += 16;\n",
@@ -1634,7 +1586,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -1763,7 +1715,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2018,7 +1970,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 128;\n",
@@ -2132,7 +2084,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2443,7 +2395,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 64;\n",
@@ -2624,7 +2576,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2838,7 +2790,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2991,7 +2943,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -3245,7 +3197,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 128;\n",
@@ -3383,7 +3335,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -3694,7 +3646,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 64;\n",
@@ -3899,7 +3851,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -4077,19 +4029,19 @@ static const char *const program_source[SOURCE_LINES] = {
     "    for (int i = 0; i < 40; i += 4) {\n",
     "        {\n",
     "            float xs = x[i];\n",
-    "            vacc0 = MULADD((float8)(xs), vload8(i, vw), vacc0);\n",
+    "            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 1];\n",
-    "            vacc1 = MULADD((float8)(xs), vload8(i + 1, vw), vacc1);\n",
+    "            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 2];\n",
-    "            vacc2 = MULADD((float8)(xs), vload8(i + 2, vw), vacc2);\n",
+    "            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 3];\n",
-    "            vacc3 = MULADD((float8)(xs), vload8(i + 3, vw), vacc3);\n",
+    "            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);\n",
     "        }\n",
     "    }\n",
     "    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);\n",

@@ -10,41 +10,6 @@
  * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
  * functions, and the kernel digits_network at the end calls them for all items of their grids.
  */
-/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
-#ifdef SLOW_BUILTINS
-#pragma OPENCL FP_CONTRACT ON
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#define ACCESS(space, width)                                                                                           \
-    static float##width INLINED load##width(space const float *from)                                                   \
-    {                                                                                                                  \
-        return *(space const anywhere##width *)from;                                                                   \
-    }
-#define CHANGE(space, width)                                                                                           \
-    static void INLINED store##width(float##width value, space float *to)                                              \
-    {                                                                                                                  \
-        *(space anywhere##width *)to = value;                                                                          \
-    }
-#define INLINED __attribute__((overloadable, always_inline, unused))
-#define EACH(width)                                                                                                    \
-    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
-    ACCESS(__global, width)                                                                                            \
-    ACCESS(__constant, width)                                                                                          \
-    ACCESS(, width)                                                                                                    \
-    CHANGE(__global, width)                                                                                            \
-    CHANGE(, width) /* private, or generic where there is that */
-EACH(8)
-EACH(16)
-#undef vload8
-#undef vload16
-#undef vstore8
-#undef vstore16
-#define vload8(n, pointer) load8((pointer) + (n) * 8)
-#define vload16(n, pointer) load16((pointer) + (n) * 16)
-#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
-#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
-#else
-#define MULADD(a, b, c) fma(a, b, c)
-#endif
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -52,11 +17,6 @@ EACH(16)
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
-#endif
-#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
-#undef EXPLICIT_VECTORS
-#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
-#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
 #endif
 
@@ -68,11 +28,8 @@ EACH(16)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#ifndef VECTORS_OF_STEPS
-#define VECTORS_OF_STEPS
-#endif
-/* As functions that are not put where they are called, they are compiled once. */
-#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+/* noinline: each step's function is compiled once. */
+#define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -215,7 +172,7 @@ void digits_stem(
                         for (int t = 0; t < ROW; ++t) {
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j)
-                                acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);
+                                acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);
                         }
                         px += 1;
                         pw += 16;
@@ -345,7 +302,7 @@ void digits_mix1_b1(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -474,7 +431,7 @@ void digits_mix1_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -729,7 +686,7 @@ void digits_mix1_b3_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 128;
@@ -843,7 +800,7 @@ void digits_mix1_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1154,7 +1111,7 @@ void digits_mix1_b5_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 64;
@@ -1335,7 +1292,7 @@ void digits_mix1_project(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1549,7 +1506,7 @@ void digits_mix2_b1(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1702,7 +1659,7 @@ void digits_mix2_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1956,7 +1913,7 @@ void digits_mix2_b3_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 128;
@@ -2094,7 +2051,7 @@ void digits_mix2_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2405,7 +2362,7 @@ void digits_mix2_b5_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 64;
@@ -2610,7 +2567,7 @@ void digits_mix2_project(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2788,19 +2745,19 @@ void digits_classifier(
     for (int i = 0; i < 40; i += 4) {
         {
             float xs = x[i];
-            vacc0 = MULADD((float8)(xs), vload8(i, vw), vacc0);
+            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);
         }
         {
             float xs = x[i + 1];
-            vacc1 = MULADD((float8)(xs), vload8(i + 1, vw), vacc1);
+            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);
         }
         {
             float xs = x[i + 2];
-            vacc2 = MULADD((float8)(xs), vload8(i + 2, vw), vacc2);
+            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);
         }
         {
             float xs = x[i + 3];
-            vacc3 = MULADD((float8)(xs), vload8(i + 3, vw), vacc3);
+            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
         }
     }
     vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
