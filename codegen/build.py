@@ -166,8 +166,7 @@ def opened(
 ) -> tuple[Artefact, Lowered]:
     """What is to be verified, and the network it should compute: a generated folder, or a spec built into ``scratch``.
 
-    Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder holds anything else than what the
-    spec gives for the folder's own target and measured schedules.
+    Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder was made from something else.
     """
     if not path.is_dir():
         lowered = lower(path, shapes, tuned_for=tuned_for)
@@ -182,7 +181,16 @@ def opened(
         raise Mismatch(f"{path}: was generated from another {other}; build again")
     if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
         raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
-    _check_content(artefact, lowered)
+    return artefact, lowered
+
+
+def verifiable(
+    path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES, tuned_for: str = ""
+) -> tuple[Artefact, Lowered]:
+    """As :func:`opened`; Mismatch also if a file of a folder is not, bit for bit, what the spec gives for it."""
+    artefact, lowered = opened(path, spec, target, scratch, shapes, tuned_for)
+    if path.is_dir():
+        _check_content(artefact, lowered)
     return artefact, lowered
 
 
@@ -238,6 +246,7 @@ def measurable(
     """What is to be measured, as :func:`opened`; without its network where a folder's spec is not found."""
     if spec is None and path.is_dir():
         artefact = read(path)
+        _check_options(artefact, target, "")
         made_from = artefact.manifest["spec"]
         try:
             spec = find_spec(made_from["file"], made_from["sha256"], path)

@@ -245,7 +245,7 @@ def verify_command(
     from codegen.runtime.verify import format_verification, verify
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
-        artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes), tuned_for)
+        artefact, lowered = build.verifiable(path, spec, target, Path(scratch), dict(shapes), tuned_for)
         samples = read_samples(artefact, inputs) if inputs else ()
         result = verify(artefact, lowered.model.graph, lowered.launches, select(devices), samples)
     if _json_only(json_file):

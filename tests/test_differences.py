@@ -46,7 +46,7 @@ def refused(folder: Path, error: type[ClgenError] = Mismatch, target: str | None
 
 def opened(folder: Path, target: str | None = None, tuned_for: str = "") -> None:
     spec = folder.parent.parent / "tiny.toml"
-    build.opened(folder, spec, target, folder.parent.parent / "scratch", tuned_for=tuned_for)
+    build.verifiable(folder, spec, target, folder.parent.parent / "scratch", tuned_for=tuned_for)
 
 
 def rewrite(path: Path, content: bytes) -> None:

@@ -341,7 +341,7 @@ def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> 
     def opened(tuned_for: str = "") -> str:
         """What is wrong with the folder."""
         try:
-            build.opened(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
+            build.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
         except (Mismatch, SpecError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
