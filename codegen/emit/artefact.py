@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from codegen import __version__
 from codegen.emit.literals import decimal
-from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
 from codegen.emit.render import network_buffers, render, render_kernels
 from codegen.emit.selftest import SelfTest
 from codegen.graph.domain import SEED, SEED_STEP, grid
@@ -22,7 +22,6 @@ from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
 from codegen.plan.target import DEVICE_OPTIONS, LINE_FLOATS
 
-FORMAT = 1
 GENERATOR = f"clgen {__version__}"
 BUILD_OPTIONS = ""
 

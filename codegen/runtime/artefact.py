@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
 from codegen.errors import Mismatch, SpecError
 
 Floats = NDArray[np.float32]
@@ -110,7 +110,7 @@ def read(folder: Path) -> Artefact:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != 1:
+        if manifest["format"] != FORMAT:
             raise SpecError(f"{path}: format {manifest['format']!r} is of another version of clgen; build again")
         absent = [key for key in REQUIRED if key not in manifest]
         if absent:
