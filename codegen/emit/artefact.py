@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen import __version__
-from codegen.emit.literals import decimal
 from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
 from codegen.emit.render import network_buffers, render, render_kernels
 from codegen.emit.selftest import SelfTest
-from codegen.graph.domain import SEED, SEED_STEP, grid
+from codegen.graph.domain import SEED, SEED_STEP, grid, range_text
 from codegen.graph.graph import Input, Output, Range
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
@@ -163,7 +162,7 @@ def _tensor_context(declared: Input | Output, shape: tuple[int, ...]) -> dict[st
 
 def _range_context(declared: Input, chosen: Range) -> dict[str, Any]:
     return {
-        "range": f"[{decimal(chosen[0])}, {decimal(chosen[1])}]",
+        "range": range_text(chosen),
         "declared": declared.range is not None,
         "grid": asdict(grid(chosen)),
     }

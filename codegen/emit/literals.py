@@ -21,11 +21,6 @@ def hexfloat(value: float) -> str:
     return f"{sign}{mantissa}p{exponent}f"
 
 
-def decimal(value: float) -> str:
-    """The shortest decimal number that is read as the float32 ``value``, for people."""
-    return str(np.float32(value)).removesuffix(".0")
-
-
 def table_rows(values: NDArray[np.float32], per_row: int = 8) -> Iterator[str]:
     """The values as rows of literals, each row ending in a comma."""
     literals = [hexfloat(v) for v in values.tolist()]

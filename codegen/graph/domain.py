@@ -61,16 +61,17 @@ def find_domain(graph: Graph) -> Domain:
     The first one for which all outputs are finite ends the search.  ParameterError if an output has no finite element
     in any of them.
     """
+    size = sum(math.prod(graph.shapes[output.value]) for output in graph.outputs)
     best: Domain | None = None
-    fewest = math.inf
+    fewest = size
     for found in RANGES if any(i.range is None for i in graph.inputs) else RANGES[:1]:
         ranges = tuple(i.range or found for i in graph.inputs)
         given = made_up(graph.inputs, ranges)
         domain = Domain(ranges, given, graph.evaluate(given))
         finite = _finite(domain, graph)
-        size = sum(math.prod(graph.shapes[output.value]) for output in graph.outputs)
-        if all(finite.values()) and size - sum(finite.values()) < fewest:
-            best, fewest = domain, size - sum(finite.values())
+        others = size - sum(finite.values())
+        if all(finite.values()) and others < fewest:
+            best, fewest = domain, others
         if fewest == 0:
             break
     if best is None:
@@ -86,19 +87,21 @@ def _finite(domain: Domain, graph: Graph) -> dict[str, int]:
 
 def _not_finite(graph: Graph, output: str) -> str:
     open_names = [i.name for i in graph.inputs if i.range is None]
-    declared = ", ".join(f"{i.name!r} in {_text(i.range)}" for i in graph.inputs if i.range is not None)
+    declared = ", ".join(f"{i.name!r} in {range_text(i.range)}" for i in graph.inputs if i.range is not None)
     message = f"output {output!r} is infinite or NaN everywhere"
     if not open_names:
         return f"{message} for inputs in their declared ranges, {declared}; write the ranges that the network is for"
-    tried = ", ".join(map(_text, RANGES))
+    tried = ", ".join(map(range_text, RANGES))
     return (
         f"{message} for inputs in {tried}{f' with {declared}' if declared else ''}; "
         f"write the range that the network is for in the spec: range = [low, high] in [[input]] {open_names[0]!r}"
     )
 
 
-def _text(chosen: Range) -> str:
-    return f"[{chosen[0]:g}, {chosen[1]:g}]"
+def range_text(chosen: Range) -> str:
+    """A range for people: the shortest decimal numbers that are read as its float32 ends."""
+    low, high = (str(np.float32(end)).removesuffix(".0") for end in chosen)
+    return f"[{low}, {high}]"
 
 
 def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, NDArray[np.float32]]:
