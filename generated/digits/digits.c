@@ -1209,12 +1209,12 @@ digits_status digits_enqueue(
 
 /* Self-test. */
 
-/* Values in [-1, 1), the same in every arithmetic: 16 bits of a linear congruential generator, scaled exactly. */
+/* Numbers in [-1, 1]: 16 bits of a linear congruential generator, scaled without rounding. */
 static void fill_with_noise(float *values, size_t count, uint32_t state)
 {
     for (size_t i = 0; i < count; ++i) {
         state = state * 1664525u + 1013904223u;
-        values[i] = ((float)(state >> 16) - 32768.0f) / 32768.0f;
+        values[i] = (float)(-65535 + 2 * (int32_t)(state >> 16)) * 0x1p-16f;
     }
 }
 
@@ -1419,16 +1419,16 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
 
 /* Output, index, value, tolerance. */
 static const struct sample selftest_samples[SAMPLE_COUNT] = {
-    {0, 0, 0x1.ce9d82p-6f, 0x1p-14f},
-    {0, 1, 0x1.9f15ecp-2f, 0x1p-14f},
-    {0, 2, 0x1.c7b71ep-4f, 0x1p-14f},
-    {0, 3, 0x1.e315c6p-5f, 0x1p-14f},
-    {0, 4, 0x1.39d9fcp-4f, 0x1p-14f},
-    {0, 5, 0x1.2603d8p-5f, 0x1p-14f},
-    {0, 6, 0x1.bd347p-5f, 0x1p-14f},
-    {0, 7, 0x1.5120cap-4f, 0x1p-14f},
-    {0, 8, 0x1.6ce83cp-4f, 0x1p-14f},
-    {0, 9, 0x1.da7f8ep-5f, 0x1p-14f},
+    {0, 0, 0x1.ce9d88p-6f, 0x1p-14f},
+    {0, 1, 0x1.9f1662p-2f, 0x1p-14f},
+    {0, 2, 0x1.c7b584p-4f, 0x1p-14f},
+    {0, 3, 0x1.e31582p-5f, 0x1p-14f},
+    {0, 4, 0x1.39da12p-4f, 0x1p-14f},
+    {0, 5, 0x1.2603e8p-5f, 0x1p-14f},
+    {0, 6, 0x1.bd349p-5f, 0x1p-14f},
+    {0, 7, 0x1.512004p-4f, 0x1p-14f},
+    {0, 8, 0x1.6ce8a8p-4f, 0x1p-14f},
+    {0, 9, 0x1.da7fa8p-5f, 0x1p-14f},
 };
 
 static const char *const program_source[SOURCE_LINES] = {
