@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints
 
@@ -138,8 +138,9 @@ class Resize(Op):
             error = self._apply(x.error, False)
         else:
             terms = math.prod(self.taps(axis, n).index.shape[1] for axis, n in enumerate(x.value.shape[2:]))
-            spread = rounding.gamma(terms + 8) * self._apply(x.magnitude, True) + 2 * terms * rounding.tiny
-            error = self._apply(x.error, True) + spread
+            sums = self._apply(x.magnitude, True)
+            error = self._apply(x.error, True) + rounding.sum_error(additions(terms) + 8, sums)
+            error = error + rounding.tiny * (2 * terms + sums)
         return self._with_outside(error, x.value.shape, rounding.unit * abs(self.outside)) + rounding.tiny
 
     def _apply(self, y: Array, absolute: bool) -> Array:
