@@ -446,7 +446,10 @@ def reductions() -> Iterator[Case]:
         )
     special = floats(np.inf, 1, 2, -np.inf, -np.inf, -np.inf, -np.inf, 3, np.inf).reshape(3, 3)
     for kind in kinds:
-        yield Case(f"Reduce{kind}-special", f"Reduce{kind}", (Live(special), ints(1)), {}, 18 if kind != "Sum" else 13)
+        if kind != "LogSumExp":  # of which onnx.reference makes NaN; tests/test_import_numbers.py has the right numbers
+            yield Case(
+                f"Reduce{kind}-special", f"Reduce{kind}", (Live(special), ints(1)), {}, 18 if kind != "Sum" else 13
+            )
     for op, shape, keep, last in itertools.product(("ArgMax", "ArgMin"), SHAPES[1:], (0, 1), (0, 1)):
         for axis in {0, len(shape) - 1, -1}:
             yield Case(
@@ -504,7 +507,7 @@ def moves() -> Iterator[Case]:
         yield Case(f"Transpose-{by(shape)}", "Transpose", (x,))
         if rank > 1:
             yield Case(f"Transpose-{by(shape)}-perm", "Transpose", (x,), {"perm": [*range(1, rank), 0]})
-        for target in (shape, (1,), (2, *shape), (2, 2, *shape), ()):
+        for target in dict.fromkeys((shape, (1,), (2, *shape), (2, 2, *shape), ())):
             if len(np.broadcast_shapes(target, shape)) <= 5:
                 yield Case(f"Expand-{by(shape)}-{by(target)}", "Expand", (x, np.array(target, dtype=np.int64)))
         if rank:
