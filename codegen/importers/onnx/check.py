@@ -154,6 +154,11 @@ class _Walk:
     def compare(self, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> None:
         """``inputs`` are the model's, ``values`` are the import's by the names of its layers."""
         network, tensors = self._trace.network, _Tensors(self._trace, inputs, values)
+        for name, given in inputs.items():
+            ours = tensors.ours(name)
+            what = "" if ours is None else compare.difference(ours, given, 0.0)
+            if what:
+                raise compare.mismatch(self._path, show(name), "the model's inputs", what)
         for k, node in enumerate(network.nodes, 1):
             self._say(f"checking node {k} of {len(network.nodes)}")
             read = [tensors.read(name) for name in node.input]
@@ -175,6 +180,12 @@ class _Walk:
                         self._compare(node, i, ours, theirs, read, constant, live)
                 elif ours is not None:
                     tensors.keep(name, ours, live)
+        for port in self._trace.document.outputs:
+            ours = tensors.ours(port.original)
+            assert ours is not None
+            what = compare.difference(values[port.value].reshape(ours.shape), ours, 0.0)
+            if what:
+                raise compare.mismatch(self._path, show(port.original), "the model's outputs", what)
 
     def _compare(
         self,
