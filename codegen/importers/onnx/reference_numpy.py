@@ -4,7 +4,8 @@ It has no GlobalLpPool and no Scatter.  It takes Gelu, HardSwish, Mish, GroupNor
 MeanVarianceNormalization apart into nodes with float32 constants.  It computes Softmax, LogSoftmax and Hardmax of
 before opset 13 as those of later ones, LRN of four axes only and of the wrong channels, LpNormalization with p = 1
 without absolute values, CumSum only where its axis is a scalar, and BatchNormalization of before opset 9 as in
-training.  Its Pad does not crop.  The windows and samples of two further modules are here for their speed.
+training.  Its global pools lose an axis where there is one axis of space, and its Pad does not crop.  The windows and
+samples of two further modules are here for their speed.
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ def _lrn(a: Attributes, x: Array) -> Array:
         around = slice(max(0, c - (size - 1) // 2), min(channels, c + size // 2 + 1))
         squares[:, c] = np.square(x[:, around]).sum(axis=1)
     return x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * squares) ** a.get("beta", 0.75)
+
+
+def _global_max_pool(a: Attributes, x: Array) -> Array:
+    return np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+
+
+def _global_average_pool(a: Attributes, x: Array) -> Array:
+    return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
 
 def _global_lp_pool(a: Attributes, x: Array) -> Array:
@@ -191,7 +200,9 @@ OWN: Mapping[str, Operator] = {
     "CumSum": _cum_sum,
     "Erf": _erf_of,
     "Gelu": _gelu,
+    "GlobalAveragePool": _global_average_pool,
     "GlobalLpPool": _global_lp_pool,
+    "GlobalMaxPool": _global_max_pool,
     "GridSample": samples.grid_sample,
     "GroupNormalization": _group_norm,
     "HardSwish": _hard_swish,
