@@ -32,6 +32,7 @@ from codegen.graph.ops import (
     Conv,
     ConvTranspose,
     Dense,
+    Divide,
     GlobalPool,
     GridSample,
     Op,
@@ -212,6 +213,12 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         {"a.scale": values(4), "b": values(1, 4, 1, 1, seed=1)},
         (4, 6, 6),
         [Affine(values(4), values(4, seed=1))],
+    ),
+    "scale, divided": (
+        'op = "scale"\ndivisor = "d"\nbias = "b"',
+        {"d": values(4), "b": values(1)},
+        (4, 6, 6),
+        [Divide(values(4)), Affine(np.ones(4), np.full(4, values(1)[0]))],
     ),
     "scale, one for all": ('op = "scale"', {"a.weight": values(1)}, (4, 6, 6), [Affine(-np.ones(4), np.zeros(4))]),
     "max_pool": ('op = "max_pool"\nkernel = 2', {}, (4, 6, 6), [Pool("max", (2, 2), (2, 2), ONE, pads(0, 0))]),
@@ -755,7 +762,7 @@ def test_schema_refuses_what_the_reader_refuses() -> None:
         {"layer": [{"name": "a", "op": "conv", "batch_norm": {}}]},
         {"layer": [{"name": "a", "op": "relu", "activation": "rely"}]},
         {"layer": [{"name": "a", "op": "add", "inputs": ["a"]}]},
-        {"layer": [{"name": "a", "op": "clip", "min": 1}]},
+        {"layer": [{"name": "a", "op": "clip", "min": "1"}]},
     ):
         assert not VALIDATOR.is_valid({**good, **change}), change
 

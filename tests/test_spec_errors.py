@@ -529,7 +529,11 @@ SPECS: dict[str, tuple[str, str]] = {
         'layer "a": output_padding: has no meaning with padding = "same"; write numbers',
     ),
     # Activations
-    "clip": (layer('op = "clip"\nmin = 0'), 'layer "a": max: is missing; it should be a finite number'),
+    "clip": (layer('op = "clip"'), 'layer "a": should have one of min and max, or both'),
+    "scale twice": (
+        layer('op = "scale"\nweight = "stem.bias"\ndivisor = "stem.bias"'),
+        'layer "a": should have one of weight and divisor',
+    ),
     "clip swapped": (layer('op = "clip"\nmin = 1\nmax = 0'), 'layer "a": clip: min should not exceed max'),
     "clip inf": (layer('op = "clip"\nmin = 0\nmax = inf'), 'layer "a": max: inf should be a finite number'),
     "alpha nan": (layer('op = "elu"\nalpha = nan'), 'layer "a": alpha: nan should be a finite number'),

@@ -198,7 +198,7 @@ class Document:
 
 
 # Keys of a spec whose text is the name of a tensor.
-_TENSOR_KEYS = frozenset({"weight", "bias", "slope", "gamma", "beta", "mean", "variance", "grid", "indices"})
+_TENSOR_KEYS = frozenset({"weight", "bias", "divisor", "slope", "gamma", "beta", "mean", "variance", "grid", "indices"})
 
 
 def tensor_names(options: Mapping[str, Any]) -> list[str]:

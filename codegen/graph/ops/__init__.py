@@ -6,7 +6,7 @@ from codegen.graph.ops.dense import Dense
 from codegen.graph.ops.elementwise import Binary
 from codegen.graph.ops.fused import Fused, Stage
 from codegen.graph.ops.matmul import MatMul
-from codegen.graph.ops.normalization import Affine, BatchNorm
+from codegen.graph.ops.normalization import Affine, BatchNorm, Divide
 from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
 from codegen.graph.ops.order import Top
 from codegen.graph.ops.pool import GlobalPool, Pool
@@ -25,6 +25,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "Dense",
+    "Divide",
     "Fused",
     "GlobalPool",
     "GridSample",

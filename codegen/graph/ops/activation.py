@@ -114,12 +114,12 @@ _SELU_GAMMA = 1.0507009873554805
 ACTIVATIONS: Mapping[str, Rule] = {
     "relu": Rule(lambda x, p: np.fmax(x, 0.0), _lipschitz(lambda p: 1.0), _relative(0)),
     "clip": Rule(
-        # The bounds are constants of the kernel, hence float32.
+        # The bounds are constants of the kernel, hence float32; an infinite one is none.
         lambda x, p: np.fmin(np.fmax(x, np.float32(p["min"])), np.float32(p["max"])),
         _lipschitz(lambda p: 1.0),
         _relative(1),
         ordered=("min", "max"),
-        defaults={"min": 0.0, "max": 6.0},
+        defaults={"min": -math.inf, "max": math.inf},
     ),
     "leaky_relu": Rule(
         lambda x, p: np.where(x < 0, p["alpha"] * x, x),

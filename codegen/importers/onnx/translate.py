@@ -19,9 +19,8 @@ from codegen.graph.ops import Shape, ShapeError
 from codegen.importers.document import Document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
-from codegen.importers.onnx.logic import with_kind
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
-from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
+from codegen.importers.onnx.operators import FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
 from codegen.importers.patterns import simplify
 
@@ -122,7 +121,8 @@ class _Translator:
                 self._values[name] = result
 
     def _results(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
-        operator = _checked(proto, self._network.opset)
+        schema = _checked(proto, self._network.opset)
+        operator = proto.op_type
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
             if operator not in OPERATORS and operator not in ("Shape", "Size"):
@@ -137,15 +137,36 @@ class _Translator:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
             raise Refused("there is no such operator in a spec")
-        whole = any(isinstance(value, Live) and value.kind != "float" for value in known)
-        result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name, whole))
-        if isinstance(result, list):
-            return [with_kind(node, y) for y in result]
-        return [with_kind(node, result), *[_UNKNOWN] * (len(proto.output) - 1)]
+        whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
+        builder = Builder(self._document, _wanted(node), name, whole)
+        result = OPERATORS[operator](node, builder)
+        results = result if isinstance(result, list) else [result]
+        typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
+        return [*typed, *[_UNKNOWN] * (len(proto.output) - len(typed))]
 
 
-def _checked(proto: onnx.NodeProto, opset: int) -> str:
-    """The operator, if it exists in this version and the node is one of it."""
+def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
+    """What the numbers of an output stand for, by ONNX's rule: the type of the inputs that share its type's name."""
+    formal = schema.outputs[min(output, len(schema.outputs) - 1)]
+    for k, value in enumerate(node.inputs):
+        if value is not None and schema.inputs[min(k, len(schema.inputs) - 1)].type_str == formal.type_str:
+            return kind_of(value)
+    return {frozenset(["tensor(bool)"]): "bool", frozenset(["tensor(int64)"]): "int"}.get(
+        frozenset(formal.types), "float"
+    )
+
+
+def _typed(node: Node, y: Live, kind: str, b: Builder) -> Live:
+    """The output as numbers of this kind: ONNX cuts off what integers do not hold."""
+    if node.op == "Cast":
+        return y  # whose attribute says the type
+    if kind == "int" and y.kind != "int" and node.op in FRACTIONAL:
+        y = b.layer("trunc", y, "whole")
+    return Live(y.name, y.shape, kind)
+
+
+def _checked(proto: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema:
+    """The operator's schema, if it exists in this version and the node is one of it."""
     if proto.domain not in DOMAINS:
         raise Refused(f"operators of {proto.domain} are not ONNX's own")
     try:
@@ -174,7 +195,7 @@ def _checked(proto: onnx.NodeProto, opset: int) -> str:
     ]
     if missing:
         raise Refused(f"attribute {show(missing[0])} is missing")
-    return str(proto.op_type)
+    return schema
 
 
 def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:

@@ -22,8 +22,8 @@ def plan_dense(s: LaunchSketch) -> Draft:
     s.constant("weight", weight.reshape(blocks, c, reach).transpose(0, 2, 1))
     s.constant("bias", s.channels(op.bias, outputs))
 
-    def spread(values: np.ndarray) -> np.ndarray:
-        per_element = np.zeros(reach)
+    def spread(values: np.ndarray, filling: float) -> np.ndarray:
+        per_element = np.full(reach, filling)
         shape = (-1, *(1,) * (len(s.x.shape) - 2))
         per_element[sample] = np.broadcast_to(values.reshape(shape), s.x.shape[1:]).reshape(-1)
         return per_element

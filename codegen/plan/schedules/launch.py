@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from codegen.graph.graph import Node
-from codegen.graph.ops import Activation, Affine, Binary, Fused, PRelu, Stage
+from codegen.graph.ops import Activation, Affine, Binary, Divide, Fused, PRelu, Stage
 from codegen.plan.layout import Layout, Named
 from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
-CHANNEL_STAGES = ("affine", "blank", "prelu")
+CHANNEL_STAGES = ("affine", "blank", "divide", "prelu")
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
 QUICK_BINARY = ("add", "sub", "mul", "min", "max")
 
@@ -77,11 +77,11 @@ class LaunchSketch:
         )
         return Named((batch,), strides, layout.block, layout.splat)
 
-    def channels(self, values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-        """A value per channel, repeated if there is only one, filled up with zeros to whole blocks."""
+    def channels(self, values: np.ndarray[Any, Any], count: int, filling: float = 0.0) -> np.ndarray[Any, Any]:
+        """A value per channel, repeated if there is only one, filled up to whole blocks with zeros or ``filling``."""
         if len(values) == 1 < count:
             values = np.full(count, values[0])
-        filled = np.zeros(-(-count // self.target.lanes) * self.target.lanes)
+        filled = np.full(-(-count // self.target.lanes) * self.target.lanes, filling)
         filled[: len(values)] = values
         return filled
 
@@ -167,14 +167,17 @@ class LaunchSketch:
     ) -> dict[str, Any]:
         op = stage.op
 
-        def constant(name: str, values: np.ndarray[Any, Any]) -> str:
-            whole = self.channels(values, count) if spread is None else spread(values)
+        def constant(name: str, values: np.ndarray[Any, Any], filling: float = 0.0) -> str:
+            whole = self.channels(values, count, filling) if spread is None else spread(values, filling)
             return self.constant(prefix + name, whole)
 
         if isinstance(op, Affine):
             scale = constant("scale", op.scale) if np.any(op.scale != 1) else None
             shift = constant("shift", op.shift) if np.any(op.shift != 0) else None
             return {"kind": "affine", "scale": scale, "shift": shift}
+        if isinstance(op, Divide):
+            exact = self.target.divides_exactly
+            return {"kind": "divide", "divisor": constant("divisor", op.divisor, 1.0), "exact": exact}
         if isinstance(op, PRelu):
             return {"kind": "prelu", "slope": constant("slope", op.slope)}
         if isinstance(op, Activation):
