@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from codegen.importers.keras.layers import LAYERS, NOTHING_TO_DO, OPERATIONS
+from codegen.importers.keras.functions import OPERATIONS
+from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
@@ -57,7 +58,7 @@ def operators_table() -> str:
             _FUNCTIONS,
             _list(OPERATIONS),
             _NOTHING,
-            _list(NOTHING_TO_DO - {"InputLayer"}),
+            _list([*NOTHING_TO_DO, *AUGMENTATIONS]),
         )
     )
 
