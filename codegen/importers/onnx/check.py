@@ -167,12 +167,12 @@ class _Walk:
         undefined: set[str] = set()
         for k, node in enumerate(network.nodes, 1):
             self._say(f"checking node {k} of {len(network.nodes)}")
-            read = [tensors.read(name) for name in node.input]
-            constant = [tensors.is_constant(name) for name in node.input]
-            live = not all(constant) and node.op_type not in ("Shape", "Size")
             if not undefined.isdisjoint(node.input):
                 undefined.update(node.output)
                 continue
+            read = [tensors.read(name) for name in node.input]
+            constant = [tensors.is_constant(name) for name in node.input]
+            live = not all(constant) and node.op_type not in ("Shape", "Size")
             try:
                 if live:
                     found = evaluate(node, network.opset, read, constant)
