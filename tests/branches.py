@@ -12,7 +12,7 @@ import networks
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.graph.graph import Graph, Input, Output
+from codegen.graph.graph import Graph, Input, Output, Range
 from codegen.graph.ops import (
     GridSample,
     MatMul,
@@ -42,8 +42,8 @@ class Net(networks.Net):
         assert not outputs
         return Graph(self.name, tuple(self.inputs), tuple(self.nodes), tuple(self.outputs))
 
-    def input(self, name: str, *shape: int, channels_last: bool = False) -> str:
-        self.inputs.append(Input(name, shape, channels_last))
+    def input(self, name: str, *shape: int, channels_last: bool = False, declared: Range | None = None) -> str:
+        self.inputs.append(Input(name, shape, channels_last, declared))
         self.shapes[name] = shape
         return name
 
@@ -125,9 +125,12 @@ def weighty() -> Graph:
 
 
 def ports() -> Graph:
-    """Several inputs and outputs, two samples, both orders of axes; an output that is an input, one taken twice."""
+    """Several inputs and outputs, two samples, both orders of axes; an output that is an input, one taken twice.
+
+    One input has a range of its own.
+    """
     net = Net("ports")
-    a = net.input("a", 2, 3, 5, 4, channels_last=True)
+    a = net.input("a", 2, 3, 5, 4, channels_last=True, declared=(0.0, 3.0))
     b = net.input("b", 2, 8, 5, 4)
     c = net.input("c", 2, 6, 7)
     d = net.input("d", 2, 5)

@@ -18,6 +18,8 @@ from codegen.runtime.devices import DeviceInfo, list_devices
 
 # The commands of the environment that runs the tests, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+# A user's choice of a device would also be the default of the commands that tests start.
+os.environ.pop("CLGEN_DEVICE", None)
 
 pytest_plugins = ["generated_c"]
 
@@ -25,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RUNTIMES = {
     "intel": ("Intel(R) OpenCL", 'pip install "clgen[opencl]"'),
-    "pocl": ("Portable Computing Language", 'pip install "clgen[opencl]" or sudo apt install pocl-opencl-icd'),
+    "pocl": ("Portable Computing Language", "sudo apt install pocl-opencl-icd"),
 }
 
 TOOLS = {

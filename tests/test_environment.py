@@ -59,12 +59,12 @@ def test_system_entries_come_along_and_dangling_ones_do_not(tmp_path: Path) -> N
     icd(folder, "gone.icd", str(tmp_path / "libgone.so"))
     icd(folder, "empty.icd", "")
     icd(folder, "readme.txt", str(there))
-    wheel = library(tmp_path / "wheel/libpocl-21062cec.so")
-    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-pocl.icd", wheel)])
+    wheel = library(tmp_path / "wheel/libother.so")
+    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-other.icd", wheel)])
     assert entries == {
         "there.icd": f"{there}\n",
         "pocl.icd": "libpocl.so.2.10.0\n",
-        "clgen-pocl.icd": f"{wheel}\n",
+        "clgen-other.icd": f"{wheel}\n",
     }
 
 
@@ -290,6 +290,7 @@ class FakePlatform:
 
 class MuteDevice:
     int_ptr = 99
+    available = compiler_available = True
 
     @property
     def name(self) -> str:
@@ -299,6 +300,8 @@ class MuteDevice:
 def fake_device(pointer: int, kind: int, name: str = "device") -> SimpleNamespace:
     return SimpleNamespace(
         int_ptr=pointer,
+        available=True,
+        compiler_available=True,
         name=f" {name} ",
         type=kind,
         driver_version="1",
@@ -315,9 +318,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, platforms: list[FakePlatform] | Fak
             raise platforms
         return platforms
 
-    kinds = SimpleNamespace(CPU=2, GPU=4, ACCELERATOR=8)
     codes = SimpleNamespace(PLATFORM_NOT_FOUND_KHR=-1001)
-    module = SimpleNamespace(get_platforms=get_platforms, Error=FakeError, device_type=kinds, status_code=codes)
+    module = SimpleNamespace(get_platforms=get_platforms, Error=FakeError, status_code=codes)
     monkeypatch.setattr(devices, "opencl", lambda: module)
 
 
@@ -384,8 +386,8 @@ def test_a_pattern_without_a_match_lists_what_is_there() -> None:
 
 def test_the_default_device() -> None:
     oclgrind = replace(INTEL, platform="Oclgrind", name="Oclgrind Simulator")
-    assert devices.choose([oclgrind, XE, OLD], []) == [OLD]
-    assert devices.choose([oclgrind, XE, OLD], [], default_type="GPU") == [XE]
+    assert devices.choose([oclgrind, XE, NEW], []) == [NEW]
+    assert devices.choose([oclgrind, XE, NEW], [], default_type="GPU") == [XE]
     assert devices.choose([XE], []) == [XE]
 
 

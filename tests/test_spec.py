@@ -743,6 +743,15 @@ def test_order_of_elements_need_not_be_written_where_it_does_not_matter(spec: Sp
 # Schema and docs
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("", None), ("range = [0, 255]", (0.0, 255.0)), ("range = [-0.1, 1e-3]", (np.float32(-0.1), np.float32(1e-3)))],
+)
+def test_a_range_is_two_float32_numbers(spec: Spec, text: str, right: tuple[float, float] | None) -> None:
+    model = spec('[[layer]]\nname = "a"\nop = "relu"\n', shape=(3,), inputs=text)
+    assert model.graph.inputs == (Input("x", (1, 3), range=right),)
+
+
 def test_schema_is_up_to_date() -> None:
     assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run python -m codegen.frontend.schema"
     jsonschema.Draft7Validator.check_schema(schema.schema())

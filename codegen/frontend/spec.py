@@ -9,7 +9,7 @@ from typing import Any
 
 from codegen.frontend import batch_norm, naming
 from codegen.frontend.activation import ACTIVATION, read_activation
-from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, table, texts, whole, wholes
+from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
 from codegen.frontend.layer import Operator
 from codegen.frontend.operators import OPERATORS
 from codegen.frontend.order import cycle, in_order, needed
@@ -43,6 +43,9 @@ INPUT_KEYS: Keys = {
         required=True,
     ),
     "layout": Key(choice(*LAYOUTS), "NCHW: channels first. NHWC: channels last.", "NCHW"),
+    "range": Key(
+        interval(), "The least and the largest number that the input may hold; else one with finite outputs is found."
+    ),
 }
 
 OUTPUT_KEYS: Keys = {
@@ -194,7 +197,7 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
         last = read["layout"] == "NHWC"
         whole_shape = (model.batch, shape[-1], *shape[:-1]) if last else (model.batch, *shape)
         check_size(whole_shape, at.key("shape"))
-        inputs.append(Input(name, whole_shape, last and len(shape) > 1))
+        inputs.append(Input(name, whole_shape, last and len(shape) > 1, read["range"]))
     return tuple(inputs)
 
 

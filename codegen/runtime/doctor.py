@@ -149,12 +149,9 @@ def _implementations(
 def _mend(distribution: Distribution, environment: Environment, library: str, source: str, reason: str) -> str:
     """The command against an implementation that cannot be loaded."""
     name = Path(library).name
-    if library in environment.libraries:
-        if "libintelocl" in name:
-            # The runtime's own metadata forgets the compiler's libraries.
-            again = "intel-cmplr-lib-rt" if "svml" in reason else "intel-opencl-rt intel-cmplr-lib-rt"
-            return f"pip install --force-reinstall {again}"
-        return "pip install --force-reinstall pocl-binary-distribution"
+    if library in environment.libraries:  # Intel's, whose own metadata forgets the compiler's libraries
+        again = "intel-cmplr-lib-rt" if "svml" in reason else "intel-opencl-rt intel-cmplr-lib-rt"
+        return f"pip install --force-reinstall {again}"
     if environment.chosen_by_user:
         return f"unset {embedded.VENDORS}"
     if name.startswith("libnvidia"):

@@ -1,10 +1,10 @@
 """Makes OpenCL implementations that came from PyPI visible to pyopencl and to C programs.
 
-pip cannot register an OpenCL implementation: ``/etc/OpenCL/vendors`` belongs to root, the ``.icd`` file inside Intel's
-wheel names a path of the machine it was packed on, and PoCL's wheel is known to pyopencl's own loader only.  So
-:func:`activate` collects every implementation in a folder of ``.icd`` files and points ``OCL_ICD_VENDORS`` to it.  All
-loaders that matter (ocl-icd from a distribution, the ocl-icd inside pyopencl's wheel, Khronos') read that variable when
-the first platform is asked for, so this has to happen before that, and an import of pyopencl before it does no harm.
+pip cannot register an OpenCL implementation: ``/etc/OpenCL/vendors`` belongs to root, and the ``.icd`` file inside
+Intel's wheel names a path of the machine it was packed on.  So :func:`activate` collects every implementation in a
+folder of ``.icd`` files and points ``OCL_ICD_VENDORS`` to it.  All loaders that matter (ocl-icd from a distribution,
+the ocl-icd inside pyopencl's wheel, Khronos') read that variable when the first platform is asked for, so this has to
+happen before that, and an import of pyopencl before it does no harm.
 
 Which loader a C program can open is a separate question:
 
@@ -38,10 +38,7 @@ SYSTEM_LOADER = "libOpenCL.so.1"
 SYSTEM_VENDORS = "/etc/OpenCL/vendors"
 
 # What the wheels hold: distribution, name of the .icd file to write, pattern of the library.
-_WHEELS = (
-    ("intel-opencl-rt", "clgen-intel.icd", "libintelocl.so"),
-    ("pocl-binary-distribution", "clgen-pocl.icd", "libpocl*.so"),
-)
+_WHEELS = (("intel-opencl-rt", "clgen-intel.icd", "libintelocl.so"),)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One module per family of operators: attributes, shape rule, float64 reference, error bound."""
 
 from codegen.graph.ops.activation import Activation, PRelu
-from codegen.graph.ops.conv import Conv, ConvTranspose
+from codegen.graph.ops.conv import Conv, ConvInBlocks, ConvTranspose
 from codegen.graph.ops.dense import Dense
 from codegen.graph.ops.elementwise import Binary
 from codegen.graph.ops.fused import Fused, Stage
@@ -23,6 +23,7 @@ __all__ = [
     "Binary",
     "Concat",
     "Conv",
+    "ConvInBlocks",
     "ConvTranspose",
     "Dense",
     "Divide",

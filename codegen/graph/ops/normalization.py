@@ -44,7 +44,7 @@ class BatchNorm(Op):
         scale = per_channel(np.abs(self.gamma) / np.sqrt(self.variance + self.epsilon), y.ndim)
         mean = per_channel(np.abs(self.mean), y.ndim)
         sums = scale * (x.magnitude + mean) + per_channel(np.abs(self.beta), y.ndim)
-        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+        return rounding.sum_error(8, sums) + scale * x.error + rounding.tiny * (1 + x.magnitude)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Affine(Op):
         (x,) = inputs
         scale = per_channel(np.abs(self.scale), y.ndim)
         sums = scale * x.magnitude + per_channel(np.abs(self.shift), y.ndim)
-        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+        return rounding.sum_error(8, sums) + scale * x.error + rounding.tiny * (1 + x.magnitude)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ class Top(Op):
     """The first ``count`` elements along ``axis`` in falling order, or in rising order unless ``largest``.
 
     ``part`` is "values", or "indices" along the axis, which are whole numbers.  Of equal elements the one in front
-    comes first, or with ``last`` the one behind.
+    comes first, or with ``last`` the one behind.  NaN comes before all numbers in either order, as numpy's argmax and
+    argmin have it, so that it is not lost.
     """
 
     axis: int
@@ -54,11 +55,13 @@ class Top(Op):
 
     def _order(self, x: Array) -> NDArray[np.int64]:
         key = -x if self.largest else x
-        if self.last:
-            order = x.shape[self.axis] - 1 - np.argsort(np.flip(key, self.axis), axis=self.axis, kind="stable")
-        else:
-            order = np.argsort(key, axis=self.axis, kind="stable")
-        return np.take(order, range(self.count), axis=self.axis)
+        order = self._sorted(np.flip(key, self.axis) if self.last else key)
+        order = np.take(order, range(self.count), axis=self.axis)
+        return x.shape[self.axis] - 1 - order if self.last else order
+
+    def _sorted(self, key: Array) -> NDArray[np.int64]:
+        """The places of the elements in rising order, NaN first; of equal ones the one in front comes first."""
+        return np.asarray(np.lexsort((key, ~np.isnan(key)), axis=self.axis), dtype=np.int64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs

@@ -71,7 +71,7 @@ class GridSample(Op):
 
     def reference(self, *inputs: Array) -> Array:
         grid = self._grid(inputs)
-        axes = self._axes(inputs[0].shape, grid, np.zeros_like(grid), Rounding(0.0, 0.0))
+        axes = self._axes(inputs[0].shape, grid, np.zeros_like(grid), Rounding(0.0, 0.0, np.inf))
         return self._gather(inputs[0], [(axis.index, axis.weight) for axis in axes])
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from codegen.graph.bounded import sum_block
 from codegen.graph.ops import Dense
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch
@@ -32,6 +33,7 @@ def plan_dense(s: LaunchSketch) -> Draft:
         "x_stride": s.x.strides[0],
         "y": s.y.canonical(),
         "reach": reach,
+        "sum_block": sum_block(reach),
         "blocks": blocks,
         "batch": batch,
         "prologue": s.prologue(spread, vector=False),
