@@ -220,8 +220,10 @@ def verifiable(
     tuned_for: str = "",
     say: Progress = _silent,
 ) -> tuple[Artefact, Lowered]:
-    """As :func:`opened`, with a model compared with its import; Mismatch also if a file of a folder is not, bit for bit,
-    what the spec gives for it."""
+    """As :func:`opened`, and an import is compared with its model.
+
+    Mismatch also if a file of a folder is not, bit for bit, what the spec gives for it.
+    """
     artefact, lowered = opened(path, spec, target, scratch, shapes, tuned_for, say, check=True)
     if path.is_dir():
         _check_content(artefact, lowered)
