@@ -37,7 +37,7 @@ def case(
     if not folder.is_dir():
         missing(f"the trained network {request.param}", "set CLGEN_CASES to the folder that holds the cases")
     work = tmp_path_factory.mktemp(request.param)
-    spec = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
+    spec, _ = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
     generated, _ = build.build(build.lower(spec), work / "generated", "cpu")
     artefact = artefacts.read(generated)
     return folder, artefact, compile_host(artefact, work / "host.so")

@@ -278,7 +278,7 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         'op = "top_k"\naxis = 1\ncount = 2\nlargest = false\npart = "indices"',
         {},
         (4, 6),
-        [Top(1, 2, False)],
+        [Top(1, 2, False, nan_last=True)],
     ),
     "take": (
         'op = "take"\naxis = 1',

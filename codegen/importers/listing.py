@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from codegen.importers.keras.functions import OPERATIONS
 from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
+from codegen.importers.onnx.choices import CHOICES
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
@@ -27,6 +28,11 @@ Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but 
 
 _ADVANCE = """\
 Of constants and of shapes these are computed at import, in any type, whether they are above or not:
+"""
+
+_CHOICES = """\
+Where engines compute different numbers of the same node, clgen follows PyTorch where it has the operator, else ONNX's
+text, and where that leaves a question open, ONNX Runtime:
 """
 
 _KERAS = """\
@@ -53,6 +59,8 @@ def operators_table() -> str:
             _table("operator", OPERATORS, ONNX_LIMITS),
             _ADVANCE,
             _list(COMPUTED_IN_ADVANCE),
+            _CHOICES,
+            _choices(),
             _KERAS,
             _table("layer", LAYERS, KERAS_LIMITS),
             _FUNCTIONS,
@@ -66,6 +74,14 @@ def operators_table() -> str:
 def _table(what: str, names: Iterable[str], limits: Mapping[str, str]) -> str:
     lines = [f"| {what} | limits |", "|---|---|"]
     lines += [f"| `{name}` | {limits.get(name, '')} |".replace("|  |", "| |") for name in sorted(names, key=str.lower)]
+    return "\n".join(lines) + "\n"
+
+
+def _choices() -> str:
+    lines = ["| operators | what differs | clgen follows |", "|---|---|---|"]
+    for choice in CHOICES:
+        names = ", ".join(f"`{name}`" for name in sorted(choice.operators, key=str.lower))
+        lines.append(f"| {names} | {choice.differs} | {choice.follows} |")
     return "\n".join(lines) + "\n"
 
 

@@ -39,9 +39,9 @@ class Resize(Op):
 
     ``mode`` names interpolation as people do in two dimensions: "bilinear" is linear along every axis.
 
-    ``coordinates`` says where output element d lies in the input, of n elements, for an output of m = s n:
-    "half_pixel" (d + 1/2)/s - 1/2, "tf_half_pixel_for_nn" (d + 1/2)/s, "align_corners" d (n-1)/(s n-1), "asymmetric"
-    d/s, "pytorch_half_pixel" as half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre,
+    ``coordinates`` says where element d of m output elements lies in the input, of n elements: "half_pixel"
+    (d + 1/2)/s - 1/2, "tf_half_pixel_for_nn" (d + 1/2)/s, "align_corners" d (n-1)/(m-1), "asymmetric" d/s,
+    "pytorch_half_pixel" as half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre,
     "tf_crop_and_resize" as align_corners between the two ends that ``roi`` gives for each axis as parts of n-1; what
     lies outside the input then is ``outside``.  ``scales`` (s of every axis) is m/n unless it is given.
 
@@ -164,12 +164,11 @@ class Resize(Op):
 
     def _positions(self, axis: int, n: int, m: int, scale: float | None) -> Array:
         d = np.arange(m, dtype=np.float64)
-        whole = m if scale is None else n * scale
         if self.coordinates in ("align_corners", CROP):
             start, end = self.roi[axis] if self.roi else (0.0, 1.0)
-            if whole == 1:
+            if m == 1:
                 return np.full(m, (start + end) * (n - 1) / 2) if self.coordinates == CROP else np.zeros(m)
-            return start * (n - 1) + d * ((end - start) * (n - 1)) / (whole - 1)
+            return start * (n - 1) + d * ((end - start) * (n - 1)) / (m - 1)
         if self.coordinates == "pytorch_half_pixel" and m == 1:
             return np.zeros(1)
         # Multiplied before divided: exact where the quotient is a whole number.

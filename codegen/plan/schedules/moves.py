@@ -155,6 +155,7 @@ def plan_top(s: LaunchSketch) -> Draft:
         "largest": op.largest,
         "last": op.last,
         "part": op.part,
+        "nan_last": op.nan_last,
         "names": names,
         "from_names": tuple("j" if a == op.axis else name for a, name in enumerate(names)),
         "epilogue": s.epilogue(_same, vector=False),
