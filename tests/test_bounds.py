@@ -146,15 +146,16 @@ def test_errors_of_inputs_add_up_to_the_bound(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXACT_SUMS)
 def test_the_bound_of_a_sum_is_the_textbooks(name: str) -> None:
-    """n terms: at least n u |W||x| / 2, so that no order of summation breaks it; at most (n + 8) u (|W||x| + |b|)."""
+    """n additions: at least n u |W||x| / 2, so that no rounding breaks it; at most (n + 8) u (|W||x| + |b|)."""
     op, inputs = BOUNDED[name]
     assert isinstance(op, Conv | ConvTranspose | Dense)
     y = op.bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
     positive = type(op)(**{**vars(op), "weight": np.abs(op.weight), "bias": np.abs(op.bias)})
     scale = FLOAT32.unit * positive.reference(np.abs(inputs[0]))
-    terms = op.weight[0].size if not isinstance(op, ConvTranspose) else op.weight[:, 0].size // op.groups
-    assert worst(y.error, 1.001 * (terms + 8) * scale) <= 1
-    assert worst(terms / 2 * scale, y.error) <= 1
+    # Short sums go one term after the other, the 210 terms of dense in blocks of 16.
+    count = {"conv": 18, "depthwise": 9, "conv_transpose": 27, "dense": 16 + 14}[name]
+    assert worst(y.error, 1.001 * (count + 8) * scale) <= 1
+    assert worst(count / 2 * scale, y.error) <= 1
 
 
 @pytest.mark.parametrize("name", [n for n in BOUNDED if n not in EXACT_SUMS])

@@ -50,7 +50,7 @@ def case(
     """A trained network's folder, its built artefact and the compiled C host."""
     folder = trained(request.param)
     work = tmp_path_factory.mktemp(request.param)
-    spec = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
+    spec, _ = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
     generated, _ = build.build(build.lower(spec), work / "generated", "cpu")
     artefact = artefacts.read(generated)
     return folder, artefact, compile_host(artefact, work / "host.so")

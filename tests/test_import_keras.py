@@ -419,7 +419,7 @@ def test_layout_option(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     path = simple(tmp_path)
-    spec = build.imported(path, tmp_path / "spec", None, {})
+    spec, _ = build.imported(path, tmp_path / "spec", None, {})
     again, direct = (build.rendered(build.lower(p), "cpu") for p in (spec, path))
     assert again.keys() == direct.keys()
     assert all(again[name] == direct[name] for name in again)

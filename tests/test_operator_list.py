@@ -15,7 +15,8 @@ from onnx_models import Array, expected, model, node, random, saved
 from test_import_onnx import CASES, by_import, floats, ints
 
 from codegen.cli import main
-from codegen.importers.keras.layers import LAYERS, NOTHING_TO_DO, OPERATIONS
+from codegen.importers.keras.functions import OPERATIONS
+from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
@@ -178,7 +179,7 @@ def test_keras_layers(net: Net, tmp_path: Path) -> None:
     assert open_model(write_keras(tmp_path / "net.keras", net)).graph.nodes
 
 
-@pytest.mark.parametrize("kind", sorted(NOTHING_TO_DO - {"InputLayer"}))
+@pytest.mark.parametrize("kind", sorted([*NOTHING_TO_DO, *AUGMENTATIONS]))
 def test_keras_layers_that_do_nothing(kind: str, tmp_path: Path) -> None:
     axes = 1 if kind.endswith("1D") else 2
     layers = [source("x", *SPATIAL[axes]), Layer(kind, "idle", {}, [["x"]]), Layer("ReLU", "layer", {}, [["idle"]])]

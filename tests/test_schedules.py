@@ -107,7 +107,8 @@ class Layers:
     artefact: Artefact
 
     def verify(self, device: DeviceInfo) -> Verification:
-        return verify(self.artefact, self.stages.unfolded, self.stages.launches, [device])
+        sample = networks.normal_sample(self.artefact)
+        return verify(self.artefact, self.stages.unfolded, self.stages.launches, [device], [sample])
 
 
 def build(layer: Layer, folder: Path, names: Sequence[str] = ()) -> Layers:

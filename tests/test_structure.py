@@ -37,6 +37,7 @@ ENTERS_IN = {
     "h5py": {"importers/keras/extract.py", "importers/open.py"},
     "onnx": {
         "importers/onnx/constants.py",
+        "importers/onnx/evaluate.py",
         "importers/onnx/reader.py",
         "importers/onnx/translate.py",
         "importers/open.py",

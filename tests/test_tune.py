@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
@@ -20,7 +21,7 @@ from networks import Net, lower
 from onnx_models import model, node, saved
 
 from codegen import build
-from codegen.errors import SpecError
+from codegen.errors import Mismatch, SpecError
 from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
 from codegen.plan.planner import alternatives
 from codegen.plan.target import TARGETS
@@ -159,7 +160,12 @@ def test_the_manifest_and_the_banner_say_which_file_and_device(spec: Path) -> No
     assert "tuning" not in manifest(rendered(spec))
     path = tuned(spec)
     said = manifest(rendered(spec))["tuning"]
-    assert said == {"file": "tiny.tune.toml", "sha256": build.tuned(build.lower(spec), "cpu").sha256, "device": "First"}  # type: ignore[union-attr]
+    assert said == {
+        "file": "tiny.tune.toml",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "device": "First",
+        "layers": {"body.0": "direct", "body.1": "winograd4"},
+    }
     assert said["sha256"] in rendered(spec)["tiny.h"].decode()
     path.write_text(FILE + "# changed\n")
     assert manifest(rendered(spec))["tuning"]["sha256"] != said["sha256"]
@@ -325,6 +331,41 @@ def test_any_name_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 # ---- measuring ----
+
+
+def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> None:
+    """Also where the file of measured schedules has changed, or is gone, or has a device of a longer name first."""
+    path = tuned(spec)
+    folder, _ = build.build(build.lower(spec, tuned_for="second"), spec.parent, "cpu")
+
+    def opened(tuned_for: str = "") -> str:
+        """What is wrong with the folder."""
+        try:
+            build.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
+        except (Mismatch, SpecError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def change(edit: Callable[[Any], object]) -> None:
+        said = json.loads((folder / "manifest.json").read_text())
+        edit(said["tuning"])
+        (folder / "manifest.json").write_text(json.dumps(said))
+
+    assert opened() == opened("SECOND") == ""
+    path.write_text(one({"body.1": "direct"}).replace('"D"', '"Second one"'))
+    assert opened() == ""
+    path.unlink()
+    assert opened() == ""
+    for wanted in ("none", "first"):
+        assert opened(wanted).startswith(
+            f"SpecError: --tuned-for '{wanted}': {folder} was generated with the schedules "
+        )
+    change(lambda tuning: tuning["layers"].update({"body.1": "winograd4"}))
+    assert opened().startswith("Mismatch: ") and "tiny.cl: line " in opened()
+    change(lambda tuning: tuning["layers"].update({"body.1": "abacus"}))
+    assert "manifest.json: tuning.layers: the network has no 'body.1' with 'abacus'; build again" in opened()
+    change(lambda tuning: tuning.pop("layers"))
+    assert "manifest.json: tuning: is not what clgen writes" in opened()
 
 
 def test_tune_writes_a_file_that_build_takes(spec: Path, device: DeviceInfo) -> None:

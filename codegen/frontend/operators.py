@@ -205,7 +205,8 @@ def _arg(largest: bool, doc: str) -> Operator:
 
 def _top_k(layer: Layer) -> list[Step]:
     count, largest, part = (layer.options[key] for key in ("count", "largest", "part"))
-    return [Step("top_k", Top(layer.axis("axis"), count, largest, part=part))]
+    # NaN counts as the greatest, as where PyTorch and numpy sort.
+    return [Step("top_k", Top(layer.axis("axis"), count, largest, part=part, nan_last=not largest))]
 
 
 def _take(layer: Layer) -> list[Step]:

@@ -449,6 +449,7 @@ def _launch(
         draft.writes,
         notes.get(draft.node, ()),
         draft.winograd,
+        draft.in_blocks,
     )
 
 

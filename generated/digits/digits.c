@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
     BOARD_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2934,
+    SOURCE_LINES = 2942,
     SAMPLE_COUNT = 10
 };
 
@@ -1209,12 +1209,12 @@ digits_status digits_enqueue(
 
 /* Self-test. */
 
-/* Values in [-1, 1), the same in every arithmetic: 16 bits of a linear congruential generator, scaled exactly. */
+/* Numbers in [-1, 1]: 16 bits of a linear congruential generator, scaled without rounding. */
 static void fill_with_noise(float *values, size_t count, uint32_t state)
 {
     for (size_t i = 0; i < count; ++i) {
         state = state * 1664525u + 1013904223u;
-        values[i] = ((float)(state >> 16) - 32768.0f) / 32768.0f;
+        values[i] = (float)(-65535 + 2 * (int32_t)(state >> 16)) * 0x1p-16f;
     }
 }
 
@@ -1419,16 +1419,16 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
 
 /* Output, index, value, tolerance. */
 static const struct sample selftest_samples[SAMPLE_COUNT] = {
-    {0, 0, 0x1.ce9d82p-6f, 0x1p-14f},
-    {0, 1, 0x1.9f15ecp-2f, 0x1p-14f},
-    {0, 2, 0x1.c7b71ep-4f, 0x1p-14f},
-    {0, 3, 0x1.e315c6p-5f, 0x1p-14f},
-    {0, 4, 0x1.39d9fcp-4f, 0x1p-14f},
-    {0, 5, 0x1.2603d8p-5f, 0x1p-14f},
-    {0, 6, 0x1.bd347p-5f, 0x1p-14f},
-    {0, 7, 0x1.5120cap-4f, 0x1p-14f},
-    {0, 8, 0x1.6ce83cp-4f, 0x1p-14f},
-    {0, 9, 0x1.da7f8ep-5f, 0x1p-14f},
+    {0, 0, 0x1.ce9d88p-6f, 0x1p-14f},
+    {0, 1, 0x1.9f1662p-2f, 0x1p-14f},
+    {0, 2, 0x1.c7b584p-4f, 0x1p-14f},
+    {0, 3, 0x1.e31582p-5f, 0x1p-14f},
+    {0, 4, 0x1.39da12p-4f, 0x1p-14f},
+    {0, 5, 0x1.2603e8p-5f, 0x1p-14f},
+    {0, 6, 0x1.bd349p-5f, 0x1p-14f},
+    {0, 7, 0x1.512004p-4f, 0x1p-14f},
+    {0, 8, 0x1.6ce8a8p-4f, 0x1p-14f},
+    {0, 9, 0x1.da7fa8p-5f, 0x1p-14f},
 };
 
 static const char *const program_source[SOURCE_LINES] = {
@@ -1474,6 +1474,14 @@ static const char *const program_source[SOURCE_LINES] = {
     "#endif\n",
     "\n",
     "#define LINE 16 /* numbers of a cache line */\n",
+    "\n",
+    "/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */\n",
+    "#define AT_LEAST(v, low) ((v) < (low) \? (low) : (v))\n",
+    "#define AT_MOST(v, high) ((v) > (high) \? (high) : (v))\n",
+    "\n",
+    "/* The greater and the lesser of two numbers; NaN if one of them is. */\n",
+    "#define GREATER(a, b) ((a) != (a) \? (a) : (a) > (b) \? (a) : (b))\n",
+    "#define LESSER(a, b) ((a) != (a) \? (a) : (a) < (b) \? (a) : (b))\n",
     "\n",
     "/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */\n",
     "#define PREFETCH(pointer)\n",
@@ -1617,7 +1625,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j) {\n",
-    "                            acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                            acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                        }\n",
     "                    }\n",
     "                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);\n",
@@ -1747,7 +1755,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -1876,7 +1884,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2133,7 +2141,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {\n",
     "                    const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -2245,7 +2253,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2560,7 +2568,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    if (b >= 1)\n",
     "                        continue;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -2618,7 +2626,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 3; ++kx) {\n",
     "                        const int t = (i - kx) / 1; /* the window that sees it so, if any */\n",
     "                        if (t + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -2737,7 +2745,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2808,7 +2816,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 2; ++kx) {\n",
     "                        const int t = (i - kx) / 2; /* the window that sees it so, if any */\n",
     "                        if (t * 2 + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -2951,7 +2959,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -3104,7 +3112,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -3360,7 +3368,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {\n",
     "                    const int ob = tile * 2 + b;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -3496,7 +3504,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -3811,7 +3819,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    if (b >= 1)\n",
     "                        continue;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -3869,7 +3877,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 3; ++kx) {\n",
     "                        const int t = (i - kx) / 1; /* the window that sees it so, if any */\n",
     "                        if (t + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -4012,7 +4020,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -4219,9 +4227,9 @@ static const char *const program_source[SOURCE_LINES] = {
     "    rest /= 1;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    float largest = -INFINITY;\n",
+    "    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */\n",
     "    for (int i1 = 0; i1 < 10; ++i1)\n",
-    "        largest = max(largest, x[i1]);\n",
+    "        largest = AT_LEAST(largest, x[i1]);\n",
     "    float sum = 0.0f;\n",
     "    for (int i1 = 0; i1 < 10; ++i1)\n",
     "        sum += exp(x[i1] - largest);\n",

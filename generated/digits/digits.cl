@@ -41,6 +41,14 @@
 
 #define LINE 16 /* numbers of a cache line */
 
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
+
+/* The greater and the lesser of two numbers; NaN if one of them is. */
+#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
+
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin
@@ -183,7 +191,7 @@ void digits_stem(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j) {
-                            acc[t][j] = max(acc[t][j], 0.0f);
+                            acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                         }
                     }
                     const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
@@ -313,7 +321,7 @@ void digits_mix1_b1(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -442,7 +450,7 @@ void digits_mix1_b3_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -699,7 +707,7 @@ void digits_mix1_b3_conv(
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
             }
@@ -811,7 +819,7 @@ void digits_mix1_b5_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1126,7 +1134,7 @@ void digits_mix1_b5_conv(
                     if (b >= 1)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
             }
@@ -1184,7 +1192,7 @@ void digits_max_pool3x3_s1_8(
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -1303,7 +1311,7 @@ void digits_mix1_project(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1374,7 +1382,7 @@ void digits_max_pool2x2_s2_4(
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that sees it so, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -1517,7 +1525,7 @@ void digits_mix2_b1(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1670,7 +1678,7 @@ void digits_mix2_b3_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1926,7 +1934,7 @@ void digits_mix2_b3_conv(
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + b;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }
             }
@@ -2062,7 +2070,7 @@ void digits_mix2_b5_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -2377,7 +2385,7 @@ void digits_mix2_b5_conv(
                     if (b >= 1)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }
             }
@@ -2435,7 +2443,7 @@ void digits_max_pool3x3_s1_4(
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -2578,7 +2586,7 @@ void digits_mix2_project(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -2785,9 +2793,9 @@ void digits_softmax_1x10(
     rest /= 1;
     x += x_at;
     y += y_at;
-    float largest = -INFINITY;
+    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 10; ++i1)
-        largest = max(largest, x[i1]);
+        largest = AT_LEAST(largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 10; ++i1)
         sum += exp(x[i1] - largest);

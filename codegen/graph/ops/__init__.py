@@ -1,12 +1,12 @@
 """One module per family of operators: attributes, shape rule, float64 reference, error bound."""
 
 from codegen.graph.ops.activation import Activation, PRelu
-from codegen.graph.ops.conv import Conv, ConvTranspose
+from codegen.graph.ops.conv import Conv, ConvInBlocks, ConvTranspose
 from codegen.graph.ops.dense import Dense
 from codegen.graph.ops.elementwise import Binary
 from codegen.graph.ops.fused import Fused, Stage
 from codegen.graph.ops.matmul import MatMul
-from codegen.graph.ops.normalization import Affine, BatchNorm
+from codegen.graph.ops.normalization import Affine, BatchNorm, Divide
 from codegen.graph.ops.op import Op, Shape, ShapeError, frozen
 from codegen.graph.ops.order import Top
 from codegen.graph.ops.pool import GlobalPool, Pool
@@ -23,8 +23,10 @@ __all__ = [
     "Binary",
     "Concat",
     "Conv",
+    "ConvInBlocks",
     "ConvTranspose",
     "Dense",
+    "Divide",
     "Fused",
     "GlobalPool",
     "GridSample",

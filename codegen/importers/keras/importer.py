@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,42 @@ from codegen.errors import SpecError
 from codegen.frontend.order import cycle, in_order, needed
 from codegen.frontend.place import Place, listed, show
 from codegen.importers.document import Document, legal_layer
+from codegen.importers.keras.arguments import Argument, is_training, of_function, of_layer, of_model
 from codegen.importers.keras.file import open_keras
-from codegen.importers.keras.layers import LAYERS, NOTHING_TO_DO, OPERATIONS
-from codegen.importers.keras.network import Call, Layer, Model, Ref, read_model, refs_of, walk
-from codegen.importers.keras.options import Options, Unsupported, is_number
+from codegen.importers.keras.functions import OPERATIONS
+from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO, Translation
+from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, read_model, refs_of
+from codegen.importers.keras.options import Options, Unsupported
+from codegen.importers.keras.shared import Homes
 from codegen.importers.keras.site import Operand, Site
+from codegen.importers.keras.types import check_layer, input_type, is_integer, made_type
 from codegen.importers.keras.weights import Weights
 from codegen.importers.patterns import simplify
 
 _MOST_CALLS = 100_000  # of layers, in all: models within models can be called many times
 
-_DIFFER_IN_TRAINING = frozenset({"BatchNormalization"}) | NOTHING_TO_DO
+_DIFFER_IN_TRAINING = {"BatchNormalization", *NOTHING_TO_DO} - {"ActivityRegularization", "Identity"}
 
 # What a call that cannot be translated makes, and all that depends on it.
 _UNKNOWN = None
-Value = str | None
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A value of the document, and the type that its numbers have in the model."""
+
+    value: str
+    kind: str
+
+
+Value = _Tensor | None
+
+_OWN = "a class of your own, whose code is not in the file"
+
+_UNSAID = (
+    "the file names layers by their class alone: they are taken for Keras' own. If a layer or an activation of yours "
+    "has the name of one of Keras', save the model as .keras, which says whose it is"
+)
 
 
 def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], layout: str = "") -> Document:
@@ -36,9 +58,13 @@ def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], lay
     file = open_keras(path)
     place = Place(str(path))
     model = read_model(file.config, place)
+    if model.origin is Origin.OWN:
+        raise place.spec_error("is a model of a class of your own, whose code is not in the file")
     first = _channels_first(model, place)
     document = Document(name, "a Keras model", weight_layout="HWIO")
     document.channels_last = layout == "NHWC" or (not first and layout != "NCHW")
+    if Origin.UNSAID in _origins(model):
+        document.notes.append(_UNSAID)
     _Importer(document, place, file.major, first, shapes).run(model, file.weights)
     simplify(document)
     document.prune()
@@ -60,17 +86,22 @@ class _Importer:
         self._calls = 0
 
     def run(self, model: Model, weights: Weights) -> None:
+        self._homes = Homes(model, weights, self._place)
         inputs = self._inputs(model)
-        outputs = self._model(model, weights, "", inputs)
+        outputs = self._model(model, weights, "", inputs, False)
         if self._problems:
             listed_problems = "".join(f"\n  {problem}" for problem in self._problems.values())
             count = len(self._problems)
             raise self._place.spec_error(
                 f"{count} layer{'s' if count > 1 else ''} cannot be imported:{listed_problems}"
             )
-        for name, value in outputs:
-            assert value is not None
-            self._document.add_output(name, value)
+        for name, tensor in outputs:
+            assert tensor is not None
+            self._document.add_output(name, tensor.value)
+
+    def _problem(self, path: str, class_name: str, error: Unsupported) -> None:
+        reason = f" with {error}" if str(error) else ""
+        self._problems.setdefault(path, f"{show(path)} ({class_name}){reason}")
 
     # Inputs ---------------------------------------------------------------------------------------------------------
 
@@ -98,20 +129,41 @@ class _Importer:
             raise self._place.spec_error(f"has inputs of different batches: {listed(map(str, sorted(batches)), 'and')}")
         self._document.batch = batches.pop()
         values: list[Value] = []
-        for name, shape in known.items():
+        layers = _input_layers(model)
+        for (name, shape), layer in zip(known.items(), layers, strict=True):
             if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31 for n in shape):
                 raise self._place.spec_error(f"input {show(name)} has the shape {show(shape)}")
             if not self._first and len(shape) > 2:
                 shape = [shape[0], shape[-1], *shape[1:-1]]
-            values.append(self._document.add_input(name, tuple(shape)))
+            value = self._document.add_input(name, tuple(shape))
+            try:
+                values.append(_Tensor(value, input_type(layer, self._document)))
+            except Unsupported as error:
+                self._problem(name, "InputLayer", error)
+                values.append(_UNKNOWN)
         return values
+
+    def _given(self, layer: Layer | None, tensor: Value) -> Value:
+        """What an input of a nested model makes of what the model is given."""
+        if layer is None or tensor is None:
+            return tensor
+        kind, shape = input_type(layer, self._document), _shape_of(layer)
+        axes = len(self._document.shape(tensor.value))
+        if shape is not None and len(shape) != axes:
+            raise Unsupported(f"input {show(layer.name)} of {len(shape)} axes, which is given {axes}")
+        if is_integer(kind) and kind != tensor.kind:
+            raise Unsupported(f"input {show(layer.name)} of {kind}, which is given {tensor.kind}")
+        return _Tensor(tensor.value, kind)
 
     # Models ---------------------------------------------------------------------------------------------------------
 
-    def _model(self, model: Model, weights: Weights, prefix: str, inputs: Sequence[Value]) -> list[tuple[str, Value]]:
-        """What the model makes of the inputs, by the outputs' names."""
+    def _model(
+        self, model: Model, weights: Weights, prefix: str, inputs: Sequence[Value], training: bool
+    ) -> list[tuple[str, Value]]:
+        """What the model makes of the inputs, by the outputs' names.  ``training`` is what the call of a model says,
+        which goes for all layers in it."""
         if model.sequential:
-            return self._sequential(model, weights, prefix, inputs)
+            return self._sequential(model, weights, prefix, inputs, training)
         layers = {layer.name: layer for layer in model.layers}
         made: dict[tuple[str, int], list[Value]] = {}
         if len(inputs) != len(model.inputs):
@@ -134,18 +186,18 @@ class _Importer:
         for key in in_order(reads):
             if key in used:
                 layer, i, call = calls[key]
-                made[layer.name, i] = self._call(layer, call, weights, prefix, made)
+                made[layer.name, i] = self._call(layer, call, weights, prefix, made, training)
         return [(name, self._made(ref, made, layers)) for name, ref in model.outputs]
 
     def _sequential(
-        self, model: Model, weights: Weights, prefix: str, inputs: Sequence[Value]
+        self, model: Model, weights: Weights, prefix: str, inputs: Sequence[Value], training: bool
     ) -> list[tuple[str, Value]]:
         values = list(inputs)
         for layer in model.layers:
             if layer.class_name != "InputLayer":
                 refs = [Ref("", 0, i) for i in range(len(values))]
                 call = Call(refs if len(refs) == 1 else [refs], {})
-                values = self._call(layer, call, weights, prefix, {("", 0): values})
+                values = self._call(layer, call, weights, prefix, {("", 0): values}, training)
         return [(model.layers[-1].name, value) for value in values]
 
     def _made(self, ref: Ref, made: Mapping[tuple[str, int], list[Value]], known: Mapping[str, Layer]) -> Value:
@@ -164,116 +216,101 @@ class _Importer:
         weights: Weights,
         prefix: str,
         made: Mapping[tuple[str, int], list[Value]],
+        training: bool,
     ) -> list[Value]:
         self._calls += 1
         if self._calls > _MOST_CALLS:
             raise self._place.spec_error(f"calls layers more than {_MOST_CALLS} times")
         path = f"{prefix}{layer.name}"
-        if layer.model is not None:
-            arguments = _in_order_of(layer.model, call)
-            values = [self._made(ref, made, {}) for ref in arguments]
-            inner = weights.nested(layer.name, layer.group, Place(self._place.file, f"layer {show(path)}"))
-            return [value for _, value in self._model(layer.model, inner, f"{path}/", values)]
+        training = training or is_training(call)
         try:
-            operands: list[Operand | None] = [
-                self._made(item, made, {}) if isinstance(item, Ref) else item for item in _flat(layer, call)
-            ]
-            return [self._layer(layer, call, weights, path, operands)]
+            if layer.model is not None:
+                return self._nested(layer, layer.model, call, weights, path, made, training)
+            arguments, translate = self._translation(layer, call, training)
+            operands = [self._made(item, made, {}) if isinstance(item, Ref) else item for item in arguments]
+            return [self._layer(layer, translate, weights, path, operands)]
         except Unsupported as error:
-            reason = f" with {error}" if str(error) else ""
-            self._problems.setdefault(path, f"{show(path)} ({layer.class_name}){reason}")
-            return [_UNKNOWN]
+            self._problem(path, layer.class_name, error)
+            # A layer makes one tensor, a model as many as it says.
+            return [_UNKNOWN] * max(1, len(layer.model.outputs) if layer.model else 1)
 
-    def _layer(self, layer: Layer, call: Call, weights: Weights, path: str, operands: list[Operand | None]) -> Value:
-        kind = layer.class_name
-        translate = OPERATIONS.get(_function(layer)) if _is_operation(layer) else LAYERS.get(kind)
-        if translate is None and (kind not in NOTHING_TO_DO or _is_operation(layer)):
-            raise Unsupported(
-                f"function {show(_function(layer))}"
-                if _is_operation(layer) and kind != _function(layer)
-                else _custom(layer)
+    def _nested(
+        self,
+        layer: Layer,
+        model: Model,
+        call: Call,
+        weights: Weights,
+        path: str,
+        made: Mapping[tuple[str, int], list[Value]],
+        training: bool,
+    ) -> list[Value]:
+        if model.origin is Origin.OWN:
+            raise Unsupported(_OWN)
+        values = [self._made(ref, made, {}) for ref in of_model(model, call)]
+        if not model.sequential and len(values) != len(model.inputs):
+            raise self._place.spec_error(
+                f"model {show(model.name)} has {len(model.inputs)} inputs but is given {len(values)}"
             )
-        if call.kwargs.get("training") is True and kind in _DIFFER_IN_TRAINING:
+        values = [self._given(*pair) for pair in zip(_input_layers(model), values, strict=False)]
+        inner = weights.nested(layer.name, layer.group, Place(self._place.file, f"layer {show(path)}"))
+        return [value for _, value in self._model(model, inner, f"{path}/", values, training)]
+
+    def _translation(self, layer: Layer, call: Call, training: bool) -> tuple[list[Argument], Translation | None]:
+        """What a call gives to the layer, and what becomes of it: None for a layer that does nothing."""
+        kind = layer.class_name
+        if layer.origin is Origin.OWN:
+            raise Unsupported(_OWN)
+        if layer.function:
+            function = OPERATIONS.get(layer.function)
+            if function is None:
+                raise Unsupported(f"function {show(layer.function)}" if kind != layer.function else "")
+            return of_function(call, function.signature), function.translate
+        inert = {**NOTHING_TO_DO, **AUGMENTATIONS}
+        if kind not in LAYERS and kind not in inert:
+            raise Unsupported("code of its own, which is never run" if kind == "Lambda" else "")
+        # Keras 3 writes the default of augmentations, training = true, into each call, and predict() overrides it.
+        if training and (kind in _DIFFER_IN_TRAINING or (kind in AUGMENTATIONS and self._major < 3)):
             raise Unsupported("training = true")
-        if isinstance(call.kwargs.get("mask"), Ref):
-            raise Unsupported("a mask")
+        return list(of_layer(call)), LAYERS.get(kind)
+
+    def _layer(
+        self,
+        layer: Layer,
+        translate: Translation | None,
+        weights: Weights,
+        path: str,
+        operands: Sequence[_Tensor | float | None],
+    ) -> Value:
         present = [operand for operand in operands if operand is not None]
+        place = Place(self._place.file, f"layer {show(path)}")
+        options = Options(place, layer.config)
+        check_layer(layer, self._document)
+        if translate is None:
+            options.pass_over(*{**NOTHING_TO_DO, **AUGMENTATIONS}[layer.class_name])
+        if layer.function:
+            options.pass_over("function")
         if len(present) != len(operands):
             return _UNKNOWN
-        place = Place(self._place.file, f"layer {show(path)}")
-        if translate is None:
-            if len(present) != 1 or not isinstance(present[0], str):
-                raise place.spec_error("should read one tensor")
-            return present[0]
+        kind = made_type(layer, [operand.kind for operand in present if isinstance(operand, _Tensor)])
+        values: list[Operand] = [operand.value if isinstance(operand, _Tensor) else operand for operand in present]
 
         def arrays(words: Sequence[str]) -> Mapping[str, Any]:
-            return weights.read(layer.name, layer.group, words, place)
+            home, owner = self._homes.of(layer, weights)
+            return home.read(owner.name, owner.group, words, place)
 
-        site = Site(
-            self._document,
-            legal_layer(path),
-            Options(place, layer.config),
-            present,
-            arrays,
-            self._major,
-            self._first,
-        )
+        site = Site(self._document, legal_layer(path), options, values, arrays, self._major, self._first)
         try:
-            return translate(site)
+            value = site.input if translate is None else translate(site)
         except SpecError as error:
             # Rules of the spec know nothing of the model's layer.
             text = str(error)
             raise error if place.file in text else place.spec_error(text) from error
+        options.refuse_unread()
+        return _Tensor(value, kind)
 
 
 def _key(layer: str, call: int) -> str:
     return f"{call}:{layer}"
-
-
-def _is_operation(layer: Layer) -> bool:
-    """A function instead of a layer: a + b, tf.nn.relu(x)."""
-    if layer.class_name in ("TFOpLambda", "SlicingOpLambda") or ".ops." in f"{layer.module}.":
-        return True
-    if layer.module or layer.class_name not in OPERATIONS:
-        return False
-    # Keras 3 writes no module into .h5.  The layer Add takes a list, the function Add two arguments.
-    called = [call for call in layer.calls if not call.flat and isinstance(call.args, list)]
-    return layer.class_name not in LAYERS or any(len(call.args) > 1 for call in called)
-
-
-def _function(layer: Layer) -> str:
-    function = layer.config.get("function")
-    return function if layer.class_name.endswith("OpLambda") and isinstance(function, str) else layer.class_name
-
-
-def _custom(layer: Layer) -> str:
-    own = layer.module and layer.module.split(".")[0] not in ("keras", "tf_keras", "builtins")
-    return "code of its own, which is never run" if own or layer.class_name == "Lambda" else ""
-
-
-def _flat(layer: Layer, call: Call) -> Iterator[Ref | float]:
-    """Tensors, and for functions numbers, in order; keyword arguments behind."""
-    function = _is_operation(layer)
-    kwargs = [value for key, value in call.kwargs.items() if isinstance(value, Ref) or key in ("y", "x2")]
-    if not function:
-        kwargs = [value for key, value in call.kwargs.items() if isinstance(value, Ref) and key != "mask"]
-    for item in walk([call.args, kwargs]):
-        if isinstance(item, Ref):
-            yield item
-        elif function and is_number(item):
-            yield float(item)
-        elif function and item is not None:
-            raise Unsupported(f"the argument {show(item)}")
-
-
-def _in_order_of(model: Model, call: Call) -> list[Ref]:
-    """The arguments of a nested model, in the order of its inputs."""
-    args = call.args
-    while isinstance(args, list) and len(args) == 1:
-        args = args[0]
-    if isinstance(args, Mapping) and all(name in args for name, _ in model.inputs):
-        return [ref for name, _ in model.inputs for ref in refs_of(Call(args[name], {}))]
-    return refs_of(call)
 
 
 def _declared_inputs(model: Model) -> list[tuple[str, list[Any] | None]]:
@@ -287,6 +324,20 @@ def _declared_inputs(model: Model) -> list[tuple[str, list[Any] | None]]:
     if first.model is not None:
         return _declared_inputs(first.model)
     return [(f"{first.name}_input", _shape_of(first))]
+
+
+def _input_layers(model: Model) -> list[Layer | None]:
+    """The InputLayer of each input, None where there is none."""
+    layers = {layer.name: layer for layer in model.layers}
+    if not model.sequential:
+        return [layers.get(ref.layer) for _, ref in model.inputs]
+    first = model.layers[0]
+    return _input_layers(first.model) if first.model is not None else [first]
+
+
+def _origins(model: Model) -> set[Origin]:
+    inner = [_origins(layer.model) for layer in model.layers if layer.model is not None]
+    return {model.origin, *(layer.origin for layer in model.layers)}.union(*inner)
 
 
 def _shape_of(layer: Layer | None) -> list[Any] | None:
@@ -312,5 +363,9 @@ def _formats(model: Model) -> Iterator[str]:
     for layer in model.layers:
         if layer.model is not None:
             yield from _formats(layer.model)
-        elif layer.class_name != "Flatten" and isinstance(layer.config.get("data_format"), str):
+        elif (
+            layer.class_name in LAYERS
+            and layer.class_name != "Flatten"
+            and isinstance(layer.config.get("data_format"), str)
+        ):
             yield layer.config["data_format"]

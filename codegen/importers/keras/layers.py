@@ -11,24 +11,32 @@ import numpy as np
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.frontend.place import show
 from codegen.importers.keras.options import Unsupported
-from codegen.importers.keras.site import Site, activation, hard_sigmoid
+from codegen.importers.keras.site import Site, activation, leaky_relu
 
 Translation = Callable[[Site], str]
 
-NOTHING_TO_DO = frozenset(
-    {
-        "ActivityRegularization",
-        "AlphaDropout",
-        "Dropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "Identity",
-        "InputLayer",
-        "SpatialDropout1D",
-        "SpatialDropout2D",
-        "SpatialDropout3D",
-    }
-)
+# Layers that give what they take, except in training, each with the keys of what it does then.
+_RATE = ("rate", "noise_shape", "data_format")
+NOTHING_TO_DO: Mapping[str, tuple[str, ...]] = {
+    "ActivityRegularization": ("l1", "l2"),
+    "AlphaDropout": _RATE,
+    "Dropout": _RATE,
+    "GaussianDropout": _RATE,
+    "GaussianNoise": ("stddev",),
+    "Identity": (),
+    **{f"SpatialDropout{n}D": _RATE for n in (1, 2, 3)},
+}
+
+# The same for images: random changes, which Keras 3 writes with "training": true, its default, in each call.
+_CHANGE = ("data_format", "rng_type", "factor", "fill_mode", "fill_value", "interpolation", "value_range")
+AUGMENTATIONS: Mapping[str, tuple[str, ...]] = {
+    "RandomBrightness": _CHANGE,
+    "RandomContrast": _CHANGE,
+    "RandomFlip": (*_CHANGE, "mode"),
+    "RandomRotation": _CHANGE,
+    "RandomTranslation": (*_CHANGE, "height_factor", "width_factor"),
+    "RandomZoom": (*_CHANGE, "height_factor", "width_factor"),
+}
 
 # Convolutions --------------------------------------------------------------------------------------------------------
 
@@ -44,14 +52,14 @@ def _space(site: Site, axes: int) -> int:
 def _conv(axes: int) -> Translation:
     def translate(site: Site) -> str:
         rank, o = _space(site, axes), site.options
-        words = ["kernel", *_bias(site)]
-        arrays = site.arrays(words)
+        arrays = site.arrays(["kernel", *_bias(site)])
+        _sizes(site, arrays["kernel"], "filters", -1)
         kernel, dilation = o.wholes("kernel_size", rank), o.wholes("dilation_rate", rank, 1)
         if o.get("padding") == "causal" and axes == 1:
             padding: Any = [[dilation[0] * (kernel[0] - 1), 0]]
         else:
             padding = o.text("padding", "valid", ("valid", "same"))
-        return site.add(
+        return site.add_activated(
             "conv",
             site.input,
             weight=site.array("kernel", arrays["kernel"]),
@@ -60,7 +68,6 @@ def _conv(axes: int) -> Translation:
             dilation=_short(dilation),
             padding=padding if padding != "valid" else None,
             groups=_unless(o.whole("groups", 1), 1),
-            activation=site.activation(),
         )
 
     return translate
@@ -70,7 +77,9 @@ def _depthwise(axes: int) -> Translation:
     def translate(site: Site) -> str:
         rank, o = _space(site, axes), site.options
         arrays = site.arrays(["kernel|depthwise_kernel", *_bias(site)])
-        return site.add(
+        _sizes(site, arrays["kernel"], "depth_multiplier", -1)
+        o.require("groups", 1)  # Keras 2 has the key, but never another number
+        return site.add_activated(
             "depthwise_conv",
             site.input,
             weight=site.array("kernel", arrays["kernel"]),
@@ -78,7 +87,6 @@ def _depthwise(axes: int) -> Translation:
             stride=_short(o.wholes("strides", rank, 1)),
             dilation=_short(o.wholes("dilation_rate", rank, 1)),
             padding=_unless(o.text("padding", "valid", ("valid", "same")), "valid"),
-            activation=site.activation(),
         )
 
     return translate
@@ -88,6 +96,9 @@ def _separable(axes: int) -> Translation:
     def translate(site: Site) -> str:
         rank, o = _space(site, axes), site.options
         arrays = site.arrays(["depthwise_kernel", "pointwise_kernel", *_bias(site)])
+        _sizes(site, arrays["depthwise_kernel"], "depth_multiplier", -1)
+        _sizes(site, arrays["pointwise_kernel"], "filters", -1, kernel=False)
+        o.require("groups", 1)
         depthwise = site.add(
             "depthwise_conv",
             site.input,
@@ -98,12 +109,11 @@ def _separable(axes: int) -> Translation:
             dilation=_short(o.wholes("dilation_rate", rank, 1)),
             padding=_unless(o.text("padding", "valid", ("valid", "same")), "valid"),
         )
-        return site.add(
+        return site.add_activated(
             "conv",
             depthwise,
             weight=site.array("kernel", arrays["pointwise_kernel"]),
             bias=_bias_key(site, arrays),
-            activation=site.activation(),
         )
 
     return translate
@@ -114,8 +124,10 @@ def _conv_transpose(axes: int) -> Translation:
         rank, o = _space(site, axes), site.options
         if o.get("output_padding") is not None:
             raise Unsupported(f"output_padding = {show(o.get('output_padding'))}, in which Keras' backends differ")
+        o.require("groups", 1)
         arrays = site.arrays(["kernel", *_bias(site)])
-        return site.add(
+        _sizes(site, arrays["kernel"], "filters", -2)
+        return site.add_activated(
             "conv_transpose",
             site.input,
             weight=site.array("kernel", arrays["kernel"]),
@@ -123,7 +135,6 @@ def _conv_transpose(axes: int) -> Translation:
             stride=_short(o.wholes("strides", rank, 1)),
             dilation=_short(o.wholes("dilation_rate", rank, 1)),
             padding=o.text("padding", "valid", ("valid", "same")),
-            activation=site.activation(),
         )
 
     return translate
@@ -134,18 +145,28 @@ def _dense(site: Site) -> str:
         raise Unsupported("quantization")
     arrays = site.arrays(["kernel", *_bias(site)])
     kernel, op = arrays["kernel"], "dense"
+    _sizes(site, kernel, "units", -1, kernel=False)
     if site.rank > 2:
         # Keras' Dense works on the last axis: on an image it is a convolution of one pixel.
         if site.channels_first:
             raise Unsupported("an input that has axes of space, channels first")
         op, kernel = "conv", kernel.reshape((1,) * site.space + kernel.shape)
-    return site.add(
+    return site.add_activated(
         op,
         site.input,
         weight=site.array("kernel", kernel),
         bias=_bias_key(site, arrays),
-        activation=site.activation(),
     )
+
+
+def _sizes(site: Site, array: Any, key: str, axis: int, kernel: bool = True) -> None:
+    """The configuration says again what the shape of the weights says: raises SpecError unless both agree."""
+    o, shape = site.options, list(array.shape)
+    said = o.whole(key, shape[axis]) if shape else 0
+    if not shape or said != shape[axis]:
+        raise o.place.key(key).spec_error(f"{said} is not what the weights of shape {shape} have")
+    if kernel and (sizes := o.wholes("kernel_size", site.space, shape[: site.space])) != shape[: site.space]:
+        raise o.place.key("kernel_size").spec_error(f"{sizes} is not what the weights of shape {shape} have")
 
 
 def _bias(site: Site) -> list[str]:
@@ -172,8 +193,9 @@ def _batch_norm(site: Site) -> str:
     o = site.options
     if site.axis(o.get("axis", -1), site.rank) != 1:
         raise Unsupported(f"axis = {show(o.get('axis'))}, which is not that of the channels")
-    if o.get("renorm"):
-        raise Unsupported("renorm")
+    o.require("renorm", False)
+    # How the statistics follow the batches, in training.
+    o.pass_over("momentum", "synchronized", "renorm_momentum", "renorm_clipping")
     scale, center = o.flag("scale", True), o.flag("center", True)
     words = [*["gamma"] * scale, *["beta"] * center, "moving_mean|running_mean", "moving_variance|running_std"]
     arrays = site.arrays(words)
@@ -185,40 +207,45 @@ _BATCH_NORM_WORDS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "v
 
 
 def _rescaling(site: Site) -> str:
-    scale, offset = (_numbers(site, key, default) for key, default in (("scale", 1.0), ("offset", 0.0)))
-    return _scale(site, scale, offset)
+    scale, offset = (site.options.numbers(key, default) for key, default in (("scale", 1.0), ("offset", 0.0)))
+    if site.channels_first and any(0 < array.ndim < 3 and array.size > 1 for array in (scale, offset)):
+        raise Unsupported("lists of numbers, whose axis depends on the setting image_data_format of Keras")
+    return _scale(site, _by_channel(site, "scale", scale), _by_channel(site, "offset", offset))
 
 
 def _normalization(site: Site) -> str:
     """(x - mean) / max(sqrt(variance), 1e-7), which is Keras' epsilon."""
     o = site.options
-    axis = o.get("axis", -1)
-    if axis not in (None, []) and site.axis(axis, site.rank) != 1:
+    axis = o.get("axis", -1 if "axis" not in o.values else [])
+    if axis != [] and site.axis(axis, site.rank) != 1:
         raise Unsupported(f"axis = {show(axis)}, which is not that of the channels")
-    if o.get("mean") is not None:
-        mean, variance = _numbers(site, "mean", 0.0), _numbers(site, "variance", 1.0)
+    if o.get("mean") is not None or o.get("variance") is not None:
+        mean, variance = o.numbers("mean", 0.0), o.numbers("variance", 1.0)
     else:
         arrays = site.arrays(["mean", "variance", "count"])
-        mean, variance = (np.asarray(arrays[key], np.float64).reshape(-1) for key in ("mean", "variance"))
+        mean, variance = (np.asarray(arrays[key], np.float64) for key in ("mean", "variance"))
+    kept = 1 if axis == [] else site.channels
+    for key, array in (("mean", mean), ("variance", variance)):
+        if array.shape not in ((), (1,) * array.ndim, (*(1,) * (array.ndim - 1), kept)):
+            raise o.place.key(key).spec_error(f"has the shape {list(array.shape)} for {kept} means")
     if (variance < 0).any():
         raise site.options.place.parameter_error("has a negative variance")
-    deviation = np.maximum(np.sqrt(variance), 1e-7)
+    mean, deviation = mean.reshape(-1), np.maximum(np.sqrt(variance.reshape(-1)), 1e-7)
     if o.flag("invert", False):
         return _scale(site, deviation, mean)
     return _scale(site, 1 / deviation, -mean / deviation)
 
 
-def _numbers(site: Site, key: str, default: float) -> np.ndarray:
-    """[1] or [channels], from a number or nested lists of them."""
-    value: Any = site.options.get(key, default)
-    flat: list[Any] = [value]
-    while any(isinstance(item, list) for item in flat):
-        if len(flat) > site.channels:
-            break
-        flat = [inner for item in flat for inner in (item if isinstance(item, list) else [item])]
-    if len(flat) not in (1, site.channels):
-        raise site.options.place.key(key).spec_error(f"has {len(flat)} numbers for {site.channels} channels")
-    return np.array([site.options.as_number(key, item) for item in flat])
+def _by_channel(site: Site, key: str, array: np.ndarray) -> np.ndarray:
+    """[1] or [channels], of an array that numpy broadcasts to the input in the model's order of axes."""
+    sizes = [1, *site.model_shape(site.input)]
+    if array.ndim > len(sizes):
+        raise Unsupported(f"{key} of shape {list(array.shape)} for an input with {len(sizes)} axes")
+    shape = [1] * (len(sizes) - array.ndim) + list(array.shape)
+    varying = [axis for axis, size in enumerate(shape) if size != 1]
+    if any(shape[axis] != sizes[axis] or site.to_spec(axis, len(sizes)) != 1 for axis in varying):
+        raise Unsupported(f"{key} of shape {list(array.shape)}, which is not a number for each channel")
+    return array.reshape(-1)
 
 
 def _scale(site: Site, scale: np.ndarray, shift: np.ndarray) -> str:
@@ -232,29 +259,26 @@ def _scale(site: Site, scale: np.ndarray, shift: np.ndarray) -> str:
 
 
 def _activation(site: Site) -> str:
-    return _activate(site, site.activation())
+    return activate(site, activation(site.options.get("activation"), site.options.place, site.major))
 
 
-def _activate(site: Site, found: Any) -> str:
+def activate(site: Site, found: Any) -> str:
     """``found`` as a spec says an activation, None for linear."""
     if found is None:
         return site.input
+    if found == "softmax":
+        return site.softmax(site.input)
     if isinstance(found, str):
         return site.add(found, site.input)
     options = {key: value for key, value in found.items() if key != "op"}
     return site.add(found["op"], site.input, **options)
 
 
-def _named(name: str) -> Translation:
-    return lambda site: _activate(site, activation(name, site.major))
-
-
 def _relu(site: Site) -> str:
     o = site.options
     if o.number("threshold", 0.0):
         raise Unsupported(f"threshold = {show(o.get('threshold'))}")
-    # Keras 2 writes 0.0 or null.
-    slope = 0.0 if o.get("negative_slope") is None else o.number("negative_slope", 0.0)
+    slope = o.number("negative_slope", 0.0)
     most = None if o.get("max_value") is None else o.number("max_value", 0.0)
     if most is not None and most < 0:
         raise site.options.place.key("max_value").spec_error(f"{most} should not be negative")
@@ -268,9 +292,7 @@ def _relu(site: Site) -> str:
 
 
 def _leaky_relu(site: Site) -> str:
-    o = site.options
-    key = "negative_slope" if o.get("negative_slope") is not None else "alpha"
-    return site.add("leaky_relu", site.input, alpha=o.number(key, 0.3))
+    return activate(site, leaky_relu(site.options))
 
 
 def _prelu(site: Site) -> str:
@@ -278,6 +300,12 @@ def _prelu(site: Site) -> str:
     shape = site.model_shape(site.input)
     axis = next(a - 1 for a in range(1, site.rank) if site.to_spec(a, site.rank) == 1)
     alone = tuple(shape[axis] if a == axis else 1 for a in range(len(shape)))
+    shared = site.options.get("shared_axes", [])
+    wanted = tuple(1 if a in shared else size for a, size in enumerate(shape, 1))
+    if alpha.shape != wanted:
+        raise site.options.place.key("shared_axes").spec_error(
+            f"{show(shared)} wants slopes of shape {list(wanted)}; the file has {list(alpha.shape)}"
+        )
     if alpha.shape not in (alone, (1,) * len(shape)):
         raise Unsupported(f"a slope for each of {list(alpha.shape)}; shared_axes should be all those of space")
     return site.add("prelu", site.input, slope=site.array("alpha", alpha.reshape(-1)))
@@ -288,8 +316,7 @@ def _elu(site: Site) -> str:
 
 
 def _softmax(site: Site) -> str:
-    axis = site.axis(site.options.get("axis", -1), site.rank)
-    return site.add("softmax", site.input, axis=_unless(axis, 1))
+    return site.softmax(site.input, site.options.get("axis", -1))
 
 
 # Pools and sizes -----------------------------------------------------------------------------------------------------
@@ -363,8 +390,8 @@ def _resizing(site: Site) -> str:
     _space(site, 2)
     o = site.options
     for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
-        if o.flag(key, False):
-            raise Unsupported(key)
+        o.require(key, False)
+    o.pass_over("fill_mode", "fill_value")  # of pad_to_aspect_ratio
     size = [o.whole("height"), o.whole("width")]
     mode = o.text("interpolation", "bilinear", ("nearest", "bilinear"))
     if mode == "nearest" and any(m % n for m, n in zip(size, site.document.shape(site.input)[2:], strict=True)):
@@ -504,61 +531,3 @@ LAYERS: Mapping[str, Translation] = {
     "Reshape": _reshape,
     "Permute": _permute,
 }
-
-# Functions: what models are made of where one has written x * sigmoid(x) in Python -----------------------------------
-
-
-def _binary(op: str) -> Translation:
-    """Of two tensors of the same rank, or of a tensor and a number."""
-
-    def translate(site: Site) -> str:
-        if len(site.operands) != 2:
-            raise Unsupported(f"{len(site.operands)} operands")
-        a, b = site.operands
-        if isinstance(a, str) and isinstance(b, str):
-            if len(site.document.shape(a)) != len(site.document.shape(b)):
-                raise Unsupported("tensors of different ranks")
-            if op == "div":
-                raise Unsupported("two tensors")
-            return site.add(op, [a, b])
-        if isinstance(a, str) and not isinstance(b, str):
-            if op == "div" and b == 0:
-                raise Unsupported("a division by zero")
-            factor, shift = {"add": (1.0, b), "sub": (1.0, -b), "mul": (b, 0.0), "div": (1 / (b or 1), 0.0)}[op]
-            return _affine(site, a, factor, shift)
-        if isinstance(b, str) and not isinstance(a, str) and op != "div":
-            factor, shift = {"add": (1.0, a), "sub": (-1.0, a), "mul": (a, 0.0)}[op]
-            return _affine(site, b, factor, shift)
-        raise Unsupported("these operands")
-
-    return translate
-
-
-def _affine(site: Site, value: str, factor: float, shift: float) -> str:
-    if factor == 1:
-        return site.add("bias", value, bias=site.array("bias", [shift]))
-    bias: Any = site.array("bias", [shift]) if shift else False
-    return site.add("scale", value, weight=site.array("scale", [factor]), bias=bias)
-
-
-def _negative(site: Site) -> str:
-    return _affine(site, site.input, -1.0, 0.0)
-
-
-_FUNCTIONS: Mapping[str, tuple[Translation, tuple[str, ...]]] = {
-    "add": (_binary("add"), ("Add", "__operators__.add", "math.add")),
-    "sub": (_binary("sub"), ("Subtract", "__operators__.sub", "math.subtract")),
-    "mul": (_binary("mul"), ("Multiply", "__operators__.mul", "math.multiply")),
-    "div": (_binary("div"), ("Divide", "TrueDivide", "__operators__.truediv", "math.truediv", "math.divide")),
-    "negative": (_negative, ("Negative", "__operators__.neg", "math.negative")),
-    "relu": (_named("relu"), ("Relu", "nn.relu")),
-    "relu6": (_named("relu6"), ("Relu6", "nn.relu6")),
-    "sigmoid": (_named("sigmoid"), ("Sigmoid", "nn.sigmoid", "math.sigmoid")),
-    "tanh": (_named("tanh"), ("Tanh", "nn.tanh", "math.tanh")),
-    "silu": (_named("silu"), ("Silu", "nn.silu")),
-    "hard_sigmoid": (lambda site: _activate(site, hard_sigmoid(3)), ("HardSigmoid",)),
-    "hard_swish": (_named("hard_swish"), ("HardSilu",)),
-    "softplus": (_named("softplus"), ("Softplus", "nn.softplus", "math.softplus")),
-}
-
-OPERATIONS: Mapping[str, Translation] = {name: made for made, names in _FUNCTIONS.values() for name in names}

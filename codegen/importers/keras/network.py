@@ -9,14 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from codegen.frontend.place import Place, show
+from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.weights import snake_case
 
 MODELS = ("Functional", "Model", "Sequential")
 _DEEPEST = 16  # models within models
 _CONSTANT = "_CONSTANT_VALUE"  # Keras 2: not a layer but a number
+_OP_LAMBDAS = ("TFOpLambda", "SlicingOpLambda")  # Keras 2: functions of TensorFlow
+
+# What the table of a layer or model may have beside "class_name" and "config".  "compile_config" is of training,
+# "build_config" has the shape of the input.
+_KEYS = frozenset(
+    {"module", "registered_name", "class_name", "config", "build_config", "compile_config"}
+    | {"name", "inbound_nodes", "shared_object_id"}
+)
+_MODEL_KEYS = ("layers", "input_layers", "output_layers", "build_input_shape")
+
+
+class Origin(Enum):
+    """Who wrote a layer's class, as the file states it."""
+
+    KERAS = "keras"
+    OWN = "own"  # the user, or a package other than Keras
+    UNSAID = "unsaid"  # .h5 files name the class alone
 
 
 @dataclass(frozen=True)
@@ -40,11 +59,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Layer:
-    """``group`` is how .keras files call it among its siblings: its class, and how many of that were before it."""
+    """``group`` is how .keras files call it among its siblings: its class, and how many of that were before it.
+    ``function`` is the name of a function in the place of a layer (``a + b``), "" for layers.  Layers with the same
+    ``shared`` are one object, whose arrays the file has once."""
 
     name: str
     class_name: str
-    module: str
+    origin: Origin
+    function: str
+    shared: int | None
     group: str
     config: Mapping[str, Any]
     build: Mapping[str, Any]
@@ -54,10 +77,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """``inputs`` and ``outputs`` are what the user calls them, and the tensors."""
+    """``inputs`` and ``outputs`` are what the user calls them, and the tensors; those of a dict in the order of its
+    sorted keys, in which Keras counts them.  ``keyed``: the inputs are a dict."""
 
     name: str
+    origin: Origin
     sequential: bool
+    keyed: bool
     layers: tuple[Layer, ...]
     inputs: tuple[tuple[str, Ref], ...]
     outputs: tuple[tuple[str, Ref], ...]
@@ -78,6 +104,8 @@ def read_model(table: Any, place: Place, depth: int = 0) -> Model:
     if class_name == "Sequential" and isinstance(config, list):
         config = {"layers": config}  # before Keras 2.2
     config = _mapping(config, place.key("config"))
+    _refuse_unknown(table, config, place)
+    origin = origin_of(table)
     listed = config.get("layers")
     if not isinstance(listed, list) or not listed:
         raise place.key("config").key("layers").spec_error("should be a list of layers")
@@ -91,9 +119,46 @@ def read_model(table: Any, place: Place, depth: int = 0) -> Model:
     name = config.get("name")
     name = name if isinstance(name, str) and name else "model"
     if class_name == "Sequential":
-        return Model(name, True, tuple(layers), (), ())
+        return Model(name, origin, True, False, tuple(layers), (), ())
     inputs, outputs = (_ports(config.get(key), place.key(key)) for key in ("input_layers", "output_layers"))
-    return _counted_from_zero(Model(name, False, tuple(layers), inputs, outputs))
+    keyed = isinstance(config.get("input_layers"), Mapping)
+    return _counted_from_zero(Model(name, origin, False, keyed, tuple(layers), inputs, outputs))
+
+
+def _refuse_unknown(table: Mapping[str, Any], config: Mapping[str, Any], place: Place) -> None:
+    """Raises SpecError for a key of a model that may say something which is not known here."""
+    unknown = [key for key in table if key not in _KEYS and table[key] is not None]
+    if unknown:
+        raise place.spec_error(f"has the key {show(unknown[0])}, which is not known")
+    options = Options(place.key("config"), config)
+    options.pass_over(*_MODEL_KEYS)
+    try:
+        options.refuse_unread()
+    except Unsupported as error:
+        raise place.key("config").spec_error(f"has {error}") from None
+
+
+def origin_of(table: Mapping[str, Any]) -> Origin:
+    """Who wrote the class of a serialized object.  Keras 3 writes null for the module of the user's script."""
+    if ">" in str(table.get("class_name")) or ">" in str(table.get("registered_name")):
+        return Origin.OWN  # the name under which the user registered the class, "package>Name"
+    if "module" not in table:
+        return Origin.UNSAID
+    module = table["module"]
+    return Origin.KERAS if isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras") else Origin.OWN
+
+
+def _function(table: Mapping[str, Any], config: Mapping[str, Any], origin: Origin) -> str:
+    """The function's name, "" for layers and models."""
+    class_name = str(table["class_name"])
+    if class_name in _OP_LAMBDAS:
+        function = config.get("function")
+        return function if isinstance(function, str) else class_name
+    if origin is Origin.KERAS:
+        return class_name if ".ops." in f"{table['module']}." else ""
+    # Keras 3 writes no module into .h5 either, but all layers have "trainable", and no function has.
+    layer = origin is Origin.OWN or "trainable" in config or class_name in ("InputLayer", *MODELS)
+    return "" if layer else class_name
 
 
 def _counted_from_zero(model: Model) -> Model:
@@ -136,13 +201,13 @@ def _counted_from_zero(model: Model) -> Model:
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """What is in lists and tables, in order."""
+    """What is in lists and tables, in Keras' order: that of a table is the order of its sorted keys."""
     if isinstance(value, list):
         for item in value:
             yield from walk(item)
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from walk(item)
+        for key in sorted(value, key=str):
+            yield from walk(value[key])
     else:
         yield value
 
@@ -160,6 +225,9 @@ def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> L
         raise at.spec_error("has no class_name")
     nested = class_name in MODELS
     inner = {} if nested and isinstance(config, list) else _mapping(config, at.key("config"))
+    unknown = [key for key in item if key not in _KEYS and item[key] is not None]
+    if unknown:
+        raise at.spec_error(f"has the key {show(unknown[0])}, which is not known")
     name = item.get("name", inner.get("name"))
     if not isinstance(name, str) or not name:
         raise at.spec_error("has no name")
@@ -173,11 +241,13 @@ def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> L
     calls = tuple(_call(node, at.key("inbound_nodes")) for node in nodes)
     build = item.get("build_config")
     model = read_model(item, at, depth + 1) if nested else None
-    module = item.get("module")
+    origin, shared = origin_of(item), item.get("shared_object_id")
     return Layer(
         name,
         class_name,
-        module if isinstance(module, str) else "",
+        origin,
+        _function(item, inner, origin),
+        shared if isinstance(shared, int) else None,
         group,
         inner,
         build if isinstance(build, Mapping) else {},
@@ -187,18 +257,27 @@ def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> L
 
 
 def _call(node: Any, place: Place) -> Call:
-    if isinstance(node, Mapping):
+    if isinstance(node, Mapping) and not {"args", "kwargs"}.isdisjoint(node):
+        unknown = [key for key in node if key not in ("args", "kwargs")]
+        if unknown:
+            raise place.spec_error(f"has the key {show(unknown[0])}, which is not known")
         return Call(_tensors(node.get("args", []), place), _mapping(_tensors(node.get("kwargs", {}), place), place))
-    if not isinstance(node, list):
+    if not isinstance(node, (list, Mapping)):
         raise place.spec_error(f"{show(node)} should be a list or a table")
-    entries = [node] if _is_old_ref(node) else node
-    args, kwargs = [], {}
-    for entry in entries:
-        if not _is_old_ref(entry):
-            raise place.spec_error(f"{show(entry)} should be a layer, the number of its call and that of the tensor")
-        args.append(entry[2] if entry[0] == _CONSTANT else Ref(*entry[:3]))
-        more = _mapping(entry[3], place) if len(entry) > 3 and entry[3] is not None else {}
-        kwargs.update({key: _old_tensors(value) for key, value in more.items()})
+    kwargs: dict[str, Any] = {}
+
+    def argument(value: Any) -> Any:
+        if not _is_old_ref(value):
+            raise place.spec_error(f"{show(value)} should be a layer, the number of its call and that of the tensor")
+        more = _mapping(value[3], place) if len(value) > 3 and value[3] is not None else {}
+        kwargs.update({key: _old_tensors(item) for key, item in more.items()})
+        return value[2] if value[0] == _CONSTANT else Ref(*value[:3])
+
+    args: Any
+    if isinstance(node, Mapping):
+        args = [{key: argument(value) for key, value in node.items()}]
+    else:
+        args = [argument(value) for value in ([node] if _is_old_ref(node) else node)]
     return Call(args, kwargs, flat=True)
 
 
@@ -248,8 +327,8 @@ def _walk_ports(value: Any, name: str, place: Place, depth: int) -> Iterator[tup
         for item in value:
             yield from _walk_ports(item, name, place, depth + 1)
     elif isinstance(value, Mapping) and depth < _DEEPEST:
-        for key, item in value.items():
-            yield from _walk_ports(item, str(key), place, depth + 1)
+        for key in sorted(value, key=str):
+            yield from _walk_ports(value[key], str(key), place, depth + 1)
     else:
         raise place.spec_error(f"{show(value)} should be a layer, the number of its call and that of the tensor")
 

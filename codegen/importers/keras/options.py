@@ -1,11 +1,18 @@
-"""Values of a layer's configuration, each of the type that it must have: a file may hold anything."""
+"""Values of a layer's configuration, each of the type that it must have: a file may hold anything.
+
+No key is ignored.  :class:`Options` knows which keys a translation has read; every other key must be without meaning in
+inference, or the layer is refused by :meth:`Options.refuse_unread`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codegen.frontend.kinds import LARGEST
 from codegen.frontend.place import Place, show
@@ -15,18 +22,54 @@ class Unsupported(Exception):
     """The network has a layer, or an option of one, that no spec says; all of them are reported together."""
 
 
+# Keys that any layer may have and that no inference depends on, with the reason.
+WITHOUT_MEANING: Mapping[str, str] = {
+    "name": "is read beside the configuration",
+    "trainable": "says whether training changes the weights",
+    "dtype": "is checked for every layer by the importer",
+    "autocast": "casts inputs to the layer's dtype, which is checked",
+    "seed": "starts random numbers, which only training draws",
+    "batch_shape": "is the shape of the input, which the importer reads",
+    "batch_input_shape": "is the shape of the input, which the importer reads",
+}
+
+# The same for keys that end so: what weights start from, and what training adds to the loss or does to the weights.
+WITHOUT_MEANING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+
+
 @dataclass(frozen=True)
 class Options:
     """``values`` is the table "config" of the layer at ``place``."""
 
     place: Place
     values: Mapping[str, Any]
+    _read: set[str] = field(default_factory=set)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self.values.get(key, default)
+        """The value, or the default where the file has none or null."""
+        self._read.add(key)
+        value = self.values.get(key)
+        return default if value is None else value
+
+    def require(self, key: str, *known: Any) -> None:
+        """Raises Unsupported unless the value is missing, null or one of ``known``."""
+        value = self.get(key, known[0])
+        if not any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in known):
+            raise Unsupported(f"{key} = {show(value)}")
+
+    def pass_over(self, *keys: str) -> None:
+        """Keys of this layer that no inference depends on."""
+        self._read.update(keys)
+
+    def refuse_unread(self) -> None:
+        """Raises Unsupported for a key that nobody has read, unless its value is null or it is without meaning."""
+        for key, value in self.values.items():
+            known = key in self._read or key in WITHOUT_MEANING
+            if not known and not str(key).endswith(WITHOUT_MEANING_ENDINGS) and value is not None:
+                raise Unsupported(f"{key} = {show(value)}, which is not known")
 
     def text(self, key: str, default: str, known: tuple[str, ...] = ()) -> str:
-        value = self.values.get(key, default)
+        value = self.get(key, default)
         if not isinstance(value, str):
             raise self._wrong(key, "a string")
         if known and value not in known:
@@ -34,29 +77,37 @@ class Options:
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key, default)
+        value = self.get(key, default)
         if not isinstance(value, bool):
             raise self._wrong(key, "true or false")
         return value
 
     def number(self, key: str, default: float) -> float:
-        return self.as_number(key, self.values.get(key, default))
-
-    def as_number(self, key: str, value: Any) -> float:
-        # Keras 3 writes numpy's scalars as tables.
-        if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
-            value = value["config"].get("value")
+        value = _plain(self.get(key, default))
         if not is_number(value):
             raise self._wrong(key, "a finite number")
         return float(value)
 
+    def numbers(self, key: str, default: float) -> NDArray[np.float64]:
+        """A number or nested lists of numbers, as numpy makes an array of them."""
+        value = _plain(self.get(key, default))
+        flat = [value]
+        while any(isinstance(item, list) for item in flat):
+            flat = [inner for item in flat for inner in (item if isinstance(item, list) else [item])]
+        try:
+            array = np.array(value, np.float64) if flat and all(map(is_number, flat)) else None
+        except ValueError:  # lists of different lengths
+            array = None
+        if array is None:
+            raise self._wrong(key, "a finite number, or lists of such")
+        return array
+
     def whole(self, key: str, default: int | None = None, least: int = 1) -> int:
-        return self._whole(key, self.values.get(key, default), least)
+        return self._whole(key, self.get(key, default), least)
 
     def wholes(self, key: str, rank: int, default: Any = None, least: int = 1) -> list[int]:
         """A number for each spatial axis, from one for all or a list."""
-        value = self.values.get(key)
-        value = default if value is None else value
+        value = self.get(key, default)
         if isinstance(value, list):
             if len(value) != rank:
                 raise self._wrong(key, f"{rank} numbers")
@@ -65,7 +116,7 @@ class Options:
 
     def pairs(self, key: str, rank: int) -> list[list[int]]:
         """(before, after) of each spatial axis, from one number, one for each axis or a pair for each."""
-        value = self.values.get(key)
+        value = self.get(key)
         if isinstance(value, list) and rank == 1 and len(value) == 2 and not any(isinstance(v, list) for v in value):
             value = [value]
         items = value if isinstance(value, list) else [value] * rank
@@ -85,7 +136,15 @@ class Options:
         return self.place.key(key).spec_error(f"{show(self.values.get(key))} should be {wanted}")
 
 
-def is_number(value: Any) -> bool:
+def _plain(value: Any) -> Any:
+    """Keras 3 writes numpy's scalars and arrays as tables."""
+    if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
+        config = value.get("config")
+        return config.get("value") if isinstance(config, Mapping) else None
+    return value
+
+
+def is_number(value: Any) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:

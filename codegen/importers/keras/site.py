@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import show
+from codegen.frontend.place import Place, show
 from codegen.importers.document import Document
-from codegen.importers.keras.options import Options, Unsupported, is_number
+from codegen.importers.keras.network import Origin, origin_of
+from codegen.importers.keras.options import Options, Unsupported
 
 Operand = str | float
 """A value of the document by name, or a number."""
@@ -92,23 +93,32 @@ class Site:
         return [shape[self.to_spec(axis, len(shape))] for axis in range(1, len(shape))]
 
     def check_format(self) -> None:
-        """The channels of the layer are where those of the whole network are."""
-        default = "channels_first" if self.channels_first else "channels_last"
-        if self.options.text("data_format", default) != default:
-            raise Unsupported(f"data_format differs from that of other layers, {default}")
+        """The channels of the layer are where those of the whole network are: last, if the layer does not say."""
+        wanted = "channels_first" if self.channels_first else "channels_last"
+        if self.options.text("data_format", "channels_last") != wanted:
+            raise Unsupported(f"channels that are not where other layers have them, {wanted}")
 
-    def activation(self, key: str = "activation") -> Any:
-        """As a spec says it; None for linear."""
-        return activation(self.options.get(key), self.major)
+    def add_activated(self, op: str, inputs: str | Sequence[str], **options: Any) -> str:
+        """A layer of the spec with the activation that the layer of the model has."""
+        found = activation(self.options.get("activation"), self.options.place, self.major)
+        if found != "softmax" or not self.channels_first:
+            return self.add(op, inputs, activation=found, **options)
+        return self.softmax(self.add(op, inputs, "linear", **options))
+
+    def softmax(self, value: str, axis: Any = -1) -> str:
+        """Over an axis of the model: the activation is over its last one, wherever the channels are."""
+        axis = self.axis(axis, len(self.document.shape(value)))
+        return self.add("softmax", value, axis=axis if axis != 1 else None)
 
 
 _SAME = ("relu", "relu6", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "gelu", "mish")
 
 
-def activation(value: Any, major: int) -> Any:
-    """What a layer's configuration says of an activation: a name, or a function or layer as a table."""
+def activation(value: Any, place: Place, major: int) -> Any:
+    """What a layer's configuration says of an activation: a name, or a function or layer as a table.  As a spec says
+    it; None for linear."""
     if isinstance(value, Mapping):
-        return _of_table(value, major)
+        return _of_table(value, place, major)
     if value in (None, "linear"):
         return None
     if value in _SAME:
@@ -128,26 +138,54 @@ def hard_sigmoid(major: int) -> dict[str, Any]:
     return {"op": "hard_sigmoid", "alpha": 1 / 6 if major >= 3 else 0.2, "beta": 0.5}
 
 
-def _of_table(value: Mapping[str, Any], major: int) -> Any:
-    class_name, config, module = value.get("class_name"), value.get("config"), value.get("module")
-    if class_name == "function" and isinstance(config, str):
-        # A user's own function has the module "builtins" or that of the program.
-        if module is None or str(module).split(".")[0] == "keras":
-            return activation(config, major)
-        raise Unsupported(f"custom activation {show(config)}")
-    if class_name in ("ReLU", "LeakyReLU", "ELU", "Softmax") and isinstance(config, Mapping):
-        if class_name == "LeakyReLU":
-            alpha = config.get("negative_slope", config.get("alpha", 0.3))
-            if is_number(alpha):
-                return {"op": "leaky_relu", "alpha": float(alpha)}
-        if class_name == "ReLU" and not config.get("negative_slope") and not config.get("threshold"):
-            most = config.get("max_value")
-            if most is None:
-                return "relu"
-            if is_number(most) and most >= 0:
-                return {"op": "clip", "min": 0.0, "max": float(most)}
-        if class_name == "ELU" and is_number(config.get("alpha", 1.0)):
-            return {"op": "elu", "alpha": float(config.get("alpha", 1.0))}
-        if class_name == "Softmax" and config.get("axis", -1) == -1:
-            return "softmax"
-    raise Unsupported(f"activation {show(class_name)}")
+def _of_table(value: Mapping[str, Any], place: Place, major: int) -> Any:
+    """A function or layer as an activation.  Keras 3 writes "builtins" for the module of a user's own function."""
+    class_name, config, origin = value.get("class_name"), value.get("config"), origin_of(value)
+    if class_name == "function" and origin is Origin.KERAS and isinstance(config, str):
+        return activation(config, place, major)
+    if class_name == "function" or origin is Origin.OWN:
+        raise Unsupported(f"custom activation {show(config if class_name == 'function' else class_name)}")
+    read = _ACTIVATION_LAYERS.get(str(class_name))
+    if read is None or not isinstance(config, Mapping):
+        raise Unsupported(f"activation {show(class_name)}")
+    options = Options(place.key("activation"), config)
+    found = read(options)
+    options.refuse_unread()
+    return found
+
+
+def _relu(o: Options) -> Any:
+    o.require("negative_slope", 0.0)
+    o.require("threshold", 0.0)
+    if o.get("max_value") is None:
+        return "relu"
+    most = o.number("max_value", 0.0)
+    if most < 0:
+        raise o.place.key("max_value").spec_error(f"{most} should not be negative")
+    return {"op": "clip", "min": 0.0, "max": most}
+
+
+def leaky_relu(o: Options) -> Any:
+    """``alpha`` is Keras 2's word."""
+    both = o.get("negative_slope") is not None and o.get("alpha") is not None
+    if both:
+        raise o.place.key("alpha").spec_error("is there beside negative_slope")
+    key = "alpha" if o.get("alpha") is not None else "negative_slope"
+    return {"op": "leaky_relu", "alpha": o.number(key, 0.3)}
+
+
+def _elu(o: Options) -> Any:
+    return {"op": "elu", "alpha": o.number("alpha", 1.0)}
+
+
+def _softmax(o: Options) -> Any:
+    o.require("axis", -1)
+    return "softmax"
+
+
+_ACTIVATION_LAYERS: Mapping[str, Callable[[Options], Any]] = {
+    "ReLU": _relu,
+    "LeakyReLU": leaky_relu,
+    "ELU": _elu,
+    "Softmax": _softmax,
+}

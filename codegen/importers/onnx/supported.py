@@ -21,7 +21,6 @@ LIMITS: Mapping[str, str] = {
     "Conv": f"{_SPACE}; weight and bias are constants",
     "ConvTranspose": f"{_SPACE}; weight and bias are constants; auto_pad = SAME leaves no gaps between windows",
     "CumSum": "axis is known at import; at most 4096 elements along it",
-    "Div": "a constant divisor is nowhere 0",
     "Dropout": "in inference; the mask is not made",
     "Expand": "the shape is known at import",
     "Gather": _INDICES,

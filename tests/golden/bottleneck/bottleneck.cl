@@ -41,6 +41,10 @@
 
 #define LINE 16 /* numbers of a cache line */
 
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
+
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
 #ifdef __has_builtin
@@ -169,7 +173,8 @@ void bottleneck_expand(
                     if (p * VECTORS * (WIDTH / 8) + b >= 3)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = min(max(v, 0x0p+0f), 0x1.8p+2f);
+                    v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
+                    v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 18) ? v : (float8)(0.0f); /* behind the last channel */
                     vstore8(v, 0, y + n * 480 + ob * 160 + (ox + t) * 8);
                 }
             }
@@ -281,7 +286,7 @@ void bottleneck_depthwise(
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 float8 v = acc[t];
-                v = min(max(v, 0x0p+0f), 0x1.8p+2f);
+                v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
                 vstore8(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }

@@ -102,7 +102,9 @@ bottleneck_status bottleneck_enqueue(
     struct _cl_event *const *wait_list,
     struct _cl_event **event);
 
-/* Runs made-up inputs and compares some of the outputs with what they must be.  OK or WRONG_RESULT, or an error. */
+/* Runs made-up inputs, in [-1, 1], and compares some of the outputs with what they must be.  OK or
+ * WRONG_RESULT, or an error.
+ */
 bottleneck_status bottleneck_selftest(bottleneck *model);
 
 /* Waits for what was enqueued.  NULL is fine. */

@@ -41,6 +41,10 @@
 
 #define LINE 16 /* numbers of a cache line */
 
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
  * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
  */
@@ -181,7 +185,7 @@ void tiny_stem(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -198,6 +202,7 @@ void tiny_stem(
                             continue;
                         const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 5) ? v : (float8)(0.0f); /* behind the last channel */
                         vstore8(v, 0, y + ob * 72 + oy * 24 + column * 8);
                     }
                 }
@@ -318,9 +323,9 @@ void tiny_softmax_1x4(
     rest /= 1;
     x += x_at;
     y += y_at;
-    float largest = -INFINITY;
+    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 4; ++i1)
-        largest = max(largest, x[i1]);
+        largest = AT_LEAST(largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 4; ++i1)
         sum += exp(x[i1] - largest);

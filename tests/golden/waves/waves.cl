@@ -41,6 +41,10 @@
 
 #define LINE 16 /* numbers of a cache line */
 
+/* The greater and the lesser of two numbers; NaN if one of them is. */
+#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
+
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
  * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
  */
@@ -208,7 +212,7 @@ void waves_max_pool1x2_s2_4(
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that sees it so, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
