@@ -61,6 +61,11 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
     return found
 
 
+def forget_listings() -> None:
+    """Lets :func:`crashing` look again."""
+    cache.forget("listing-*")
+
+
 def _digest(*facts: str) -> str:
     return hashlib.sha256("\0".join((__version__, *facts)).encode(errors="surrogateescape")).hexdigest()[:16]
 
