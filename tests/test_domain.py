@@ -26,7 +26,7 @@ from codegen.graph.ops import Activation, Dense, Op
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.samples import random_sample
-from codegen.runtime.verify import Verification, format_verification, largest_error, verify
+from codegen.runtime.verify import Verification, format_verification, largest_error, same_bits, verify
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 TINY = 2.0**-149
@@ -455,3 +455,15 @@ def test_infinities_and_nan_are_compared_by_place(
     got: list[float], true: list[float], rounded: list[float], right: float
 ) -> None:
     assert largest_error(np.float32(got), np.array(true), np.array(rounded)) == right
+
+
+def test_bits_of_the_c_host_may_differ_in_nan_only() -> None:
+    """Whose sign and payload depend on the order of an instruction's operands."""
+
+    def floats(*bits: int) -> np.ndarray:
+        return np.array(bits, dtype=np.uint32).view(np.float32)
+
+    assert same_bits(floats(0x3F800000, 0x7FC00000), floats(0x3F800000, 0xFFC00001))
+    assert not same_bits(floats(0x3F800000), floats(0x3F800001))
+    assert not same_bits(floats(0), floats(0x80000000))
+    assert not same_bits(floats(0x7F800000), floats(0x7FC00000))
