@@ -53,11 +53,18 @@ def main() -> None:
     """Compiles trained convolutional networks to standalone OpenCL C, and proves the numbers."""
 
 
+_TARGETS = "; ".join(f"{t.name}: {t.title}" for t in TARGETS.values())
+
+
 def _target_option(function: F) -> F:
-    names = "; ".join(f"{t.name}: {t.title}" for t in TARGETS.values())
     return click.option(
-        "--target", type=click.Choice(list(TARGETS)), default=DEFAULT_TARGET, show_default=True, help=names
+        "--target", type=click.Choice(list(TARGETS)), default=DEFAULT_TARGET, show_default=True, help=_TARGETS
     )(function)
+
+
+def _target_or_own_option(function: F) -> F:
+    help_text = f"{_TARGETS}. Default: that of DIR, {DEFAULT_TARGET} for a SPEC."
+    return click.option("--target", type=click.Choice(list(TARGETS)), help=help_text)(function)
 
 
 def _tuned_option(function: F) -> F:
@@ -77,7 +84,10 @@ def _json_option(function: F) -> F:
 
 
 def _device_option(function: F) -> F:
-    help_text = "Part of a platform's or device's name; repeatable. Default: the best device."
+    help_text = (
+        "Part of a platform's name, else of its version, else of a device's name, else a device type; repeatable. "
+        "Default: $CLGEN_DEVICE, else the best device."
+    )
     return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
 
 
@@ -123,11 +133,19 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     type=click.Choice(["nchw", "nhwc"]),
     help="Of the application's arrays, for Keras models; default: the model's own.",
 )
+@click.option("--no-check", is_flag=True, help="Do not compare the import with the model's own operators.")
 @click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
-def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None) -> None:
-    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
+def import_command(
+    model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool
+) -> None:
+    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path.
+
+    The spec is first evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
+    """
     with _stage(f"importing {model}") as say:
-        spec = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say)
+        spec, checked = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say, not no_check)
+    if checked is not None:
+        click.echo(checked, err=True)
     click.echo(spec)
 
 
@@ -141,8 +159,10 @@ def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, l
 def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True)
         folder, changes = build.build(lowered, output, target, check, say)
+    if lowered.imported is not None:
+        click.echo(lowered.imported, err=True)
     for tensor in lowered.model.unused:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
@@ -216,32 +236,39 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
 @main.command("verify")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
 @click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
+@click.option("--inputs", type=SPEC, help="Your own samples: an .npz with the inputs by name, one or several stacked.")
 @_device_option
-@_target_option
+@_target_or_own_option
 @_tuned_option
 @_shape_option
 @_json_option
 def verify_command(
     path: Path,
     spec: Path | None,
+    inputs: Path | None,
     devices: tuple[str, ...],
-    target: str,
+    target: str | None,
     tuned_for: str,
     shapes: Pairs,
     json_file: Path | None,
 ) -> None:
     """Check an artefact on devices, layer by layer, against the float64 reference; exit 5 if it is wrong."""
     from codegen.runtime.devices import select
+    from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
 
-    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
-        artefact, lowered = build.opened(path, spec, target, Path(scratch), dict(shapes), tuned_for)
-        result = verify(artefact, lowered.model.graph, lowered.launches, select(devices))
+    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}") as say:
+        artefact, lowered = build.verifiable(path, spec, target, Path(scratch), dict(shapes), tuned_for, say)
+        samples = read_samples(artefact, inputs) if inputs else ()
+        chosen = select(devices, default_type=artefact.device_type)
+        result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
+    checked = lowered.imported
+    report = {**result.as_json(), **({} if checked is None else {"import": checked.as_json()})}
     if _json_only(json_file):
-        click.echo(json.dumps(result.as_json(), indent=1))
+        click.echo(json.dumps(report, indent=1))
     else:
-        click.echo(format_verification(result))
-        _write_json(json_file, result.as_json())
+        click.echo("\n".join([*([] if checked is None else [str(checked)]), format_verification(result)]))
+        _write_json(json_file, report)
     if not result.passed:
         raise Mismatch(f"{artefact.name}: the generated code does not compute the network; see WRONG above")
 
@@ -250,7 +277,7 @@ def verify_command(
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
 @click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
 @_device_option
-@_target_option
+@_target_or_own_option
 @_shape_option
 @_json_option
 @click.option("--trace", "trace_file", type=SHOW, metavar="F", help="Write one inference as a Chrome trace to F.")
@@ -259,7 +286,7 @@ def bench_command(
     path: Path,
     spec: Path | None,
     devices: tuple[str, ...],
-    target: str,
+    target: str | None,
     shapes: Pairs,
     json_file: Path | None,
     trace_file: Path | None,
@@ -273,7 +300,8 @@ def bench_command(
 
     with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"measuring {path}") as say:
         artefact, lowered = build.measurable(path, spec, target, Path(scratch), dict(shapes))
-        result = bench(artefact, lowered.launches if lowered else None, select(devices), say)
+        chosen = select(devices, default_type=artefact.device_type)
+        result = bench(artefact, lowered.launches if lowered else None, chosen, say)
     if lowered is None:
         click.echo(f"warning: {path}: its spec was not found; give it with --spec for GF/s", err=True)
     if _json_only(json_file):
@@ -295,10 +323,11 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
     """Run an artefact on arrays from a file."""
     from codegen.runtime.devices import select
     from codegen.runtime.execute import Session
+    from codegen.runtime.samples import read_sample
 
     artefact = artefacts.read(folder)
-    given = artefacts.read_inputs(artefact, inputs)
-    results = Session(artefact, select(devices)[0]).run(given)
+    given = read_sample(artefact, inputs)
+    results = Session(artefact, select(devices, default_type=artefact.device_type)[0]).run(given)
     stream = io.BytesIO()
     np.savez(stream, **results)  # type: ignore[arg-type]
     write_file(outputs, stream.getvalue())
@@ -309,8 +338,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
 def devices_command(environment: bool) -> None:
     """Show the OpenCL devices that are here."""
-    from codegen.runtime.devices import format_table, list_devices
-    from codegen.runtime.embedded import environment_exports
+    from codegen.runtime.devices import environment_exports, format_table, list_devices
 
     if environment:
         click.echo("\n".join(environment_exports()))

@@ -131,7 +131,7 @@ def run_apart(artefact: Artefact, inputs: dict[str, Floats], native_floats: int)
     context = cl.Context([device])
     queue = cl.CommandQueue(context, device)
     program = cl.Program(context, artefact.source)
-    program.build(options=artefact.build_options(device.platform.version, native_floats), devices=[device])
+    program.build(options=artefact.build_options(native_floats), devices=[device])
     buffers: dict[Region, Any] = {}
 
     def buffer(region: Region) -> Any:

@@ -43,7 +43,8 @@ from codegen.plan.planner import plan
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.verify import Verification, random_inputs, verify
+from codegen.runtime.samples import Sample
+from codegen.runtime.verify import Verification, verify
 
 Values = NDArray[np.float64]
 PerAxis = int | Sequence[int]
@@ -206,7 +207,8 @@ class Stages:
 
     def verify(self, *devices: DeviceInfo, target: str = "cpu", seed: int = 0) -> Verification:
         with tempfile.TemporaryDirectory() as folder:
-            return verify(self.build(Path(folder), target), self.unfolded, self.launches, devices, seed)
+            artefact = self.build(Path(folder), target)
+            return verify(artefact, self.unfolded, self.launches, devices, [normal_sample(artefact, seed)])
 
     def where(self, name: str) -> list[tuple[str, str]]:
         """What explain says of a BatchNorm: (how, launch) of each place where it is computed."""
@@ -225,10 +227,18 @@ def lower(graph: Graph) -> Stages:
 def vectors(wide: bool) -> Iterator[None]:
     """Artefacts that choose wide vectors for every device, or for none."""
     key = "native_floats_from"
-    options = tuple({**o, key: 1 if wide else 1 << 20} if key in o else o for o in artefact.DEVICE_OPTIONS)
+    options = tuple({**option, key: 1 if wide else 1 << 20} for option in artefact.DEVICE_OPTIONS)
     with mock.patch.object(artefact, "DEVICE_OPTIONS", options):
         yield
 
 
-def inputs_of(graph: Graph, seed: int = 0) -> Mapping[str, NDArray[np.float32]]:
-    return random_inputs(graph, seed)
+def inputs_of(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Normally distributed inputs in the network's order of axes."""
+    rng = np.random.default_rng(seed)
+    return {i.name: rng.standard_normal(i.shape).astype(np.float32) for i in graph.inputs}
+
+
+def normal_sample(artefact: Artefact, seed: int = 0) -> Sample:
+    """Normally distributed inputs in the user's layout, a few of them beyond what a spec's range usually is."""
+    rng = np.random.default_rng(seed)
+    return {i["name"]: rng.standard_normal(i["shape"]).astype(np.float32) for i in artefact.inputs}

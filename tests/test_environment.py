@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from codegen.errors import DeviceError
-from codegen.runtime import devices, doctor, embedded
+from codegen.runtime import devices, doctor, embedded, probe
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.embedded import Environment
 from codegen.runtime.machine import Distribution, System
@@ -59,12 +59,12 @@ def test_system_entries_come_along_and_dangling_ones_do_not(tmp_path: Path) -> N
     icd(folder, "gone.icd", str(tmp_path / "libgone.so"))
     icd(folder, "empty.icd", "")
     icd(folder, "readme.txt", str(there))
-    wheel = library(tmp_path / "wheel/libpocl-21062cec.so")
-    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-pocl.icd", wheel)])
+    wheel = library(tmp_path / "wheel/libother.so")
+    entries = embedded.collect([folder, tmp_path / "missing"], [("clgen-other.icd", wheel)])
     assert entries == {
         "there.icd": f"{there}\n",
         "pocl.icd": "libpocl.so.2.10.0\n",
-        "clgen-pocl.icd": f"{wheel}\n",
+        "clgen-other.icd": f"{wheel}\n",
     }
 
 
@@ -290,6 +290,7 @@ class FakePlatform:
 
 class MuteDevice:
     int_ptr = 99
+    available = compiler_available = True
 
     @property
     def name(self) -> str:
@@ -299,6 +300,8 @@ class MuteDevice:
 def fake_device(pointer: int, kind: int, name: str = "device") -> SimpleNamespace:
     return SimpleNamespace(
         int_ptr=pointer,
+        available=True,
+        compiler_available=True,
         name=f" {name} ",
         type=kind,
         driver_version="1",
@@ -315,10 +318,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch, platforms: list[FakePlatform] | Fak
             raise platforms
         return platforms
 
-    kinds = SimpleNamespace(CPU=2, GPU=4, ACCELERATOR=8)
     codes = SimpleNamespace(PLATFORM_NOT_FOUND_KHR=-1001)
-    module = SimpleNamespace(get_platforms=get_platforms, Error=FakeError, device_type=kinds, status_code=codes)
+    module = SimpleNamespace(get_platforms=get_platforms, Error=FakeError, status_code=codes)
     monkeypatch.setattr(devices, "opencl", lambda: module)
+    monkeypatch.setattr(probe, "verdict", lambda identity: "")
 
 
 def test_a_broken_platform_hides_no_other(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -384,8 +387,8 @@ def test_a_pattern_without_a_match_lists_what_is_there() -> None:
 
 def test_the_default_device() -> None:
     oclgrind = replace(INTEL, platform="Oclgrind", name="Oclgrind Simulator")
-    assert devices.choose([oclgrind, XE, OLD], []) == [OLD]
-    assert devices.choose([oclgrind, XE, OLD], [], default_type="GPU") == [XE]
+    assert devices.choose([oclgrind, XE, NEW], []) == [NEW]
+    assert devices.choose([oclgrind, XE, NEW], [], default_type="GPU") == [XE]
     assert devices.choose([XE], []) == [XE]
 
 
@@ -436,6 +439,7 @@ class Machine:
     libraries: tuple[str, ...] = ("libOpenCL.so.1",)  # what dlopen finds
     devices: list[DeviceInfo] | DeviceError = field(default_factory=lambda: [INTEL])
     pyopencl: str | DeviceError = "2026.1"
+    verdicts: dict[str, str] = field(default_factory=dict)  # what is wrong with the devices of a platform
     environment: Environment = field(default_factory=lambda: Environment(loader="libOpenCL.so.1"))
     forbidden: tuple[str, ...] = ()
 
@@ -456,6 +460,7 @@ class Machine:
             activate=lambda: self.environment,
             pyopencl_version=lambda: str(self._give(self.pyopencl)),
             list_devices=lambda: list(self._give(self.devices)),
+            trial=lambda device: self.verdicts.get(device.platform, ""),
         )
 
     def findings(self, what: str = "") -> list[doctor.Finding]:
@@ -543,6 +548,29 @@ def test_icds_of_nobody_we_know(machine: Machine) -> None:
     assert NOT_FOUND in broken.detail
     assert broken.remedy == "sudo rm '/etc/OpenCL/vendors/a vendor.icd'"
     assert empty.remedy == "sudo rm /etc/OpenCL/vendors/empty.icd"
+
+
+def test_a_device_that_fails_its_trial(machine: Machine) -> None:
+    machine.devices = [INTEL, OLD]
+    machine.verdicts = {POCL: "crashes with SIGABRT: LLVM ERROR: Cannot select"}
+    good, bad = machine.findings("device")
+    assert (good.level, bad.level) == ("ok", "warning")
+    assert "a small kernel crashes with SIGABRT: LLVM ERROR" in bad.detail and OLD.name in bad.detail
+    assert "sudo apt remove pocl-opencl-icd" in bad.remedy
+    assert bad.remedy.splitlines()[-1] == 'eval "$(clgen devices --env)"'
+    machine.devices = [OLD]
+    (bad,) = machine.findings("device")
+    assert bad.level == "problem" and 'pip install "clgen[opencl]"' in bad.remedy
+
+
+def test_an_implementation_that_crashes_when_its_devices_are_listed(machine: Machine) -> None:
+    crashing = (("bad.icd", "/usr/lib/libbad.so", "crashes with SIGSEGV"),)
+    machine.write("usr/lib/libbad.so")
+    machine.write("etc/OpenCL/vendors/bad.icd", "/usr/lib/libbad.so")
+    machine.environment = Environment(str(machine.root / "cache"), crashing=crashing, loader="libOpenCL.so.1")
+    finding = machine.finding("ICD bad.icd")
+    assert (finding.level, finding.detail) == ("warning", "/usr/lib/libbad.so crashes with SIGSEGV")
+    assert 'eval "$(clgen devices --env)"' in finding.remedy
 
 
 def test_intels_wheel_without_its_libraries(machine: Machine) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from codegen.errors import ParameterError
 from codegen.graph.bounded import FLOAT64
 from codegen.graph.graph import Graph, GraphError, Node
-from codegen.graph.ops import Affine, BatchNorm, Concat, Conv, ConvTranspose, Dense, Fused, Op, Pad, Reshape
+from codegen.graph.ops import Affine, BatchNorm, Concat, Conv, ConvTranspose, Dense, Divide, Fused, Op, Pad, Reshape
 from codegen.passes.simplify import affine_of
 
 WEIGHTS, EPILOGUE, PROLOGUE, LAUNCH = "weights", "epilogue", "prologue", "launch"
@@ -616,3 +616,54 @@ def test_statistics_of_another_layer_are_refused() -> None:
     arrays = (np.ones(3),) * 4
     with pytest.raises(GraphError, match="input has 4 channels, but the parameters have 3"):
         Graph("g", tuple(n.inputs), (Node("bn", BatchNorm(*arrays, 1e-5), ("x",)),), n.graph("x").outputs)
+
+
+# Divisions by constants ---------------------------------------------------------------------------------------------
+
+THREE = np.array([3.0, 7.0, 41.0])
+
+
+def divides(graph: Graph, launches: int) -> bool:
+    """Whether a division is left, in so many launches."""
+    stages = check(graph, launches, {})
+    steps = [s.op for n in stages.launches.nodes if isinstance(n.op, Fused) for s in (*n.op.prologue, *n.op.epilogue)]
+    return any(isinstance(op, Divide) for op in steps)
+
+
+def test_a_division_in_front_of_weights_goes_into_them() -> None:
+    n = Net((2, 3, 5, 5))
+    y = n.conv(n.add(Divide(THREE), "x"), 4, 3)
+    assert not divides(n.graph(y), 1)
+
+
+def test_a_division_behind_weights_goes_into_them() -> None:
+    n = Net((2, 4, 5, 5))
+    y = n.act(n.affine(n.add(Divide(THREE), n.affine(n.conv("x", 3, 3)))))
+    assert not divides(n.graph(y), 1)
+
+
+def test_a_division_between_weights_and_a_jump_stays() -> None:
+    n = Net((2, 4, 5, 5))
+    y = n.act(n.affine(n.add(Divide(THREE), n.conv("x", 3, 3))), "clip", min=-1.0, max=1.0)
+    stages = lower(n.graph(n.act(y, "floor")))
+    assert [type(s.op) for s in stages.launches.nodes[0].op.epilogue][:2] == [Divide, Affine]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_division_of_an_input_stays(zero: bool) -> None:
+    n = Net((2, 3, 5, 5))
+    y = n.act(n.add(Divide(THREE * [1, 1, not zero]), "x"))
+    stages = lower(n.graph(y))
+    assert type(stages.launches.nodes[0].op.epilogue[0].op) is Divide  # type: ignore[attr-defined]
+
+
+def test_divisors_that_have_no_reciprocal_stay() -> None:
+    n = Net((2, 3, 5, 5))
+    y = n.conv(n.add(Divide(np.array([0.0, 1e-45, 1.0])), "x"), 4, 3)
+    assert any(isinstance(s.op, Divide) for s in lower(n.graph(y)).launches.nodes[0].op.prologue)  # type: ignore[attr-defined]
+
+
+def test_a_division_of_a_concatenation_is_of_its_parts() -> None:
+    n = Net((2, 2, 5, 5), (2, 1, 5, 5))
+    y = n.add(Divide(THREE), n.concat(n.act("x"), n.act("x1")))
+    assert divides(n.graph(n.act(y)), 3)  # one for each part, and one that joins them

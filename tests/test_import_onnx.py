@@ -722,7 +722,7 @@ CASES = [
 def by_import(path: Path, feeds: Mapping[str, Array]) -> tuple[list[Array], list[str]]:
     """Outputs in float64, and the operators of the spec's layers."""
     network = open_model(path)
-    values = network.graph.evaluate({i.name: feeds[i.name] for i in network.graph.inputs})
+    values = network.graph.evaluate({i.name: feeds[i.name].reshape(i.shape) for i in network.graph.inputs})
     document = import_model(path).text.decode()
     ops = [line.split('"')[1] for line in document.splitlines() if line.startswith("op = ")]
     assert network.unused == ()
@@ -871,7 +871,7 @@ def test_spec_is_one_that_a_person_would_write(tmp_path: Path) -> None:
 
 def test_build_of_the_spec_is_that_of_the_model_byte_for_byte(tmp_path: Path) -> None:
     path = network(tmp_path / "..", "round_trip")
-    spec = build.imported(path, tmp_path / "specs", None, {})
+    spec, _ = build.imported(path, tmp_path / "specs", None, {})
     folders = [build.build(build.lower(of), tmp_path / k, "cpu")[0] for k, of in (("spec", spec), ("model", path))]
     files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
     assert files[0] == files[1] and len(files[0]) > 5
@@ -1016,7 +1016,6 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
             "cubic_coeff_a = inf should be finite",
         ),
         (one("ranks", "Reshape", shape=ints(2, 1, 1, 1, 1, 1, -1)), "should be a list of sizes"),
-        (one("by_zero", "Div", c=scalar(0)), "divides by 0"),
         (one("not_finite", "Add", c=random(3, 1, 1) * np.float32(np.inf)), "infinite"),
         (one("huge", "Expand", shape=ints(2**24, 1, 1, 1, 1, 1)), "2147483647 is the most"),
         (one("beyond", "GatherElements", i=ints(8).reshape(1, 1, 1, 1), axis=2), "beyond the elements of axis 2"),

@@ -41,7 +41,7 @@ def test_every_row_of_a_large_image_is_computed(device: DeviceInfo, tmp_path: Pa
         **{"rows": ROWS, "columns": columns, "x_row": 0},
     }
     handle = device.handle
-    options = session.artefact.build_options(handle.platform.version, handle.native_vector_width_float)
+    options = session.artefact.build_options(handle.native_vector_width_float)
     compiled = cl.Kernel(cl.Program(session.context, session.artefact.source).build(options), kernel.name)
     for position, (name, argument) in enumerate(zip(called(kernel), launch.arguments, strict=True)):
         usual = argument.value if argument.kind == "number" else session._buffers[argument.kind, argument.index]

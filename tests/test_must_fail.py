@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import missing
-from networks import Net, Stages, lower
+from networks import Net, Stages, lower, normal_sample
 
 from codegen import build
 from codegen.cli import main
+from codegen.emit.literals import hexfloat, table_rows
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Affine, BatchNorm, Conv, Dense, Fused
@@ -322,7 +323,8 @@ def change_weight(folder: Path, launch: dict[str, Any], which: float, change: Ca
 
 
 def verified(stages: Stages, folder: Path, device: DeviceInfo) -> Verification:
-    return verify(read(folder), stages.unfolded, stages.launches, [device])
+    artefact = read(folder)
+    return verify(artefact, stages.unfolded, stages.launches, [device], [normal_sample(artefact)])
 
 
 @pytest.mark.parametrize("which", [0.0, 0.37, 1.0])
@@ -497,20 +499,53 @@ def test_exit_code_of_a_wrong_fold(spec: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("device")
-def test_exit_code_of_a_changed_weight(spec: Path, tmp_path: Path) -> None:
-    assert clgen("build", spec, "-o", tmp_path)[0] == 0
-    folder = tmp_path / "net"
-    assert clgen("verify", folder, "--spec", spec)[0] == 0
-    launch = next(x for x in read(folder).launches if x["writes"] == "head")
-    change_weight(folder, launch, 0.5, lambda w: w + 0.25)
-    report = tmp_path / "report.json"
-    code, text = clgen("verify", folder, "--spec", spec, "--json", report)
+def test_exit_code_of_a_weight_that_is_rendered_wrong(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is what this clgen makes of the spec: only the device's numbers can tell."""
+
+    def rows(values: np.ndarray) -> Iterator[str]:
+        wrong = values.copy()
+        if values.size >= 4 * 336:
+            wrong[np.flatnonzero(wrong)[100]] += 0.25
+        return table_rows(wrong)
+
+    monkeypatch.setattr("codegen.emit.render.table_rows", rows)
+    report = spec.parent / "report.json"
+    code, text = clgen("verify", spec, "--json", report)
     assert code == 5
     assert re.findall(r"^  (\S+) .* WRONG ", text, re.MULTILINE)[0] == "head"
     written = json.loads(report.read_text())
     assert written["passed"] is False
     assert all(c["ratio"] <= 1 for c in written["algebra"])
     assert [c["name"] for c in written["devices"][0]["launches"] if c["ratio"] > 1] == ["head"]
+
+
+@pytest.mark.parametrize("place", ["tables", "blob"])
+def test_exit_code_of_a_changed_weight(
+    spec: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, has_device: None
+) -> None:
+    """Found before anything runs, also where it is within the rounding error; its hash in the manifest fits."""
+    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0 if place == "blob" else 2**20)
+    assert clgen("build", spec, "-o", tmp_path)[0] == 0
+    folder = tmp_path / "net"
+    assert clgen("verify", folder, "--spec", spec)[0] == 0
+    launch = next(x for x in read(folder).launches if x["writes"] == "head")
+    changed: list[tuple[float, float]] = []
+
+    def last_bit(weight: float) -> float:
+        changed.append((weight, float(np.nextafter(np.float32(weight), np.float32(9)))))
+        return changed[0][1]
+
+    change_weight(folder, launch, 0.5, last_bit)
+    code, text = clgen("verify", folder, "--spec", spec, "--device", "no such device")
+    assert code == 5
+    was, now = changed[0]
+    if place == "blob":
+        said = r"net_weights\.c\.bin: float \d+, number \d+ of the weights of launch 'head': is (\S+) .*, "
+        (found,) = re.findall(said + r"the spec gives (\S+) ", text)
+        assert [np.float32(number) for number in found] == [np.float32(now), np.float32(was)]
+    else:
+        (line,) = re.findall(r"net\.cl: line \d+, table net_head_weight: is '(.*)', the spec gives '(.*)'", text)
+        assert now.hex() + "f" in line[0] and hexfloat(was) in line[1]
 
 
 @pytest.mark.usefixtures("device")

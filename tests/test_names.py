@@ -34,6 +34,29 @@ name = "{taken}"
 from = "c"
 """
 
+RANGES = """
+[model]
+name = "zzmodel"
+
+[[input]]
+name = "zzgiven"
+shape = [3]
+
+[[input]]
+name = "zzgiven2"
+shape = [3]
+range = [0, 255]
+
+[[layer]]
+name = "sum"
+op = "add"
+inputs = ["zzgiven", "zzgiven2"]
+
+[[output]]
+name = "zztaken"
+from = "sum"
+"""
+
 
 def generate(
     folder: Path,
@@ -51,7 +74,7 @@ def generate(
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Every identifier in the generated C of a model with a blob, of one without, and of one that prepares weights."""
+    """Every identifier in the generated C of models with and without a blob, with prepared weights, with ranges."""
     texts = [path.read_text() for path in (ROOT / "generated" / "digits").glob("*.[ch]")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "TABLE_BYTES", 0)
@@ -59,6 +82,11 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
     folder = generate(tmp_path_factory.mktemp("prepared"), shape=(64, 30, 30), weight=(64, 64, 3, 3))
     assert "PREPARATION_COUNT" in (folder / "zzmodel.c").read_text()
+    texts += [path.read_text() for path in folder.glob("*.[ch]")]
+    folder = tmp_path_factory.mktemp("ranges")
+    (folder / "s.toml").write_text(RANGES)
+    folder, _ = build.build(build.lower(folder / "s.toml"), folder / "generated", "cpu")
+    assert "input_noise" in (folder / "zzmodel.c").read_text()
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
     found: set[str] = set()
     for text in texts:

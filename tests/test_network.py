@@ -27,7 +27,7 @@ class Team:
         cl = opencl()
         self.session, self.workers = session, workers
         device = session.device.handle
-        options = session.artefact.build_options(device.platform.version, device.native_vector_width_float)
+        options = session.artefact.build_options(device.native_vector_width_float)
         # The last workers begin first: the first ones would leave them nothing to do.
         worker = "get_global_id(0), get_global_size(0)"
         assert worker in session.artefact.source

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import missing
+from networks import normal_sample
 
 from codegen import build
 from codegen.emit import artefact as emitted
@@ -43,7 +44,7 @@ def run(text: str, folder: Path, device: DeviceInfo) -> tuple[dict[str, np.ndarr
     spec.write_text(text)
     lowered = build.lower(spec)
     artefact = read(build.build(lowered, folder / "generated", "cpu")[0])
-    result = verify(artefact, lowered.model.graph, lowered.launches, [device])
+    result = verify(artefact, lowered.model.graph, lowered.launches, [device], [normal_sample(artefact)])
     assert all(c.passed for c in result.algebra)
     assert all(c.passed for c in result.devices[0].launches), result
     assert all(o.matches_host for o in result.devices[0].outputs)
@@ -251,7 +252,7 @@ input = "up"
     lowered = build.lower(spec)
     artefact = read(build.build(lowered, tmp_path / "generated", "cpu")[0])
     assert len(artefact.launches) == 5  # one copies what is both read and an output
-    result = verify(artefact, lowered.model.graph, lowered.launches, [device])
+    result = verify(artefact, lowered.model.graph, lowered.launches, [device], [normal_sample(artefact)])
     assert result.passed, result
     x = rng.standard_normal((1, 2, 11, 4, 5)).astype(np.float32)
     got = Session(artefact, device).run({"a": x})
@@ -324,7 +325,7 @@ from = "far"
     spec.write_text(text)
     lowered = build.lower(spec)
     artefact = read(build.build(lowered, tmp_path / "generated", "cpu")[0])
-    result = verify(artefact, lowered.model.graph, lowered.launches, [device])
+    result = verify(artefact, lowered.model.graph, lowered.launches, [device], [normal_sample(artefact)])
     assert result.passed, result
     x = np.random.default_rng(0).standard_normal((1, 11, 4, 4)).astype(np.float32)
     # Output row i, column j takes what is at x = place i, y = place j; negative, so from the end.

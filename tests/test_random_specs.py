@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from examples import few
 from hypothesis import assume, given, note
-from networks import vectors
+from networks import inputs_of, normal_sample, vectors
 from random_specs import RandomSpec, specs
 
 from codegen import build
@@ -21,7 +21,7 @@ from codegen.graph.bounded import FLOAT64
 from codegen.plan import planner
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.verify import format_verification, random_inputs, verify
+from codegen.runtime.verify import format_verification, verify
 
 LARGEST = 1e30
 
@@ -45,7 +45,7 @@ def test_values_survive_folding(spec: RandomSpec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lowered = build.lower(spec.write(Path(folder)))
     graph = lowered.model.graph
-    given = random_inputs(graph, 1)
+    given = inputs_of(graph, 1)
     wanted, got = graph.evaluate(given), lowered.launches.evaluate(given)
     assume(all(np.abs(v).max() < LARGEST for v in wanted.values()))
     noise = graph.evaluate_bounded(given, FLOAT64)
@@ -62,8 +62,9 @@ def check(spec: RandomSpec, device: DeviceInfo) -> None:
         graph = lowered.model.graph
         assert {name: graph.shapes[name] for name in spec.shapes} == spec.shapes
         # Beyond float32 there is nothing to verify.
-        assume(all(np.abs(v).max() < LARGEST for v in graph.evaluate(random_inputs(graph)).values()))
+        assume(all(np.abs(v).max() < LARGEST for v in graph.evaluate(inputs_of(graph)).values()))
         out, _ = build.build(lowered, Path(folder), spec.target)
-        result = verify(read(out), graph, lowered.launches, [device])
+        artefact = read(out)
+        result = verify(artefact, graph, lowered.launches, [device], [normal_sample(artefact)])
     note(format_verification(result))
     assert result.passed

@@ -32,6 +32,7 @@ from codegen.graph.ops import (
     Conv,
     ConvTranspose,
     Dense,
+    Divide,
     GlobalPool,
     GridSample,
     Op,
@@ -40,6 +41,7 @@ from codegen.graph.ops import (
     PRelu,
     Reshape,
     Resize,
+    RunningSum,
     Softmax,
     Take,
     Top,
@@ -213,6 +215,12 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         (4, 6, 6),
         [Affine(values(4), values(4, seed=1))],
     ),
+    "scale, divided": (
+        'op = "scale"\ndivisor = "d"\nbias = "b"',
+        {"d": values(4), "b": values(1)},
+        (4, 6, 6),
+        [Divide(values(4)), Affine(np.ones(4), np.full(4, values(1)[0]))],
+    ),
     "scale, one for all": ('op = "scale"', {"a.weight": values(1)}, (4, 6, 6), [Affine(-np.ones(4), np.zeros(4))]),
     "max_pool": ('op = "max_pool"\nkernel = 2', {}, (4, 6, 6), [Pool("max", (2, 2), (2, 2), ONE, pads(0, 0))]),
     "max_pool, all keys": (
@@ -266,12 +274,19 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
     "argmax": ('op = "argmax"', {}, (4, 6, 6), [Top(1)]),
     "argmax, no axis": ('op = "argmax"\nkeepdims = false', {}, (4, 6), [Top(1), Reshape((1, 6))]),
     "argmin": ('op = "argmin"\naxis = -1\nlast = true', {}, (4, 6, 6), [Top(3, 1, False, True)]),
+    "running_sum": ('op = "running_sum"\naxis = 2', {}, (4, 6, 6), [RunningSum(2)]),
+    "running_sum, options": (
+        'op = "running_sum"\naxis = -1\nexclusive = true\nreverse = true',
+        {},
+        (4, 6, 6),
+        [RunningSum(3, True, True)],
+    ),
     "top_k": ('op = "top_k"\naxis = 2\ncount = 3', {}, (4, 6, 6), [Top(2, 3, part="values")]),
     "top_k, where": (
         'op = "top_k"\naxis = 1\ncount = 2\nlargest = false\npart = "indices"',
         {},
         (4, 6),
-        [Top(1, 2, False)],
+        [Top(1, 2, False, nan_last=True)],
     ),
     "take": (
         'op = "take"\naxis = 1',
@@ -736,6 +751,15 @@ def test_order_of_elements_need_not_be_written_where_it_does_not_matter(spec: Sp
 # Schema and docs
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("", None), ("range = [0, 255]", (0.0, 255.0)), ("range = [-0.1, 1e-3]", (np.float32(-0.1), np.float32(1e-3)))],
+)
+def test_a_range_is_two_float32_numbers(spec: Spec, text: str, right: tuple[float, float] | None) -> None:
+    model = spec('[[layer]]\nname = "a"\nop = "relu"\n', shape=(3,), inputs=text)
+    assert model.graph.inputs == (Input("x", (1, 3), range=right),)
+
+
 def test_schema_is_up_to_date() -> None:
     assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run python -m codegen.frontend.schema"
     jsonschema.Draft7Validator.check_schema(schema.schema())
@@ -755,7 +779,7 @@ def test_schema_refuses_what_the_reader_refuses() -> None:
         {"layer": [{"name": "a", "op": "conv", "batch_norm": {}}]},
         {"layer": [{"name": "a", "op": "relu", "activation": "rely"}]},
         {"layer": [{"name": "a", "op": "add", "inputs": ["a"]}]},
-        {"layer": [{"name": "a", "op": "clip", "min": 1}]},
+        {"layer": [{"name": "a", "op": "clip", "min": "1"}]},
     ):
         assert not VALIDATOR.is_valid({**good, **change}), change
 

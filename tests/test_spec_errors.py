@@ -221,6 +221,50 @@ SPECS: dict[str, tuple[str, str]] = {
         edited('"x"\nshape', '"Net"\nshape'),
         'input "Net": name: "Net" is the name of the model; ...',
     ),
+    "range upside down": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [1, 0]"),
+        'input "x": range: [1, 0] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range empty": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [1, 1.0]"),
+        'input "x": range: [1, 1.0] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range one number": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [1]"),
+        'input "x": range: [1] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range three numbers": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [0, 1, 2]"),
+        'input "x": range: [0, 1, 2] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range no list": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = 255"),
+        'input "x": range: 255 should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range infinite": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [0, inf]"),
+        'input "x": range: [0, inf] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range not a number": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [nan, 1]"),
+        'input "x": range: [nan, 1] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range beyond float32": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [0, 1e39]"),
+        'input "x": range: [0, 1e+39] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range the same in float32": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [1, 1.00000001]"),
+        'input "x": range: [1, 1.00000001] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range flags": (
+        edited("[4, 6, 6]", "[4, 6, 6]\nrange = [false, true]"),
+        'input "x": range: [false, true] should be [low, high], two finite float32 numbers with low < high',
+    ),
+    "range text": (
+        edited("[4, 6, 6]", '[4, 6, 6]\nrange = ["0", 1]'),
+        'input "x": range: ["0", 1] should be [low, high], two finite float32 numbers with low < high',
+    ),
     "shape 0": (
         edited("[4, 6, 6]", "[4, 0, 6]"),
         'input "x": shape: [4, 0, 6] should be a list of 1 to 5 sizes without the batch, such as [3, 224, 224]',
@@ -529,7 +573,15 @@ SPECS: dict[str, tuple[str, str]] = {
         'layer "a": output_padding: has no meaning with padding = "same"; write numbers',
     ),
     # Activations
-    "clip": (layer('op = "clip"\nmin = 0'), 'layer "a": max: is missing; it should be a finite number'),
+    "clip": (layer('op = "clip"'), 'layer "a": should have one of min and max, or both'),
+    "two shapes": (
+        layer('op = "relu"', "[4, 6]\nfull_shape = [1, 4, 6]"),
+        'input "x": should have one of shape and full_shape',
+    ),
+    "scale twice": (
+        layer('op = "scale"\nweight = "stem.bias"\ndivisor = "stem.bias"'),
+        'layer "a": should have one of weight and divisor',
+    ),
     "clip swapped": (layer('op = "clip"\nmin = 1\nmax = 0'), 'layer "a": clip: min should not exceed max'),
     "clip inf": (layer('op = "clip"\nmin = 0\nmax = inf'), 'layer "a": max: inf should be a finite number'),
     "alpha nan": (layer('op = "elu"\nalpha = nan'), 'layer "a": alpha: nan should be a finite number'),

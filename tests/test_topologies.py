@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from networks import inputs_of
 from onnx_models import expected, saved
 from topologies import TOPOLOGIES, Net
 
@@ -20,7 +21,7 @@ from codegen.graph.ops import BatchNorm
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
-from codegen.runtime.verify import check_algebra, random_inputs, verify
+from codegen.runtime.verify import check_algebra, verify
 
 SIZE = 64  # of the image; what is counted here does not depend on it
 PASS_MARK = 1e-4  # of max|y|
@@ -80,7 +81,7 @@ def test_no_batch_norm_is_a_launch(case: Case) -> None:
 
 def test_the_algebra_of_every_launch_is_that_of_the_network(case: Case) -> None:
     graph = case.lowered.model.graph
-    checks = check_algebra(graph, case.lowered.launches, random_inputs(graph))
+    checks = check_algebra(graph, case.lowered.launches, inputs_of(graph))
     assert all(check.passed for check in checks)
     assert len(checks) == len(case.lowered.launches.nodes) + (1 if case.name != "mobilenetv3_large" else 0)
     # A bound that grows with depth would let anything pass: values are of the order of 1 to 1000.
@@ -93,7 +94,7 @@ def test_a_wrong_epsilon_in_the_last_batch_norm_is_found(case: Case) -> None:
     assert isinstance(last.op, BatchNorm)
     wrong = Node(last.name, replace(last.op, epsilon=1.001e-5), last.inputs)
     changed = Graph(graph.name, graph.inputs, tuple(wrong if n is last else n for n in graph.nodes), graph.outputs)
-    failed = [c.name for c in check_algebra(changed, case.lowered.launches, random_inputs(graph)) if not c.passed]
+    failed = [c.name for c in check_algebra(changed, case.lowered.launches, inputs_of(graph)) if not c.passed]
     assert len(failed) == 1
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,17 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli
-from commands import clgen
+from commands import clgen, only
 from networks import Net, lower
 from onnx_models import model, node, saved
 
 from codegen import build
-from codegen.errors import SpecError
+from codegen.errors import Mismatch, SpecError
 from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
 from codegen.plan.planner import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime import tune as tuning
-from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.devices import DeviceInfo, choose, list_devices
 from codegen.runtime.tune import Alike, fastest, tune
 
 SPEC = """
@@ -159,7 +160,12 @@ def test_the_manifest_and_the_banner_say_which_file_and_device(spec: Path) -> No
     assert "tuning" not in manifest(rendered(spec))
     path = tuned(spec)
     said = manifest(rendered(spec))["tuning"]
-    assert said == {"file": "tiny.tune.toml", "sha256": build.tuned(build.lower(spec), "cpu").sha256, "device": "First"}  # type: ignore[union-attr]
+    assert said == {
+        "file": "tiny.tune.toml",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "device": "First",
+        "layers": {"body.0": "direct", "body.1": "winograd4"},
+    }
     assert said["sha256"] in rendered(spec)["tiny.h"].decode()
     path.write_text(FILE + "# changed\n")
     assert manifest(rendered(spec))["tuning"]["sha256"] != said["sha256"]
@@ -207,7 +213,7 @@ def test_all_commands_that_plan_take_the_file(spec: Path, device: DeviceInfo) ->
     assert built == sorted(blob.split())
     assert ignored == clgen("list", spec.name, cwd=_without_file(spec)).stdout
     for path in (spec.name, "generated/tiny"):
-        done = clgen("verify", path, "--device", device.platform, cwd=folder)
+        done = clgen("verify", path, "--device", only(device), cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     done = clgen("verify", spec.name, "--tuned-for", "fourth", cwd=folder)
     assert done.returncode == 2 and "fourth" in done.stderr
@@ -327,9 +333,44 @@ def test_any_name_comes_back_as_it_was(tmp_path: Path) -> None:
 # ---- measuring ----
 
 
+def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> None:
+    """Also where the file of measured schedules has changed, or is gone, or has a device of a longer name first."""
+    path = tuned(spec)
+    folder, _ = build.build(build.lower(spec, tuned_for="second"), spec.parent, "cpu")
+
+    def opened(tuned_for: str = "") -> str:
+        """What is wrong with the folder."""
+        try:
+            build.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
+        except (Mismatch, SpecError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def change(edit: Callable[[Any], object]) -> None:
+        said = json.loads((folder / "manifest.json").read_text())
+        edit(said["tuning"])
+        (folder / "manifest.json").write_text(json.dumps(said))
+
+    assert opened() == opened("SECOND") == ""
+    path.write_text(one({"body.1": "direct"}).replace('"D"', '"Second one"'))
+    assert opened() == ""
+    path.unlink()
+    assert opened() == ""
+    for wanted in ("none", "first"):
+        assert opened(wanted).startswith(
+            f"SpecError: --tuned-for '{wanted}': {folder} was generated with the schedules "
+        )
+    change(lambda tuning: tuning["layers"].update({"body.1": "winograd4"}))
+    assert opened().startswith("Mismatch: ") and "tiny.cl: line " in opened()
+    change(lambda tuning: tuning["layers"].update({"body.1": "abacus"}))
+    assert "manifest.json: tuning.layers: the network has no 'body.1' with 'abacus'; build again" in opened()
+    change(lambda tuning: tuning.pop("layers"))
+    assert "manifest.json: tuning: is not what clgen writes" in opened()
+
+
 def test_tune_writes_a_file_that_build_takes(spec: Path, device: DeviceInfo) -> None:
     folder = spec.parent
-    done = clgen("tune", spec.name, "--device", device.platform, "--budget", "1", cwd=folder)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "tiny.tune.toml\n"), done.stderr
     assert "\x1b" not in done.stderr and "of 2 layers" in done.stderr
     tables = tomli.loads((folder / "tiny.tune.toml").read_text())["device"]
@@ -344,26 +385,44 @@ def test_tune_writes_a_file_that_build_takes(spec: Path, device: DeviceInfo) -> 
 
 def test_tune_refuses_a_wrong_file_and_leaves_it(spec: Path, device: DeviceInfo) -> None:
     path = tuned(spec, "[[device]]\nnam = 1\n")
-    done = clgen("tune", spec.name, "--device", device.platform, "--budget", "1", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=spec.parent)
     assert done.returncode == 2 and "tiny.tune.toml: device 1: unknown key" in done.stderr
     assert path.read_text() == "[[device]]\nnam = 1\n"
 
 
 def test_tune_replaces_what_a_changed_spec_left_behind(spec: Path, device: DeviceInfo) -> None:
     path = tuned(spec, one({"gone": "direct"}).replace('"D"', f'"{device.name}"'))
-    done = clgen("tune", spec.name, "--device", device.name, "--budget", "1", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=spec.parent)
     assert done.returncode == 0 and "gone" not in path.read_text()
 
 
+def test_a_text_that_fits_several_platforms(spec: Path, find_device: Callable[[str], DeviceInfo]) -> None:
+    """All of them, the best first; run takes that one."""
+    both = [find_device("intel"), find_device("pocl")]
+    chosen = choose(list_devices(), ["linux"])  # part of both platforms' versions
+    assert [device for device in chosen if device in both] == both
+    folder = spec.parent
+    done = clgen("tune", spec.name, "--device", "linux", "--budget", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    tables = tomli.loads((folder / "tiny.tune.toml").read_text())["device"]
+    assert {t["name"] for t in tables} == {device.name for device in chosen}
+    assert tables[0]["name"] == both[0].name, "which build takes"
+    assert clgen("build", spec.name, cwd=folder).returncode == 0
+    done = clgen("verify", "generated/tiny", "--device", "linux", cwd=folder)
+    assert done.returncode == 0
+    places = [done.stdout.index(f"{device.name}, {device.platform} ({device.version})") for device in both]
+    assert places == sorted(places)
+
+
 def test_a_target_without_a_choice_is_tuned_at_once(spec: Path, device: DeviceInfo) -> None:
-    done = clgen("tune", spec.name, "--device", device.platform, "--target", "gpu", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--target", "gpu", cwd=spec.parent)
     assert done.returncode == 0 and "no layer has schedules to choose from" in done.stderr
     assert manifest(rendered(spec, "gpu"))["tuning"]["device"] in done.stderr
 
 
 def test_progress_says_what_is_measured_and_how_long_it_takes(spec: Path, device: DeviceInfo) -> None:
     ours, theirs = pty.openpty()
-    command = ["clgen", "tune", spec.name, "--device", device.platform, "--budget", "1"]
+    command = ["clgen", "tune", spec.name, "--device", only(device), "--budget", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=spec.parent)
     os.close(theirs)
     shown = b""

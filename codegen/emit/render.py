@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     env.filters.update({"hexfloat": hexfloat, "c_string": c_string, "rstrip": str.rstrip})
-    env.globals.update({**expressions.FUNCTIONS, "fail": _fail})
+    env.globals.update({**expressions.FUNCTIONS, "fail": _fail, "INFINITE": math.inf})
     return env
 
 
@@ -55,8 +55,10 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         banner=banner,
         lanes=plan.target.lanes,
         line=LINE_FLOATS,
-        tiled=any("WIDTH" in kernel["text"] for kernel in kernels),
-        fetching=any("PREFETCH" in kernel["text"] for kernel in kernels),
+        tiled=_uses(kernels, "WIDTH"),
+        fetching=_uses(kernels, "PREFETCH"),
+        bounding=_uses(kernels, "AT_LEAST", "AT_MOST"),
+        comparing=_uses(kernels, "GREATER", "LESSER"),
         wide=bool(plan.target.wide),
         kernels=kernels,
         network={
@@ -64,6 +66,11 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
             "steps": [_step(launch) for launch in plan.launches],
         },
     )
+
+
+def _uses(kernels: Sequence[Mapping[str, Any]], *macros: str) -> bool:
+    """Whether a kernel's text has one of the macros, which are printed only then."""
+    return any(macro in kernel["text"] for kernel in kernels for macro in macros)
 
 
 def network_buffers(plan: Plan) -> list[Argument]:

@@ -16,7 +16,7 @@ from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
 AXIS = whole(-5, 4)
 
 _NOTES = {
-    "clip": "min(max(x, min), max).",
+    "clip": "min(max(x, min), max); without one of the bounds only the other.",
     "elu": "x, or alpha (exp(x) - 1) where x < 0.",
     "gelu": 'approximate = "tanh" makes it gelu_tanh.',
     "hard_sigmoid": "min(max(alpha x + beta, 0), 1); alpha is 1/6 in PyTorch and Keras 3, 0.2 in ONNX and Keras 2.",
@@ -33,7 +33,10 @@ def _activation(kind: str) -> Operator:
         options = dict(layer.options)
         tanh = kind == "gelu" and options["approximate"] == "tanh"
         rule = ACTIVATIONS.get(kind)
-        parameters = {name: options[name] for name in rule.defaults} if rule else {}
+        given = {name: options[name] for name in rule.defaults} if rule else {}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        if kind == "clip" and not parameters:
+            raise layer.place.spec_error("should have one of min and max, or both")
         return [Step(kind, Activation.of("gelu_tanh" if tanh else kind, **parameters))]
 
     return Operator(_NOTES.get(kind, f"The activation {kind}."), build, _parameter_keys(kind))
@@ -45,7 +48,7 @@ def _parameter_keys(kind: str) -> Keys:
     if kind not in ACTIVATIONS:
         return {}
     if kind == "clip":
-        return {name: Key(number(), "A bound; both are to be given.", required=True) for name in ("min", "max")}
+        return {name: Key(number(), "A bound; absent: none.") for name in ("min", "max")}
     defaults = ACTIVATIONS[kind].defaults
     return {name: Key(number(), "A number of the function.", default) for name, default in defaults.items()}
 

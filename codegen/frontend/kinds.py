@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from codegen.frontend.place import Place, listed, show, suggestion
 
 LARGEST = 2**31 - 1  # of any whole number: OpenCL C's int
@@ -171,6 +173,31 @@ def number_pairs(wanted: str, most: int) -> Kind:
     one = {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
     pair = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
     return Kind(wanted, {"type": "array", "items": pair, "minItems": 1, "maxItems": most}, parse)
+
+
+def _float32(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise Unfit
+    return float(np.float32(value))
+
+
+def interval() -> Kind:
+    """Two finite numbers, the first less than the second once both are rounded to float32; read as those."""
+
+    def parse(value: Any) -> tuple[float, float]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise Unfit
+        low, high = map(_float32, value)
+        if not low < high:
+            raise Unfit
+        return low, high
+
+    one = {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    return Kind(
+        "[low, high], two finite float32 numbers with low < high",
+        {"type": "array", "items": one, "minItems": 2, "maxItems": 2},
+        parse,
+    )
 
 
 def per_axis(low: int) -> Kind:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from codegen.frontend.kinds import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
 from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.parameters import widened
@@ -18,7 +20,7 @@ from codegen.frontend.weights import (
     dense_weight,
 )
 from codegen.frontend.window import DILATION, PADDING, STRIDE, pads_of
-from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense
+from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense, Divide
 from codegen.graph.ops.window import extent
 
 _BIAS = Key(
@@ -84,8 +86,15 @@ def _dense(layer: Layer) -> list[Step]:
 
 
 def _scale(layer: Layer) -> list[Step]:
-    scale = channel_values(layer, layer.tensor("weight", "scale", "weight"))
     shift = layer.optional_tensor("bias", "bias")
+    if layer.options["divisor"] is not None:
+        if layer.options["weight"] is not None:
+            raise layer.place.spec_error("should have one of weight and divisor")
+        divisor = channel_values(layer, layer.tensor("divisor", "divisor"))
+        quotient = Step("divide", Divide(divisor))
+        ones = widened(np.ones_like(divisor))
+        return [quotient] if shift is None else [quotient, Step("bias", Affine(ones, channel_values(layer, shift)))]
+    scale = channel_values(layer, layer.tensor("weight", "scale", "weight"))
     return [Step("scale", Affine(scale, widened(scale * 0) if shift is None else channel_values(layer, shift)))]
 
 
@@ -116,10 +125,11 @@ LINEAR_OPERATORS: Mapping[str, Operator] = {
         "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor; else <layer>.bias.")}
     ),
     "scale": Operator(
-        "Multiplies each channel by a value, and adds one if there is a bias.",
+        "Multiplies or divides each channel by a value, and adds one if there is a bias.",
         _scale,
         {
-            "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.scale and <layer>.weight."),
+            "weight": Key(TEXT, "Name of the factors; else the one of <layer>.scale and <layer>.weight."),
+            "divisor": Key(TEXT, "Name of the divisors, which take the place of factors; quotients are rounded once."),
             "bias": _BIAS,
         },
     ),

@@ -21,21 +21,21 @@ ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram Retai
 SAMPLES SAMPLE_COUNT SECTION SHOWN SIZE_MAX SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg
 SetKernelArgSVMPointer TAKE WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc
 argument argument_kind arguments argv best best_class binary block board buffer build_log build_program byte bytes cache
-cache_header cache_magic check choose_device cl clang classify close_library compare_output compile_program contains
-context count count_workers create_buffer create_buffers create_kernels ctype d define defined device device_count
-device_facts device_name devices diagnostic difference digest digest_bytes digest_text dlclose dlfcn dllimport dlopen
-dlsym draw elif embed endif endpoints enqueue_barrier enqueue_batch enqueue_on_buffers enqueue_preparations error event
-f file fill_input fill_with_noise find_symbol finished first fit flags folder functions get_cache_path get_device_text
-get_platform_text get_type global h has header high host_weights i ifdef ifndef ignored in_order include input
-input_arrays input_sizes inputs is_input is_large_enough kernel kernels kind labels last launch launch_table library
-library_names load_functions load_program load_sample local low magic make_up mine model name native_floats needed
-needs_kernel num_events o of_type one open_library opencl options output output_arrays output_sizes outputs overlap p
-parameters part part_size path platform platform_count platform_facts platform_name platforms pragma predicted
-predictions preferred prepare prepared print_first program program_source properties queue read_cache ready
-release_buffer result right run run_batch run_once sample samples scores selftest_samples set_argument set_endpoint
-shade shades shares_memory sharing size start state status stdbool stddef stdint stdio stdlib store_program string
-symbol text tolerance type u undef value values version wait_list wanted weights what whole workers write_cache zero
-zeros
+cache_header cache_magic check choices choose_device cl clang classify close_library compare_output compile_program
+contains context count count_workers create_buffer create_buffers create_kernels ctype d define defined device
+device_count device_facts device_name devices diagnostic difference digest digest_bytes digest_text dlclose dlfcn
+dllimport dlopen dlsym draw elif embed endif endpoints enqueue_barrier enqueue_batch enqueue_on_buffers
+enqueue_preparations error event f file fill_input fill_with_noise find_symbol finished first fit flags folder functions
+get_cache_path get_device_text get_platform_text get_type global h has header high host_weights i ifdef ifndef ignored
+in_order include input input_arrays input_noise input_sizes inputs is_input is_large_enough kernel kernels kind labels
+last launch launch_table library library_names load_functions load_program load_sample local low magic make_up mine
+model name native_floats needed needs_kernel noise num_events o of_type one open_library opencl options output
+output_arrays output_sizes outputs overlap p parameters part part_size path platform platform_count platform_facts
+platform_name platforms pragma predicted predictions preferred prepare prepared print_first program program_source
+properties queue read_cache ready release_buffer result right run run_batch run_once sample samples scores
+selftest_samples set_argument set_endpoint shade shades shares_memory sharing size start state status stdbool stddef
+stdint stdio stdlib step store_program string symbol text tolerance type u undef value values version wait_list wanted
+weights what whole workers write_cache zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

@@ -9,7 +9,7 @@ from typing import Any
 
 from codegen.frontend import batch_norm, naming
 from codegen.frontend.activation import ACTIVATION, read_activation
-from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, table, texts, whole, wholes
+from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
 from codegen.frontend.layer import Operator
 from codegen.frontend.operators import OPERATORS
 from codegen.frontend.order import cycle, in_order, needed
@@ -39,10 +39,16 @@ INPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "shape": Key(
         wholes(f"a list of 1 to {MOST_SIZES} sizes without the batch, such as [3, 224, 224]", 1, MOST_SIZES),
-        "Sizes without the batch, in the order that layout says.",
-        required=True,
+        "Sizes without the batch, in the order that layout says; either this or full_shape.",
+    ),
+    "full_shape": Key(
+        wholes(f"a list of 1 to {1 + MOST_SIZES} sizes, such as [1, 3, 224, 224]", 1, 1 + MOST_SIZES),
+        "All sizes, for an input that has another batch than [model] says, or none.",
     ),
     "layout": Key(choice(*LAYOUTS), "NCHW: channels first. NHWC: channels last.", "NCHW"),
+    "range": Key(
+        interval(), "The least and the largest number that the input may hold; else one with finite outputs is found."
+    ),
 }
 
 OUTPUT_KEYS: Keys = {
@@ -188,13 +194,17 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
     taken = _Taken()
     for at, value in _named_tables(tables, "input", place):
         read = read_table(value, INPUT_KEYS, at)
-        name, shape = read["name"], read["shape"]
+        name = read["name"]
         _check_name(naming.port_fault(name, model.name), at)
         taken.add(name, at)
-        last = read["layout"] == "NHWC"
-        whole_shape = (model.batch, shape[-1], *shape[:-1]) if last else (model.batch, *shape)
-        check_size(whole_shape, at.key("shape"))
-        inputs.append(Input(name, whole_shape, last and len(shape) > 1))
+        key = "shape" if read["full_shape"] is None else "full_shape"
+        if (read["shape"] is None) == (read["full_shape"] is None):
+            raise at.spec_error("should have one of shape and full_shape")
+        batch, shape = ((model.batch,), read["shape"]) if key == "shape" else (read[key][:1], read[key][1:])
+        last = read["layout"] == "NHWC" and len(shape) > 1
+        whole_shape = (*batch, shape[-1], *shape[:-1]) if last else (*batch, *shape)
+        check_size(whole_shape, at.key(key))
+        inputs.append(Input(name, whole_shape, last, read["range"]))
     return tuple(inputs)
 
 

@@ -3,11 +3,17 @@
 The model of rounding is the standard one (Higham, *Accuracy and Stability of Numerical Algorithms*, section 2.2 and
 3.1): every operation returns ``(a op b)(1 + d)`` with ``|d| <= u``, and a sum of n terms in any order, fused
 multiply-adds or not, is off by at most ``gamma_n = n u / (1 - n u)`` times the sum of the terms' absolute values.
+A term that goes through fewer additions is off by less: kernels add long sums in two levels, see :func:`additions`.
 Results below the smallest normal number may be flushed to zero, which OpenCL allows.
+
+Infinity and NaN are values like others: where the exact result is one of them because an input is, a device has to give
+the same (error 0).  Where finite numbers may exceed the arithmetic's range on the way, the error is infinite: a device
+may answer anything there.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,21 +21,45 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+SHORT_SUM = 64  # terms
+
+
+def sum_block(terms: int) -> int:
+    """How many terms kernels add one after the other before they add the result to the whole; 0: all of them.
+
+    A power of two next to the square root of their number, so that rounding errors grow like that root.
+    """
+    return 0 if terms <= SHORT_SUM else 2 ** math.ceil(math.log2(terms) / 2)
+
+
+def additions(terms: int) -> int:
+    """The most additions that a term of a sum goes through: those of its own block, then one for each block."""
+    block = sum_block(terms)
+    return block + -(-terms // block) if block else terms
+
 
 @dataclass(frozen=True)
 class Rounding:
-    """An arithmetic: ``unit`` is its unit roundoff u, ``tiny`` its smallest normal number."""
+    """An arithmetic: its unit roundoff u, its smallest normal number, its largest finite number."""
 
     unit: float
     tiny: float
+    largest: float
 
     def gamma(self, operations: int) -> float:
         """Relative error of a chain of this many operations."""
         return operations * self.unit / (1 - operations * self.unit)
 
+    def sum_error(self, operations: int, sums: Array) -> Array:
+        """The error of sums whose terms' absolute values add up to ``sums``, and that take this many operations.
 
-FLOAT32 = Rounding(2.0**-24, 2.0**-126)
-FLOAT64 = Rounding(2.0**-53, 2.0**-1022)
+        Infinite where partial sums may exceed the range.  Infinite and NaN terms are not to be part of ``sums``.
+        """
+        return np.where(sums > self.largest, np.inf, self.gamma(operations) * sums)
+
+
+FLOAT32 = Rounding(2.0**-24, 2.0**-126, float(np.finfo(np.float32).max))
+FLOAT64 = Rounding(2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max))
 
 
 @dataclass(frozen=True)
@@ -41,10 +71,26 @@ class Bounded:
 
     @property
     def magnitude(self) -> Array:
-        """The largest absolute value an implementation may see here."""
-        return np.abs(self.value) + self.error
+        """The largest absolute value an implementation may see here; 0 for infinity and NaN, which do not round."""
+        return np.where(np.isfinite(self.value), np.abs(self.value) + self.error, 0.0)
 
     @staticmethod
     def exact(value: NDArray[np.floating]) -> Bounded:
         array = np.asarray(value, dtype=np.float64)
         return Bounded(array, np.zeros_like(array))
+
+
+def finite_part(values: Array) -> Array:
+    """The values, with 0 in place of infinity and NaN."""
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def settled(y: Array, error: Array, rounding: Rounding) -> Bounded:
+    """A result and its bound, after all that the bound's formula did to infinity and NaN.
+
+    Infinity and NaN of inputs make NaN of many formulas: then the result is to be what the reference says where that is
+    infinite or NaN too, and may be anything elsewhere.  Nor does a bound say anything of what may be out of range.
+    """
+    finite = np.isfinite(y)
+    error = np.where(np.isnan(error), np.where(finite, np.inf, 0.0), error)
+    return Bounded(y, np.where(finite & (np.abs(y) + error > rounding.largest), np.inf, error))

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import Op, Shape, ShapeError
 
+Range = tuple[float, float]
+"""The least and the largest number that an input may hold, both float32."""
+
 
 class GraphError(ValueError):
     """A graph that cannot be; ``node`` names the place."""
@@ -26,12 +29,14 @@ class GraphError(ValueError):
 class Input:
     """A tensor that the user gives.  ``shape`` is in the network's order of axes, NCHW.
 
-    With ``channels_last`` the user's array has its channels behind (NHWC).
+    With ``channels_last`` the user's array has its channels behind (NHWC).  ``range`` is None where the spec declares
+    none.
     """
 
     name: str
     shape: Shape
     channels_last: bool = False
+    range: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,9 @@ class Graph:
     def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
         """Every tensor in float64, by name."""
         values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}
-        for node in self.nodes:
-            values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+        with np.errstate(all="ignore"):  # infinity and NaN are values like others
+            for node in self.nodes:
+                values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
         return values
 
     def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:

@@ -193,12 +193,12 @@ class Document:
         """Gives a network that computes nothing the one layer that a spec must have."""
         if not self.layers:
             port = self.outputs[0]
-            copy = self.add("copy", "reshape", [port.value], {"shape": list(port.shape[1:])})
+            copy = self.add("copy", "reshape", [port.value], {"full_shape": list(port.shape)})
             self.outputs[0] = Port(port.name, port.original, port.shape, copy)
 
 
 # Keys of a spec whose text is the name of a tensor.
-_TENSOR_KEYS = frozenset({"weight", "bias", "slope", "gamma", "beta", "mean", "variance", "grid", "indices"})
+_TENSOR_KEYS = frozenset({"weight", "bias", "divisor", "slope", "gamma", "beta", "mean", "variance", "grid", "indices"})
 
 
 def tensor_names(options: Mapping[str, Any]) -> list[str]:

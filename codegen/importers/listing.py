@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from codegen.importers.keras.functions import OPERATIONS
 from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
+from codegen.importers.onnx.choices import CHOICES
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
@@ -23,10 +24,19 @@ _ONNX = """\
 ## ONNX
 
 Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but for the limits.
+
+Tensors of integers are held as float32, which has all whole numbers up to 2^24: larger constants are refused, and what
+is computed beyond is rounded; it does not wrap around.  Where an operator makes fractions of integers (ReduceMean, Pow,
+Resize), they are cut off, as ONNX has it.
 """
 
 _ADVANCE = """\
 Of constants and of shapes these are computed at import, in any type, whether they are above or not:
+"""
+
+_CHOICES = """\
+Where engines compute different numbers of the same node, clgen follows PyTorch where it has the operator, else ONNX's
+text, and where that leaves a question open, ONNX Runtime:
 """
 
 _KERAS = """\
@@ -53,6 +63,8 @@ def operators_table() -> str:
             _table("operator", OPERATORS, ONNX_LIMITS),
             _ADVANCE,
             _list(COMPUTED_IN_ADVANCE),
+            _CHOICES,
+            _choices(),
             _KERAS,
             _table("layer", LAYERS, KERAS_LIMITS),
             _FUNCTIONS,
@@ -66,6 +78,14 @@ def operators_table() -> str:
 def _table(what: str, names: Iterable[str], limits: Mapping[str, str]) -> str:
     lines = [f"| {what} | limits |", "|---|---|"]
     lines += [f"| `{name}` | {limits.get(name, '')} |".replace("|  |", "| |") for name in sorted(names, key=str.lower)]
+    return "\n".join(lines) + "\n"
+
+
+def _choices() -> str:
+    lines = ["| operators | what differs | clgen follows |", "|---|---|---|"]
+    for choice in CHOICES:
+        names = ", ".join(f"`{name}`" for name in sorted(choice.operators, key=str.lower))
+        lines.append(f"| {names} | {choice.differs} | {choice.follows} |")
     return "\n".join(lines) + "\n"
 
 

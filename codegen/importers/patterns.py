@@ -1,6 +1,6 @@
 """Several layers that are one in the field's words: activations spelt out, Caffe's Scale, what rides behind a layer.
 
-The patterns look at layers, not at a model's own nodes: there x/6, x*(1/6) and (1/6)*x are all a ``scale`` already.
+The patterns look at layers, not at a model's own nodes: there x/6, x*(1/6) and (1/6)*x are all a ``scale``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,9 @@ def _maker(document: Document, name: str, op: str) -> Layer | None:
     return layer if layer is not None and layer.op == op else None
 
 
-def _scalar(document: Document, layer: Layer | None, key: str) -> float | None:
-    """The one number of a ``scale`` without bias or of a ``bias``."""
-    if layer is None or layer.op not in ("scale", "bias"):
-        return None
-    if layer.op == "scale" and layer.options["bias"] is not False:
-        return None
-    array = document.arrays[layer.options[key]]
+def _scalar(document: Document, tensor: str) -> float | None:
+    """The one number that a tensor holds."""
+    array = document.arrays[tensor]
     return float(array.reshape(-1)[0]) if array.size and (array == array.reshape(-1)[0]).all() else None
 
 
@@ -55,13 +51,17 @@ def _is(value: float | None, wanted: float) -> bool:
 def _scaled(document: Document, name: str, factor: float) -> str | None:
     """x, where the value is ``factor`` times x."""
     layer = _maker(document, name, "scale")
-    return layer.inputs[0] if layer and _is(_scalar(document, layer, "weight"), factor) else None
+    if layer is None or layer.options["bias"] is not False:
+        return None
+    if "divisor" in layer.options:
+        return layer.inputs[0] if _is(_scalar(document, layer.options["divisor"]), 1 / factor) else None
+    return layer.inputs[0] if _is(_scalar(document, layer.options["weight"]), factor) else None
 
 
 def _shifted(document: Document, name: str, shift: float) -> str | None:
     """x, where the value is x + ``shift``."""
     layer = _maker(document, name, "bias")
-    return layer.inputs[0] if layer and _is(_scalar(document, layer, "bias"), shift) else None
+    return layer.inputs[0] if layer and _is(_scalar(document, layer.options["bias"]), shift) else None
 
 
 def _of(document: Document, name: str, op: str, **options: float) -> str | None:
@@ -180,7 +180,7 @@ def _caffe_scale(document: Document, layer: Layer) -> bool:
     if document.uses()[before.name] != 1:
         return False
     layer.op = "scale"
-    layer.options = {"weight": before.options["weight"], "bias": layer.options["bias"]}
+    layer.options = {**before.options, "bias": layer.options["bias"]}
     layer.inputs = list(before.inputs)
     del document.layers[before.name]
     return True

@@ -27,15 +27,16 @@ from codegen.graph.ops import (
     Conv,
     ConvTranspose,
     Dense,
+    Divide,
     GlobalPool,
     Op,
     Pool,
     PRelu,
     Reduce,
 )
+from codegen.passes.simplify import WEIGHTED
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-WEIGHTED = (Conv, ConvTranspose, Dense)
 TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool, Reduce)
 
 
@@ -114,7 +115,7 @@ def _fold_one(graph: Graph, ledger: _Ledger) -> Graph | None:
                 rewritten = rule(graph, node, node.op, ledger)
                 if rewritten is not None:
                     return rewritten
-        if isinstance(node.op, Affine | Activation | PRelu):
+        if isinstance(node.op, Affine | Divide | Activation | PRelu):
             rewritten = _distribute(graph, node, ledger)
             if rewritten is not None:
                 return rewritten
@@ -194,7 +195,7 @@ def _consumers_take_prologue(graph: Graph, node: Node) -> bool:
         return False
     return all(
         isinstance(c.op, (*TAKES_PROLOGUE, Binary))
-        or (isinstance(c.op, Affine | Activation | PRelu) and _consumers_take_prologue(graph, c))
+        or (isinstance(c.op, Affine | Divide | Activation | PRelu) and _consumers_take_prologue(graph, c))
         for c in graph.consumers[node.name]
     )
 
@@ -202,6 +203,8 @@ def _consumers_take_prologue(graph: Graph, node: Node) -> bool:
 def _sliced(op: Op, start: int, stop: int) -> Op:
     if isinstance(op, Affine):
         return Affine(op.scale[start:stop], op.shift[start:stop])
+    if isinstance(op, Divide):
+        return Divide(op.divisor[start:stop])
     if isinstance(op, PRelu):
         return PRelu(op.slope[start:stop])
     return op

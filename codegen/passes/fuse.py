@@ -20,6 +20,7 @@ from codegen.graph.ops import (
     Concat,
     Conv,
     Dense,
+    Divide,
     Fused,
     Identity,
     Op,
@@ -31,7 +32,7 @@ from codegen.passes.commute import pool_first
 from codegen.passes.fold import TAKES_PROLOGUE
 from codegen.passes.rearrange import rearrange
 
-UNARY = (Affine, Activation, PRelu)
+UNARY = (Affine, Divide, Activation, PRelu)
 NO_EPILOGUE = (Concat, Reshape)
 WIDE_INPUT = 8
 

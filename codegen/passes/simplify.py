@@ -1,7 +1,8 @@
 """Graph -> Graph: operators that are others in disguise, and moves that a neighbour can make.
 
-BatchNorm becomes the affine map that it is; zero padding joins the convolution behind it; flattening joins the dense
-layer behind it; an average over a window as large as the image is one over all of space; what changes nothing goes.
+BatchNorm becomes the affine map that it is, and a division beside weights a product; zero padding joins the convolution
+behind it; flattening joins the dense layer behind it; an average over a window as large as the image is one over all of
+space; what changes nothing goes.
 """
 
 from __future__ import annotations
@@ -9,12 +10,38 @@ from __future__ import annotations
 import numpy as np
 
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Affine, BatchNorm, Conv, Dense, GlobalPool, Identity, Pad, Pool, Reshape, Transpose
+from codegen.graph.ops import (
+    Activation,
+    Affine,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Divide,
+    GlobalPool,
+    Identity,
+    Pad,
+    Pool,
+    PRelu,
+    Reshape,
+    Select,
+    Take,
+    Top,
+    Transpose,
+)
+from codegen.graph.ops.elementwise import COMPARISONS
+
+WEIGHTED = (Conv, ConvTranspose, Dense)
+_STEPS = ("floor", "ceil", "round", "sign", "trunc", *COMPARISONS, "fmod", "mask")  # functions that jump
+_ELEMENT_BY_ELEMENT = (Activation, Affine, Binary, Concat, Divide, Pad, PRelu, Reshape, Select, Take, Transpose)
 
 
 def simplify(graph: Graph) -> Graph:
     """The same function, said more simply."""
     graph = graph.with_nodes(_without_batch_norm(node) for node in graph.nodes)
+    graph = _multiply_beside_weights(graph)
     graph = _drop_identities(graph)
     graph = graph.with_nodes(_over_all_of_space(graph, node) for node in graph.nodes)
     graph = _join_padding(graph)
@@ -41,6 +68,56 @@ def _over_all_of_space(graph: Graph, node: Node) -> Node:
         and not any(map(any, op.pads))
     )
     return Node(node.name, GlobalPool("average"), node.inputs) if whole else node
+
+
+def _multiply_beside_weights(graph: Graph) -> Graph:
+    """Divisions that can go into weights are products with the reciprocal, as nothing exact is lost there.
+
+    A convolution's sum is rounded many times; but a quotient of exact numbers is not, and neither is a rounded sum's
+    where a function that jumps comes behind it: floor(x/41), or an index into equal parts of a range.
+    """
+    replaced = {
+        node.name: (Node(node.name, Affine(1 / node.op.divisor, np.zeros_like(node.op.divisor)), node.inputs),)
+        for node in graph.nodes
+        if isinstance(node.op, Divide)
+        and np.all(np.abs(node.op.divisor) >= np.finfo(np.float32).tiny)
+        and (_ends_in_weights(graph, node) or (_starts_at_weights(graph, node) and not _jumps_behind(graph, node.name)))
+    }
+    return graph.rewritten(replaced, {})
+
+
+def _ends_in_weights(graph: Graph, node: Node) -> bool:
+    """Whether all that reads the node is a layer with weights, or does so by way of maps of channels."""
+    return node.name not in graph.results and all(
+        isinstance(reader.op, WEIGHTED) or (isinstance(reader.op, Affine | Divide) and _ends_in_weights(graph, reader))
+        for reader in graph.consumers[node.name]
+    )
+
+
+def _starts_at_weights(graph: Graph, node: Node) -> bool:
+    """Whether a layer with weights, by way of maps of channels, makes what only this node reads."""
+    while True:
+        source = graph.by_name.get(node.inputs[0])
+        if source is None or graph.uses[source.name] != 1:
+            return False
+        if isinstance(source.op, WEIGHTED):
+            return True
+        if not isinstance(source.op, Affine | Divide):
+            return False
+        node = source
+
+
+def _jumps_behind(graph: Graph, name: str) -> bool:
+    """Whether a function that jumps reads the tensor, or what is computed of it element by element."""
+    reached, waiting = {name}, [name]
+    while waiting:
+        for reader in graph.consumers.get(waiting.pop(), ()):
+            if isinstance(reader.op, Top) or getattr(reader.op, "kind", "") in _STEPS:
+                return True
+            if isinstance(reader.op, _ELEMENT_BY_ELEMENT) and reader.name not in reached:
+                reached.add(reader.name)
+                waiting.append(reader.name)
+    return False
 
 
 def _drop_identities(graph: Graph) -> Graph:

@@ -38,8 +38,10 @@ class Draft:
     template calls them; ``variables`` is all else that the template needs; ``zeros`` counts the floats that the kernel
     reads in place of padding.  ``sizes`` are numbers that launches pass to a kernel that they share.  ``scratch`` is a
     tensor that the kernel writes and reads, and nobody else.  A ``prepared`` kernel's weights are what the preparation
-    makes.  ``winograd`` is the size of the tiles if the launch is the last of those that compute a convolution so: its
-    rounding errors are larger.
+    makes.
+
+    Two numbers say how a convolution rounds, for verification: ``winograd`` is the size of Winograd's tiles if the
+    launch completes a convolution computed so, else 0; with ``in_blocks`` its sums are made in two levels.
     """
 
     node: str
@@ -56,6 +58,7 @@ class Draft:
     scratch: str | None = None
     prepared: Preparation | None = None
     winograd: int = 0
+    in_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Launch:
     writes: str
     notes: tuple[str, ...]
     winograd: int = 0
+    in_blocks: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,11 @@ class Target:
     depthwise_narrow: int
 
     @property
+    def divides_exactly(self) -> bool:
+        """Whether a / b is rounded correctly, as IEEE 754 has it; OpenCL lets GPUs be off by 2.5 ulp."""
+        return self.device_type == "CPU"
+
+    @property
     def stages(self) -> bool:
         """Whether private memory is a cache's, and worth copying to."""
         return self.panel_bytes > 0
@@ -91,10 +96,5 @@ ALIGNMENT_BYTES = 128
 # A cache line of all CPUs that matter here.
 LINE_FLOATS = 16
 
-# Options for the OpenCL compiler where all conditions hold.
-DEVICE_OPTIONS: tuple[Mapping[str, str | int], ...] = (
-    # PyPI's PoCL calls a function for each vload, vstore and fma of vectors, and cuts 512 bits in halves, of which a
-    # wide tile has more than there are registers.
-    {"platform_version_contains": "PoCL 3.0", "options": "-DSLOW_BUILTINS"},
-    {"native_floats_from": 16, "options": "-DWIDE"},
-)
+# Options for the OpenCL compiler, each for devices whose native vectors have at least so many floats.
+DEVICE_OPTIONS: tuple[Mapping[str, str | int], ...] = ({"native_floats_from": 16, "options": "-DWIDE"},)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.emit.output import MANIFEST
-from codegen.errors import Mismatch, ParameterError, SpecError
+from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
+from codegen.errors import Mismatch, SpecError
 
 Floats = NDArray[np.float32]
 
 REQUIRED = (
-    *("name", "spec", "weights_sha256", "inputs", "outputs", "build_options", "device_options", "memory", "zeros"),
-    *("preparations", "launches", "tensors", "files"),
+    *("generator", "name", "target", "device_type", "spec", "weights_sha256", "inputs", "outputs", "build_options"),
+    *("device_options", "memory", "zeros", "preparations", "launches", "tensors", "files"),
 )
 
 
@@ -72,6 +70,11 @@ class Artefact:
         return str(self.manifest["name"])
 
     @property
+    def device_type(self) -> str:
+        """The type of device that its schedules are for: "CPU" or "GPU"."""
+        return str(self.manifest["device_type"])
+
+    @property
     def inputs(self) -> list[dict[str, Any]]:
         return list(self.manifest["inputs"])
 
@@ -83,13 +86,11 @@ class Artefact:
     def launches(self) -> list[dict[str, Any]]:
         return list(self.manifest["launches"])
 
-    def build_options(self, platform_version: str, native_floats: int) -> list[str]:
+    def build_options(self, native_floats: int) -> list[str]:
         """Compiler options for a device, as the C host chooses them; ``native_floats`` are those of its vectors."""
         options = str(self.manifest["build_options"]).split()
         for choice in self.manifest["device_options"]:
-            if choice.get("platform_version_contains", "") in platform_version and native_floats >= choice.get(
-                "native_floats_from", 0
-            ):
+            if native_floats >= choice["native_floats_from"]:
                 options += str(choice["options"]).split()
         return options
 
@@ -102,7 +103,7 @@ def read(folder: Path) -> Artefact:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != 1:
+        if manifest["format"] != FORMAT:
             raise SpecError(f"{path}: format {manifest['format']!r} is of another version of clgen; build again")
         absent = [key for key in REQUIRED if key not in manifest]
         if absent:
@@ -115,7 +116,8 @@ def read(folder: Path) -> Artefact:
         raise SpecError(f"{path}: cannot be read ({error.strerror}); give a folder that clgen build made") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SpecError(f"{path}: not a manifest of clgen ({error}); build again") from error
-    contents = {name: _checked(folder, name, digest) for name, digest in manifest["files"].items()}
+    # example.c is the user's to edit.
+    contents = {name: _checked(folder, name, sha) for name, sha in manifest["files"].items() if name != EXAMPLE}
     kernels = f"{manifest['name']}.cl"
     if kernels not in contents:
         raise SpecError(f"{path}: lists no {kernels}; build again")
@@ -143,36 +145,9 @@ def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[A
     return np.moveaxis(array, 1, -1) if declared["channels_last"] else array
 
 
-def read_inputs(artefact: Artefact, path: Path) -> dict[str, Floats]:
-    """The inputs from an .npz, by the model's names, as contiguous float32 arrays in the user's layout.
-
-    SpecError if the file cannot be read; ParameterError if an array is missing, misshapen or not of numbers.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            given = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {error}") from error
-    names = [i["name"] for i in artefact.inputs]
-    for name in given:
-        if name not in names:
-            raise ParameterError(f"{path}: array {name!r} is no input of {artefact.name}; inputs: {', '.join(names)}")
-    return {i["name"]: _checked_input(given, i, path) for i in artefact.inputs}
-
-
-def _checked_input(given: Mapping[str, NDArray[Any]], declared: Mapping[str, Any], path: Path) -> Floats:
-    name, shape = declared["name"], list(declared["shape"])
-    if name not in given:
-        raise ParameterError(f"{path}: input {name!r} is missing; it should be {shape} of float32")
-    array = given[name]
-    if list(array.shape) != shape or array.dtype.kind not in "fiu":
-        raise ParameterError(
-            f"{path}: input {name!r} is {list(array.shape)} of {array.dtype}; it should be {shape} of float32"
-        )
-    with np.errstate(over="ignore"):
-        narrow = np.ascontiguousarray(array, dtype=np.float32)
-    if np.any(np.isinf(narrow) & np.isfinite(array)):
-        raise ParameterError(f"{path}: input {name!r} holds numbers beyond float32")
-    return narrow
+def in_network_order(artefact: Artefact, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Inputs in the user's layout, in the network's order of axes, NCHW."""
+    return {
+        i["name"]: np.moveaxis(inputs[i["name"]], -1, 1) if i["channels_last"] else inputs[i["name"]]
+        for i in artefact.inputs
+    }

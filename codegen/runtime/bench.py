@@ -26,6 +26,7 @@ from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
 from codegen.runtime.peak import Peak, measure_peak, repeated
+from codegen.runtime.samples import random_sample
 
 FEW_LAUNCHES = 3  # a launch that takes no longer than this many empty ones is bound by being one
 
@@ -133,8 +134,7 @@ def multiply_adds(op: Op, *inputs: Shape) -> int:
 def _bench_device(
     artefact: Artefact, network: Graph | None, device: DeviceInfo, library: Path, say: Progress, seconds: float
 ) -> DeviceBench:
-    rng = np.random.default_rng(0)
-    inputs = {i["name"]: rng.standard_normal(i["shape"]).astype(np.float32) for i in artefact.inputs}
+    inputs = random_sample(artefact)
     say(f"{device.name}: compiling")
     session = Session(artefact, device, profiling=True)
     say(f"{device.name}: launch by launch")

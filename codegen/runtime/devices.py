@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
+import os
+import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from codegen.emit import choice
 from codegen.errors import DeviceError
-from codegen.runtime import embedded
+from codegen.runtime import cache, embedded, probe
 
 INSTALL_HINT = (
     'install an OpenCL implementation: pip install "clgen[opencl]" (Linux on x86-64), '
     "or sudo apt install pocl-opencl-icd; clgen doctor says what is missing"
 )
+
+VARIABLE = "CLGEN_DEVICE"  # stands in for --device, and for a NULL given to the C host's create
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +31,7 @@ _log = logging.getLogger(__name__)
 class DeviceInfo:
     """One device.  Memory, constant buffer and alignment are in bytes.
 
-    ``version`` is the platform's: that of the device does not tell two PoCLs on one machine apart.
+    ``version`` is the platform's, which names the runtime's own release ("PoCL 3.1"); the device's need not.
     """
 
     platform: str
@@ -39,10 +45,25 @@ class DeviceInfo:
     alignment: int
     handle: Any = field(default=None, compare=False, repr=False)  # pyopencl.Device
 
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What a verdict about the device holds for."""
+        return self.platform, self.version, self.driver, self.name
+
 
 def opencl() -> ModuleType:
-    """The pyopencl module, with the implementations from PyPI visible."""
+    """The pyopencl module, with the implementations from PyPI visible, and without those that crash when listed."""
     embedded.activate()
+    return plain_opencl()
+
+
+def plain_opencl() -> ModuleType:
+    """The pyopencl module, with what the environment registers."""
+    # pyopencl waits for minutes for the lock of a cache that it cannot write, or fails.
+    if cache.folder("pyopencl") is None:
+        os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
+    # pyopencl reads this variable where a kernel cannot be kept, as on a full disk, and expects it to be set.
+    os.environ.setdefault("PYOPENCL_CACHE_FAILURE_FATAL", "")
     try:
         return importlib.import_module("pyopencl")
     except ImportError as error:
@@ -52,9 +73,14 @@ def opencl() -> ModuleType:
 def list_devices() -> list[DeviceInfo]:
     """All devices, the one that is taken by default first; [] if there is no platform.
 
-    A platform or device that fails is logged and left out.  DeviceError if pyopencl is missing or all of them fail.
+    A platform or device that fails, is not available or has no compiler is logged and left out.
+    DeviceError if pyopencl is missing or all of them fail.
     """
-    cl = opencl()
+    return sorted(listed(opencl()), key=lambda device: _rank(device, "CPU"))
+
+
+def listed(cl: ModuleType) -> list[DeviceInfo]:
+    """:func:`list_devices` in the order of the loader, which decides between equal devices."""
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:
@@ -63,42 +89,82 @@ def list_devices() -> list[DeviceInfo]:
         raise DeviceError(f"the OpenCL loader lists no platforms: {error}") from error
     found: dict[int, DeviceInfo] = {}
     failures: list[str] = []
-    for platform in platforms:
+    for entry in platforms:
         name = "without a name"
         try:
-            name = platform.name
-            handles = platform.get_devices()
+            name = entry.name
+            handles = entry.get_devices()
         except cl.Error as error:
             failures.append(f"OpenCL platform {name!r} lists no devices: {error}")
             continue
         for handle in handles:
             try:
-                # PoCL's wheel is registered twice (by us and by pyopencl's own loader), with one handle.
-                found.setdefault(handle.int_ptr, _describe(cl, platform, handle))
+                # A library that is registered under two names is one platform, listed twice, with the same handles.
+                reason = _unusable(handle)
+                if reason:
+                    _log.warning("device %r of OpenCL platform %r %s", handle.name, name, reason)
+                else:
+                    found.setdefault(handle.int_ptr, _describe(entry, handle))
             except cl.Error as error:
                 failures.append(f"a device of OpenCL platform {name!r} does not answer: {error}")
     for failure in failures:
         _log.warning("%s", failure)
     if failures and not found:
         raise DeviceError("; ".join(failures))
-    return sorted(found.values(), key=lambda device: _preference(device, "CPU"))
+    return list(found.values())
 
 
 def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[DeviceInfo]:
-    """The devices that the patterns mean, without repeats; without patterns the one best device.
+    """The devices that the patterns mean, best first, without repeats; without patterns the one best device.
 
-    A pattern is part of a platform's name, else of a platform's version, else of a device's name, else a device type;
-    the first of these that fits decides, so that "intel" is the Intel runtime and not also PoCL on an Intel CPU.
-    DeviceError if a pattern fits nothing or there is no device.
+    Patterns and ranking are those of :mod:`codegen.emit.choice`, ``default_type`` is the wanted type.  Without patterns
+    CLGEN_DEVICE in the environment names the device, as it does for the C host; without both a device that does not
+    pass its trial (:mod:`codegen.runtime.probe`) is never taken.
+    DeviceError if a pattern fits nothing, there is no device, or none passes.
     """
-    return choose(list_devices(), patterns, default_type=default_type)
+    found = listed(opencl())
+    wanted = os.environ.get(VARIABLE)
+    if patterns:
+        return choose(found, patterns, default_type=default_type)
+    if wanted:
+        return choose(found, [wanted], default_type=default_type, said_by=VARIABLE)[:1]
+    return [_first_sound(found, default_type)]
 
 
-def choose(devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU") -> list[DeviceInfo]:
-    """:func:`select` among given devices."""
-    ranked = sorted(devices, key=lambda device: _preference(device, default_type))
-    if not ranked:
-        raise DeviceError(f"no OpenCL device found; {INSTALL_HINT}")
+def environment_exports() -> list[str]:
+    """Shell lines after which a C program sees the same OpenCL as this process, and a device that works by default."""
+    lines = embedded.environment_exports()
+    if os.environ.get(VARIABLE):
+        return lines
+    try:
+        found = listed(opencl())
+        taken, sound = choose(found, [])[0], _first_sound(found, "CPU")
+    except DeviceError:
+        return lines
+    if taken is sound:
+        return lines
+    texts = (sound.platform, _own_version(sound), sound.name, sound.type)
+    naming = (text for text in texts if text and choose(found, [text])[0] is sound)
+    return [*lines, *(embedded.export(VARIABLE, text) for text in itertools.islice(naming, 1))]
+
+
+def _first_sound(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
+    """The best device that passes its trial."""
+    failed = []
+    for device in _ranked(devices, wanted_type):
+        reason = probe.verdict(device.identity)
+        if not reason:
+            return device
+        failed.append(f"{device.platform}: {device.name} {reason}")
+        _log.warning("%s; it is not used, clgen doctor says what to do", failed[-1])
+    raise DeviceError("no OpenCL device works; clgen doctor says what to do:\n  " + "\n  ".join(failed))
+
+
+def choose(
+    devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU", said_by: str = "--device"
+) -> list[DeviceInfo]:
+    """:func:`select` among given devices, whatever the environment says; errors call a pattern ``said_by``."""
+    ranked = _ranked(devices, default_type)
     if not patterns:
         return ranked[:1]
     chosen: list[DeviceInfo] = []
@@ -107,7 +173,7 @@ def choose(devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_ty
         if not matches:
             present = "\n".join(f"  {device.platform}: {device.name}" for device in ranked)
             raise DeviceError(
-                f"--device {pattern!r} is not part of any platform's or device's name; there are\n{present}\n"
+                f"{said_by} {pattern!r} is not part of any platform's or device's name; there are\n{present}\n"
                 f"If the one you mean is missing, {INSTALL_HINT}"
             )
         # Not "in": two equal boards differ in nothing but their handles.
@@ -139,14 +205,20 @@ def format_table(devices: Sequence[DeviceInfo]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _describe(cl: ModuleType, platform: Any, device: Any) -> DeviceInfo:
-    kinds = {cl.device_type.CPU: "CPU", cl.device_type.GPU: "GPU", cl.device_type.ACCELERATOR: "accelerator"}
+def _unusable(device: Any) -> str:
+    """Why a device cannot be taken; "" if it can."""
+    if not device.available:
+        return "is not available"
+    return "" if device.compiler_available else "has no compiler"
+
+
+def _describe(entry: Any, device: Any) -> DeviceInfo:
     return DeviceInfo(
-        platform=platform.name.strip(),
-        name=device.name.strip(),
-        type=next((word for kind, word in kinds.items() if device.type & kind), "other"),
-        version=platform.version.strip(),
-        driver=device.driver_version.strip(),
+        platform=entry.name.strip(" "),
+        name=device.name.strip(" "),
+        type=next((name for name, bits in choice.DEVICE_TYPES.items() if device.type & bits), choice.OTHER_TYPE),
+        version=entry.version.strip(" "),
+        driver=device.driver_version.strip(" "),
         compute_units=device.max_compute_units,
         global_memory=device.global_mem_size,
         constant_buffer=device.max_constant_buffer_size,
@@ -155,27 +227,62 @@ def _describe(cl: ModuleType, platform: Any, device: Any) -> DeviceInfo:
     )
 
 
+# ---- the rule of emit/choice.py --------------------------------------------------------------------------------------
+
+
+def _ranked(devices: Sequence[DeviceInfo], wanted_type: str) -> list[DeviceInfo]:
+    """Best first; DeviceError if there is none."""
+    if not devices:
+        raise DeviceError(f"no OpenCL device found; {INSTALL_HINT}")
+    return sorted(devices, key=lambda device: _rank(device, wanted_type))
+
+
 def _matches(devices: Sequence[DeviceInfo], pattern: str) -> list[DeviceInfo]:
-    wanted = pattern.casefold()
-    for text in (
-        lambda device: device.platform,
-        # Without "OpenCL 3.1": that is the standard's version, which "3.1" for a PoCL does not mean.
-        lambda device: re.sub(r"^OpenCL \d+\.\d+ *", "", device.version),
-        lambda device: device.name,
-    ):
-        matches = [device for device in devices if wanted in text(device).casefold()]
+    """The devices that a text means: by the first kind of text that fits any of them."""
+    wanted = _lower(pattern)
+    for text in (lambda d: d.platform, _own_version, lambda d: d.name):
+        matches = [device for device in devices if wanted in _lower(text(device))]
         if matches:
             return matches
-    return [device for device in devices if device.type.casefold() == wanted]
+    return [device for device in devices if _lower(device.type) == wanted]
 
 
-def _preference(device: DeviceInfo, default_type: str) -> tuple[bool, bool, bool, tuple[int, ...], int]:
-    """Sorts first what is best: the wanted type, no simulator, the faster CPU runtime, the newer PoCL, more units."""
-    pocl = re.search(r"PoCL (\d+)\.(\d+)", device.version)
+def _rank(device: DeviceInfo, wanted_type: str) -> tuple[int, ...]:
+    """Numbers to be compared one after the other: less is better."""
+    family = next((k for k, r in enumerate(choice.RUNTIMES) if _is_of(device, r)), len(choice.RUNTIMES))
+    release, crashes = (0, 0), False
+    if family < len(choice.RUNTIMES):
+        release = _release(device, choice.RUNTIMES[family])
+        crashes = platform.machine() in choice.CRASHING_MACHINES and release < choice.RUNTIMES[family].sound_from
+    names = (_lower(device.platform), _lower(device.name))
     return (
-        device.type.casefold() != default_type.casefold(),
-        "oclgrind" in f"{device.platform} {device.name}".casefold(),
-        not device.platform.casefold().startswith("intel"),
-        tuple(-int(part) for part in pocl.groups()) if pocl else (0, 0),
+        crashes,
+        _lower(device.type) != _lower(wanted_type),
+        any(simulator in name for simulator in map(_lower, choice.SIMULATORS) for name in names),
+        family,
+        *(-number for number in release),
         -device.compute_units,
     )
+
+
+def _is_of(device: DeviceInfo, runtime: choice.Runtime) -> bool:
+    return _lower(device.platform).startswith(_lower(runtime.platform)) and runtime.release in _own_version(device)
+
+
+def _release(device: DeviceInfo, runtime: choice.Runtime) -> tuple[int, int]:
+    if not runtime.release:
+        return 0, 0
+    behind = _own_version(device).partition(runtime.release)[2]
+    found = re.match(r"([0-9]{0,4})(?:\.([0-9]{0,4}))?", behind)
+    assert found is not None
+    return int(found[1] or 0), int(found[2] or 0)
+
+
+def _own_version(device: DeviceInfo) -> str:
+    """The platform's version without "OpenCL 3.1 ": that is the standard's, which "3.1" for a PoCL does not mean."""
+    return re.sub(r"^OpenCL [0-9.]*", "", device.version).strip(" ")
+
+
+def _lower(text: str) -> bytes:
+    """Lower case of ASCII letters only, as the C host compares them."""
+    return text.encode(errors="surrogateescape").lower()

@@ -32,9 +32,7 @@ class Session:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", cl.CompilerWarning)
                 program = cl.Program(self.context, artefact.source)
-                options = artefact.build_options(
-                    device.handle.platform.version, device.handle.native_vector_width_float
-                )
+                options = artefact.build_options(device.handle.native_vector_width_float)
                 program.build(options=options, devices=[device.handle])
         except cl.RuntimeError as error:
             raise DeviceError(f"{device.name}: {artefact.name}.cl does not compile:\n{error}") from error

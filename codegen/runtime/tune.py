@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.devices import DeviceInfo, opencl
 from codegen.runtime.execute import Session
+from codegen.runtime.samples import random_sample
 
 LEAST_GAIN = 0.03  # of a layer's time
 LEAST_ROUNDS, MOST_ROUNDS = 3, 25
@@ -76,8 +75,7 @@ def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, 
         session = Session(make(choices), device, profiling=True)
         # The device has the weights now.
         session.artefact = replace(session.artefact, weights=None)
-        rng = np.random.default_rng(0)
-        session.write({i["name"]: rng.standard_normal(i["shape"]).astype(np.float32) for i in session.artefact.inputs})
+        session.write(random_sample(session.artefact))
         _run(session)  # some runtimes compile a kernel when it is first launched
         return session
 

@@ -23,12 +23,13 @@ from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.errors import Mismatch
 from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Conv, Fused, Op
+from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
 from codegen.graph.ops.winograd import WinogradConv
-from codegen.runtime.artefact import Artefact, Floats, to_user_order
+from codegen.runtime.artefact import Artefact, Floats, in_network_order, to_user_order
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session, steps
 from codegen.runtime.host import Host, compile_host
+from codegen.runtime.samples import Sample, random_sample, with_special_numbers
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -38,7 +39,10 @@ ALGEBRA_FACTOR = 8
 
 @dataclass(frozen=True)
 class Check:
-    """One tensor against what it should be.  ``ratio`` is the worst error over its bound: fine up to 1."""
+    """One tensor against what it should be, where it is worst in all samples.
+
+    ``ratio`` is the error over its bound: fine up to 1.
+    """
 
     name: str
     title: str
@@ -47,6 +51,7 @@ class Check:
     ratio: float
     index: tuple[int, ...]
     ulps: float
+    sample: int = 0
 
     @property
     def passed(self) -> bool:
@@ -55,7 +60,10 @@ class Check:
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output from end to end: max|err|, max|y| and how large the error may be."""
+    """One output from end to end, in the sample where it is worst: max|err|, max|y| and how large the error may be.
+
+    The error is infinite if an infinity or NaN is missing or is where it should not be.
+    """
 
     name: str
     error: float
@@ -70,24 +78,33 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """Everything checked on one device."""
+    """Everything checked on one device.
+
+    ``special`` has the launches once more, on inputs with NaN, infinities and their like; ``special_matches_host`` says
+    that the C host gives the same outputs for them.
+    """
 
     device: str
     platform: str
     launches: tuple[Check, ...]
     outputs: tuple[OutputCheck, ...]
+    special: tuple[Check, ...]
+    special_matches_host: bool
     selftest: bool
 
     @property
     def passed(self) -> bool:
-        return all(c.passed for c in self.launches) and all(o.passed for o in self.outputs) and self.selftest
+        launches = all(check.passed for check in (*self.launches, *self.special))
+        outputs = all(output.passed for output in self.outputs) and self.special_matches_host
+        return launches and outputs and self.selftest
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The algebra, and every device."""
+    """The algebra, and every device, over so many samples of the inputs."""
 
     name: str
+    samples: int
     algebra: tuple[Check, ...]
     devices: tuple[DeviceReport, ...]
 
@@ -97,12 +114,6 @@ class Verification:
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
-
-
-def random_inputs(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Normally distributed inputs in the network's order of axes."""
-    rng = np.random.default_rng(seed)
-    return {i.name: rng.standard_normal(i.shape).astype(np.float32) for i in graph.inputs}
 
 
 def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[np.float32]]) -> tuple[Check, ...]:
@@ -169,57 +180,102 @@ def check_device(
     launches: Graph,
     device: DeviceInfo,
     library: Path,
-    given: Mapping[str, NDArray[np.float32]],
+    samples: Sequence[Sample],
 ) -> DeviceReport:
     """Launch by launch, from end to end, and through the C host."""
-    user = {d["name"]: np.ascontiguousarray(to_user_order(given[d["name"]], d)) for d in artefact.inputs}
     session = Session(artefact, device)
-    checks = _check_launches(session, launches, user, given)
-    results = session.run(user)
     with Host(artefact, library, device) as host:
-        through_c = host.run(user)
         selftest = host.selftest()
+        checked = [_check_sample(session, host, unfolded, launches, sample) for sample in samples]
+        special = with_special_numbers(samples[0])
+        special_checks = check_launches(session, launches, special, in_network_order(artefact, special))
+        ours, theirs = session.run(special), host.run(special)
+    checks = _worst_checks([launched for launched, _ in checked])
+    outputs = tuple(_worst_output(column) for column in zip(*(outputs for _, outputs in checked), strict=True))
+    return DeviceReport(
+        device=device.name,
+        platform=f"{device.platform} ({device.version})",
+        launches=checks,
+        outputs=outputs,
+        special=special_checks,
+        special_matches_host=all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours),
+        selftest=selftest,
+    )
+
+
+def _check_sample(
+    session: Session, host: Host, unfolded: Graph, launches: Graph, sample: Sample
+) -> tuple[tuple[Check, ...], list[OutputCheck]]:
+    artefact = session.artefact
+    given = in_network_order(artefact, sample)
+    checks = check_launches(session, launches, sample, given)
+    results, through_c = session.run(sample), host.run(sample)
     expected = unfolded.evaluate(given)
-    exact, noisy = launches.evaluate(given), rounded_evaluation(launches, given)
+    exact, rounded = launches.evaluate(given), rounded_evaluation(launches, given)
     outputs = []
-    for k, (declared, output) in enumerate(zip(artefact.outputs, unfolded.outputs, strict=True)):
+    for declared, output, fused in zip(artefact.outputs, unfolded.outputs, launches.outputs, strict=True):
         y = expected[output.value]
         true = to_user_order(y, declared)
         got = results[declared["name"]]
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            noise = rounded[fused.value] - exact[fused.value]
         outputs.append(
             OutputCheck(
                 name=output.name,
-                error=_largest_error(got, true),
+                error=largest_error(got, true, to_user_order(rounded[fused.value], declared)),
                 largest=float(np.max(np.abs(true), initial=0, where=np.isfinite(true))),
-                tolerance=tolerance(y, noisy[launches.outputs[k].value] - exact[launches.outputs[k].value]),
-                matches_host=got.tobytes() == through_c[declared["name"]].tobytes(),
+                tolerance=tolerance(y, noise),
+                matches_host=same_bits(got, through_c[declared["name"]]),
             )
         )
-    return DeviceReport(device.name, f"{device.platform} ({device.version})", checks, tuple(outputs), selftest)
+    return checks, outputs
+
+
+def _worst_checks(samples: Sequence[tuple[Check, ...]]) -> tuple[Check, ...]:
+    """For each tensor the sample in which it is worst."""
+    numbered = [[replace(check, sample=k) for check in checks] for k, checks in enumerate(samples)]
+    return tuple(max(column, key=lambda check: check.ratio) for column in zip(*numbered, strict=True))
+
+
+def _worst_output(samples: Sequence[OutputCheck]) -> OutputCheck:
+    worst = max(samples, key=lambda output: output.error / output.tolerance)
+    return replace(worst, matches_host=all(output.matches_host for output in samples))
 
 
 def verify(
-    artefact: Artefact, unfolded: Graph, launches: Graph, devices: Sequence[DeviceInfo], seed: int = 0
+    artefact: Artefact,
+    unfolded: Graph,
+    launches: Graph,
+    devices: Sequence[DeviceInfo],
+    samples: Sequence[Sample] = (),
 ) -> Verification:
-    """The algebra once, then each device."""
+    """The algebra once, then each device, on every sample; on a made-up one where none is given.
+
+    Then on the first sample with special numbers in it.  Not from end to end: what becomes of NaN on the way is no
+    longer the sample's, and Winograd's tiles spread it.
+    """
     unknown = [launch["node"] for launch in artefact.launches if launch["node"] not in launches.by_name]
     if unknown:
         raise Mismatch(f"{artefact.folder}: launch {unknown[0]!r} is not in the spec; build again")
-    given = random_inputs(unfolded, seed)
-    algebra = check_algebra(unfolded, launches, given)
+    samples = samples or [random_sample(artefact)]
+    tried = [*samples, with_special_numbers(samples[0])]
+    algebra = _worst_checks([check_algebra(unfolded, launches, in_network_order(artefact, s)) for s in tried])
     with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
         library = compile_host(artefact, Path(folder) / f"lib{artefact.name}.so")
-        reports = tuple(check_device(artefact, unfolded, launches, d, library, given) for d in devices)
-    return Verification(artefact.name, algebra, reports)
+        reports = tuple(check_device(artefact, unfolded, launches, d, library, samples) for d in devices)
+    return Verification(artefact.name, len(samples), algebra, reports)
 
 
 def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array, unit: float) -> Check:
-    """The element that is worst in units of its bound."""
+    """The element that is worst in units of its bound.
+
+    Infinity and NaN are right where the reference has the same, whatever the bound; and where it is infinite, as it is
+    where numbers may exceed the range on the way, all is right.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - true)
-    error = np.where(np.isnan(error), np.where(np.isnan(true) & np.isnan(got), 0.0, np.inf), error)
-    # Beyond float32's range a device may answer infinity.
-    error = np.where(np.abs(true) + bound > FLOAT32_MAX, 0.0, error)
+    same = (got == true) | (np.isnan(got) & np.isnan(true)) | np.isposinf(bound)
+    error = np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(error == 0, 0.0, error / bound)
     if ratio.size == 0:
@@ -229,7 +285,7 @@ def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array,
     return Check(name, title, float(error[at]), float(bound[at]), float(ratio[at]), at, float(error[at]) / spacing)
 
 
-def _check_launches(
+def check_launches(
     session: Session, launches: Graph, user: Mapping[str, Floats], given: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Check, ...]:
     held: dict[str, NDArray[Any]] = dict(given)
@@ -241,7 +297,8 @@ def _check_launches(
         if name not in held:
             node = launches.by_name[name]
             sources = [settle(source) for source in node.inputs]
-            true = node.op.reference(*(np.asarray(s, dtype=np.float64) for s in sources))
+            with np.errstate(all="ignore"):
+                true = node.op.reference(*(np.asarray(s, dtype=np.float64) for s in sources))
             held[name] = session.tensor(name)
             checks.append(compare(name, node.op.title, held[name], true, np.zeros_like(true), FLOAT32.unit))
         return held[name]
@@ -264,23 +321,43 @@ def _check_launches(
 
 def _as_computed(op: Op, launch: Mapping[str, Any]) -> Op:
     """The operator with the error bound of the algorithm that the manifest says computes it."""
-    if "winograd" not in launch:
+    if "winograd" not in launch and "sums" not in launch:
         return op
     assert isinstance(op, Fused) and isinstance(op.core, Conv)
     attributes = {f.name: getattr(op.core, f.name) for f in fields(op.core)}
-    return replace(op, core=WinogradConv(**attributes, tile=launch["winograd"]))
+    if "winograd" in launch:
+        return replace(op, core=WinogradConv(**attributes, tile=launch["winograd"]))
+    return replace(op, core=ConvInBlocks(**attributes))
 
 
-def _largest_error(got: Floats, true: Array) -> float:
-    with np.errstate(invalid="ignore"):
+def largest_error(got: Floats, true: Array, rounded: Array) -> float:
+    """max|got - true|; infinite if an infinity or NaN of ``true`` is missing, or one is where ``true`` has none.
+
+    ``rounded`` is the same computation with every tensor rounded to float32.  Where an infinity or NaN comes and goes
+    with rounding, as by an overflow or a difference that is nearly 0, a device may have either.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - true)
-    same = (np.isnan(got) & np.isnan(true)) | (np.abs(true) > FLOAT32_MAX)
-    return float(np.max(np.where(same, 0.0, np.where(np.isnan(error), np.inf, error)), initial=0))
+        kinds = [_kind(values.astype(np.float32)) for values in (got, true, rounded)]
+    wrong = (kinds[0] != kinds[1]) & (kinds[0] != kinds[2])
+    numbers = np.isfinite(error) & (np.abs(true) <= FLOAT32_MAX)
+    return float(np.max(np.where(wrong, np.inf, np.where(numbers, error, 0.0)), initial=0))
+
+
+def same_bits(a: Floats, b: Floats) -> bool:
+    """Whether all elements are the same to the bit, but for the sign and payload of NaN, which no standard fixes."""
+    return bool(np.all((a.view(np.uint32) == b.view(np.uint32)) | (np.isnan(a) & np.isnan(b))))
+
+
+def _kind(values: Floats) -> Array:
+    """0 for numbers, 2 for NaN, and infinities as they are."""
+    return np.where(np.isnan(values), 2.0, np.where(np.isinf(values), values, 0.0))
 
 
 def format_verification(result: Verification) -> str:
     """A table for people: each launch's worst error, its bound, where, and in units in the last place."""
-    lines = [f"{result.name}: algebra, folded against un-folded in float64"]
+    count = f"{result.samples} samples" if result.samples != 1 else "1 sample"
+    lines = [f"{result.name}: algebra, folded against un-folded in float64, on {count}"]
     lines += _worst_lines(result.algebra)
     for device in result.devices:
         lines.append(f"{device.device}, {device.platform}")
@@ -290,6 +367,9 @@ def format_verification(result: Verification) -> str:
             verdict = "ok" if o.error <= o.tolerance else "WRONG"
             lines.append(f"  output {o.name}: max|err|/max|y| = {relative:.2e}, max|err| = {o.error:.3g} {verdict}")
             lines.append(f"  output {o.name}: C host {'agrees bit for bit' if o.matches_host else 'DIFFERS'}")
+        lines.append("  with NaN, infinities, -0, denormals and the largest numbers among the inputs:")
+        lines += [f"  {line}" for line in _worst_lines(device.special)]
+        lines.append(f"    C host {'agrees' if device.special_matches_host else 'DIFFERS'}")
         lines.append(f"  self-test: {'ok' if device.selftest else 'WRONG'}")
     lines.append("verified" if result.passed else "NOT verified")
     return "\n".join(lines)
@@ -298,7 +378,8 @@ def format_verification(result: Verification) -> str:
 def _table(checks: Sequence[Check]) -> list[str]:
     width = max((len(c.name) for c in checks), default=0)
     return [
-        f"  {c.name:<{width}}  err {c.error:9.2e}  bound {c.bound:9.2e}  {c.ulps:8.1f} ulp  at {list(c.index)}  "
+        f"  {c.name:<{width}}  err {c.error:9.2e}  bound {c.bound:9.2e}  {c.ulps:8.1f} ulp  at {list(c.index)}"
+        f"{f' of sample {c.sample}' if c.sample else ''}  "
         f"{'ok' if c.passed else 'WRONG'}  {c.title}"
         for c in checks
     ]

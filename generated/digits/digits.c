@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
     BOARD_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2977,
+    SOURCE_LINES = 2942,
     SAMPLE_COUNT = 10
 };
 
@@ -377,18 +377,86 @@ static digits_status check(digits *model, cl_int error)
     return DIGITS_OPENCL_ERROR;
 }
 
-/* Device. */
+/* Device.
+ *
+ * Devices are ranked, and the first criterion in which two of them differ decides: runtimes that are known to crash come
+ * last; then the wanted type of device first; no simulator; the better runtime; of one runtime the newer release; more
+ * compute units; the order of the loader.  A text chooses by part of a platform's name, else of a platform's version, else
+ * of a device's name, else by a device type: the first of these that fits any device decides.  clgen's commands choose
+ * by the same rule.
+ */
+enum {
+    TEXT_BYTES = 1024,
+    MOST_LISTED = 64, /* platforms, and devices of a platform */
+    MAJOR = 10000,    /* a release is a number: major * MAJOR + minor */
+    CRITERIA = 7
+};
 
-static void get_platform_text(digits *model, cl_platform_id platform, cl_platform_info what, char *text, size_t size)
+/* Runtimes, best first. */
+static const struct {
+    const char *platform; /* how a platform's name begins */
+    const char *release;  /* what stands before the release in a platform's version; "": releases are not compared */
+    long sound_from;      /* earlier releases are known to crash on x86-64 */
+} runtimes[] = {
+    {"Intel", "", 0 * MAJOR + 0},
+    {"", "PoCL ", 3 * MAJOR + 1},
+};
+enum { RUNTIMES = sizeof runtimes / sizeof runtimes[0] };
+
+#if defined(__x86_64__) || defined(_M_X64)
+enum { ON_X86_64 = 1 };
+#else
+enum { ON_X86_64 = 0 };
+#endif
+
+/* Part of a simulator's name. */
+static const char *const simulators[] = {"oclgrind"};
+enum { SIMULATORS = sizeof simulators / sizeof simulators[0] };
+
+/* A device with several bits is of the first type that fits, else of the last. */
+static const struct {
+    const char *name;
+    cl_device_type bits;
+} device_types[] = {
+    {"CPU", 2},
+    {"GPU", 4},
+    {"accelerator", 8},
+    {"other", 0},
+};
+enum { LAST_TYPE = sizeof device_types / sizeof device_types[0] - 1 };
+
+struct description {
+    char platform[TEXT_BYTES], version[TEXT_BYTES], name[TEXT_BYTES];
+    size_t type; /* an index of device_types */
+    cl_uint units;
+};
+
+/* Removes blanks at both ends. */
+static void trim(char *text)
 {
-    if (model->cl.GetPlatformInfo(platform, what, size, text, NULL) != CL_SUCCESS)
-        text[0] = '\0';
+    size_t blanks = strspn(text, " "), length = strlen(text + blanks);
+    while (length && text[blanks + length - 1] == ' ')
+        --length;
+    memmove(text, text + blanks, length);
+    text[length] = '\0';
 }
 
-static void get_device_text(digits *model, cl_device_id device, cl_device_info what, char *text, size_t size)
+static bool get_platform_text(digits *model, cl_platform_id platform, cl_platform_info what, char *text, size_t size)
 {
-    if (model->cl.GetDeviceInfo(device, what, size, text, NULL) != CL_SUCCESS)
+    bool got = model->cl.GetPlatformInfo(platform, what, size, text, NULL) == CL_SUCCESS;
+    if (!got)
         text[0] = '\0';
+    trim(text);
+    return got;
+}
+
+static bool get_device_text(digits *model, cl_device_id device, cl_device_info what, char *text, size_t size)
+{
+    bool got = model->cl.GetDeviceInfo(device, what, size, text, NULL) == CL_SUCCESS;
+    if (!got)
+        text[0] = '\0';
+    trim(text);
+    return got;
 }
 
 static bool has(digits *model, cl_device_id device, cl_device_info what)
@@ -405,53 +473,135 @@ static cl_device_type get_type(digits *model, cl_device_id device)
     return type;
 }
 
+/* ASCII only, whatever the locale. */
+static char lower(char letter)
+{
+    return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
+}
+
+static bool begins(const char *text, const char *part)
+{
+    while (*part && lower(*text) == lower(*part)) {
+        ++text;
+        ++part;
+    }
+    return !*part;
+}
+
 static bool contains(const char *text, const char *part)
 {
-    for (;; ++text) {
-        size_t i = 0;
-        while (part[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i]))
-            ++i;
-        if (!part[i])
-            return true;
-        if (!*text)
-            return false;
+    while (*text && !begins(text, part))
+        ++text;
+    return begins(text, part);
+}
+
+/* False for a device that cannot be taken. */
+static bool describe(digits *model, cl_platform_id platform, cl_device_id device, struct description *d)
+{
+    cl_device_type bits = get_type(model, device);
+
+    if (!has(model, device, CL_DEVICE_AVAILABLE) || !has(model, device, CL_DEVICE_COMPILER_AVAILABLE) ||
+        !get_platform_text(model, platform, CL_PLATFORM_NAME, d->platform, sizeof d->platform) ||
+        !get_platform_text(model, platform, CL_PLATFORM_VERSION, d->version, sizeof d->version) ||
+        !get_device_text(model, device, CL_DEVICE_NAME, d->name, sizeof d->name) ||
+        model->cl.GetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof d->units, &d->units, NULL) != CL_SUCCESS)
+        return false;
+    if (strncmp(d->version, "OpenCL ", 7) == 0) {
+        size_t number = 7 + strspn(d->version + 7, "0123456789.");
+        memmove(d->version, d->version + number, strlen(d->version + number) + 1);
+        trim(d->version);
     }
+    d->type = 0;
+    while (d->type < LAST_TYPE && !(bits & device_types[d->type].bits))
+        ++d->type;
+    return true;
+}
+
+/* At most four digits. */
+static long read_number(const char **text)
+{
+    long number = 0;
+    for (int i = 0; i < 4 && **text >= '0' && **text <= '9'; ++i, ++*text)
+        number = 10 * number + (**text - '0');
+    return number;
+}
+
+/* Which of the four kinds of text chooses the device, from 0; 4 if none does. */
+static int fit(const struct description *d, const char *wanted)
+{
+    const char *type = device_types[d->type].name;
+
+    if (!wanted || contains(d->platform, wanted))
+        return 0;
+    if (contains(d->version, wanted))
+        return 1;
+    if (contains(d->name, wanted))
+        return 2;
+    return strlen(type) == strlen(wanted) && begins(type, wanted) ? 3 : 4;
+}
+
+/* Numbers to be compared one after the other: less is better. */
+static void rank_device(const struct description *d, int fits, int64_t rank[CRITERIA])
+{
+    size_t runtime = 0, simulator = 0;
+    const char *release = NULL;
+    long number = 0;
+
+    while (runtime < RUNTIMES && !(begins(d->platform, runtimes[runtime].platform) &&
+                                   (release = strstr(d->version, runtimes[runtime].release)) != NULL))
+        ++runtime;
+    if (runtime < RUNTIMES && runtimes[runtime].release[0]) {
+        release += strlen(runtimes[runtime].release);
+        number = MAJOR * read_number(&release);
+        if (*release++ == '.')
+            number += read_number(&release);
+    }
+    while (simulator < SIMULATORS && !contains(d->platform, simulators[simulator]) &&
+           !contains(d->name, simulators[simulator]))
+        ++simulator;
+
+    rank[0] = fits;
+    rank[1] = ON_X86_64 && runtime < RUNTIMES && number < runtimes[runtime].sound_from;
+    rank[2] = strcmp(device_types[d->type].name, "CPU") != 0;
+    rank[3] = simulator < SIMULATORS;
+    rank[4] = (int64_t)runtime;
+    rank[5] = -(int64_t)number;
+    rank[6] = -(int64_t)d->units;
+}
+
+static bool is_better(const int64_t *rank, const int64_t *other)
+{
+    size_t i = 0;
+    while (i < CRITERIA - 1 && rank[i] == other[i])
+        ++i;
+    return rank[i] < other[i];
 }
 
 static digits_status choose_device(digits *model, const char *wanted)
 {
-    cl_platform_id platforms[16];
-    cl_device_id devices[16];
-    cl_uint platform_count = 0;
-    int best = 0; /* 1: the device's name fits, 2: the platform's does; CPUs of many makes are called Intel */
-    bool preferred = false;
+    cl_platform_id platforms[MOST_LISTED];
+    cl_device_id devices[MOST_LISTED];
+    cl_uint platform_count = 0, device_count;
+    struct description description;
+    int64_t rank[CRITERIA], best[CRITERIA];
 
-    cl_int error = model->cl.GetPlatformIDs(16, platforms, &platform_count);
+    cl_int error = model->cl.GetPlatformIDs(MOST_LISTED, platforms, &platform_count);
     if (error != CL_SUCCESS) {
         model->error = error;
         return DIGITS_NO_DEVICE;
     }
 
-    for (cl_uint p = 0; p < platform_count && p < 16; ++p) {
-        char platform_name[256];
-        cl_uint device_count = 0;
-
-        get_platform_text(model, platforms[p], CL_PLATFORM_NAME, platform_name, sizeof platform_name);
-        if (model->cl.GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, &device_count) != CL_SUCCESS)
+    for (cl_uint p = 0; p < platform_count && p < MOST_LISTED; ++p) {
+        device_count = 0;
+        if (model->cl.GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MOST_LISTED, devices, &device_count) != CL_SUCCESS)
             continue;
-
-        for (cl_uint d = 0; d < device_count && d < 16; ++d) {
-            char device_name[256];
-            bool of_type = (get_type(model, devices[d]) & CL_DEVICE_TYPE_CPU) != 0;
-
-            get_device_text(model, devices[d], CL_DEVICE_NAME, device_name, sizeof device_name);
-            if (!has(model, devices[d], CL_DEVICE_AVAILABLE) || !has(model, devices[d], CL_DEVICE_COMPILER_AVAILABLE))
+        for (cl_uint d = 0; d < device_count && d < MOST_LISTED; ++d) {
+            if (!describe(model, platforms[p], devices[d], &description) || fit(&description, wanted) == 4)
                 continue;
-            int fit = !wanted || contains(platform_name, wanted) ? 2 : contains(device_name, wanted) ? 1 : 0;
-            if (fit > best || (fit && fit == best && of_type && !preferred)) {
+            rank_device(&description, fit(&description, wanted), rank);
+            if (!model->device || is_better(rank, best)) {
                 model->device = devices[d];
-                best = fit;
-                preferred = of_type;
+                memcpy(best, rank, sizeof best);
             }
         }
     }
@@ -628,24 +778,19 @@ static digits_status build_program(digits *model)
     digits_status status = DIGITS_OK;
     cl_platform_id platform = NULL;
     char *cache;
-    char version[1024] = "";
     cl_uint native_floats = 0;
 
-    /* As large as with all options. */
+    /* Room for every option. */
     char options[sizeof "" " -DONE_LAUNCH"
-                        " -DSLOW_BUILTINS"
                         " -DWIDE"] = "";
 
     error = model->cl.GetDeviceInfo(model->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL);
     if (error != CL_SUCCESS)
         return check(model, error);
-    get_platform_text(model, platform, CL_PLATFORM_VERSION, version, sizeof version);
     error = model->cl.GetDeviceInfo(
         model->device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof native_floats, &native_floats, NULL);
     if (error != CL_SUCCESS)
         return check(model, error);
-    if (strstr(version, "PoCL 3.0"))
-        strcat(options, " -DSLOW_BUILTINS");
     if (native_floats >= 16)
         strcat(options, " -DWIDE");
     if (model->workers)
@@ -1064,12 +1209,12 @@ digits_status digits_enqueue(
 
 /* Self-test. */
 
-/* Values in [-1, 1), the same in every arithmetic: 16 bits of a linear congruential generator, scaled exactly. */
+/* Numbers in [-1, 1]: 16 bits of a linear congruential generator, scaled without rounding. */
 static void fill_with_noise(float *values, size_t count, uint32_t state)
 {
     for (size_t i = 0; i < count; ++i) {
         state = state * 1664525u + 1013904223u;
-        values[i] = ((float)(state >> 16) - 32768.0f) / 32768.0f;
+        values[i] = (float)(-65535 + 2 * (int32_t)(state >> 16)) * 0x1p-16f;
     }
 }
 
@@ -1274,16 +1419,16 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
 
 /* Output, index, value, tolerance. */
 static const struct sample selftest_samples[SAMPLE_COUNT] = {
-    {0, 0, 0x1.ce9d82p-6f, 0x1p-14f},
-    {0, 1, 0x1.9f15ecp-2f, 0x1p-14f},
-    {0, 2, 0x1.c7b71ep-4f, 0x1p-14f},
-    {0, 3, 0x1.e315c6p-5f, 0x1p-14f},
-    {0, 4, 0x1.39d9fcp-4f, 0x1p-14f},
-    {0, 5, 0x1.2603d8p-5f, 0x1p-14f},
-    {0, 6, 0x1.bd347p-5f, 0x1p-14f},
-    {0, 7, 0x1.5120cap-4f, 0x1p-14f},
-    {0, 8, 0x1.6ce83cp-4f, 0x1p-14f},
-    {0, 9, 0x1.da7f8ep-5f, 0x1p-14f},
+    {0, 0, 0x1.ce9d88p-6f, 0x1p-14f},
+    {0, 1, 0x1.9f1662p-2f, 0x1p-14f},
+    {0, 2, 0x1.c7b584p-4f, 0x1p-14f},
+    {0, 3, 0x1.e31582p-5f, 0x1p-14f},
+    {0, 4, 0x1.39da12p-4f, 0x1p-14f},
+    {0, 5, 0x1.2603e8p-5f, 0x1p-14f},
+    {0, 6, 0x1.bd349p-5f, 0x1p-14f},
+    {0, 7, 0x1.512004p-4f, 0x1p-14f},
+    {0, 8, 0x1.6ce8a8p-4f, 0x1p-14f},
+    {0, 9, 0x1.da7fa8p-5f, 0x1p-14f},
 };
 
 static const char *const program_source[SOURCE_LINES] = {
@@ -1299,41 +1444,6 @@ static const char *const program_source[SOURCE_LINES] = {
     " * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are\n",
     " * functions, and the kernel digits_network at the end calls them for all items of their grids.\n",
     " */\n",
-    "/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */\n",
-    "#ifdef SLOW_BUILTINS\n",
-    "#pragma OPENCL FP_CONTRACT ON\n",
-    "#define MULADD(a, b, c) ((a) * (b) + (c))\n",
-    "#define ACCESS(space, width)                                                                                           \\\n",
-    "    static float##width INLINED load##width(space const float *from)                                                   \\\n",
-    "    {                                                                                                                  \\\n",
-    "        return *(space const anywhere##width *)from;                                                                   \\\n",
-    "    }\n",
-    "#define CHANGE(space, width)                                                                                           \\\n",
-    "    static void INLINED store##width(float##width value, space float *to)                                              \\\n",
-    "    {                                                                                                                  \\\n",
-    "        *(space anywhere##width *)to = value;                                                                          \\\n",
-    "    }\n",
-    "#define INLINED __attribute__((overloadable, always_inline, unused))\n",
-    "#define EACH(width)                                                                                                    \\\n",
-    "    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \\\n",
-    "    ACCESS(__global, width)                                                                                            \\\n",
-    "    ACCESS(__constant, width)                                                                                          \\\n",
-    "    ACCESS(, width)                                                                                                    \\\n",
-    "    CHANGE(__global, width)                                                                                            \\\n",
-    "    CHANGE(, width) /* private, or generic where there is that */\n",
-    "EACH(8)\n",
-    "EACH(16)\n",
-    "#undef vload8\n",
-    "#undef vload16\n",
-    "#undef vstore8\n",
-    "#undef vstore16\n",
-    "#define vload8(n, pointer) load8((pointer) + (n) * 8)\n",
-    "#define vload16(n, pointer) load16((pointer) + (n) * 16)\n",
-    "#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)\n",
-    "#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)\n",
-    "#else\n",
-    "#define MULADD(a, b, c) fma(a, b, c)\n",
-    "#endif\n",
     "\n",
     "/* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */\n",
     "#define EXPLICIT_VECTORS\n",
@@ -1341,11 +1451,6 @@ static const char *const program_source[SOURCE_LINES] = {
     "#if __has_attribute(intel_vec_len_hint)\n",
     "#undef EXPLICIT_VECTORS\n",
     "#define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))\n",
-    "#endif\n",
-    "#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)\n",
-    "#undef EXPLICIT_VECTORS\n",
-    "#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))\n",
-    "#define VECTORS_OF_STEPS EXPLICIT_VECTORS\n",
     "#endif\n",
     "#endif\n",
     "\n",
@@ -1357,11 +1462,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "#define ITEMS(axis) get_global_size(axis)\n",
     "#define SLOT get_global_id(0)\n",
     "#else\n",
-    "#ifndef VECTORS_OF_STEPS\n",
-    "#define VECTORS_OF_STEPS\n",
-    "#endif\n",
-    "/* As functions that are not put where they are called, they are compiled once. */\n",
-    "#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS\n",
+    "/* noinline: each step's function is compiled once. */\n",
+    "#define STEP static __attribute__((noinline))\n",
     "#define OF_GRID                                                                                                        \\\n",
     "    , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \\\n",
     "        const size_t items1 UNUSED, const size_t own_slot UNUSED\n",
@@ -1372,6 +1474,14 @@ static const char *const program_source[SOURCE_LINES] = {
     "#endif\n",
     "\n",
     "#define LINE 16 /* numbers of a cache line */\n",
+    "\n",
+    "/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */\n",
+    "#define AT_LEAST(v, low) ((v) < (low) \? (low) : (v))\n",
+    "#define AT_MOST(v, high) ((v) > (high) \? (high) : (v))\n",
+    "\n",
+    "/* The greater and the lesser of two numbers; NaN if one of them is. */\n",
+    "#define GREATER(a, b) ((a) != (a) \? (a) : (a) > (b) \? (a) : (b))\n",
+    "#define LESSER(a, b) ((a) != (a) \? (a) : (a) < (b) \? (a) : (b))\n",
     "\n",
     "/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */\n",
     "#define PREFETCH(pointer)\n",
@@ -1504,7 +1614,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                        for (int t = 0; t < ROW; ++t) {\n",
     "                            #pragma unroll\n",
     "                            for (int j = 0; j < VECTORS; ++j)\n",
-    "                                acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);\n",
+    "                                acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);\n",
     "                        }\n",
     "                        px += 1;\n",
     "                        pw += 16;\n",
@@ -1515,7 +1625,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j) {\n",
-    "                            acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                            acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                        }\n",
     "                    }\n",
     "                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);\n",
@@ -1634,7 +1744,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -1645,7 +1755,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -1763,7 +1873,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -1774,7 +1884,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2018,7 +2128,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 128;\n",
@@ -2031,7 +2141,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {\n",
     "                    const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -2132,7 +2242,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2143,7 +2253,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2443,7 +2553,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 64;\n",
@@ -2458,7 +2568,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    if (b >= 1)\n",
     "                        continue;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -2516,7 +2626,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 3; ++kx) {\n",
     "                        const int t = (i - kx) / 1; /* the window that sees it so, if any */\n",
     "                        if (t + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -2624,7 +2734,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2635,7 +2745,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2706,7 +2816,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 2; ++kx) {\n",
     "                        const int t = (i - kx) / 2; /* the window that sees it so, if any */\n",
     "                        if (t * 2 + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -2838,7 +2948,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -2849,7 +2959,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -2991,7 +3101,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -3002,7 +3112,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -3245,7 +3355,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 128;\n",
@@ -3258,7 +3368,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {\n",
     "                    const int ob = tile * 2 + b;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -3383,7 +3493,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -3394,7 +3504,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -3694,7 +3804,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                            for (int t = 0; t < ROW; ++t) {\n",
     "                                #pragma unroll\n",
     "                                for (int j = 0; j < VECTORS; ++j)\n",
-    "                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);\n",
+    "                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);\n",
     "                            }\n",
     "                        }\n",
     "                        vw += 64;\n",
@@ -3709,7 +3819,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    if (b >= 1)\n",
     "                        continue;\n",
     "                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));\n",
-    "                    v = max(v, 0.0f);\n",
+    "                    v = AT_LEAST(v, 0.0f);\n",
     "                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);\n",
     "                }\n",
     "            }\n",
@@ -3767,7 +3877,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int kx = 0; kx < 3; ++kx) {\n",
     "                        const int t = (i - kx) / 1; /* the window that sees it so, if any */\n",
     "                        if (t + kx == i && t >= 0 && t < ROW)\n",
-    "                            acc[t] = max(acc[t], v);\n",
+    "                            acc[t] = GREATER(v, acc[t]);\n",
     "                    }\n",
     "                }\n",
     "            }\n",
@@ -3899,7 +4009,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                    for (int t = 0; t < ROW; ++t) {\n",
     "                        #pragma unroll\n",
     "                        for (int j = 0; j < VECTORS; ++j)\n",
-    "                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
+    "                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);\n",
     "                    }\n",
     "                }\n",
     "                px += x_block;\n",
@@ -3910,7 +4020,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "                for (int t = 0; t < ROW; ++t) {\n",
     "                    #pragma unroll\n",
     "                    for (int j = 0; j < VECTORS; ++j) {\n",
-    "                        acc[t][j] = max(acc[t][j], 0.0f);\n",
+    "                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);\n",
     "                    }\n",
     "                }\n",
     "                const int first_block = tile;\n",
@@ -4077,19 +4187,19 @@ static const char *const program_source[SOURCE_LINES] = {
     "    for (int i = 0; i < 40; i += 4) {\n",
     "        {\n",
     "            float xs = x[i];\n",
-    "            vacc0 = MULADD((float8)(xs), vload8(i, vw), vacc0);\n",
+    "            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 1];\n",
-    "            vacc1 = MULADD((float8)(xs), vload8(i + 1, vw), vacc1);\n",
+    "            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 2];\n",
-    "            vacc2 = MULADD((float8)(xs), vload8(i + 2, vw), vacc2);\n",
+    "            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);\n",
     "        }\n",
     "        {\n",
     "            float xs = x[i + 3];\n",
-    "            vacc3 = MULADD((float8)(xs), vload8(i + 3, vw), vacc3);\n",
+    "            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);\n",
     "        }\n",
     "    }\n",
     "    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);\n",
@@ -4117,9 +4227,9 @@ static const char *const program_source[SOURCE_LINES] = {
     "    rest /= 1;\n",
     "    x += x_at;\n",
     "    y += y_at;\n",
-    "    float largest = -INFINITY;\n",
+    "    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */\n",
     "    for (int i1 = 0; i1 < 10; ++i1)\n",
-    "        largest = max(largest, x[i1]);\n",
+    "        largest = AT_LEAST(largest, x[i1]);\n",
     "    float sum = 0.0f;\n",
     "    for (int i1 = 0; i1 < 10; ++i1)\n",
     "        sum += exp(x[i1] - largest);\n",

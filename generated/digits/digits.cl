@@ -10,41 +10,6 @@
  * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
  * functions, and the kernel digits_network at the end calls them for all items of their grids.
  */
-/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
-#ifdef SLOW_BUILTINS
-#pragma OPENCL FP_CONTRACT ON
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#define ACCESS(space, width)                                                                                           \
-    static float##width INLINED load##width(space const float *from)                                                   \
-    {                                                                                                                  \
-        return *(space const anywhere##width *)from;                                                                   \
-    }
-#define CHANGE(space, width)                                                                                           \
-    static void INLINED store##width(float##width value, space float *to)                                              \
-    {                                                                                                                  \
-        *(space anywhere##width *)to = value;                                                                          \
-    }
-#define INLINED __attribute__((overloadable, always_inline, unused))
-#define EACH(width)                                                                                                    \
-    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
-    ACCESS(__global, width)                                                                                            \
-    ACCESS(__constant, width)                                                                                          \
-    ACCESS(, width)                                                                                                    \
-    CHANGE(__global, width)                                                                                            \
-    CHANGE(, width) /* private, or generic where there is that */
-EACH(8)
-EACH(16)
-#undef vload8
-#undef vload16
-#undef vstore8
-#undef vstore16
-#define vload8(n, pointer) load8((pointer) + (n) * 8)
-#define vload16(n, pointer) load16((pointer) + (n) * 16)
-#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
-#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
-#else
-#define MULADD(a, b, c) fma(a, b, c)
-#endif
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -52,11 +17,6 @@ EACH(16)
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
-#endif
-#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
-#undef EXPLICIT_VECTORS
-#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
-#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
 #endif
 
@@ -68,11 +28,8 @@ EACH(16)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#ifndef VECTORS_OF_STEPS
-#define VECTORS_OF_STEPS
-#endif
-/* As functions that are not put where they are called, they are compiled once. */
-#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+/* noinline: each step's function is compiled once. */
+#define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -83,6 +40,14 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
+
+/* The greater and the lesser of two numbers; NaN if one of them is. */
+#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
@@ -215,7 +180,7 @@ void digits_stem(
                         for (int t = 0; t < ROW; ++t) {
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j)
-                                acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);
+                                acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);
                         }
                         px += 1;
                         pw += 16;
@@ -226,7 +191,7 @@ void digits_stem(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j) {
-                            acc[t][j] = max(acc[t][j], 0.0f);
+                            acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                         }
                     }
                     const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
@@ -345,7 +310,7 @@ void digits_mix1_b1(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -356,7 +321,7 @@ void digits_mix1_b1(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -474,7 +439,7 @@ void digits_mix1_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -485,7 +450,7 @@ void digits_mix1_b3_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -729,7 +694,7 @@ void digits_mix1_b3_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 128;
@@ -742,7 +707,7 @@ void digits_mix1_b3_conv(
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
             }
@@ -843,7 +808,7 @@ void digits_mix1_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -854,7 +819,7 @@ void digits_mix1_b5_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1154,7 +1119,7 @@ void digits_mix1_b5_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 64;
@@ -1169,7 +1134,7 @@ void digits_mix1_b5_conv(
                     if (b >= 1)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
                 }
             }
@@ -1227,7 +1192,7 @@ void digits_max_pool3x3_s1_8(
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -1335,7 +1300,7 @@ void digits_mix1_project(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1346,7 +1311,7 @@ void digits_mix1_project(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1417,7 +1382,7 @@ void digits_max_pool2x2_s2_4(
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that sees it so, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -1549,7 +1514,7 @@ void digits_mix2_b1(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1560,7 +1525,7 @@ void digits_mix2_b1(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1702,7 +1667,7 @@ void digits_mix2_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1713,7 +1678,7 @@ void digits_mix2_b3_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -1956,7 +1921,7 @@ void digits_mix2_b3_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 128;
@@ -1969,7 +1934,7 @@ void digits_mix2_b3_conv(
                 for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
                     const int ob = tile * 2 + b;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }
             }
@@ -2094,7 +2059,7 @@ void digits_mix2_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2105,7 +2070,7 @@ void digits_mix2_b5_reduce(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -2405,7 +2370,7 @@ void digits_mix2_b5_conv(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 64;
@@ -2420,7 +2385,7 @@ void digits_mix2_b5_conv(
                     if (b >= 1)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = max(v, 0.0f);
+                    v = AT_LEAST(v, 0.0f);
                     vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
                 }
             }
@@ -2478,7 +2443,7 @@ void digits_max_pool3x3_s1_4(
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -2610,7 +2575,7 @@ void digits_mix2_project(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2621,7 +2586,7 @@ void digits_mix2_project(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -2788,19 +2753,19 @@ void digits_classifier(
     for (int i = 0; i < 40; i += 4) {
         {
             float xs = x[i];
-            vacc0 = MULADD((float8)(xs), vload8(i, vw), vacc0);
+            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);
         }
         {
             float xs = x[i + 1];
-            vacc1 = MULADD((float8)(xs), vload8(i + 1, vw), vacc1);
+            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);
         }
         {
             float xs = x[i + 2];
-            vacc2 = MULADD((float8)(xs), vload8(i + 2, vw), vacc2);
+            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);
         }
         {
             float xs = x[i + 3];
-            vacc3 = MULADD((float8)(xs), vload8(i + 3, vw), vacc3);
+            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
         }
     }
     vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
@@ -2828,9 +2793,9 @@ void digits_softmax_1x10(
     rest /= 1;
     x += x_at;
     y += y_at;
-    float largest = -INFINITY;
+    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 10; ++i1)
-        largest = max(largest, x[i1]);
+        largest = AT_LEAST(largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 10; ++i1)
         sum += exp(x[i1] - largest);

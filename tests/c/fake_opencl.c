@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum kind { CONTEXT = 1, QUEUE, BUFFER, PROGRAM, KERNEL, EVENT };
-enum { ARGUMENTS = 32 };
+enum { ARGUMENTS = 32, PLATFORMS = 8, DEVICES = 32, TEXT = 256 };
 
 struct object {
     enum kind kind;
@@ -26,12 +26,18 @@ struct object {
     struct object *next;
 };
 
+/* What the loader lists; texts that begin with '!' stand for a question that fails. */
 struct _cl_platform_id {
-    int nothing;
+    char name[TEXT], version[TEXT];
+    bool fails; /* lists no devices */
 };
 
 struct _cl_device_id {
-    int nothing;
+    cl_platform_id platform;
+    char name[TEXT];
+    cl_device_type type;
+    cl_uint units;
+    cl_bool available, has_compiler;
 };
 
 struct _cl_context {
@@ -72,13 +78,15 @@ struct _cl_event {
     struct object object;
 };
 
-static struct _cl_platform_id the_platform;
-static struct _cl_device_id the_device;
+static struct _cl_platform_id platforms[PLATFORMS] = {{"Fake platform", "OpenCL 1.2 fake", false}};
+static struct _cl_device_id devices[DEVICES] = {{platforms, "Fake device", CL_DEVICE_TYPE_CPU, 4, CL_TRUE, CL_TRUE}};
+static cl_uint platform_count = 1, device_count = 1;
+static int chosen = -1;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct object *living;
 static int calls, fail_at;
-static bool failed, finished, refuse, gpu, shares;
+static bool failed, finished, refuse, shares;
 
 static void complain(const char *what)
 {
@@ -117,7 +125,50 @@ void fake_share_memory(int share)
 
 void fake_be_gpu(int is_gpu)
 {
-    gpu = is_gpu;
+    devices[0].type = is_gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU;
+}
+
+/* The next field of a line, which ends at a tab. */
+static char *cut(char **line)
+{
+    char *field = *line, *end = strchr(field, '\t');
+    if (end)
+        *end = '\0';
+    *line = end ? end + 1 : field + strlen(field);
+    return field;
+}
+
+void fake_list_nothing(void)
+{
+    platform_count = device_count = 0;
+    chosen = -1;
+}
+
+void fake_list(char *line)
+{
+    bool is_platform = strcmp(cut(&line), "platform") == 0;
+
+    if (is_platform && platform_count < PLATFORMS) {
+        cl_platform_id platform = &platforms[platform_count++];
+        snprintf(platform->name, TEXT, "%s", cut(&line));
+        snprintf(platform->version, TEXT, "%s", cut(&line));
+        platform->fails = atoi(cut(&line)) != 0;
+    } else if (!is_platform && platform_count && device_count < DEVICES) {
+        cl_device_id device = &devices[device_count++];
+        device->platform = &platforms[platform_count - 1];
+        snprintf(device->name, TEXT, "%s", cut(&line));
+        device->type = strtoul(cut(&line), NULL, 10);
+        device->units = (cl_uint)strtoul(cut(&line), NULL, 10);
+        device->available = atoi(cut(&line)) != 0;
+        device->has_compiler = atoi(cut(&line)) != 0;
+    } else {
+        complain("a device without a platform, or too many of them");
+    }
+}
+
+int fake_chosen(void)
+{
+    return chosen;
 }
 
 int fake_living(void)
@@ -224,65 +275,82 @@ static cl_int answer_text(const char *text, size_t room, void *out, size_t *size
 
 /* Platform and device. */
 
-cl_int clGetPlatformIDs(cl_uint room, cl_platform_id *platforms, cl_uint *count)
+static void check_platform(cl_platform_id platform)
+{
+    if (platform < platforms || platform >= platforms + platform_count)
+        complain("no such platform");
+}
+
+static void check_device(cl_device_id device)
+{
+    if (device < devices || device >= devices + device_count)
+        complain("no such device");
+}
+
+cl_int clGetPlatformIDs(cl_uint room, cl_platform_id *out, cl_uint *count)
 {
     FAIL_IF_TOLD
-    if (platforms && room)
-        *platforms = &the_platform;
+    for (cl_uint i = 0; out && i < room && i < platform_count; ++i)
+        out[i] = &platforms[i];
     if (count)
-        *count = 1;
+        *count = platform_count;
     return leave(CL_SUCCESS);
+}
+
+static cl_int answer_listed(const char *text, size_t room, void *out, size_t *size)
+{
+    return text[0] == '!' ? FAKE_ERROR : answer_text(text, room, out, size);
 }
 
 cl_int clGetPlatformInfo(cl_platform_id platform, cl_platform_info what, size_t room, void *out, size_t *size)
 {
     FAIL_IF_TOLD
-    if (platform != &the_platform)
-        complain("no such platform");
-    return leave(answer_text(what == CL_PLATFORM_VERSION ? "OpenCL 1.2 fake" : "Fake platform", room, out, size));
+    check_platform(platform);
+    return leave(answer_listed(what == CL_PLATFORM_VERSION ? platform->version : platform->name, room, out, size));
 }
 
-cl_int clGetDeviceIDs(cl_platform_id platform, cl_device_type type, cl_uint room, cl_device_id *devices, cl_uint *count)
+cl_int clGetDeviceIDs(cl_platform_id platform, cl_device_type type, cl_uint room, cl_device_id *out, cl_uint *count)
 {
+    cl_uint found = 0;
+
     FAIL_IF_TOLD
     (void)type;
-    if (platform != &the_platform)
-        complain("no such platform");
-    if (devices && room)
-        *devices = &the_device;
+    check_platform(platform);
+    for (cl_uint i = 0; i < device_count; ++i)
+        if (devices[i].platform == platform && found++ < room && out)
+            out[found - 1] = &devices[i];
     if (count)
-        *count = 1;
-    return leave(CL_SUCCESS);
+        *count = found;
+    return leave(platform->fails ? FAKE_ERROR : found ? CL_SUCCESS : CL_DEVICE_NOT_FOUND);
 }
 
 cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, void *out, size_t *size)
 {
-    const cl_bool yes = CL_TRUE;
-    const cl_device_type type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU;
-    const cl_platform_id platform = &the_platform;
-    const cl_uint floats = 16, units = 4;
+    const cl_uint floats = 16;
     const cl_device_svm_capabilities sharing =
         shares ? CL_DEVICE_SVM_FINE_GRAIN_SYSTEM : CL_DEVICE_SVM_COARSE_GRAIN_BUFFER;
 
     FAIL_IF_TOLD
-    if (device != &the_device)
-        complain("no such device");
+    check_device(device);
     switch (what) {
     case CL_DEVICE_NAME:
-        return leave(answer_text("Fake device", room, out, size));
+        return leave(answer_listed(device->name, room, out, size));
     case CL_DEVICE_SVM_CAPABILITIES:
-        return leave(gpu ? CL_INVALID_VALUE : answer(&sharing, sizeof sharing, room, out, size));
+        if (device->type == CL_DEVICE_TYPE_GPU)
+            return leave(CL_INVALID_VALUE);
+        return leave(answer(&sharing, sizeof sharing, room, out, size));
     case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
         return leave(answer(&floats, sizeof floats, room, out, size));
     case CL_DEVICE_MAX_COMPUTE_UNITS:
-        return leave(answer(&units, sizeof units, room, out, size));
+        return leave(answer(&device->units, sizeof device->units, room, out, size));
     case CL_DEVICE_TYPE:
-        return leave(answer(&type, sizeof type, room, out, size));
+        return leave(answer(&device->type, sizeof device->type, room, out, size));
     case CL_DEVICE_PLATFORM:
-        return leave(answer(&platform, sizeof platform, room, out, size));
+        return leave(answer(&device->platform, sizeof device->platform, room, out, size));
     case CL_DEVICE_AVAILABLE:
+        return leave(answer(&device->available, sizeof device->available, room, out, size));
     case CL_DEVICE_COMPILER_AVAILABLE:
-        return leave(answer(&yes, sizeof yes, room, out, size));
+        return leave(answer(&device->has_compiler, sizeof device->has_compiler, room, out, size));
     default:
         return leave(CL_INVALID_VALUE);
     }
@@ -291,28 +359,28 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t room, vo
 cl_int clRetainDevice(cl_device_id device)
 {
     FAIL_IF_TOLD
-    if (device != &the_device)
-        complain("no such device");
+    check_device(device);
     return leave(CL_SUCCESS);
 }
 
 cl_int clReleaseDevice(cl_device_id device)
 {
-    if (device != &the_device)
-        complain("no such device");
+    check_device(device);
     return CL_SUCCESS;
 }
 
 /* Objects. */
 
 cl_context clCreateContext(
-    const cl_context_properties *properties, cl_uint count, const cl_device_id *devices,
+    const cl_context_properties *properties, cl_uint count, const cl_device_id *wanted,
     void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *), void *data, cl_int *error)
 {
     FAIL_CREATION_IF_TOLD
     (void)properties, (void)notify, (void)data;
-    if (count != 1 || *devices != &the_device)
-        complain("no such device");
+    if (count != 1)
+        complain("not one device");
+    check_device(*wanted);
+    chosen = (int)(*wanted - devices);
     return leave_with(create(CONTEXT, sizeof(struct _cl_context), NULL), CL_SUCCESS, error);
 }
 
@@ -384,11 +452,11 @@ cl_program clCreateProgramWithSource(
 }
 
 cl_int clBuildProgram(
-    cl_program program, cl_uint count, const cl_device_id *devices, const char *options,
+    cl_program program, cl_uint count, const cl_device_id *listed, const char *options,
     void(CL_CALLBACK *notify)(cl_program, void *), void *data)
 {
     FAIL_IF_TOLD
-    (void)count, (void)devices, (void)options, (void)notify, (void)data;
+    (void)count, (void)listed, (void)options, (void)notify, (void)data;
     checked(program, PROGRAM);
     if (finished)
         complain("something is compiled after create");
@@ -425,14 +493,14 @@ cl_int clGetProgramInfo(cl_program program, cl_program_info what, size_t room, v
 }
 
 cl_program clCreateProgramWithBinary(
-    cl_context context, cl_uint count, const cl_device_id *devices, const size_t *lengths,
+    cl_context context, cl_uint count, const cl_device_id *listed, const size_t *lengths,
     const unsigned char **binaries, cl_int *status, cl_int *error)
 {
     cl_program program;
 
     FAIL_CREATION_IF_TOLD
     (void)count;
-    (void)devices;
+    (void)listed;
     program = create(PROGRAM, sizeof *program, checked(context, CONTEXT));
     program->source = calloc(lengths[0] + 1, 1);
     memcpy(program->source, binaries[0], lengths[0]);

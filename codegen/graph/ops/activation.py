@@ -35,7 +35,7 @@ def _monotone(f: Function, x: Array, error: Array, p: Parameters) -> Array:
         y = f(x, p)
         moved = np.maximum(np.abs(f(x + error, p) - y), np.abs(y - f(x - error, p)))
     # An end outside the function's domain, or beyond a pole, says nothing: anything may come out.
-    return np.where((error == 0) & ~np.isnan(y), 0.0, np.where(np.isnan(moved), np.inf, moved))
+    return np.where(error == 0, 0.0, np.where(np.isnan(moved), np.inf, moved))
 
 
 def _exact(f: Function, x: Array, error: Array, p: Parameters) -> Array:
@@ -56,12 +56,13 @@ def _even(f: Function, x: Array, error: Array, p: Parameters) -> Array:
 def _across_poles(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     """tan: monotone between its poles."""
     same = np.floor((x - error) / np.pi + 0.5) == np.floor((x + error) / np.pi + 0.5)
-    return np.where(same, _monotone(f, x, error, p), np.inf)
+    return np.where(same | (error == 0), _monotone(f, x, error, p), np.inf)
 
 
-def _jumps(size: Callable[[Parameters], float]) -> Spread:
-    """A function of slope 1 at most, with jumps that come to this size together."""
-    return lambda f, x, error, p: np.where(error == 0, 0.0, error + size(p))
+def _past_limits(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """shrink: slope 1 at most, and a jump where an error can carry |x| past the limit."""
+    near = (np.abs(np.abs(x) - np.abs(np.float32(p["lambd"]))) <= error) & (error > 0)
+    return error + np.where(near, 2 * (abs(p["lambd"]) + abs(p["bias"])), 0.0)
 
 
 def _past_threshold(f: Function, x: Array, error: Array, p: Parameters) -> Array:
@@ -85,6 +86,16 @@ class Rule:
     defaults: Parameters = field(default_factory=dict)
     ordered: tuple[str, str] | None = None  # two parameters of which the first must not exceed the second
     finite: bool = True
+
+
+def _at_least(x: Array, low: float | np.float32) -> Array:
+    """max(x, low), but NaN where x is."""
+    return np.where(x < low, low, x)
+
+
+def _at_most(x: Array, high: float | np.float32) -> Array:
+    """min(x, high), but NaN where x is."""
+    return np.where(x > high, high, x)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -112,14 +123,14 @@ _SELU_ALPHA = 1.6732632423543772
 _SELU_GAMMA = 1.0507009873554805
 
 ACTIVATIONS: Mapping[str, Rule] = {
-    "relu": Rule(lambda x, p: np.fmax(x, 0.0), _lipschitz(lambda p: 1.0), _relative(0)),
+    "relu": Rule(lambda x, p: _at_least(x, 0.0), _lipschitz(lambda p: 1.0), _relative(0)),
     "clip": Rule(
-        # The bounds are constants of the kernel, hence float32.
-        lambda x, p: np.fmin(np.fmax(x, np.float32(p["min"])), np.float32(p["max"])),
+        # The bounds are constants of the kernel, hence float32; an infinite one is none.
+        lambda x, p: _at_most(_at_least(x, np.float32(p["min"])), np.float32(p["max"])),
         _lipschitz(lambda p: 1.0),
         _relative(1),
         ordered=("min", "max"),
-        defaults={"min": 0.0, "max": 6.0},
+        defaults={"min": -math.inf, "max": math.inf},
     ),
     "leaky_relu": Rule(
         lambda x, p: np.where(x < 0, p["alpha"] * x, x),
@@ -128,27 +139,27 @@ ACTIVATIONS: Mapping[str, Rule] = {
         {"alpha": 0.01},
     ),
     "elu": Rule(
-        lambda x, p: np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
+        lambda x, p: np.where(x < 0, p["alpha"] * np.expm1(np.minimum(x, 0)), x),
         _lipschitz(lambda p: max(1.0, abs(p["alpha"]))),
         _relative(12),
         {"alpha": 1.0},
     ),
     "selu": Rule(
-        lambda x, p: p["gamma"] * np.where(x < 0, p["alpha"] * np.expm1(np.fmin(x, 0)), x),
+        lambda x, p: p["gamma"] * np.where(x < 0, p["alpha"] * np.expm1(np.minimum(x, 0)), x),
         _lipschitz(lambda p: abs(p["gamma"]) * max(1.0, abs(p["alpha"]))),
         _relative(16),
         {"alpha": _SELU_ALPHA, "gamma": _SELU_GAMMA},
     ),
     "sigmoid": Rule(lambda x, p: _sigmoid(x), _lipschitz(lambda p: 0.25), _relative(16)),
     "hard_sigmoid": Rule(
-        lambda x, p: np.fmin(np.fmax(p["alpha"] * x + p["beta"], 0.0), 1.0),
+        lambda x, p: _at_most(_at_least(p["alpha"] * x + p["beta"], 0.0), 1.0),
         _lipschitz(lambda p: abs(p["alpha"])),
         # Rounding alpha*x and adding beta matters only where the sum is between the clips.
         lambda x, y, p: 4 * np.fmin(np.abs(p["alpha"] * x) + abs(p["beta"]), 2 * abs(p["beta"]) + 2),
         {"alpha": 1 / 6, "beta": 0.5},
     ),
     "hard_swish": Rule(
-        lambda x, p: x * np.fmin(np.fmax(x / 6 + 0.5, 0.0), 1.0),
+        lambda x, p: x * _at_most(_at_least(x / 6 + 0.5, 0.0), 1.0),
         _lipschitz(lambda p: 1.5),
         lambda x, y, p: 8 * np.abs(x),
     ),
@@ -192,7 +203,7 @@ ACTIVATIONS: Mapping[str, Rule] = {
     "softsign": Rule(lambda x, p: x / (1 + np.abs(x)), _lipschitz(lambda p: 1.0), _relative(8)),
     "log_sigmoid": Rule(lambda x, p: -_softplus(-x), _lipschitz(lambda p: 1.0), _relative(16)),
     "celu": Rule(
-        lambda x, p: np.fmax(x, 0) + p["alpha"] * np.expm1(np.fmin(x, 0) / p["alpha"]),
+        lambda x, p: np.maximum(x, 0) + p["alpha"] * np.expm1(np.minimum(x, 0) / p["alpha"]),
         _lipschitz(lambda p: 1.0),
         lambda x, y, p: 16 * np.abs(y) + 4 * np.abs(x),
         {"alpha": 1.0},
@@ -205,8 +216,8 @@ ACTIVATIONS: Mapping[str, Rule] = {
     ),
     "shrink": Rule(
         _shrink,
-        _jumps(lambda p: 2 * (abs(p["lambd"]) + abs(p["bias"]))),
-        lambda x, y, p: 4 * (np.abs(x) + abs(p["bias"])),
+        _past_limits,
+        lambda x, y, p: 2 * (np.abs(x) + abs(p["bias"])) if p["bias"] else np.zeros_like(x),
         {"lambd": 0.5, "bias": 0.0},
     ),
 }
@@ -271,8 +282,8 @@ class Activation(Op):
         rule = ACTIVATIONS[self.kind]
         propagated = rule.spread(rule.function, x.value, x.error, self.parameters)
         evaluation = rule.evaluation(x.magnitude, np.abs(y) + propagated, self.parameters)
-        # Where exp() flushes to zero, silu and mish lose up to 89 times that.
-        return propagated + rounding.unit * evaluation + 128 * rounding.tiny
+        # Infinity and NaN are not rounded.  Where exp() flushes to zero, silu and mish lose up to 89 times that.
+        return propagated + np.where(np.isfinite(y), rounding.unit * evaluation, 0.0) + 128 * rounding.tiny
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, window_count, windows
 
@@ -83,12 +84,24 @@ class Conv(Op):
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         weight = np.abs(self.weight)
-        terms = int(np.prod(self.weight.shape[1:]))
         # One product and one addition for each term, the bias, and one rounding each of weight and bias.
         sums = self._correlate(x.magnitude, weight) + per_channel(np.abs(self.bias), y.ndim)
-        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
-        propagated = self._correlate(x.error, weight) if np.any(x.error) else 0.0
-        return rounding.gamma(terms + 4) * sums + propagated + flushed
+        return rounding.sum_error(self._additions() + 4, sums) + self._propagated(x) + self._flushed(x, rounding)
+
+    def _additions(self) -> int:
+        """The most additions that a term goes through: fast schedules add terms one after the other, in registers."""
+        return math.prod(self.weight.shape[1:])
+
+    def _propagated(self, x: Bounded) -> Array | float:
+        """What errors of the input make of the output."""
+        return self._correlate(x.error, np.abs(self.weight)) if np.any(x.error) else 0.0
+
+    def _flushed(self, x: Bounded, rounding: Rounding) -> Array:
+        """What inputs, weights and products that are flushed to zero make of the output."""
+        weight = np.abs(self.weight)
+        error = per_channel(math.prod(weight.shape[1:]) + weight.reshape(len(weight), -1).sum(axis=1), x.value.ndim)
+        small = np.where(weight < rounding.tiny, weight, 0.0)
+        return rounding.tiny * error + (self._correlate(x.magnitude, small) if np.any(small) else 0.0)
 
     def _correlate(self, x: Array, weight: Array) -> Array:
         counts = self.infer(x.shape)[2:]
@@ -118,6 +131,14 @@ class Conv(Op):
             for g in range(self.groups)
         ]
         return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvInBlocks(Conv):
+    """A convolution whose sums a kernel makes in two levels: as exact, with another bound."""
+
+    def _additions(self) -> int:
+        return additions(math.prod(self.weight.shape[1:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +209,12 @@ class ConvTranspose(Op):
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         weight = np.abs(self.weight)
-        terms = self.weight.shape[0] // self.groups * int(np.prod(self.kernel))
+        terms = self.weight.shape[0] // self.groups * math.prod(self.kernel)
         sums = self._scatter(x.magnitude, weight) + per_channel(np.abs(self.bias), y.ndim)
-        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
-        return rounding.gamma(terms + 4) * sums + self._scatter(x.error, weight) + flushed
+        # Inputs, weights and products that are flushed to zero.
+        flushed = rounding.tiny * (terms + self._scatter(np.ones_like(x.value), weight))
+        flushed = flushed + self._scatter(x.magnitude, np.where(weight < rounding.tiny, weight, 0.0))
+        return rounding.sum_error(additions(terms) + 4, sums) + self._scatter(x.error, weight) + flushed
 
     def _scatter(self, x: Array, weight: Array) -> Array:
         rank = len(self.kernel)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 
 
@@ -42,6 +42,8 @@ class Dense(Op):
         (x,) = inputs
         weight = np.abs(self.weight).T
         terms = self.weight.shape[1]
-        sums = x.magnitude.reshape(len(y), -1) @ weight + np.abs(self.bias)
-        flushed = terms * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
-        return rounding.gamma(terms + 4) * sums + x.error.reshape(len(y), -1) @ weight + flushed
+        magnitude = x.magnitude.reshape(len(y), -1)
+        sums = magnitude @ weight + np.abs(self.bias)
+        # Inputs, weights and products that are flushed to zero.
+        flushed = rounding.tiny * (terms + weight.sum(axis=0)) + magnitude @ np.where(weight < rounding.tiny, weight, 0)
+        return rounding.sum_error(additions(terms) + 4, sums) + x.error.reshape(len(y), -1) @ weight + flushed

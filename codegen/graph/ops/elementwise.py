@@ -15,8 +15,8 @@ FUNCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": np.divide,
-    "min": np.fmin,
-    "max": np.fmax,
+    "min": np.minimum,
+    "max": np.maximum,
     "pow": np.power,
     "fmod": np.fmod,
     "mask": lambda x, condition: np.where(condition != 0, x, 0.0),
@@ -78,7 +78,8 @@ class Binary(Op):
             propagated = a.error + b.error
         # OpenCL's division is off by 2.5 ulp, its pow by 16.
         ulps = {"div": 8, "pow": 40}.get(self.kind, 2)
-        return propagated + rounding.gamma(ulps) * (np.abs(y) + propagated) + rounding.tiny
+        rounded = np.where(np.isfinite(y), np.abs(y) + propagated, 0.0)
+        return propagated + rounding.gamma(ulps) * rounded + rounding.tiny
 
     def _at_jumps(self, a: Bounded, b: Bounded, rounding: Rounding) -> Array:
         """Exact where neither errors nor flushing to zero can carry the operands past where the function jumps."""
@@ -86,11 +87,13 @@ class Binary(Op):
         if self.kind == "fmod":  # whose results are smaller than the divisor
             return np.where(exact, 0.0, 2 * b.magnitude)
         if self.kind == "mask":
-            certain = (np.abs(b.value) > b.error + rounding.tiny) | ((b.value == 0) & (b.error == 0))
+            exact = (b.error == 0) & ((b.value == 0) | np.isnan(b.value))
+            certain = (np.abs(b.value) > b.error + rounding.tiny) | exact
             return np.where(certain, np.where(b.value != 0, a.error, 0.0), a.magnitude)
         with np.errstate(invalid="ignore"):  # infinity less infinity
             apart = np.abs(a.value - b.value) > a.error + b.error + rounding.tiny
-        return np.where(apart | (exact & (a.value == b.value)), 0.0, 1.0)
+        nan = np.isnan(a.value) | np.isnan(b.value)
+        return np.where(apart | (exact & (nan | (a.value == b.value))), 0.0, 1.0)
 
     def _at_corners(self, y: Array, a: Bounded, b: Bounded) -> Array:
         """Both functions are monotone in each argument, on either side of zero: extremes lie at the corners."""

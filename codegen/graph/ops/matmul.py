@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 
 
@@ -37,4 +37,6 @@ class MatMul(Op):
         terms = a.value.shape[-1]
         sums = a.magnitude @ b.magnitude
         moved = a.error @ np.abs(b.value) + np.abs(a.value) @ b.error + a.error @ b.error
-        return rounding.gamma(terms + 2) * sums + moved + terms * rounding.tiny * (1 + float(np.max(sums, initial=0)))
+        # Operands and products that are flushed to zero.
+        flushed = terms + a.magnitude.sum(axis=-1, keepdims=True) + b.magnitude.sum(axis=-2, keepdims=True)
+        return rounding.sum_error(additions(terms) + 2, sums) + moved + rounding.tiny * flushed

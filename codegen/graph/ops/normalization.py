@@ -1,10 +1,11 @@
-"""BatchNorm in inference, and the per-channel affine map that it is."""
+"""BatchNorm in inference, the per-channel affine map that it is, and the division by constants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import Op, Shape, require
@@ -43,7 +44,7 @@ class BatchNorm(Op):
         scale = per_channel(np.abs(self.gamma) / np.sqrt(self.variance + self.epsilon), y.ndim)
         mean = per_channel(np.abs(self.mean), y.ndim)
         sums = scale * (x.magnitude + mean) + per_channel(np.abs(self.beta), y.ndim)
-        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+        return rounding.sum_error(8, sums) + scale * x.error + rounding.tiny * (1 + x.magnitude)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,55 @@ class Affine(Op):
         (x,) = inputs
         scale = per_channel(np.abs(self.scale), y.ndim)
         sums = scale * x.magnitude + per_channel(np.abs(self.shift), y.ndim)
-        return rounding.gamma(8) * sums + scale * x.error + rounding.tiny * (1 + x.magnitude)
+        return rounding.sum_error(8, sums) + scale * x.error + rounding.tiny * (1 + x.magnitude)
+
+
+@dataclass(frozen=True, eq=False)
+class Divide(Op):
+    """x by ``divisor`` [C] along axis 1, rounded once: x times the rounded reciprocal may be another number.
+
+    Where a quotient is a whole number it comes out as that, so that Floor and the like behind it are right.
+    """
+
+    divisor: Array
+
+    def __post_init__(self) -> None:
+        require(self.divisor.ndim == 1, f"divisor {self.divisor.shape} should have one axis: a value per channel")
+
+    @property
+    def elementwise(self) -> bool:
+        return True
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.all(self.divisor != 0))
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return _channelwise(shapes, len(self.divisor))
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        with np.errstate(all="ignore"):  # division by zero is infinity on the device, too
+            return x / per_channel(self.divisor, x.ndim)
+
+    def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
+        """Nothing where the quotient is exact in this arithmetic; OpenCL lets others be off by 2.5 ulp."""
+        (x,) = inputs
+        divisor = per_channel(np.abs(self.divisor), y.ndim)
+        with np.errstate(all="ignore"):
+            propagated = np.where(x.error == 0, 0.0, x.error / divisor)
+            tiny = rounding.tiny * (1 + np.where(x.value == 0, 0.0, 1 / divisor))
+        rounded = rounding.gamma(6) * (np.abs(y) + propagated) + tiny
+        return np.where((x.error == 0) & self._exact(x.value, y, rounding), 0.0, propagated + rounded)
+
+    def _exact(self, x: Array, y: Array, rounding: Rounding) -> NDArray[np.bool_]:
+        """Whether y has no more digits than the arithmetic, and is x / divisor."""
+        fraction, exponent = np.frexp(y)
+        digits = -int(np.log2(rounding.unit))
+        short = np.ldexp(np.rint(np.ldexp(fraction, digits)), exponent - digits) == y
+        normal = (np.abs(y) >= rounding.tiny) & (np.abs(x) >= rounding.tiny)
+        with np.errstate(all="ignore"):
+            return ((x == 0) & (y == 0)) | (short & normal & (y * per_channel(self.divisor, y.ndim) == x))
 
 
 def _channelwise(shapes: tuple[Shape, ...], channels: int) -> Shape:

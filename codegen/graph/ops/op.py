@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, settled
 
 Shape = tuple[int, ...]
 
@@ -37,9 +37,10 @@ class Op(ABC):
         """How far an implementation in this arithmetic may be from ``y``, given inputs with these errors."""
 
     def bounded(self, *inputs: Bounded, rounding: Rounding) -> Bounded:
-        """The reference and its bound together."""
-        y = self.reference(*(x.value for x in inputs))
-        return Bounded(y, self.bound(y, inputs, rounding))
+        """The reference and its bound together.  No element's infinity or NaN has a part in another element's bound."""
+        with np.errstate(all="ignore"):  # infinity less infinity, and the like
+            y = self.reference(*(x.value for x in inputs))
+            return settled(y, self.bound(y, inputs, rounding), rounding)
 
     @property
     def elementwise(self) -> bool:

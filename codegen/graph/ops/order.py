@@ -18,7 +18,8 @@ class Top(Op):
     """The first ``count`` elements along ``axis`` in falling order, or in rising order unless ``largest``.
 
     ``part`` is "values", or "indices" along the axis, which are whole numbers.  Of equal elements the one in front
-    comes first, or with ``last`` the one behind.
+    comes first, or with ``last`` the one behind.  NaN comes before all numbers, as for numpy's argmax and argmin, or
+    behind all with ``nan_last``, as in a sorted list.
     """
 
     axis: int
@@ -26,6 +27,7 @@ class Top(Op):
     largest: bool = True
     last: bool = False
     part: str = "indices"
+    nan_last: bool = False
 
     def __post_init__(self) -> None:
         require(self.part in PARTS, f"unknown part {self.part!r}; known are {', '.join(PARTS)}")
@@ -54,11 +56,14 @@ class Top(Op):
 
     def _order(self, x: Array) -> NDArray[np.int64]:
         key = -x if self.largest else x
-        if self.last:
-            order = x.shape[self.axis] - 1 - np.argsort(np.flip(key, self.axis), axis=self.axis, kind="stable")
-        else:
-            order = np.argsort(key, axis=self.axis, kind="stable")
-        return np.take(order, range(self.count), axis=self.axis)
+        order = self._sorted(np.flip(key, self.axis) if self.last else key)
+        order = np.take(order, range(self.count), axis=self.axis)
+        return x.shape[self.axis] - 1 - order if self.last else order
+
+    def _sorted(self, key: Array) -> NDArray[np.int64]:
+        """The places of the elements in rising order; of equal ones the one in front comes first."""
+        order = np.lexsort((key, np.isnan(key) == self.nan_last), axis=self.axis)
+        return np.asarray(order, dtype=np.int64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs

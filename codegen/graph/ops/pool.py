@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints, Pads, check_window, extent, window_count, windows
 
@@ -63,7 +63,7 @@ class Pool(Op):
         (x,) = inputs
         axes = tuple(range(x.ndim, x.ndim + len(self.kernel)))
         if self.kind == "max":
-            return np.fmax.reduce(self._windows(x, -np.inf), axis=axes)
+            return np.maximum.reduce(self._windows(x, -np.inf), axis=axes)
         if self.kind == "lp":
             return self._norm(self._windows(np.abs(x), 0.0))
         return self._windows(x, 0.0).sum(axis=axes) / self._divisor(x.shape)
@@ -72,20 +72,20 @@ class Pool(Op):
         (x,) = inputs
         axes = tuple(range(x.value.ndim, x.value.ndim + len(self.kernel)))
         if self.kind == "max":
-            return np.fmax.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
+            return np.maximum.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
         terms = int(np.prod(self.kernel))
         if self.kind == "lp":
             return self._norm_bound(y, x, terms, rounding)
         divisor = self._divisor(x.value.shape)
-        magnitude = self._windows(x.magnitude, 0.0).sum(axis=axes) / divisor
+        sums = self._windows(x.magnitude, 0.0).sum(axis=axes)
         error = self._windows(x.error, 0.0).sum(axis=axes) / divisor
-        return rounding.gamma(terms + 6) * magnitude + error + terms * rounding.tiny
+        return rounding.sum_error(additions(terms) + 6, sums) / divisor + error + terms * rounding.tiny
 
     def _norm(self, view: Array, relative: float = 0.0, absolute: float = 0.0) -> Array:
         """The p-norm of each window, its sum of powers being off by this much."""
         p = float(np.float32(self.p))  # a constant of the kernel
         powers = np.power(view, p).sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
-        return np.power(np.fmax(powers * (1 + relative) + absolute, 0.0), 1 / p)
+        return np.power(np.maximum(powers * (1 + relative) + absolute, 0.0), 1 / p)
 
     def _norm_bound(self, y: Array, x: Bounded, terms: int, rounding: Rounding) -> Array:
         """The norm rises with every |x|: it lies between those of the least and of the largest they may be.
@@ -94,15 +94,17 @@ class Pool(Op):
         The exponent 1/p is a float32, which moves s^(1/p) by |log(s^(1/p))| times what the exponent is off.
         """
         power, root = {1.0: (0, 0), 2.0: (1, 7)}.get(self.p, (33, 33))
-        relative, flushed = rounding.gamma(terms + power), terms * rounding.tiny
+        relative, flushed = rounding.gamma(additions(terms) + power), terms * rounding.tiny
         highest = self._norm(self._windows(x.magnitude, 0.0), relative, flushed)
+        # Powers may exceed the range though their root does not.
+        highest = np.where(highest > rounding.largest ** (1 / self.p), np.inf, highest)
         least = np.fmax(np.abs(x.value) - x.error, 0.0)
         lowest = self._norm(self._windows(least, 0.0), -relative, -flushed)
         spread = np.fmax(highest - y, y - lowest)
         if self.p not in (1.0, 2.0):
             exponents = np.abs(np.log(highest, where=highest > 0, out=np.zeros_like(y)))
             spread = spread + rounding.gamma(3) * highest * exponents
-        return spread + rounding.gamma(root) * highest + rounding.tiny
+        return np.where(np.isfinite(y), spread + rounding.gamma(root) * highest + rounding.tiny, 0.0)
 
     def _windows(self, x: Array, fill: float) -> Array:
         counts = self.infer(x.shape)[2:]
@@ -149,5 +151,6 @@ class GlobalPool(Op):
         if self.kind == "max":
             return x.error.max(axis=axes, keepdims=True) + rounding.tiny
         terms = int(np.prod(x.value.shape[2:]))
-        magnitude, error = (a.mean(axis=axes, keepdims=True) for a in (x.magnitude, x.error))
-        return rounding.gamma(terms + 4) * magnitude + error + terms * rounding.tiny
+        sums = x.magnitude.sum(axis=axes, keepdims=True)
+        error = x.error.mean(axis=axes, keepdims=True)
+        return rounding.sum_error(additions(terms) + 4, sums) / terms + error + terms * rounding.tiny

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints
 
@@ -46,8 +46,10 @@ class Reduce(Op):
         if self.kind == "prod":
             largest = np.prod(x.magnitude, axis=self.axes, keepdims=True)
             moved = largest - np.prod(np.abs(x.value), axis=self.axes, keepdims=True)
-            # A partial product may be flushed to zero before large factors follow.
-            return moved + rounding.gamma(2 * terms) * largest + rounding.tiny * max(1.0, float(np.max(largest)))
+            # A partial product may be out of range, or be flushed to zero before large factors follow.
+            partial = np.prod(np.maximum(x.magnitude, 1.0), axis=self.axes, keepdims=True)
+            rounded = np.where(partial > rounding.largest, np.inf, rounding.gamma(2 * terms) * largest)
+            return moved + rounded + rounding.tiny * partial
         share = terms if self.kind == "mean" else 1
-        magnitude, error = (a.sum(axis=self.axes, keepdims=True) / share for a in (x.magnitude, x.error))
-        return rounding.gamma(terms + 4) * magnitude + error + terms * rounding.tiny
+        sums, error = (a.sum(axis=self.axes, keepdims=True) for a in (x.magnitude, x.error))
+        return (rounding.sum_error(additions(terms) + 4, sums) + error) / share + terms * rounding.tiny

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 from codegen.graph.ops.window import Ints
 
@@ -39,9 +39,9 @@ class Resize(Op):
 
     ``mode`` names interpolation as people do in two dimensions: "bilinear" is linear along every axis.
 
-    ``coordinates`` says where output element d lies in the input, of n elements, for an output of m = s n:
-    "half_pixel" (d + 1/2)/s - 1/2, "tf_half_pixel_for_nn" (d + 1/2)/s, "align_corners" d (n-1)/(s n-1), "asymmetric"
-    d/s, "pytorch_half_pixel" as half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre,
+    ``coordinates`` says where element d of m output elements lies in the input, of n elements: "half_pixel"
+    (d + 1/2)/s - 1/2, "tf_half_pixel_for_nn" (d + 1/2)/s, "align_corners" d (n-1)/(m-1), "asymmetric" d/s,
+    "pytorch_half_pixel" as half_pixel but 0 where m = 1, "half_pixel_symmetric" as half_pixel about the centre,
     "tf_crop_and_resize" as align_corners between the two ends that ``roi`` gives for each axis as parts of n-1; what
     lies outside the input then is ``outside``.  ``scales`` (s of every axis) is m/n unless it is given.
 
@@ -138,8 +138,9 @@ class Resize(Op):
             error = self._apply(x.error, False)
         else:
             terms = math.prod(self.taps(axis, n).index.shape[1] for axis, n in enumerate(x.value.shape[2:]))
-            spread = rounding.gamma(terms + 8) * self._apply(x.magnitude, True) + 2 * terms * rounding.tiny
-            error = self._apply(x.error, True) + spread
+            sums = self._apply(x.magnitude, True)
+            error = self._apply(x.error, True) + rounding.sum_error(additions(terms) + 8, sums)
+            error = error + rounding.tiny * (2 * terms + sums)
         return self._with_outside(error, x.value.shape, rounding.unit * abs(self.outside)) + rounding.tiny
 
     def _apply(self, y: Array, absolute: bool) -> Array:
@@ -163,12 +164,11 @@ class Resize(Op):
 
     def _positions(self, axis: int, n: int, m: int, scale: float | None) -> Array:
         d = np.arange(m, dtype=np.float64)
-        whole = m if scale is None else n * scale
         if self.coordinates in ("align_corners", CROP):
             start, end = self.roi[axis] if self.roi else (0.0, 1.0)
-            if whole == 1:
+            if m == 1:
                 return np.full(m, (start + end) * (n - 1) / 2) if self.coordinates == CROP else np.zeros(m)
-            return start * (n - 1) + d * ((end - start) * (n - 1)) / (whole - 1)
+            return start * (n - 1) + d * ((end - start) * (n - 1)) / (m - 1)
         if self.coordinates == "pytorch_half_pixel" and m == 1:
             return np.zeros(1)
         # Multiplied before divided: exact where the quotient is a whole number.

@@ -71,7 +71,7 @@ class GridSample(Op):
 
     def reference(self, *inputs: Array) -> Array:
         grid = self._grid(inputs)
-        axes = self._axes(inputs[0].shape, grid, np.zeros_like(grid), Rounding(0.0, 0.0))
+        axes = self._axes(inputs[0].shape, grid, np.zeros_like(grid), Rounding(0.0, 0.0, np.inf))
         return self._gather(inputs[0], [(axis.index, axis.weight) for axis in axes])
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
@@ -119,14 +119,11 @@ class GridSample(Op):
         if self.mode == "nearest":
             torn = (np.abs(at - np.floor(at) - 0.5) <= error) & (error > 0)
             at = np.rint(at)
-        if self.border == "zeros":
+        if self.border == "zeros" or (self.border, self.mode) == ("border", "bicubic"):
+            # Taps are beyond the border one by one, not with the position, as in PyTorch; further out all of them are.
             at = np.fmin(np.fmax(at, -3.0), n + 2.0)
         elif self.border == "reflection":
             at = _reflected(at, low, high)
-        elif self.mode == "bicubic":
-            # Taps reach beyond the border, unless the position itself does.
-            torn = (np.minimum(np.abs(at - low), np.abs(at - high)) <= error) & (error > 0)
-            at = np.where((at >= low) & (at <= high), at, np.fmin(np.fmax(at, 0.0), n - 1.0))
         else:
             at = np.fmin(np.fmax(at, 0.0), n - 1.0)
         first = np.floor(at).astype(np.int64)

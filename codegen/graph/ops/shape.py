@@ -170,7 +170,8 @@ class Pad(_Move):
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         if self.mode != "constant":
             return self.reference(inputs[0].error) + rounding.tiny
-        error = np.pad(inputs[0].error, self.pads, constant_values=rounding.unit * abs(self.value))
+        around = rounding.unit * abs(self.value) if np.isfinite(self.value) else 0.0
+        error = np.pad(inputs[0].error, self.pads, constant_values=around)
         return error + rounding.tiny
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding
+from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import Op, Shape, require
 
 
@@ -30,8 +30,8 @@ class Softmax(Op):
         (x,) = inputs
         below = x.value.max(axis=self.axis, keepdims=True) - x.value
         spread = 2 * x.error.max(axis=self.axis, keepdims=True)
-        # The subtraction is off by u |x - max|, which exp turns into a relative error; then n additions, exp, division.
-        # In the denominator each term's error is weighted by the term: at most n/e in all.
-        terms = x.value.shape[self.axis]
-        relative = rounding.unit * (below + 2 * terms + 24) + spread
+        # The subtraction is off by u |x - max|, which exp turns into a relative error; then additions, exp, division.
+        # In the denominator each term's error is weighted by the term.
+        weighted = np.where(y > 0, below * y, 0.0).sum(axis=self.axis, keepdims=True)
+        relative = rounding.unit * (below + weighted + additions(x.value.shape[self.axis]) + 24) + spread
         return np.expm1(np.minimum(relative, 700.0)) * y + 2 * rounding.tiny

@@ -5,6 +5,9 @@ With the matrices B, G and A of F(m x m, 3 x 3), and absolute values taken of al
 |A|^T [(|G| |g| |G|^T) * (|B|^T |d| |B|)] |A| bounds the sum of the absolute values of all terms, so that the error is
 at most gamma_n times that for n operations in a row (Higham, section 3.1; Barabasz et al., "Error analysis and
 improving the accuracy of Winograd convolution for deep neural networks", 2020).
+
+All outputs of a tile are made of all its inputs: an infinite or NaN input makes NaN of every output of its tiles, also
+of those whose window does not see it.
 """
 
 from __future__ import annotations
@@ -49,10 +52,15 @@ class WinogradConv(Conv):
         n, co, down, _, across, _ = sums.shape
         sums = sums.reshape(n, co, down * self.tile, across * self.tile)[:, :, :height, :width]
         sums = sums + per_channel(np.abs(self.bias), y.ndim)
+        special = np.pad(~np.isfinite(x.value).all(axis=1), [pads[0], *pads[2:]])
+        views = sliding_window_view(special, (size, size), axis=(1, 2))[:, :: self.tile, :: self.tile]
+        touched = np.asarray(views.any(axis=(3, 4)))
+        touched = touched.repeat(self.tile, axis=1).repeat(self.tile, axis=2)[:, None, :height, :width]
         ci = self.weight.shape[1]
-        flushed = 64 * ci * rounding.tiny * (1 + float(np.max(x.magnitude, initial=0)))
-        propagated = self._correlate(x.error, np.abs(self.weight)) if np.any(x.error) else 0.0
-        return rounding.gamma(ci + STEPS) * sums + propagated + flushed
+        rounded = rounding.sum_error(ci + STEPS, sums) + self._propagated(x)
+        # What is flushed to zero on the way is transformed, too.
+        error = rounded + 64 * (self._flushed(x, rounding) + ci * rounding.tiny)
+        return np.where(touched & ~np.isnan(y), np.inf, error)
 
 
 def matrices(tile: int) -> tuple[Array, Array, Array]:

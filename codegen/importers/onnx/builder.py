@@ -30,7 +30,9 @@ class Builder:
         inputs = [inputs] if isinstance(inputs, Live) else inputs
         wanted = f"{self.wanted}.{tag}" if tag else self.wanted
         name = self._document.add(wanted, op, [x.name for x in inputs], options, self._note)
-        return Live(name, self._document.shape(name))
+        # Layers have an axis at least; what is computed of scalars alone is a scalar to ONNX.
+        scalar = not any(x.shape for x in inputs)
+        return Live(name, () if scalar else self._document.shape(name))
 
     def tensor(self, constant: Constant) -> str:
         """The name under which the constant is stored, as it is."""
@@ -46,23 +48,24 @@ class Builder:
         if values.size and not -LARGEST_WHOLE <= int(values.min()) <= int(values.max()) <= LARGEST_WHOLE:
             raise Refused(f"its constant {constant.name} holds whole numbers beyond {LARGEST_WHOLE}")
 
-    def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> str:
-        """The name under which something computed from the constant is stored."""
+    def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> Constant:
+        """The constant of these values, which were computed from another one and are named after it."""
         self._check(constant)
-        return self._document.array(f"{constant.name}.{what}", values)
+        return Constant(f"{constant.name}.{what}", values)
 
     def reshape(self, x: Live, shape: Shape, tag: str = "") -> Live:
-        """The same elements in another shape; one of no axes is of one element here."""
-        shape = shape or (1,)
-        if shape == x.shape:
-            return x
+        """The same elements in another shape, which may be (): a layer's own shape is (1,) then."""
+        if (shape or (1,)) == (x.shape or (1,)):
+            return Live(x.name, shape, x.kind)
         if math.prod(shape) != math.prod(x.shape):
             raise Refused(f"{list(shape)} does not hold the elements of {list(x.shape)}")
         if min(len(shape), len(x.shape)) < 2 or shape[0] != x.shape[0]:
-            return self.layer("reshape", x, tag, full_shape=list(shape))
-        if len(shape) == 2:
-            return self.layer("flatten", x, tag)
-        return self.layer("reshape", x, tag, shape=list(shape[1:]))
+            y = self.layer("reshape", x, tag, full_shape=list(shape or (1,)))
+        elif len(shape) == 2:
+            y = self.layer("flatten", x, tag)
+        else:
+            y = self.layer("reshape", x, tag, shape=list(shape[1:]))
+        return Live(y.name, shape, x.kind)
 
     def transpose(self, x: Live, axes: Sequence[int], tag: str = "") -> Live:
         if tuple(axes) == tuple(range(len(x.shape))):
@@ -95,31 +98,35 @@ class Builder:
         x = self.reshape(x, (1,) * (len(shape) - len(x.shape)) + x.shape, "axes")
         return self.repeat(x, [m if n == 1 else 1 for n, m in zip(x.shape, shape, strict=True)], tag)
 
-    def number(self, value: float) -> str:
-        """The name of a tensor that holds one number."""
-        return self._document.array(f"number_{value:g}", np.array([value]))
-
     def constant(self, what: str, values: NDArray[Any]) -> str:
         """The name of a tensor of the node's own."""
         return self._document.array(f"{self.wanted}.{what}", values)
 
     def power(self, x: Live, exponent: float) -> Live:
-        return self.layer("pow", [x, self.layer("clip", x, "exponent", min=exponent, max=exponent)], "power")
+        return self.layer("pow", [x, self.shifted(self.zero(x, "zero"), exponent, "exponent")], "power")
 
     def zero(self, x: Live, tag: str = "") -> Live:
-        """0 in the shape of x."""
-        return self.layer("clip", x, tag, min=0.0, max=0.0)
+        """0 in the shape of x, also where x is NaN: nothing is less than itself."""
+        return self.layer("less", [x, x], tag)
 
     def affine(self, x: Live, factor: float, shift: float = 0.0, tag: str = "") -> Live:
         """x times a number plus another."""
-        bias = self.number(shift) if shift else False
-        values, name = np.array(factor), self.number(factor)
-        return self.with_constant(x, values, name, lambda x, t: self.layer("scale", x, tag, weight=t, bias=bias))
+        bias = self.tensor(_number(shift)) if shift else False
+        return self.with_constant(x, _number(factor), lambda x, t: self.layer("scale", x, tag, weight=t, bias=bias))
 
     def shifted(self, x: Live, shift: float, tag: str = "") -> Live:
         """x plus a number."""
-        values, name = np.array(shift), self.number(shift)
-        return self.with_constant(x, values, name, lambda x, t: self.layer("bias", x, tag, bias=t))
+        return self.with_constant(x, _number(shift), lambda x, t: self.layer("bias", x, tag, bias=t))
+
+    def quotient(self, x: Live, divisor: Constant, tag: str = "") -> Live:
+        """x by a constant: a product where that is exact, which it is with the reciprocal of a power of two."""
+        values = divisor.values.astype(np.float64)
+        fraction, exponent = np.frexp(values)
+        # Reciprocals beyond 2^-126 and 2^126 may overflow, or be flushed to zero.
+        if ((np.abs(fraction) == 0.5) & (np.abs(exponent - 1) <= 126)).all():
+            reciprocal = self.derived(divisor, "reciprocal", 1 / values)
+            return self.with_constant(x, reciprocal, lambda x, t: self.layer("scale", x, tag, weight=t, bias=False))
+        return self.with_constant(x, divisor, lambda x, t: self.layer("scale", x, tag, divisor=t, bias=False))
 
     def aligned(self, values: Sequence[Value], tag: str = "") -> list[Live]:
         """As live tensors with the same number of axes: constants in full, shorter shapes filled with 1 in front."""
@@ -137,17 +144,13 @@ class Builder:
 
     def full(self, x: Live, constant: Constant, tag: str) -> Live:
         """A live tensor with the constant's values, broadcast to x."""
-        return self.with_constant(
-            self.zero(x, f"{tag}.zero"),
-            constant.values,
-            self.tensor(constant),
-            lambda z, t: self.layer("bias", z, tag, bias=t),
-        )
+        zero = self.zero(x, f"{tag}.zero")
+        return self.with_constant(zero, constant, lambda z, t: self.layer("bias", z, tag, bias=t))
 
     def filled(self, x: Live, constant: Constant, tag: str) -> Live:
         """A live tensor with the constant's shape and values; x is any that the network computes."""
         row = self.reshape(x, (1, math.prod(x.shape)), f"{tag}.row")
-        one = self.reshape(self.select(row, 1, range(1), f"{tag}.one"), (1,) * max(constant.values.ndim, 1))
+        one = self.reshape(self.select(row, 1, range(1), f"{tag}.one"), (1,) * constant.values.ndim)
         return self.full(one, constant, tag)
 
     def take(self, x: Live, places: NDArray[Any], tag: str = "") -> Live:
@@ -164,12 +167,15 @@ class Builder:
         """The elements of one axis at these indices."""
         return self.layer("take", x, tag, axis=axis, indices=self.constant("indices", indices.astype(np.float32)))
 
-    def with_constant(self, x: Live, values: NDArray[Any], name: str, apply: Callable[[Live, str], Live]) -> Live:
-        """``apply`` to x and a tensor with a value for each channel or for all, where ``values`` are broadcast to x.
+    def with_constant(self, x: Live, constant: Constant, apply: Callable[[Live, str], Live]) -> Live:
+        """``apply`` to x and the name of a stored tensor with a value for each channel or for all: the constant,
+        broadcast to x.
 
-        ``name`` is that of the stored values.  Values along another axis make it axis 1 in between; those of more
-        than one are taken as channels of all elements in a row.
+        Values along another axis make it axis 1 in between; those of more than one are taken as channels of all
+        elements in a row.
         """
+        self._check(constant)
+        values = constant.values
         try:
             around = np.broadcast_shapes(x.shape, values.shape)
         except ValueError:
@@ -178,17 +184,21 @@ class Builder:
         shape = (1,) * (len(x.shape) - values.ndim) + values.shape
         varied = [axis for axis, n in enumerate(shape) if n != 1]
         if len(shape) >= 2 and varied in ([], [1]):
-            return apply(x, name)
+            return apply(x, self.tensor(constant))
         if len(varied) == 1 and varied != [0]:
             axes = list(range(len(shape)))
             axes[1], axes[varied[0]] = varied[0], 1
-            return self.transpose(apply(self.transpose(x, axes, "to_channels"), name), axes)
-        # Of one sample, if the constant differs between those of the batch.
+            return self.transpose(apply(self.transpose(x, axes, "to_channels"), self.tensor(constant)), axes)
+        # All samples as one, if the constant differs between them.
         batch = () if 0 in varied or len(shape) == 1 else x.shape[:1]
         whole = np.broadcast_to(values.reshape(shape)[:1] if batch else values, (1, *x.shape[1:]) if batch else x.shape)
         whole = whole.reshape(-1)
         row = self.reshape(x, (*(batch or (1,)), whole.size), "row")
-        return self.reshape(apply(row, self._document.array(f"{name}.row", whole)), x.shape)
+        return self.reshape(apply(row, self._document.array(f"{constant.name}.row", whole)), x.shape)
+
+
+def _number(value: float) -> Constant:
+    return Constant(f"number_{value:g}", np.array(value, dtype=np.float64))
 
 
 def collapsed(values: Sequence[int]) -> int | list[int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
-from codegen.importers.onnx.node import Live, Node, Refused
-
-_MOST_SUMS = 4096  # of one axis, whose square is the number of weights
+from codegen.importers.onnx.node import Constant, Live, Node, Refused
 
 # Reductions ---------------------------------------------------------------------------------------------------------
 
@@ -29,7 +29,12 @@ def _reduced(kind: str, node: Node, b: Builder, x: Live) -> Live:
     space = axes == tuple(range(2, len(x.shape)))
     if not axes:
         return x
-    if space and kind in ("mean", "max"):
+    if kind == "mean" and x.kind == "int":
+        # Divided by the number of elements, and not multiplied by its reciprocal, the sum of equal numbers gives them.
+        count = np.array(math.prod(x.shape[a] for a in axes), dtype=np.float32)
+        total = b.layer("reduce_sum", x, "sum", axes=list(axes))
+        y = b.quotient(total, Constant(f"count_{count:g}", count), "mean")
+    elif space and kind in ("mean", "max"):
         y = b.layer(f"global_{'max' if kind == 'max' else 'average'}_pool", x)
     else:
         y = b.layer(f"reduce_{kind}", x, axes=list(axes))
@@ -82,7 +87,9 @@ def _log_sum_exp(node: Node, b: Builder) -> Live:
 
 
 def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
+    # Of an infinite maximum the nearest finite number: infinity less infinity would be NaN.
     highest = b.layer("reduce_max", x, "max", axes=list(axes))
+    highest = b.layer("clip", highest, "finite", min=-FLOAT32_MAX, max=FLOAT32_MAX)
     below = b.layer("exp", b.layer("sub", [x, highest], "below"), "exp")
     total = b.layer("reduce_sum", below, "sum", axes=list(axes))
     return b.layer("add", [b.layer("log", total, "log"), highest], "log_sum")
@@ -123,15 +130,14 @@ def _scaled(y: Live, node: Node, b: Builder, repeat: int = 1, trailing: bool = F
         constant = node.optional(i, what)
         if constant is None:
             continue
-        values, name = constant.values, b.tensor(constant)
         if not trailing:
+            values = constant.values
             if values.ndim != 1 or values.size * repeat != y.shape[1]:
                 raise Refused(f"its {what} {list(values.shape)} does not fit the {y.shape[1]} channels")
             if repeat > 1:
-                values = np.repeat(values, repeat)
-                name = b.derived(constant, "channels", values)
-            values = values.reshape(-1, *[1] * (len(y.shape) - 2))
-        y = b.with_constant(y, values, name, apply)
+                constant = b.derived(constant, "channels", np.repeat(values, repeat))
+            constant = Constant(constant.name, constant.values.reshape(-1, *[1] * (len(y.shape) - 2)))
+        y = b.with_constant(y, constant, apply)
     return y
 
 
@@ -192,22 +198,12 @@ def _lp_norm(node: Node, b: Builder) -> Live:
 
 
 def _cumulative_sum(node: Node, b: Builder) -> Live:
-    """Of the last axis: a dense layer whose weights are 1 up to the element itself."""
     x, given = node.live(), node.whole_numbers(1, "axis")
     if given is None or len(given) != 1:
         raise Refused("its axis should be one number")
-    rank = len(x.shape)
-    (axis,) = node.axes(given, rank)
-    size = x.shape[axis]
-    if size > _MOST_SUMS:
-        raise Refused(f"it sums {size} elements; {_MOST_SUMS} are the most")
-    weight = np.tril(np.ones((size, size), dtype=np.float32), -1 if node.flag("exclusive") else 0)
-    weight = weight[::-1, ::-1] if node.flag("reverse") else weight
-    order = [a for a in range(rank) if a != axis] + [axis]
-    moved = b.transpose(x, order, "axis_last")
-    row = b.reshape(moved, (math.prod(moved.shape[:-1]), size), "rows")
-    total = b.layer("dense", row, "sums", weight=b.constant("ones", weight), bias=False)
-    return b.transpose(b.reshape(total, moved.shape, "restored"), [order.index(a) for a in range(rank)])
+    (axis,) = node.axes(given, len(x.shape))
+    flags: dict[str, Any] = {key: True for key in ("exclusive", "reverse") if node.flag(key)}
+    return b.layer("running_sum", x, axis=axis, **flags)
 
 
 def _lrn(node: Node, b: Builder) -> Live:

@@ -148,7 +148,7 @@ def _top_k(node: Node, b: Builder) -> list[Live]:
     if len(node.outputs) < 2 or not node.outputs[1]:
         return [values, x]
     places = b.layer("top_k", x, "places", **keys, part="indices")
-    return [values, Live(places.name, places.shape, "int")]
+    return [values, places]
 
 
 def _trilu(node: Node, b: Builder) -> Live:
@@ -181,25 +181,3 @@ LOGIC_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {
     "Where": _where,
     "Xor": _xor,
 }
-
-# What the numbers of an operator's outputs stand for, where it is not what those of its first input do.
-_TRUTHS = frozenset(
-    ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"]
-)
-
-
-def with_kind(node: Node, y: Live) -> Live:
-    """The result with what its numbers stand for."""
-    if node.op in ("Cast", "CastLike") or y.kind != "float":
-        return y
-    if node.op in _TRUTHS:
-        return Live(y.name, y.shape, "bool")
-    if node.op in ("ArgMax", "ArgMin"):
-        return Live(y.name, y.shape, "int")
-    values = node.inputs[1:] if node.op == "Where" else node.inputs
-    kinds = [value.kind for value in values if isinstance(value, Live)]
-    if not kinds:  # a choice of two constants
-        kinds = [
-            "float" if value.values.dtype.kind == "f" else "int" for value in values if isinstance(value, Constant)
-        ]
-    return Live(y.name, y.shape, kinds[0])

@@ -40,6 +40,14 @@ class Constant:
 Value = Live | Constant | None
 
 
+def kind_of(value: Value) -> str:
+    """What the numbers of a tensor stand for: "float", "int" or "bool"."""
+    if isinstance(value, Live):
+        return value.kind
+    letter = value.values.dtype.kind if value is not None else "f"
+    return {"b": "bool", "i": "int", "u": "int"}.get(letter, "float")
+
+
 @dataclass(frozen=True)
 class Node:
     """``name`` is the node's own or its output's; ``outputs`` are the names of those that something reads, or ""."""
@@ -61,7 +69,7 @@ class Node:
         assert isinstance(value, Live)
         return value.shape
 
-    def live(self, i: int = 0, least: int = 1) -> Live:
+    def live(self, i: int = 0, least: int = 0) -> Live:
         """An input that the network computes, of at least so many axes."""
         value = self.input(i)
         if not isinstance(value, Live):

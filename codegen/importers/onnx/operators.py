@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
 from codegen.importers.onnx.indexing import INDEXING_OPERATORS
 from codegen.importers.onnx.logic import LOGIC_OPERATORS, hardmax, quotient
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, shortest
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
 from codegen.importers.onnx.selection import SELECTION_OPERATORS
 from codegen.importers.onnx.windows import WINDOW_OPERATORS
 
 Operator = Callable[[Node, Builder], Live | list[Live]]
 One = Callable[[Node, Builder], Live]
+
+_MOST_FACTORS = 24  # of a whole number's power: 2^24 is the last that float32 holds
 
 # Elementwise --------------------------------------------------------------------------------------------------------
 
@@ -39,7 +40,7 @@ def _add(node: Node, b: Builder) -> Live:
     x, constant = _with_constant(node)
     if constant is None:
         return _together("add", node, b)
-    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: b.layer("bias", x, bias=t))
+    return b.with_constant(x, constant, lambda x, t: b.layer("bias", x, bias=t))
 
 
 def _sub(node: Node, b: Builder) -> Live:
@@ -47,31 +48,28 @@ def _sub(node: Node, b: Builder) -> Live:
     if constant is None:
         return _together("sub", node, b)
     if isinstance(node.input(0), Live):
-        negative = b.derived(constant, "negative", -constant.values)
-        return b.with_constant(x, constant.values, negative, lambda x, t: b.layer("bias", x, bias=t))
-    x = b.layer("neg", x, "negative")
-    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: b.layer("bias", x, bias=t))
+        values = constant.values
+        constant = b.derived(constant, "negative", -(values if values.dtype.kind == "f" else values.astype(np.float64)))
+    else:
+        x = b.layer("neg", x, "negative")
+    return b.with_constant(x, constant, lambda x, t: b.layer("bias", x, bias=t))
 
 
 def _mul(node: Node, b: Builder) -> Live:
     x, constant = _with_constant(node)
     if constant is None:
         return _together("mul", node, b)
-    return b.with_constant(x, constant.values, b.tensor(constant), lambda x, t: _scale(x, t, b))
+    return b.with_constant(x, constant, lambda x, t: b.layer("scale", x, weight=t, bias=False))
 
 
 def _div(node: Node, b: Builder) -> Live:
     divisor = node.input(1)
-    if all(value.kind != "float" for value in node.inputs if isinstance(value, Live)):
+    if kind_of(node.input(0)) != "float":
         x, y = b.aligned(node.inputs)
         return quotient(x, y, b)
     if not isinstance(divisor, Constant):
         return _binary("div")(node, b)
-    if (divisor.values == 0).any():
-        raise Refused("it divides by 0")
-    with np.errstate(over="ignore"):
-        reciprocal = b.derived(divisor, "reciprocal", 1 / divisor.values.astype(np.float64))
-    return b.with_constant(node.live(), divisor.values, reciprocal, lambda x, t: _scale(x, t, b))
+    return b.quotient(node.live(), divisor)
 
 
 def _binary(op: str) -> One:
@@ -81,10 +79,6 @@ def _binary(op: str) -> One:
         return _joined(op, b.aligned(node.inputs), b)
 
     return binary
-
-
-def _scale(x: Live, tensor: str, b: Builder) -> Live:
-    return b.layer("scale", x, weight=tensor, bias=False)
 
 
 def _with_constant(node: Node) -> tuple[Live, Constant | None]:
@@ -109,8 +103,8 @@ def _sum(node: Node, b: Builder) -> Live:
 
 
 def _mean(node: Node, b: Builder) -> Live:
-    total = _binary("add")(node, b)
-    return b.affine(total, 1 / len(node.inputs), tag="mean")
+    count = np.array(len(node.inputs), dtype=np.float32)
+    return b.quotient(_binary("add")(node, b), Constant(f"count_{count:g}", count), "mean")
 
 
 def _pow(node: Node, b: Builder) -> Live:
@@ -120,12 +114,16 @@ def _pow(node: Node, b: Builder) -> Live:
         x = node.live()
         if value == 1:
             return x
-        if value in (2, 3):
+        if value in (2, 3) or (x.kind == "int" and value in range(2, _MOST_FACTORS + 1)):
             return b.layer("mul", [x] * int(value))
         if value in (0.5, -1):
             return b.layer("sqrt" if value == 0.5 else "reciprocal", x)
         return b.power(x, value)
-    return _binary("pow")(node, b)
+    y = _binary("pow")(node, b)
+    if all(kind_of(value) == "int" for value in node.inputs):
+        # A whole number, or with a negative exponent at most 1/2 if not: where pow() is near to it, rounding makes it.
+        return Live(b.layer("round", y, "whole").name, y.shape, "int")
+    return y
 
 
 def _bound(kind: str) -> Operator:
@@ -153,13 +151,17 @@ def _clip(node: Node, b: Builder) -> Live:
 
 
 def _clipped(x: Live, b: Builder, low: float, high: float) -> Live:
-    high = min(high, FLOAT32_MAX)
-    low = min(max(low, -FLOAT32_MAX), high)  # the upper bound goes before the lower
-    if (low, high) == (-FLOAT32_MAX, FLOAT32_MAX):
+    if math.isnan(low) or math.isnan(high):
+        raise Refused("a bound is NaN")
+    low = min(low, high)  # the upper bound goes before the lower
+    if (low, high) == (-math.inf, math.inf):
         return x
-    if low == 0 and high in (6, FLOAT32_MAX):
+    if low == 0 and high in (6, math.inf):
         return b.layer("relu6" if high == 6 else "relu", x)
-    return b.layer("clip", x, min=low, max=high)
+    if math.inf in (low, -high):
+        raise Refused(f"its bounds {low} and {high} leave nothing but an infinity")
+    bounds: dict[str, Any] = {"min": low, "max": high}
+    return b.layer("clip", x, **{key: value for key, value in bounds.items() if math.isfinite(value)})
 
 
 def _activation(op: str, **defaults: float) -> Operator:
@@ -197,7 +199,7 @@ def _swiglu(node: Node, b: Builder) -> Live:
 
 def _prelu(node: Node, b: Builder) -> Live:
     slope = node.constant(1, "slope")
-    return b.with_constant(node.live(), slope.values, b.tensor(slope), lambda x, t: b.layer("prelu", x, slope=t))
+    return b.with_constant(node.live(), slope, lambda x, t: b.layer("prelu", x, slope=t))
 
 
 def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:
@@ -253,15 +255,19 @@ def _gemm(node: Node, b: Builder) -> Live:
         return _gemm_sum(y if alpha == 1 else b.affine(y, alpha, tag="alpha"), shift, beta, b)
     if weight is None or weight.values.ndim != 2:
         raise Refused("its second matrix should have two axes")
-    scaled = weight.values.astype(np.float64) * alpha
-    tensor = b.tensor(weight) if alpha == 1 else b.derived(weight, "alpha", scaled)
-    keys: dict[str, Any] = {"weight": tensor, "bias": False, **({} if transposed else {"weight_layout": "IO"})}
+    if alpha != 1:
+        weight = b.derived(weight, "alpha", weight.values.astype(np.float64) * alpha)
+    keys: dict[str, Any] = {
+        "weight": b.tensor(weight),
+        "bias": False,
+        **({} if transposed else {"weight_layout": "IO"}),
+    }
     if isinstance(shift, Constant) and beta != 0:
         count = weight.values.shape[0 if transposed else 1]
         if shift.values.shape == (count,) and beta == 1:
             keys["bias"], shift = b.tensor(shift), None
         elif shift.values.ndim < 2 or shift.values.shape[0] == 1:
-            keys["bias"], shift = b.derived(shift, "row", _row(shift.values, count) * beta), None
+            keys["bias"], shift = b.tensor(b.derived(shift, "row", _row(shift.values, count) * beta)), None
     return _gemm_sum(b.layer("dense", x, **keys), shift, beta, b)
 
 
@@ -270,8 +276,8 @@ def _gemm_sum(y: Live, shift: Value, beta: float, b: Builder) -> Live:
         return y
     if isinstance(shift, Live):
         return b.layer("add", b.aligned([y, shift if beta == 1 else b.affine(shift, beta, tag="beta")]))
-    values = shift.values * np.float64(beta)
-    return b.with_constant(y, values, b.derived(shift, "beta", values), lambda y, t: b.layer("bias", y, bias=t))
+    shift = b.derived(shift, "beta", shift.values * np.float64(beta))
+    return b.with_constant(y, shift, lambda y, t: b.layer("bias", y, bias=t))
 
 
 def _row(values: NDArray[Any], count: int) -> NDArray[np.float64]:
@@ -305,7 +311,9 @@ def _by_constant(x: Live, weight: Constant, b: Builder) -> Live:
     if rank == 2:
         return b.layer("dense", x, weight=b.tensor(weight), bias=False, weight_layout="IO")
     # Of the last axis: a convolution with a window of 1, once that axis is the channels'.
-    kernel = b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
+    kernel = b.tensor(
+        b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
+    )
     y = b.transpose(x, (0, rank - 1, *range(1, rank - 1)), "channels_first")
     y = b.layer("conv", y, "product", weight=kernel, bias=False)
     return b.transpose(y, (0, *range(2, rank), 1))
@@ -455,3 +463,20 @@ OPERATORS: Mapping[str, Operator] = {
     **SELECTION_OPERATORS,
     **WINDOW_OPERATORS,
 }
+
+FRACTIONAL = frozenset(
+    [
+        *(
+            "Gemm",
+            "GridSample",
+            "Pow",
+            "ReduceL2",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+            "ReduceMean",
+            "Resize",
+            "Upsample",
+        ),
+    ]
+)
+"""Operators that ONNX has for integers too, although their layers make fractions of whole numbers."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from codegen.graph.ops import Resize
-from codegen.graph.ops.resize import CROP
+from codegen.graph.ops.resize import CROP, Taps
 from codegen.graph.ops.sample import BORDERS, SAMPLE_MODES
 from codegen.importers.onnx.builder import Builder, collapsed
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
@@ -145,13 +145,16 @@ def _space(
     """Of the spatial axes only; ``words`` are mode, coordinates and rounding as a spec has them."""
     mode, coordinates, rounding = words
     more = {**more, **({"roi": tuple(roi)} if coordinates == CROP else {})}
-    wanted = Resize(tuple(size), mode, coordinates, rounding, **more, scales=tuple(factors))
+    space = x.shape[2:]
+    # A scale that is the ratio of the sizes but for its rounding to float32 is that ratio.
+    ratios = all(np.float32(s) == np.float32(m / n) for s, m, n in zip(factors, size, space, strict=True))
+    wanted = Resize(tuple(size), mode, coordinates, rounding, **more, scales=None if ratios else tuple(factors))
     # The plainest words of a spec that give the same: where scales are whole, nearest is floor(i / scale).
     usual = ("asymmetric", "floor") if mode == "nearest" else ("half_pixel", "floor")
     keys: dict[str, Any] = {"mode": mode} if mode != "nearest" else {}
     known = [(coordinates, rounding)] if coordinates == CROP else [usual, (coordinates, rounding)]
     for chosen in known:
-        if _same(wanted, Resize(tuple(size), mode, *chosen, **more), x.shape[2:]):
+        if _same(wanted, Resize(tuple(size), mode, *chosen, **more), space):
             break
     else:
         keys["scales"] = list(factors)
@@ -161,26 +164,25 @@ def _space(
         keys["rounding"] = chosen[1]
     for key, value in more.items():
         keys[key] = [list(pair) for pair in value] if key == "roi" else value
-    whole = [m // n if m % n == 0 else 0 for m, n in zip(size, x.shape[2:], strict=True)]
+    whole = [m // n if m % n == 0 else 0 for m, n in zip(size, space, strict=True)]
     where = {"scale": collapsed(whole)} if all(whole) else {"size": list(size)}
     return b.layer("upsample", x, tag, **where, **keys)
 
 
 def _same(a: Resize, b: Resize, space: Sequence[int]) -> bool:
-    """Whether both take the same elements, with the same weights but for the rounding of a scale to float32."""
+    """Whether both take the same elements with the same weights, up to the rounding of positions in float64."""
     for axis, n in enumerate(space):
-        one, other = (_dense(op, axis, n) for op in (a, b))
-        if not np.allclose(one, other, rtol=0, atol=1e-5):
+        one, other = a.taps(axis, n), b.taps(axis, n)
+        near = one.index[:, :1]  # positions are compared from here on: within elements, however long the axis is
+        if not np.allclose(_moments(one, near), _moments(other, near), rtol=0, atol=1e-6):
             return False
     return True
 
 
-def _dense(op: Resize, axis: int, n: int) -> Any:
-    """The first and second moment of the taps of each output element: the position itself, and the spread about it."""
-    taps = op.taps(axis, n)
-    first = (taps.index * taps.weight).sum(axis=1) / n
-    second = (taps.index**2 * taps.weight).sum(axis=1) / n**2
-    return np.stack([first, second])
+def _moments(taps: Taps, near: Any) -> Any:
+    """Of the taps of each output element: their sum, their mean position, and how they spread about it."""
+    distance = (taps.index - near).astype(np.float64)
+    return np.stack([(distance**power * taps.weight).sum(axis=1) for power in range(4)])
 
 
 _SAMPLE_MODES = {**_MODES, **{mode: mode for mode in SAMPLE_MODES}}  # renamed in opset 20

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from codegen.graph.ops import Shape, ShapeError
 from codegen.importers.document import Document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
-from codegen.importers.onnx.logic import with_kind
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
-from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
+from codegen.importers.onnx.operators import FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
 from codegen.importers.patterns import simplify
 
@@ -34,7 +33,25 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now."""
+
+    network: Network
+    document: Document
+    values: Mapping[str, Value | _Unknown]
+
+
 def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
+    document = trace_onnx(path, name, shapes).document
+    simplify(document)
+    document.prune()
+    document.fill()
+    return document
+
+
+def trace_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Trace:
+    """SpecError that names every node that is not supported."""
     network = read(path, shapes)
     document = Document(name, "an ONNX model", notes=list(network.notes))
     return _Translator(network, document).translate()
@@ -48,30 +65,25 @@ class _Translator:
         self._values: dict[str, Value | _Unknown] = {}
         self._refused: list[str] = []
 
-    def translate(self) -> Document:
-        network, document = self._network, self._document
-        self._inputs(network.inputs)
-        for proto in network.nodes:
+    def translate(self) -> Trace:
+        self._inputs(self._network.inputs)
+        for proto in self._network.nodes:
             self._node(proto)
-        if not self._refused:
-            for name in network.outputs:
-                self._output(name)
-            simplify(document)
-            document.prune()
-            document.fill()
         if self._refused:
             raise self._error()
-        return document
+        for name in self._network.outputs:
+            self._output(name)
+        return Trace(self._network, self._document, self._values)
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
-        """Inputs with one batch are a spec's; others are taken as one sample, and get their shape inside."""
-        plain = len({shape[:1] for shape in shapes.values()}) == 1
-        plain = plain and all(2 <= len(shape) <= 1 + MOST_SIZES for shape in shapes.values())
-        self._document.batch = next(iter(shapes.values()))[0] if plain else 1
+        """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""
+        self._document.batch = next((shape[0] for shape in shapes.values() if len(shape) >= 2), 1)
         for name, shape in shapes.items():
-            sample = shape if plain else (1, *shape) if 1 <= len(shape) <= MOST_SIZES else (1, math.prod(shape))
-            value = Live(self._document.add_input(name, sample), sample)
-            self._values[name] = Builder(self._document, f"{value.name}.shape", name).reshape(value, shape)
+            if len(shape) > 1 + MOST_SIZES:
+                raise self._network.place.spec_error(
+                    f"input {show(name)} {list(shape)} has {len(shape)} axes; {1 + MOST_SIZES} are the most"
+                )
+            self._values[name] = Live(self._document.add_input(name, shape or (1,)), shape)
 
     def _error(self) -> SpecError:
         lines = self._refused[:_MOST_LISTED]
@@ -108,7 +120,8 @@ class _Translator:
                 self._values[name] = result
 
     def _results(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
-        operator = _checked(proto, self._network.opset)
+        schema = _checked(proto, self._network.opset)
+        operator = proto.op_type
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
             if operator not in OPERATORS and operator not in ("Shape", "Size"):
@@ -123,15 +136,36 @@ class _Translator:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
             raise Refused("there is no such operator in a spec")
-        whole = any(isinstance(value, Live) and value.kind != "float" for value in known)
-        result = OPERATORS[operator](node, Builder(self._document, _wanted(node), name, whole))
-        if isinstance(result, list):
-            return [with_kind(node, y) for y in result]
-        return [with_kind(node, result), *[_UNKNOWN] * (len(proto.output) - 1)]
+        whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
+        builder = Builder(self._document, _wanted(node), name, whole)
+        result = OPERATORS[operator](node, builder)
+        results = result if isinstance(result, list) else [result]
+        typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
+        return [*typed, *[_UNKNOWN] * (len(proto.output) - len(typed))]
 
 
-def _checked(proto: onnx.NodeProto, opset: int) -> str:
-    """The operator, if it exists in this version and the node is one of it."""
+def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
+    """What the numbers of an output stand for, by ONNX's rule: the type of the inputs that share its type's name."""
+    formal = schema.outputs[min(output, len(schema.outputs) - 1)]
+    for k, value in enumerate(node.inputs):
+        if value is not None and schema.inputs[min(k, len(schema.inputs) - 1)].type_str == formal.type_str:
+            return kind_of(value)
+    return {frozenset(["tensor(bool)"]): "bool", frozenset(["tensor(int64)"]): "int"}.get(
+        frozenset(formal.types), "float"
+    )
+
+
+def _typed(node: Node, y: Live, kind: str, b: Builder) -> Live:
+    """The output as numbers of this kind: ONNX cuts off what integers do not hold."""
+    if node.op == "Cast":
+        return y  # whose attribute says the type
+    if kind == "int" and y.kind != "int" and node.op in FRACTIONAL:
+        y = b.layer("trunc", y, "whole")
+    return Live(y.name, y.shape, kind)
+
+
+def _checked(proto: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema:
+    """The operator's schema, if it exists in this version and the node is one of it."""
     if proto.domain not in DOMAINS:
         raise Refused(f"operators of {proto.domain} are not ONNX's own")
     try:
@@ -160,7 +194,7 @@ def _checked(proto: onnx.NodeProto, opset: int) -> str:
     ]
     if missing:
         raise Refused(f"attribute {show(missing[0])} is missing")
-    return str(proto.op_type)
+    return schema
 
 
 def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:

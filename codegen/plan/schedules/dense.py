@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from codegen.graph.bounded import sum_block
 from codegen.graph.ops import Dense
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch
@@ -22,8 +23,8 @@ def plan_dense(s: LaunchSketch) -> Draft:
     s.constant("weight", weight.reshape(blocks, c, reach).transpose(0, 2, 1))
     s.constant("bias", s.channels(op.bias, outputs))
 
-    def spread(values: np.ndarray) -> np.ndarray:
-        per_element = np.zeros(reach)
+    def spread(values: np.ndarray, filling: float) -> np.ndarray:
+        per_element = np.full(reach, filling)
         shape = (-1, *(1,) * (len(s.x.shape) - 2))
         per_element[sample] = np.broadcast_to(values.reshape(shape), s.x.shape[1:]).reshape(-1)
         return per_element
@@ -32,6 +33,7 @@ def plan_dense(s: LaunchSketch) -> Draft:
         "x_stride": s.x.strides[0],
         "y": s.y.canonical(),
         "reach": reach,
+        "sum_block": sum_block(reach),
         "blocks": blocks,
         "batch": batch,
         "prologue": s.prologue(spread, vector=False),

@@ -6,11 +6,12 @@ number for all of them; otherwise each lane reads its own.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from codegen.graph.bounded import Array
+from codegen.graph.bounded import Array, sum_block
 from codegen.graph.ops import Conv, ConvTranspose
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
@@ -52,6 +53,7 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
         "batch": batch,
         "blocks": blocks,
         "group_inputs": inputs,
+        "sum_block": sum_block(inputs * math.prod(kernel)),
         "group_outputs": outputs,
         "shared_input": op.groups == 1 or outputs % c == 0,
         "channels": channels,
@@ -60,4 +62,4 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
     }
     label = f"{kind}{'_' * (op.groups > 1 and not transposed)}{by(kernel)}_s{axes[-1]['stride']}"
     label = f"{label}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("conv_general.cl.jinja", label, variables, (1, rows, batch * blocks))
+    return s.draft("conv_general.cl.jinja", label, variables, (1, rows, batch * blocks), in_blocks=isinstance(op, Conv))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from codegen.graph.graph import Node
-from codegen.graph.ops import Activation, Affine, Binary, Fused, PRelu, Stage
+from codegen.graph.ops import Activation, Affine, Binary, Conv, ConvTranspose, Divide, Fused, PRelu, Stage
 from codegen.plan.layout import Layout, Named
 from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
-CHANNEL_STAGES = ("affine", "blank", "prelu")
+CHANNEL_STAGES = ("affine", "divide", "prelu", "zero_lanes")
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
 QUICK_BINARY = ("add", "sub", "mul", "min", "max")
 
@@ -77,11 +77,11 @@ class LaunchSketch:
         )
         return Named((batch,), strides, layout.block, layout.splat)
 
-    def channels(self, values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-        """A value per channel, repeated if there is only one, filled up with zeros to whole blocks."""
+    def channels(self, values: np.ndarray[Any, Any], count: int, filling: float = 0.0) -> np.ndarray[Any, Any]:
+        """A value per channel, repeated if there is only one, filled up to whole blocks with zeros or ``filling``."""
         if len(values) == 1 < count:
             values = np.full(count, values[0])
-        filled = np.zeros(-(-count // self.target.lanes) * self.target.lanes)
+        filled = np.full(-(-count // self.target.lanes) * self.target.lanes, filling)
         filled[: len(values)] = values
         return filled
 
@@ -95,7 +95,8 @@ class LaunchSketch:
         """
         channels = self.x.canonical().shape[1] if count is None else count
         stages = [self._stage(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue]
-        return stages + (self._blank(self.op.prologue, self.x) if vector else [])
+        fills = self._fills_lanes(self.op.prologue, stages)
+        return stages + (self._zero_lanes("x", self.x, shared) if vector and fills else [])
 
     def epilogue(self, view: Any = None, vector: bool = True, shared: bool = False) -> list[dict[str, Any]]:
         """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes).
@@ -103,7 +104,10 @@ class LaunchSketch:
         With ``shared`` the strides of operands are parameters.
         """
         stages = [self._stage(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue]
-        return stages + (self._blank(self.op.epilogue, self.y) if vector else [])
+        # Convolutions multiply the zero weights of padding lanes with inputs that may be infinite or NaN.
+        sums = isinstance(self.core, ConvTranspose) or (isinstance(self.core, Conv) and not self._by_channel(self.core))
+        fills = sums or self.x.splat or self._fills_lanes(self.op.epilogue, stages)
+        return stages + (self._zero_lanes("y", self.y, shared) if vector and fills else [])
 
     @property
     def epilogue_label(self) -> str:
@@ -114,14 +118,23 @@ class LaunchSketch:
     def _channels(self) -> int:
         return self.y.shape[1] if len(self.y.shape) > 1 else 1
 
-    def _blank(self, stages: tuple[Stage, ...], layout: Layout) -> list[dict[str, Any]]:
-        """Where stages can make infinity of the zeros behind the last channel: one that makes them zero again."""
+    @staticmethod
+    def _by_channel(op: Conv) -> bool:
+        """Whether the kernel gives every lane its own channel's input: depthwise convolution of images."""
+        return op.depthwise and len(op.kernel) < 3
+
+    @staticmethod
+    def _fills_lanes(ops: tuple[Stage, ...], stages: list[dict[str, Any]]) -> bool:
+        """Whether stages can make infinity or NaN of the zeros in the padding lanes behind the last channel."""
+        finite = all(s.op.finite and all(t.op.finite for t in s.through) for s in ops)
+        return not finite or any("layout" in stage and stage["layout"].splat for stage in stages)
+
+    def _zero_lanes(self, name: str, layout: Layout, shared: bool) -> list[dict[str, Any]]:
+        """The stage that makes padding lanes zero again, if there are any: what reads them sums over them."""
         channels = layout.shape[1] if len(layout.shape) > 1 else 1
-        finite = all(s.op.finite and all(t.op.finite for t in s.through) for s in stages)
-        if finite or layout.block == 1 or channels % self.target.lanes == 0:
+        if layout.block == 1 or channels % self.target.lanes == 0:
             return []
-        last, lanes = divmod(channels, self.target.lanes)
-        return [{"kind": "blank", "last": last, "lanes": lanes, "channels": channels}]
+        return [{"kind": "zero_lanes", "channels": self.size(f"{name}_channels", channels) if shared else channels}]
 
     def draft(
         self,
@@ -135,6 +148,7 @@ class LaunchSketch:
         writes: str | None = None,
         scratch: str | None = None,
         winograd: int = 0,
+        in_blocks: bool = False,
     ) -> Draft:
         """The launch; ``reads`` and ``writes`` are the node's own unless it is one of several launches."""
         assert min(groups) >= 1
@@ -153,6 +167,7 @@ class LaunchSketch:
             scratch=scratch,
             prepared=prepared,
             winograd=winograd,
+            in_blocks=in_blocks,
         )
 
     def _stage(
@@ -167,14 +182,17 @@ class LaunchSketch:
     ) -> dict[str, Any]:
         op = stage.op
 
-        def constant(name: str, values: np.ndarray[Any, Any]) -> str:
-            whole = self.channels(values, count) if spread is None else spread(values)
+        def constant(name: str, values: np.ndarray[Any, Any], filling: float = 0.0) -> str:
+            whole = self.channels(values, count, filling) if spread is None else spread(values, filling)
             return self.constant(prefix + name, whole)
 
         if isinstance(op, Affine):
             scale = constant("scale", op.scale) if np.any(op.scale != 1) else None
             shift = constant("shift", op.shift) if np.any(op.shift != 0) else None
             return {"kind": "affine", "scale": scale, "shift": shift}
+        if isinstance(op, Divide):
+            exact = self.target.divides_exactly
+            return {"kind": "divide", "divisor": constant("divisor", op.divisor, 1.0), "exact": exact}
         if isinstance(op, PRelu):
             return {"kind": "prelu", "slope": constant("slope", op.slope)}
         if isinstance(op, Activation):
@@ -215,7 +233,7 @@ def is_quick(stage: Mapping[str, Any]) -> bool:
     """Whether a stage is a few instructions for a vector of channels, what its operand goes through included."""
     if "layout" in stage:
         return stage["kind"] in QUICK_BINARY and stage["layout"].block > 1 and all(map(is_quick, stage["through"]))
-    return stage["kind"] in (*QUICK, "affine")
+    return stage["kind"] in (*QUICK, "affine", "zero_lanes")
 
 
 def scaled(name: str, factor: int, offset: int) -> str:

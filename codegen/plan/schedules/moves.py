@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from codegen.graph.ops import Concat, Identity, Pad, Reduce, Select, Softmax, Take, Top, Transpose
+from codegen.graph.bounded import sum_block
+from codegen.graph.ops import Concat, Identity, Pad, Reduce, RunningSum, Select, Softmax, Take, Top, Transpose
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, scaled
@@ -84,13 +85,15 @@ def plan_reduce(s: LaunchSketch) -> Draft:
     names = _names("i", len(s.x.shape))
     # Every axis that goes is a loop of the work-item.
     kept = tuple(1 if a in op.axes else n for a, n in enumerate(s.x.shape))
+    terms = math.prod(s.x.shape[a] for a in op.axes)
     variables = {
         "x": s.x,
         "y": s.y,
         "kind": op.kind,
         "dims": kept,
         "loops": [{"name": names[a], "count": s.x.shape[a]} for a in sorted(op.axes)],
-        "terms": math.prod(s.x.shape[a] for a in op.axes),
+        "terms": terms,
+        "sum_block": sum_block(terms) if op.kind in ("sum", "mean") else 0,
         "names": names,
         "kept": [a for a in range(len(names)) if a not in op.axes],
         "prologue": s.prologue(vector=False),
@@ -131,10 +134,30 @@ def plan_softmax(s: LaunchSketch) -> Draft:
         "dims": others,
         "axis": op.axis,
         "count": s.y.shape[op.axis],
+        "sum_block": sum_block(s.y.shape[op.axis]),
         "names": _names("i", len(others)),
         "epilogue": s.epilogue(_same, vector=False),
     }
     return s.draft("softmax.cl.jinja", f"softmax_{_label(s.y)}", variables, (math.prod(others), 1, 1))
+
+
+def plan_running_sum(s: LaunchSketch) -> Draft:
+    op: RunningSum = s.core
+    others = tuple(1 if a == op.axis else n for a, n in enumerate(s.y.shape))
+    count = s.y.shape[op.axis]
+    variables = {
+        "x": s.x,
+        "y": s.y,
+        "dims": others,
+        "axis": op.axis,
+        "count": count,
+        "exclusive": op.exclusive,
+        "reverse": op.reverse,
+        "sum_block": sum_block(count),
+        "names": _names("i", len(others)),
+        "epilogue": s.epilogue(_same, vector=False),
+    }
+    return s.draft("running_sum.cl.jinja", f"running_sum_{_label(s.y)}", variables, (math.prod(others), 1, 1))
 
 
 def plan_top(s: LaunchSketch) -> Draft:
@@ -151,6 +174,7 @@ def plan_top(s: LaunchSketch) -> Draft:
         "largest": op.largest,
         "last": op.last,
         "part": op.part,
+        "nan_last": op.nan_last,
         "names": names,
         "from_names": tuple("j" if a == op.axis else name for a, name in enumerate(names)),
         "epilogue": s.epilogue(_same, vector=False),
@@ -169,6 +193,7 @@ def plan_matmul(s: LaunchSketch) -> Draft:
         "y": s.y,
         "dims": _dims(s.y),
         "terms": a.shape[-1],
+        "sum_block": sum_block(a.shape[-1]),
         "names": names,
         "row_names": (*names[:-1], "k"),
         "column_names": (*names[:-2], "k", names[-1]),

@@ -5,6 +5,9 @@ As in depthwise convolution, each input of a row of taps is loaded once and goes
 
 from __future__ import annotations
 
+import math
+
+from codegen.graph.bounded import sum_block
 from codegen.graph.ops import Pool
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.depthwise import choose_row
@@ -15,9 +18,10 @@ ITEM_WORK = 1 << 13  # inputs that are worth a work-item
 
 
 def takes(s: LaunchSketch) -> bool:
-    """Whether the launch is the maximum or the average of windows of an image."""
+    """Whether the launch is the maximum of windows of an image, or the average of windows that are not large."""
     op: Pool = s.core
-    simple = op.kind == "max" or (op.kind == "average" and all(d == 1 for d in op.dilation))
+    short = sum_block(math.prod(op.kernel)) == 0
+    simple = op.kind == "max" or (op.kind == "average" and short and all(d == 1 for d in op.dilation))
     return simple and len(op.kernel) <= 2
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.graph.bounded import sum_block
 from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.graph.ops.resize import Taps
 from codegen.plan.plan import Draft
@@ -29,6 +30,7 @@ def plan_pool(s: LaunchSketch) -> Draft:
         "p": float(op.p),
         "axes": axes,
         "count_include_pad": op.count_include_pad,
+        "sum_block": 0 if op.kind == "max" else sum_block(math.prod(op.kernel)),
         "prologue": s.prologue(),
     }
     kernel = by(axis["kernel"] for axis in axes)
@@ -38,7 +40,8 @@ def plan_pool(s: LaunchSketch) -> Draft:
 
 def plan_global_pool(s: LaunchSketch) -> Draft:
     op: GlobalPool = s.core
-    variables = {**_common(s), "kind": op.kind, "prologue": s.prologue()}
+    block = sum_block(math.prod(s.x.shape[2:])) if op.kind == "average" else 0
+    variables = {**_common(s), "kind": op.kind, "sum_block": block, "prologue": s.prologue()}
     return _rows(s, "global_pool.cl.jinja", f"global_{op.kind}_pool_{size_label(s.x.canonical())}", variables)
 
 
@@ -62,6 +65,7 @@ def plan_resize(s: LaunchSketch) -> Draft:
         {"o": f"o{letter}", "i": f"i{letter}", "t": f"t{letter}", "w": f"w{letter}", "taps": count, "at": int(start)}
         for letter, count, start in zip("zyx"[-len(taps) :], counts, starts, strict=False)
     ]
+    variables["sum_block"] = sum_block(math.prod(counts))
     variables["outside"] = None
     if outside:
         s.constant("inside", np.concatenate([t.inside for t in taps]))

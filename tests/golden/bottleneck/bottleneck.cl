@@ -10,41 +10,6 @@
  * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
  * functions, and the kernel bottleneck_network at the end calls them for all items of their grids.
  */
-/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
-#ifdef SLOW_BUILTINS
-#pragma OPENCL FP_CONTRACT ON
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#define ACCESS(space, width)                                                                                           \
-    static float##width INLINED load##width(space const float *from)                                                   \
-    {                                                                                                                  \
-        return *(space const anywhere##width *)from;                                                                   \
-    }
-#define CHANGE(space, width)                                                                                           \
-    static void INLINED store##width(float##width value, space float *to)                                              \
-    {                                                                                                                  \
-        *(space anywhere##width *)to = value;                                                                          \
-    }
-#define INLINED __attribute__((overloadable, always_inline, unused))
-#define EACH(width)                                                                                                    \
-    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
-    ACCESS(__global, width)                                                                                            \
-    ACCESS(__constant, width)                                                                                          \
-    ACCESS(, width)                                                                                                    \
-    CHANGE(__global, width)                                                                                            \
-    CHANGE(, width) /* private, or generic where there is that */
-EACH(8)
-EACH(16)
-#undef vload8
-#undef vload16
-#undef vstore8
-#undef vstore16
-#define vload8(n, pointer) load8((pointer) + (n) * 8)
-#define vload16(n, pointer) load16((pointer) + (n) * 16)
-#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
-#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
-#else
-#define MULADD(a, b, c) fma(a, b, c)
-#endif
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -52,11 +17,6 @@ EACH(16)
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
-#endif
-#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
-#undef EXPLICIT_VECTORS
-#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
-#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
 #endif
 
@@ -68,11 +28,8 @@ EACH(16)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#ifndef VECTORS_OF_STEPS
-#define VECTORS_OF_STEPS
-#endif
-/* As functions that are not put where they are called, they are compiled once. */
-#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+/* noinline: each step's function is compiled once. */
+#define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -83,6 +40,10 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)
@@ -197,7 +158,7 @@ void bottleneck_expand(
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = MULADD((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         vw += 72;
@@ -212,7 +173,8 @@ void bottleneck_expand(
                     if (p * VECTORS * (WIDTH / 8) + b >= 3)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = min(max(v, 0x0p+0f), 0x1.8p+2f);
+                    v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
+                    v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 18) ? v : (float8)(0.0f); /* behind the last channel */
                     vstore8(v, 0, y + n * 480 + ob * 160 + (ox + t) * 8);
                 }
             }
@@ -317,14 +279,14 @@ void bottleneck_depthwise(
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that sees it so, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = MULADD(v, weights[kx], acc[t]);
+                            acc[t] = fma(v, weights[kx], acc[t]);
                     }
                 }
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 float8 v = acc[t];
-                v = min(max(v, 0x0p+0f), 0x1.8p+2f);
+                v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
                 vstore8(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
@@ -435,7 +397,7 @@ void bottleneck_sum(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;

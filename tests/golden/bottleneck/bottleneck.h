@@ -62,8 +62,10 @@ struct _cl_command_queue;
 struct _cl_mem;
 struct _cl_event;
 
-/* Chooses a device, with a context and an in-order queue of its own.  `device` is part of the name of a platform or of
- * a device, in any case; NULL takes $CLGEN_DEVICE where that is set.  CPUs come first, then any other device.
+/* Chooses a device, with a context and an in-order queue of its own.  `device` is part of the name of a platform,
+ * else of a platform's version ("PoCL 5"), else of a device's name, else a device type ("GPU"), in upper or lower case.
+ * NULL takes $CLGEN_DEVICE where that is set, else any device.  Of those that fit, CPUs come first, then real devices
+ * before simulators, Intel's runtimes, PoCL, others, and more compute units; a runtime that is known to crash comes last.
  * $CLGEN_OPENCL_LIBRARY names another libOpenCL to load.
  * $CLGEN_CACHE_DIR names a folder, if there is one, where compiled kernels are kept for the next create.
  * $CLGEN_LAUNCHES, on CPUs: "one" is one launch for all layers, which keeps all processors until it ends, as is usual on
@@ -100,7 +102,9 @@ bottleneck_status bottleneck_enqueue(
     struct _cl_event *const *wait_list,
     struct _cl_event **event);
 
-/* Runs made-up inputs and compares some of the outputs with what they must be.  OK or WRONG_RESULT, or an error. */
+/* Runs made-up inputs, in [-1, 1], and compares some of the outputs with what they must be.  OK or
+ * WRONG_RESULT, or an error.
+ */
 bottleneck_status bottleneck_selftest(bottleneck *model);
 
 /* Waits for what was enqueued.  NULL is fine. */

@@ -10,41 +10,6 @@
  * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
  * functions, and the kernel tiny_network at the end calls them for all items of their grids.
  */
-/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
-#ifdef SLOW_BUILTINS
-#pragma OPENCL FP_CONTRACT ON
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#define ACCESS(space, width)                                                                                           \
-    static float##width INLINED load##width(space const float *from)                                                   \
-    {                                                                                                                  \
-        return *(space const anywhere##width *)from;                                                                   \
-    }
-#define CHANGE(space, width)                                                                                           \
-    static void INLINED store##width(float##width value, space float *to)                                              \
-    {                                                                                                                  \
-        *(space anywhere##width *)to = value;                                                                          \
-    }
-#define INLINED __attribute__((overloadable, always_inline, unused))
-#define EACH(width)                                                                                                    \
-    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
-    ACCESS(__global, width)                                                                                            \
-    ACCESS(__constant, width)                                                                                          \
-    ACCESS(, width)                                                                                                    \
-    CHANGE(__global, width)                                                                                            \
-    CHANGE(, width) /* private, or generic where there is that */
-EACH(8)
-EACH(16)
-#undef vload8
-#undef vload16
-#undef vstore8
-#undef vstore16
-#define vload8(n, pointer) load8((pointer) + (n) * 8)
-#define vload16(n, pointer) load16((pointer) + (n) * 16)
-#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
-#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
-#else
-#define MULADD(a, b, c) fma(a, b, c)
-#endif
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -52,11 +17,6 @@ EACH(16)
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
-#endif
-#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
-#undef EXPLICIT_VECTORS
-#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
-#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
 #endif
 
@@ -68,11 +28,8 @@ EACH(16)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#ifndef VECTORS_OF_STEPS
-#define VECTORS_OF_STEPS
-#endif
-/* As functions that are not put where they are called, they are compiled once. */
-#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+/* noinline: each step's function is compiled once. */
+#define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -83,6 +40,10 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
+/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
+#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
+#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
  * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
@@ -213,7 +174,7 @@ void tiny_stem(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t * 2]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t * 2]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
@@ -224,7 +185,7 @@ void tiny_stem(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        acc[t][j] = max(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                     }
                 }
                 const int first_block = tile;
@@ -241,6 +202,7 @@ void tiny_stem(
                             continue;
                         const long column = (long)ox + t; /* long, for addresses that differ by constants */
                         float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
+                        v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 5) ? v : (float8)(0.0f); /* behind the last channel */
                         vstore8(v, 0, y + ob * 72 + oy * 24 + column * 8);
                     }
                 }
@@ -317,24 +279,24 @@ void tiny_scores_dense(
     for (int i = 0; i < 4; i += 4) {
         {
             float xs = x[i];
-            vacc0 = MULADD((float8)(xs), vload8(i, vw), vacc0);
+            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);
         }
         {
             float xs = x[i + 1];
-            vacc1 = MULADD((float8)(xs), vload8(i + 1, vw), vacc1);
+            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);
         }
         {
             float xs = x[i + 2];
-            vacc2 = MULADD((float8)(xs), vload8(i + 2, vw), vacc2);
+            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);
         }
         {
             float xs = x[i + 3];
-            vacc3 = MULADD((float8)(xs), vload8(i + 3, vw), vacc3);
+            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
         }
     }
     {
         float xs = x[4];
-        vacc0 = MULADD((float8)(xs), vload8(4, vw), vacc0);
+        vacc0 = fma((float8)(xs), vload8(4, vw), vacc0);
     }
     vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
     y[ob * 8] = vacc0.s0;
@@ -361,9 +323,9 @@ void tiny_softmax_1x4(
     rest /= 1;
     x += x_at;
     y += y_at;
-    float largest = -INFINITY;
+    float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 4; ++i1)
-        largest = max(largest, x[i1]);
+        largest = AT_LEAST(largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 4; ++i1)
         sum += exp(x[i1] - largest);

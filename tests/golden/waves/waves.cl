@@ -10,41 +10,6 @@
  * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
  * functions, and the kernel waves_network at the end calls them for all items of their grids.
  */
-/* On this compiler fma(), vload and vstore are calls of functions, around which registers are saved. */
-#ifdef SLOW_BUILTINS
-#pragma OPENCL FP_CONTRACT ON
-#define MULADD(a, b, c) ((a) * (b) + (c))
-#define ACCESS(space, width)                                                                                           \
-    static float##width INLINED load##width(space const float *from)                                                   \
-    {                                                                                                                  \
-        return *(space const anywhere##width *)from;                                                                   \
-    }
-#define CHANGE(space, width)                                                                                           \
-    static void INLINED store##width(float##width value, space float *to)                                              \
-    {                                                                                                                  \
-        *(space anywhere##width *)to = value;                                                                          \
-    }
-#define INLINED __attribute__((overloadable, always_inline, unused))
-#define EACH(width)                                                                                                    \
-    typedef float##width anywhere##width __attribute__((aligned(4)));                                                  \
-    ACCESS(__global, width)                                                                                            \
-    ACCESS(__constant, width)                                                                                          \
-    ACCESS(, width)                                                                                                    \
-    CHANGE(__global, width)                                                                                            \
-    CHANGE(, width) /* private, or generic where there is that */
-EACH(8)
-EACH(16)
-#undef vload8
-#undef vload16
-#undef vstore8
-#undef vstore16
-#define vload8(n, pointer) load8((pointer) + (n) * 8)
-#define vload16(n, pointer) load16((pointer) + (n) * 16)
-#define vstore8(value, n, pointer) store8(value, (pointer) + (n) * 8)
-#define vstore16(value, n, pointer) store16(value, (pointer) + (n) * 16)
-#else
-#define MULADD(a, b, c) fma(a, b, c)
-#endif
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -52,11 +17,6 @@ EACH(16)
 #if __has_attribute(intel_vec_len_hint)
 #undef EXPLICIT_VECTORS
 #define EXPLICIT_VECTORS __attribute__((intel_vec_len_hint(1)))
-#endif
-#if defined(SLOW_BUILTINS) && __has_attribute(min_vector_width)
-#undef EXPLICIT_VECTORS
-#define EXPLICIT_VECTORS __attribute__((min_vector_width(512)))
-#define VECTORS_OF_STEPS EXPLICIT_VECTORS
 #endif
 #endif
 
@@ -68,11 +28,8 @@ EACH(16)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#ifndef VECTORS_OF_STEPS
-#define VECTORS_OF_STEPS
-#endif
-/* As functions that are not put where they are called, they are compiled once. */
-#define STEP static __attribute__((noinline)) VECTORS_OF_STEPS
+/* noinline: each step's function is compiled once. */
+#define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -83,6 +40,10 @@ EACH(16)
 #endif
 
 #define LINE 16 /* numbers of a cache line */
+
+/* The greater and the lesser of two numbers; NaN if one of them is. */
+#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
  * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
@@ -176,7 +137,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = MULADD((floats)(px[t]), weights[j], acc[t][j]);
+                            acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
@@ -251,7 +212,7 @@ void waves_max_pool1x2_s2_4(
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that sees it so, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = max(acc[t], v);
+                            acc[t] = GREATER(v, acc[t]);
                     }
                 }
             }
@@ -301,7 +262,7 @@ void waves_transposed1x2_s2_16x4_to_3x9(
                     const float8 vw = vload8(((cb * 16 + ci) * 1 + ky) * 2 + kx, w);
                     const int channel = cb * 8 / 3 * 16 + ci;
                     float xs = x[(channel / 8) * 32 + channel % 8 + ix * 8];
-                    vacc = MULADD((float8)(xs), vw, vacc);
+                    vacc = fma((float8)(xs), vw, vacc);
                 }
             }
         }
