@@ -338,8 +338,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
 def devices_command(environment: bool) -> None:
     """Show the OpenCL devices that are here."""
-    from codegen.runtime.devices import format_table, list_devices
-    from codegen.runtime.embedded import environment_exports
+    from codegen.runtime.devices import environment_exports, format_table, list_devices
 
     if environment:
         click.echo("\n".join(environment_exports()))

@@ -273,6 +273,7 @@ def arithmetic() -> Iterator[Case]:
         ("Pow", {}, ("float", "int")),
         ("Mod", {"fmod": 1}, ("float", "int")),
         ("Mod", {}, ("int",)),
+        *((op, {}, ("float",)) for op in ("GreaterOrEqual", "Less")),
         ("And", {}, ("bool",)),
         ("Xor", {}, ("bool",)),
         ("PRelu", {}, ("float",)),
@@ -312,6 +313,22 @@ def _others(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     if len(shape) < 5:
         found += [(2, *shape), (2, 1, *shape)] if len(shape) < 4 else [(2, *shape)]
     return [other for other in dict.fromkeys(found) if len(other) <= 5]
+
+
+def quotients() -> Iterator[Case]:
+    """Of whole numbers with either sign, and of numbers that float32 does not hold exactly."""
+    x = np.arange(-12, 12, dtype=np.float32).reshape(2, 12)
+    for divisor, kind in itertools.product((-7, -2, 1, 3, 5), ("int", "int32")):
+        of = np.array(divisor, dtype=NUMPY[kind])
+        row = np.where(np.arange(12) % 2, divisor, -divisor).astype(NUMPY[kind])
+        for name, y in (("one", of), ("row", row), ("live", Live(row.astype(np.float32), kind))):
+            yield Case(f"Div-{kind}-by-{divisor}-{name}", "Div", (Live(x, kind), y))
+            yield Case(f"Mod-{kind}-by-{divisor}-{name}", "Mod", (Live(x, kind), y))
+            yield Case(f"Mod-fmod-{kind}-by-{divisor}-{name}", "Mod", (Live(x, kind), y), {"fmod": 1})
+        other = np.array(17, dtype=NUMPY[kind])
+        yield Case(f"Div-{kind}-of-17-{divisor}", "Div", (other, Live(np.full((2, 3), divisor, np.float32), kind)))
+    for value in (0.1, 0.3, 41.0, -49.0, 1e-3, 0.0, 2.0**-130):
+        yield Case(f"Div-by-{value}", "Div", (Live(x), np.array(value, dtype=np.float32)))
 
 
 def typed_powers() -> Iterator[Case]:
@@ -577,6 +594,32 @@ def moves() -> Iterator[Case]:
         if rank >= 2:
             for upper, k in itertools.product((0, 1), (-1, 0, 1)):
                 yield Case(f"Trilu-{by(shape)}-{upper}{k}", "Trilu", (x, np.array(k)), {"upper": upper})
+    x = live(2, 3, 4)
+    for opset, keys in ((9, {"starts": [1, 0], "ends": [3, 2], "axes": [2, 1]}), (9, {"starts": [-2], "ends": [9]})):
+        yield Case(f"Slice-{opset}-{keys['starts']}", "Slice", (x,), keys, opset)
+    yield Case("Slice-several", "Slice", (x, ints(3, 0), ints(-9, 2), ints(-1, 1), ints(-2, 1)))
+    yield Case("Slice-plain", "Slice", (x, ints(0, 1), ints(1, 3)))
+    for pads in ((0, 1, 0, 0, 0, 2), (0, -1, 0, 0, 0, 2), (1, 0, -1, 0, 1, -1)):
+        yield Case(f"Pad-10-{pads}", "Pad", (x,), {"pads": pads, "value": 2.5}, 10)
+        yield Case(f"Pad-13-{pads}", "Pad", (x, ints(*pads), np.array(2.5, np.float32)), {}, 13)
+    for opset, keys in ((11, {"axis": 2, "split": [1, 3]}), (11, {"axis": -1})):
+        yield Case(f"Split-{opset}-{keys}", "Split", (x,), keys, opset, outputs=2)
+    yield Case("Unsqueeze-11-negative", "Unsqueeze", (x,), {"axes": [-1, 0]}, 11)
+    yield Case("Squeeze-11-negative", "Squeeze", (live(2, 1, 3, 1),), {"axes": [-1, -3]}, 11)
+    yield Case("GatherElements-negative", "GatherElements", (x, np.full((2, 3, 2), -2)), {"axis": 2})
+    yield Case("GatherND-batch", "GatherND", (x, np.array([[[1], [0]], [[2], [-1]]])), {"batch_dims": 1})
+    yield Case("GatherND-rows", "GatherND", (x, np.array([[0, 1], [1, -1]])))
+    for reduction in ("none", "add", "mul", "max", "min"):
+        given = (x, np.array([[0, 1], [1, -1]]), live(2, 4, seed=3))
+        yield Case(f"ScatterND-{reduction}", "ScatterND", given, {"reduction": reduction}, 18)
+    yield Case("Scatter-9", "Scatter", (x, np.array([[[1, 0]]]), live(1, 1, 2, seed=3)), {"axis": 1}, 9)
+    for kind in ("int", "int32"):
+        yield Case(f"CumSum-{kind}", "CumSum", (live(2, 3, kind=kind), np.array(1)))
+        yield Case(f"Concat-{kind}", "Concat", (live(2, 3, kind=kind), live(2, 3, seed=1, kind=kind)), {"axis": 1})
+        yield Case(f"Gather-{kind}", "Gather", (live(2, 3, kind=kind), ints(1, 0)), {"axis": 1})
+        yield Case(f"Where-{kind}", "Where", (live(2, 3, kind="bool"), live(2, 3, kind=kind), constant(kind=kind)))
+        for op in ("Relu", "Transpose", "Neg", "Abs", "Sign"):
+            yield Case(f"{op}-of-{kind}", op, (live(2, 3, 4, kind=kind),))
     for mode, size in itertools.product(("DCR", "CRD"), (1, 2)):
         yield Case(
             f"DepthToSpace-{mode}-{size}", "DepthToSpace", (live(2, 8, 2, 3),), {"mode": mode, "blocksize": size}
@@ -928,6 +971,7 @@ def resizing() -> Iterator[Case]:
 Family = Callable[[], Iterator[Case]]
 FAMILIES: tuple[Family, ...] = (
     arithmetic,
+    quotients,
     typed_powers,
     functions,
     reductions,

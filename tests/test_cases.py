@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, missing
+from conftest import trained
 
 from codegen import build
 from codegen.runtime import artefact as artefacts
@@ -33,9 +32,7 @@ def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, artefacts.Artefact, Path]:
     """A trained network's folder, its built artefact and the compiled C host."""
-    folder = Path(os.environ.get("CLGEN_CASES", ROOT.parent / "shared" / "cases")) / request.param
-    if not folder.is_dir():
-        missing(f"the trained network {request.param}", "set CLGEN_CASES to the folder that holds the cases")
+    folder = trained(request.param)
     work = tmp_path_factory.mktemp(request.param)
     spec, _ = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
     generated, _ = build.build(build.lower(spec), work / "generated", "cpu")

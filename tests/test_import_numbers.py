@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from everywhere import by_device, by_reference
 from onnx_models import Array, model, node, saved
 
-from codegen.importers.open import import_model
+from codegen import build
+from codegen.cli import main
+from codegen.importers.open import import_model, open_model
 from codegen.runtime.devices import DeviceInfo
 
 FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
@@ -371,3 +374,33 @@ def test_a_division_reads_as_one(c: float, tmp_path: Path) -> None:
     path = saved(model([node("Div", "x c", "y")], {"x": (1, 3)}, {"c": scalar(c)}), tmp_path)
     text = import_model(path).text.decode()
     assert ('divisor = "c"' in text) == (c == 6)
+
+
+# Shapes of inputs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (3, 2, 2)], ids=str)
+def test_inputs_have_the_shapes_of_the_model(shape: tuple[int, ...], device: DeviceInfo, tmp_path: Path) -> None:
+    """Beside an image of another batch."""
+    nodes = [node("Div", "s three", "d"), node("Unsqueeze", "d axes", "y"), node("Relu", "x", "z")]
+    constants = {"three": scalar(3), "axes": ints(0)}
+    shapes = {"x": (2, 1, 3, 4), "s": shape}
+    path = saved(model(nodes, shapes, constants, ["y", "z"]), tmp_path)
+    assert [i.shape for i in open_model(path).graph.inputs] == [(2, 1, 3, 4), shape or (1,)]
+    feeds = {"x": count(2, 1, 3, 4) - 9, "s": count(*shape)}
+    for y, z in by_device(path, feeds, device, tmp_path):
+        assert y.shape == (1, *shape)
+        np.testing.assert_allclose(y[0], feeds["s"] / 3, rtol=1e-6)
+        np.testing.assert_array_equal(z, np.maximum(feeds["x"], 0))
+
+
+def test_run_takes_a_number(has_device: None, tmp_path: Path) -> None:
+    """An array of no axes, as the model has it."""
+    path = saved(model([node("Mul", "x s", "y")], {"x": (1, 3, 5), "s": ()}, {}), tmp_path)
+    folder, _ = build.build(build.lower(path), tmp_path, "cpu")
+    np.savez(tmp_path / "in.npz", x=count(1, 3, 5), s=scalar(2))
+    command = ["run", str(folder), "--inputs", str(tmp_path / "in.npz"), "--outputs", str(tmp_path / "out.npz")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "out.npz") as y:
+        np.testing.assert_array_equal(y["y"], count(1, 3, 5) * 2)

@@ -722,7 +722,7 @@ CASES = [
 def by_import(path: Path, feeds: Mapping[str, Array]) -> tuple[list[Array], list[str]]:
     """Outputs in float64, and the operators of the spec's layers."""
     network = open_model(path)
-    values = network.graph.evaluate({i.name: feeds[i.name] for i in network.graph.inputs})
+    values = network.graph.evaluate({i.name: feeds[i.name].reshape(i.shape) for i in network.graph.inputs})
     document = import_model(path).text.decode()
     ops = [line.split('"')[1] for line in document.splitlines() if line.startswith("op = ")]
     assert network.unused == ()

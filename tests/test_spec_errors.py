@@ -574,6 +574,10 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     # Activations
     "clip": (layer('op = "clip"'), 'layer "a": should have one of min and max, or both'),
+    "two shapes": (
+        layer('op = "relu"', "[4, 6]\nfull_shape = [1, 4, 6]"),
+        'input "x": should have one of shape and full_shape',
+    ),
     "scale twice": (
         layer('op = "scale"\nweight = "stem.bias"\ndivisor = "stem.bias"'),
         'layer "a": should have one of weight and divisor',

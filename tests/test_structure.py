@@ -32,7 +32,7 @@ ENTERS_IN = {
     "pyopencl": {"runtime/devices.py"},
     "jinja2": {"emit/render.py"},
     "click": {"cli.py"},
-    "platformdirs": {"runtime/embedded.py"},
+    "platformdirs": {"runtime/cache.py"},
     "safetensors": {"frontend/archive.py", "importers/writer.py"},
     "h5py": {"importers/keras/extract.py", "importers/open.py"},
     "onnx": {

@@ -39,8 +39,11 @@ INPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "shape": Key(
         wholes(f"a list of 1 to {MOST_SIZES} sizes without the batch, such as [3, 224, 224]", 1, MOST_SIZES),
-        "Sizes without the batch, in the order that layout says.",
-        required=True,
+        "Sizes without the batch, in the order that layout says; either this or full_shape.",
+    ),
+    "full_shape": Key(
+        wholes(f"a list of 1 to {1 + MOST_SIZES} sizes, such as [1, 3, 224, 224]", 1, 1 + MOST_SIZES),
+        "All sizes, for an input that has another batch than [model] says, or none.",
     ),
     "layout": Key(choice(*LAYOUTS), "NCHW: channels first. NHWC: channels last.", "NCHW"),
     "range": Key(
@@ -191,13 +194,17 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
     taken = _Taken()
     for at, value in _named_tables(tables, "input", place):
         read = read_table(value, INPUT_KEYS, at)
-        name, shape = read["name"], read["shape"]
+        name = read["name"]
         _check_name(naming.port_fault(name, model.name), at)
         taken.add(name, at)
-        last = read["layout"] == "NHWC"
-        whole_shape = (model.batch, shape[-1], *shape[:-1]) if last else (model.batch, *shape)
-        check_size(whole_shape, at.key("shape"))
-        inputs.append(Input(name, whole_shape, last and len(shape) > 1, read["range"]))
+        key = "shape" if read["full_shape"] is None else "full_shape"
+        if (read["shape"] is None) == (read["full_shape"] is None):
+            raise at.spec_error("should have one of shape and full_shape")
+        batch, shape = ((model.batch,), read["shape"]) if key == "shape" else (read[key][:1], read[key][1:])
+        last = read["layout"] == "NHWC" and len(shape) > 1
+        whole_shape = (*batch, shape[-1], *shape[:-1]) if last else (*batch, *shape)
+        check_size(whole_shape, at.key(key))
+        inputs.append(Input(name, whole_shape, last, read["range"]))
     return tuple(inputs)
 
 

@@ -193,7 +193,7 @@ class Document:
         """Gives a network that computes nothing the one layer that a spec must have."""
         if not self.layers:
             port = self.outputs[0]
-            copy = self.add("copy", "reshape", [port.value], {"shape": list(port.shape[1:])})
+            copy = self.add("copy", "reshape", [port.value], {"full_shape": list(port.shape)})
             self.outputs[0] = Port(port.name, port.original, port.shape, copy)
 
 

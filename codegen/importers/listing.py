@@ -24,6 +24,10 @@ _ONNX = """\
 ## ONNX
 
 Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but for the limits.
+
+Tensors of integers are held as float32, which has all whole numbers up to 2^24: larger constants are refused, and what
+is computed beyond is rounded; it does not wrap around.  Where an operator makes fractions of integers (ReduceMean, Pow,
+Resize), they are cut off, as ONNX has it.
 """
 
 _ADVANCE = """\

@@ -37,7 +37,7 @@ def write_document(document: Document) -> Imported:
     if document.arrays and document.weight_layout != "OIHW":
         lines.append(f"weight_layout = {toml(document.weight_layout)}")
     for port in document.inputs:
-        lines += ["", "[[input]]", *_port(port), *_shape(port.shape[1:], document.channels_last)]
+        lines += ["", "[[input]]", *_port(port), *_shape(port.shape, document)]
     before = document.inputs[0].name if len(document.inputs) == 1 else None
     for layer in document.layers.values():
         lines += ["", *_layer(layer, before, document.arrays)]
@@ -53,10 +53,13 @@ def write_document(document: Document) -> Imported:
     return Imported(document.name, ("\n".join(lines) + "\n").encode(), weights)
 
 
-def _shape(shape: Shape, channels_last: bool) -> list[str]:
-    if channels_last and len(shape) > 1:
-        return [f"shape = {toml([*shape[1:], shape[0]])}", 'layout = "NHWC"']
-    return [f"shape = {toml(shape)}"]
+def _shape(shape: Shape, document: Document) -> list[str]:
+    batch, sample = shape[:1], shape[1:]
+    if not sample or batch != (document.batch,):
+        return [f"full_shape = {toml(shape)}"]
+    if document.channels_last and len(sample) > 1:
+        return [f"shape = {toml([*sample[1:], sample[0]])}", 'layout = "NHWC"']
+    return [f"shape = {toml(sample)}"]
 
 
 def _port(port: Port) -> list[str]:

@@ -94,6 +94,8 @@ def _checked(given: Mapping[str, NDArray[Any]], declared: Mapping[str, Any], pat
         raise ParameterError(f"{path}: input {name!r} is missing; it should be {wanted}")
     array = given[name]
     got = list(array.shape)
+    if array.ndim == 0 and shape == [1]:  # a number
+        array, got = array.reshape(1), shape
     fits = got == shape or (stacked and got[1:] == shape and len(array) > 0)
     if not fits or array.dtype.kind not in "fiu":
         raise ParameterError(f"{path}: input {name!r} is {got} of {array.dtype}; it should be {wanted}")

@@ -185,9 +185,9 @@ CHOICES: tuple[Choice, ...] = (
     _choice(
         "grid-sample-cubic-border",
         "GridSample",
-        [RUNTIME],
-        "bicubic with padding mode border: ONNX Runtime moves the position into the input, the others each tap",
-        "PyTorch: each tap",
+        [REFERENCE],
+        "bicubic with padding mode border: `onnx.reference` moves the position into the input",
+        "PyTorch and ONNX Runtime: each tap by itself",
         lambda use: _mode(use) in ("bicubic", "cubic") and use.attributes.get("padding_mode") == "border",
     ),
     _choice(

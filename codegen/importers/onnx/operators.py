@@ -103,8 +103,8 @@ def _sum(node: Node, b: Builder) -> Live:
 
 
 def _mean(node: Node, b: Builder) -> Live:
-    total = _binary("add")(node, b)
-    return b.affine(total, 1 / len(node.inputs), tag="mean")
+    count = np.array(len(node.inputs), dtype=np.float32)
+    return b.quotient(_binary("add")(node, b), Constant(f"count_{count:g}", count), "mean")
 
 
 def _pow(node: Node, b: Builder) -> Live:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,14 +76,14 @@ class _Translator:
         return Trace(self._network, self._document, self._values)
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
-        """Inputs with one batch are a spec's; others are taken as one sample, and get their shape inside."""
-        plain = len({shape[:1] for shape in shapes.values()}) == 1
-        plain = plain and all(2 <= len(shape) <= 1 + MOST_SIZES for shape in shapes.values())
-        self._document.batch = next(iter(shapes.values()))[0] if plain else 1
+        """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""
+        self._document.batch = next((shape[0] for shape in shapes.values() if len(shape) >= 2), 1)
         for name, shape in shapes.items():
-            sample = shape if plain else (1, *shape) if 1 <= len(shape) <= MOST_SIZES else (1, math.prod(shape))
-            value = Live(self._document.add_input(name, sample), sample)
-            self._values[name] = Builder(self._document, f"{value.name}.shape", name).reshape(value, shape)
+            if len(shape) > 1 + MOST_SIZES:
+                raise self._network.place.spec_error(
+                    f"input {show(name)} {list(shape)} has {len(shape)} axes; {1 + MOST_SIZES} are the most"
+                )
+            self._values[name] = Live(self._document.add_input(name, shape or (1,)), shape)
 
     def _error(self) -> SpecError:
         lines = self._refused[:_MOST_LISTED]

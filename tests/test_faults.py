@@ -1,0 +1,108 @@
+"""Small inputs that once went wrong without a word, kept beside the project: what each should give, on devices.
+
+The right values are by hand; "onnxruntime" says that ONNX Runtime's are right, with its optimisations off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT
+from everywhere import by_device, by_reference
+from onnx_models import Array, expected
+
+from codegen.importers.open import open_model
+from codegen.runtime.devices import DeviceInfo
+
+FOLDER = Path(os.environ.get("CLGEN_FAULTS", ROOT.parent / "shared" / "faults"))
+PASS_MARK = 1e-4  # of max|y|
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """``inputs`` are in the model's order; ``y`` is the right output."""
+
+    file: str
+    inputs: tuple[Array, ...]
+    y: Array | str = "onnxruntime"
+
+
+def counted(*shape: int) -> Array:
+    """1, 2, 3, ... in this shape."""
+    return np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
+
+
+def noise(*shape: int) -> Array:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def floats(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
+PHOTO = noise(1, 3, 4, 5)
+WHOLE = np.arange(10_000, dtype=np.float32)
+
+FAULTS = (
+    Fault("submap.onnx", (counted(1, 1, 2, 2) * 3,), counted(1, 1, 2, 2) * 2),
+    Fault("divmap.onnx", (counted(1, 1, 2, 2) * 3,), np.full((1, 1, 2, 2), 3.0)),
+    Fault("mean_image.onnx", (PHOTO,)),
+    Fault("sub_mean_scalar.onnx", (floats(1, 2, 3, 6).reshape(2, 2),), floats(2)),
+    Fault("stack_of_scalars_mul.onnx", (floats(1, 2, 3, 6).reshape(2, 2),), floats(6, 2, 18, 6).reshape(2, 2)),
+    *(
+        Fault("floor_div_41.onnx", (WHOLE[k : k + 4].reshape(1, 4),), np.floor(WHOLE[k : k + 4].reshape(1, 4) / 41))
+        for k in (40, 82, 9_840)
+    ),
+    Fault("resize_linear_asymmetric_60000.onnx", (np.sin(counted(1, 1, 60_000) / 100),)),
+    Fault("resize_nearest_align_corners/m.onnx", (noise(1, 2, 5, 7),)),
+    Fault("adv_resize_ac_lin_scales/m.onnx", (noise(1, 1, 5, 7),)),
+    Fault("pow_float_base_int_exponent.onnx", (floats(0, 1, 2, 3).reshape(1, 4),), floats(0.5, 0.75, 1.125, 1.6875)),
+    Fault("int_reduce_mean.onnx", (floats(1, 2).reshape(1, 2),), floats(1)),
+    Fault("int_resize_linear.onnx", (floats(1, 2, 4, 7).reshape(1, 1, 2, 2),)),
+    Fault("max_inf.onnx", (floats(np.inf, -np.inf, 1, -1).reshape(1, 4),)),
+    # By ONNX's text, ceil(6 / 1) elements: "pool-same-dilated" in docs/operators.md.
+    Fault("maxpool_same_dilated.onnx", (floats(1, 2, 3, 4, 5, 6).reshape(1, 1, 6),), floats(3, 4, 5, 6, 5, 6)),
+    Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.float32(-2.5))),
+    Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
+)
+
+
+def wanted(fault: Fault) -> tuple[Path, dict[str, Array], list[Array]]:
+    path = FOLDER / fault.file
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set CLGEN_FAULTS to the folder that holds the faults")
+    proto = onnx.load(str(path))
+    names = [value.name for value in proto.graph.input]
+    feeds = {name: np.asarray(x, dtype=np.float32) for name, x in zip(names, fault.inputs, strict=True)}
+    return path, feeds, expected(proto, feeds) if isinstance(fault.y, str) else [fault.y]
+
+
+def assert_close(got: list[Array], right: list[Array]) -> None:
+    for y, true in zip(got, right, strict=True):
+        assert y.size == true.size
+        most = np.max(np.abs(true), where=np.isfinite(true), initial=1e-30)
+        np.testing.assert_allclose(y.reshape(-1), true.reshape(-1), rtol=0, atol=PASS_MARK * most)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.file)
+def test_the_graph_is_right(fault: Fault) -> None:
+    path, feeds, right = wanted(fault)
+    assert_close(by_reference(path, by_port(path, feeds)), right)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.file)
+def test_devices_are_right(fault: Fault, device: DeviceInfo, tmp_path: Path) -> None:
+    path, feeds, right = wanted(fault)
+    for got in by_device(path, by_port(path, feeds), device, tmp_path):
+        assert_close(got, right)
+
+
+def by_port(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays under the names that the spec has for the inputs."""
+    return {i.name: x for i, x in zip(open_model(path).graph.inputs, feeds.values(), strict=True)}
