@@ -604,11 +604,14 @@ def _resize(d: Draft, op: str) -> None:
         more["nearest_mode"] = d.one(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
     if mode == "cubic":
         more |= {"cubic_coeff_a": d.one([None, -0.5]), "exclude_outside": d.whole(0, 1)}
+    roi = d.constant([]) if d.opset < 13 else ""  # which opset 11 does not let a node leave out
     if d.chance():
         scales = [1.0, 1.0, *(d.one([2.0, 1.5, 0.5, 3.0, 1.25]) for _ in shape[2:])]
-        d.add(op, [x, "", d.constant(scales)], **more)
+        d.add(op, [x, roi, d.constant(scales)], **more)
     else:
-        d.add(op, [x, "", "", d.ints(*shape[:2], *(d.whole(1, 8) for _ in shape[2:]))], **more)
+        d.add(
+            op, [x, roi, d.constant([]) if roi else "", d.ints(*shape[:2], *(d.whole(1, 8) for _ in shape[2:]))], **more
+        )
 
 
 def _upsample(d: Draft, op: str) -> None:
@@ -688,7 +691,7 @@ def random_graph(seed: int) -> RandomGraph:
 def _drawn(seed: int, op: str, rng: np.random.Generator) -> RandomGraph:
     since = onnx.defs.get_schema(op, LAST_OPSETS.get(op, NEWEST), "").since_version
     first = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op and s.domain == "")
-    opset = int(rng.choice([o for o in OPSETS if o >= first] or [max(first, since)]))
+    opset = int(rng.choice([o for o in OPSETS if o >= first and _exists(op, o)] or [max(first, since)]))
     d = Draft(rng, LAST_OPSETS.get(op, opset))
     d.input(d.shape())
     usable = [o for o in OPERATOR_NAMES if _exists(o, d.opset)]

@@ -11,8 +11,6 @@ from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
 
-_MOST_SUMS = 4096  # of one axis, whose square is the number of weights
-
 # Reductions ---------------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +95,10 @@ def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
 
 
 def log_softmax(x: Live, b: Builder, axis: int) -> Live:
-    return b.layer("sub", [x, _log_sum(x, b, [axis])])
+    """x - max - log(sum(exp(x - max))): NaN where an element is infinite, as in PyTorch."""
+    below = b.layer("sub", [x, b.layer("reduce_max", x, "max", axes=[axis])], "below")
+    total = b.layer("reduce_sum", b.layer("exp", below, "exp"), "sum", axes=[axis])
+    return b.layer("sub", [below, b.layer("log", total, "log")])
 
 
 # Normalizations -----------------------------------------------------------------------------------------------------
@@ -199,22 +200,35 @@ def _lp_norm(node: Node, b: Builder) -> Live:
 
 
 def _cumulative_sum(node: Node, b: Builder) -> Live:
-    """Of the last axis: a dense layer whose weights are 1 up to the element itself."""
+    """By doubling (Hillis and Steele, 1986): the row plus itself 1, 2, 4, ... elements further on.
+
+    A dense layer of ones and zeros would be one layer, but infinity times 0 is NaN.
+    """
     x, given = node.live(), node.whole_numbers(1, "axis")
     if given is None or len(given) != 1:
         raise Refused("its axis should be one number")
     rank = len(x.shape)
     (axis,) = node.axes(given, rank)
     size = x.shape[axis]
-    if size > _MOST_SUMS:
-        raise Refused(f"it sums {size} elements; {_MOST_SUMS} are the most")
-    weight = np.tril(np.ones((size, size), dtype=np.float32), -1 if node.flag("exclusive") else 0)
-    weight = weight[::-1, ::-1] if node.flag("reverse") else weight
     order = [a for a in range(rank) if a != axis] + [axis]
     moved = b.transpose(x, order, "axis_last")
-    row = b.reshape(moved, (math.prod(moved.shape[:-1]), size), "rows")
-    total = b.layer("dense", row, "sums", weight=b.constant("ones", weight), bias=False)
-    return b.transpose(b.reshape(total, moved.shape, "restored"), [order.index(a) for a in range(rank)])
+    y = b.reshape(moved, (math.prod(moved.shape[:-1]), 1, size), "rows")
+    reverse = node.flag("reverse")
+
+    def further(y: Live, steps: int) -> Live:
+        """The row moved on by this many elements, with 0 in the place of those that come in."""
+        if steps >= size:
+            return b.zero(y, f"zero_{steps}")
+        kept = b.select(y, 2, range(steps, size) if reverse else range(size - steps), f"kept_{steps}")
+        return b.layer("pad", kept, f"moved_{steps}", padding=[[0, steps] if reverse else [steps, 0]])
+
+    if node.flag("exclusive"):
+        y = further(y, 1)
+    steps = 1
+    while steps < size:
+        y = b.layer("add", [y, further(y, steps)], f"sums_{steps}")
+        steps *= 2
+    return b.transpose(b.reshape(y, moved.shape, "restored"), [order.index(a) for a in range(rank)])
 
 
 def _lrn(node: Node, b: Builder) -> Live:
