@@ -4,8 +4,9 @@ It has no GlobalLpPool and no Scatter.  It takes Gelu, HardSwish, Mish, GroupNor
 MeanVarianceNormalization apart into nodes with float32 constants.  It computes Softmax, LogSoftmax and Hardmax of
 before opset 13 as those of later ones, LRN of four axes only and of the wrong channels, LpNormalization with p = 1
 without absolute values, CumSum only where its axis is a scalar, and BatchNormalization of before opset 9 as in
-training.  Its global pools lose an axis where there is one axis of space, its Pad does not crop, and its
-ReduceLogSumExp of infinity is NaN.  The windows and samples of two further modules are here for their speed.
+training.  Its global pools lose an axis where there is one axis of space, its Pad does not crop, its ReduceLogSumExp of
+infinity is NaN, and its ScatterElements drops some NaN.  The windows and samples of two further modules are here for
+their speed.
 """
 
 from __future__ import annotations
@@ -179,12 +180,22 @@ def _erf_of(a: Attributes, x: Array) -> Array:
     return _erf(x)
 
 
+_REDUCTIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "none": lambda old, new: new,
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
 def _scatter(a: Attributes, x: Array, indices: Array, updates: Array) -> Array:
     y, axis = x.copy(), a.get("axis", 0)
+    combine = _REDUCTIONS[a.get("reduction", "none")]
     for place in itertools.product(*map(range, indices.shape)):
         at = list(place)
         at[axis] = int(indices[place])
-        y[tuple(at)] = updates[place]
+        y[tuple(at)] = combine(y[tuple(at)], updates[place])
     return y
 
 
@@ -232,6 +243,7 @@ OWN: Mapping[str, Operator] = {
     "ReduceLogSumExp": _log_sum_exp,
     "Resize": samples.resize,
     "Scatter": _scatter,
+    "ScatterElements": _scatter,
     "Softmax": _rows(_softmax),
     "SwiGLU": _swi_glu,
     "Swish": _swish,
