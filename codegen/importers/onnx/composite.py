@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -200,35 +201,12 @@ def _lp_norm(node: Node, b: Builder) -> Live:
 
 
 def _cumulative_sum(node: Node, b: Builder) -> Live:
-    """By doubling (Hillis and Steele, 1986): the row plus itself 1, 2, 4, ... elements further on.
-
-    A dense layer of ones and zeros would be one layer, but infinity times 0 is NaN.
-    """
     x, given = node.live(), node.whole_numbers(1, "axis")
     if given is None or len(given) != 1:
         raise Refused("its axis should be one number")
-    rank = len(x.shape)
-    (axis,) = node.axes(given, rank)
-    size = x.shape[axis]
-    order = [a for a in range(rank) if a != axis] + [axis]
-    moved = b.transpose(x, order, "axis_last")
-    y = b.reshape(moved, (math.prod(moved.shape[:-1]), 1, size), "rows")
-    reverse = node.flag("reverse")
-
-    def further(y: Live, steps: int) -> Live:
-        """The row moved on by this many elements, with 0 in the place of those that come in."""
-        if steps >= size:
-            return b.zero(y, f"zero_{steps}")
-        kept = b.select(y, 2, range(steps, size) if reverse else range(size - steps), f"kept_{steps}")
-        return b.layer("pad", kept, f"moved_{steps}", padding=[[0, steps] if reverse else [steps, 0]])
-
-    if node.flag("exclusive"):
-        y = further(y, 1)
-    steps = 1
-    while steps < size:
-        y = b.layer("add", [y, further(y, steps)], f"sums_{steps}")
-        steps *= 2
-    return b.transpose(b.reshape(y, moved.shape, "restored"), [order.index(a) for a in range(rank)])
+    (axis,) = node.axes(given, len(x.shape))
+    flags: dict[str, Any] = {key: True for key in ("exclusive", "reverse") if node.flag(key)}
+    return b.layer("running_sum", x, axis=axis, **flags)
 
 
 def _lrn(node: Node, b: Builder) -> Live:
