@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ Array = NDArray[Any]
 Inputs = Mapping[str, NDArray[np.float64]]
 
 TOLERANCE = 1e-9
-"""Of max|y|: both sides compute in float64 (2^-53 = 1.1e-16) what differs in the order of sums only."""
+"""Largest error, relative to max|y|: both sides compute in float64 (2^-53 = 1.1e-16), and sum in another order."""
 
 FLOAT32_TOLERANCE = 1e-6
-"""Of max|y|, for constants computed in float32 (2^-24 = 6e-8), and for layers that are one in the field's words: a
-factor of 0.16666667 is a sixth then."""
+"""The same for constants that are computed in float32 (2^-24 = 6e-8), and for the spec as it is written, where several
+layers become one: a hard swish has a sixth where the model has 0.16666667."""
 
 CANCELLED = 2.0**-44
-"""Of the largest input of an operator: where its terms cancel, that much of them remains as rounding errors."""
+"""Largest error, relative to the largest input of an operator: rounding errors remain where its terms cancel."""
 
 SEED = 20260301
 LARGEST_WHOLE = 9  # of inputs that are whole numbers
@@ -44,14 +44,7 @@ class ImportCheck:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "reference": self.reference,
-            "inputs": self.inputs,
-            "tensors": self.tensors,
-            "worst": self.worst,
-            "skipped": self.skipped,
-            "notes": list(self.notes),
-        }
+        return {**asdict(self), "notes": list(self.notes)}
 
     def __str__(self) -> str:
         if self.skipped:

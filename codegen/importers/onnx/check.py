@@ -35,13 +35,11 @@ Say = Callable[[str], None]
 
 REFERENCE = "onnx.reference"
 
-
 ROUNDED: Mapping[str, float] = {"GlobalLpPool": 1e-5}
 """Tolerances of operators with numbers that the import computes and stores as float32: the exponent 1 / p."""
 
-
 _INTERPOLATIONS = frozenset({"GridSample", "Resize", "Upsample"})
-"""Not compared where an input is NaN or infinite: engines differ in whether they read a neighbour of weight 0."""
+"""These are not compared where an input is NaN or infinite, as engines differ in reading neighbours of weight 0."""
 
 
 def check_onnx(
@@ -86,7 +84,8 @@ def _renamed(trace: Trace, given: compare.Inputs) -> dict[str, Array]:
 
 
 def _work(trace: Trace, traced: Graph) -> tuple[float, float, float]:
-    """Multiply-adds and elements of all inputs, and elements that are in memory at once."""
+    """What :func:`compare.too_large` takes, for two inputs and two evaluators: multiply-adds, elements that are made,
+    and elements that are in memory at once."""
 
     def shape(name: str) -> Shape:
         value = trace.values.get(name)
@@ -120,6 +119,7 @@ class _Tensors:
         self._left_out = dict(inputs)  # what the import has no value for, as its outputs do not depend on it
 
     def ours(self, name: str) -> Array | None:
+        """The import's value; None if it has none."""
         value = self._trace.values.get(name)
         if isinstance(value, Live):
             return self._values[value.name].reshape(value.shape) if value.name in self._values else None
@@ -129,7 +129,7 @@ class _Tensors:
         return name not in self._types
 
     def read(self, name: str) -> Array | None:
-        """As a node's input."""
+        """The value that a node reads; None for an input that is left out."""
         if not name:
             return None
         if name in self._types:
@@ -216,6 +216,7 @@ class _Walk:
     ) -> None:
         if node.op_type in _INTERPOLATIONS and not all(np.isfinite(x).all() for x in inputs if x is not None):
             return
+        # Numbers are read in other ways only if they do not fit as they are.
         largest = max((_largest(x) for x in inputs if x is not None), default=0.0)
         tolerance = ROUNDED.get(node.op_type, compare.TOLERANCE) if live else compare.FLOAT32_TOLERANCE
         what = compare.difference(ours, theirs, tolerance, compare.CANCELLED * largest)
