@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import Mismatch
+from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.graph.ops import Shape
 
 Array = NDArray[Any]
@@ -94,13 +95,13 @@ def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0)
     """How the tensors differ, "" if they do not.
 
     Finite elements may differ by ``tolerance`` times max|theirs| or by ``floor``; NaN and infinities are in the same
-    places, with the same sign.
+    places, with the same sign; numbers beyond float32's range count as infinite.
     """
     if ours.shape != theirs.shape:
         return f"it is {list(ours.shape)} in the import, {list(theirs.shape)} in the model"
     if theirs.size == 0:
         return ""
-    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    ours, theirs = _in_range(ours), _in_range(theirs)
     finite = np.isfinite(theirs)
     largest = float(np.max(np.abs(theirs), initial=0.0, where=finite))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -114,6 +115,11 @@ def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0)
     at = np.unravel_index(np.argmax(strange if strange.any() else np.where(same, 0.0, off)), theirs.shape)
     element = f"element {[int(i) for i in at]}" if theirs.ndim else "it"
     return f"{element} is {ours[at]:.9g} in the import, {theirs[at]:.9g} in the model; max|y| is {largest:.3g}"
+
+
+def _in_range(values: Array) -> Array:
+    values = values.astype(np.float64)
+    return np.where(np.abs(values) > FLOAT32_MAX, np.copysign(np.inf, values), values)
 
 
 def mismatch(path: Path, tensor: str, maker: str, what: str) -> Mismatch:
