@@ -394,9 +394,13 @@ def test_logarithms_are_compared_where_they_are_finite(tmp_path: Path, monkeypat
     "nodes",
     [
         [node("Log", "x", "l"), node("Cast", "l", "c", to=7), node("Cast", "c", "y", to=1)],
+        [
+            *(node("Round", "x", "r"), node("Cast", "r", "i", to=7)),
+            *(node("Div", "i i", "d"), node("Cast", "d", "y", to=1)),
+        ],
         [node("Log", "x", "l"), node("Resize", "l _ scales", "y", mode="linear")],
     ],
-    ids=["NaN as a whole number", "neighbours of weight 0"],
+    ids=["NaN as a whole number", "whole numbers by 0", "neighbours of weight 0"],
 )
 def test_what_engines_leave_open_refuses_nothing(nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
     constants = {"scales": np.array([1, 1, 3], dtype=np.float32)} if nodes[1].op_type == "Resize" else {}

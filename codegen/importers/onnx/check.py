@@ -187,7 +187,7 @@ class _Walk:
                 found = [None] * len(node.output)
             for i, (name, theirs) in enumerate(zip(node.output, found, strict=True)):
                 ours = tensors.ours(name) if name else None
-                if live and theirs is not None and _without_value(node, read[0], theirs):
+                if live and theirs is not None and _without_value(node, read, theirs):
                     undefined.add(name)
                 elif theirs is not None:
                     tensors.keep(name, theirs, live)
@@ -239,11 +239,19 @@ def _maker(node: Any) -> str:
     return f"{node.op_type} {show(node.name or node.output[0])}"
 
 
-def _without_value(node: Any, x: Array | None, y: Array) -> bool:
-    """Whether a cast to whole numbers has elements that they cannot hold, of which ONNX leaves the result open."""
-    if node.op_type not in ("Cast", "CastLike") or x is None or y.dtype.kind not in "iu" or x.dtype.kind != "f":
+def _without_value(node: Any, inputs: Sequence[Array | None], y: Array) -> bool:
+    """Whether ONNX leaves the result open: whole numbers of floats that they cannot hold, or divided by 0."""
+    if y.dtype.kind not in "iu":
         return False
-    return bool((~(np.abs(x) < np.iinfo(y.dtype).max)).any())
+    a, b = (*inputs, None)[:2]
+    if node.op_type in ("Div", "Mod"):
+        return b is not None and bool((b == 0).any())
+    if node.op_type == "Pow" and a is not None and b is not None:
+        with np.errstate(all="ignore"):
+            a = np.power(a.astype(np.float64), b)
+    elif node.op_type not in ("Cast", "CastLike"):
+        return False
+    return a is not None and a.dtype.kind == "f" and not bool((np.abs(a) < np.iinfo(y.dtype).max).all())
 
 
 def _largest(x: Array) -> float:
