@@ -17,7 +17,9 @@ from codegen.frontend.model import Model
 from codegen.frontend.tuning import NONE, Tuned, TunedDevice, check_tuned, find_tuned, tuning_file, with_device
 from codegen.graph.domain import find_domain
 from codegen.graph.graph import Graph
-from codegen.importers.open import NO_SHAPES, Shapes, import_model, open_model
+from codegen.importers.check import check_import
+from codegen.importers.compare import ImportCheck
+from codegen.importers.open import NO_SHAPES, Shapes, as_model, import_model, open_model
 from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
@@ -35,7 +37,7 @@ class Lowered:
     """A network as launches, beside the un-folded one, and where every BatchNorm went.
 
     ``path`` is what it was read from; ``tuned_for`` says which of the devices in the file of measured schedules beside
-    it counts.
+    it counts; ``imported`` is what the check of an import found, if one was made.
     """
 
     model: Model
@@ -43,6 +45,7 @@ class Lowered:
     report: Report
     path: Path
     tuned_for: str = ""
+    imported: ImportCheck | None = None
 
 
 Progress = Callable[[str], None]
@@ -54,24 +57,40 @@ def _silent(step: str) -> None:
 
 
 def imported(
-    model: Path, folder: Path, name: str | None, shapes: Shapes, layout: str = "", say: Progress = _silent
-) -> Path:
-    """model file -> spec and parameters -> disk; returns the spec's path."""
+    model: Path,
+    folder: Path,
+    name: str | None,
+    shapes: Shapes,
+    layout: str = "",
+    say: Progress = _silent,
+    check: bool = True,
+) -> tuple[Path, ImportCheck | None]:
+    """model file -> spec and parameters -> compared with the model, unless ``check`` is false -> disk.
+
+    Returns the spec's path, and what the comparison found; Mismatch, and nothing on disk, if they differ.
+    """
     spec = import_model(model, name, shapes, layout)
+    checked = check_import(model, as_model(model, spec), shapes, say) if check else None
     say("writing")
     write_all(folder, spec.files)
-    return folder / f"{spec.name}.toml"
+    return folder / f"{spec.name}.toml", checked
 
 
-def lower(spec: Path, shapes: Shapes = NO_SHAPES, say: Progress = _silent, tuned_for: str = "") -> Lowered:
-    """spec, or the one that importing a model makes -> un-folded graph -> folded graph -> graph of launches."""
+def lower(
+    spec: Path, shapes: Shapes = NO_SHAPES, say: Progress = _silent, tuned_for: str = "", check: bool = False
+) -> Lowered:
+    """spec, or the one that importing a model makes -> un-folded graph -> folded graph -> graph of launches.
+
+    With ``check`` an import is compared with its model first.
+    """
     say("reading")
     model = open_model(spec, shapes)
+    checked = check_import(spec, model, shapes, say) if check else None
     say("folding")
     with _blamed_on(spec):
         folded, folds = fold(simplify(model.graph), model.graph)
     launches, rides = fuse(folded)
-    return Lowered(model, launches, report(model.graph, folds, rides), spec, tuned_for)
+    return Lowered(model, launches, report(model.graph, folds, rides), spec, tuned_for, checked)
 
 
 @contextmanager
@@ -162,20 +181,28 @@ def tune_schedules(
 
 
 def opened(
-    path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES, tuned_for: str = ""
+    path: Path,
+    spec: Path | None,
+    target: str | None,
+    scratch: Path,
+    shapes: Shapes = NO_SHAPES,
+    tuned_for: str = "",
+    say: Progress = _silent,
+    check: bool = False,
 ) -> tuple[Artefact, Lowered]:
     """What is to be verified, and the network it should compute: a generated folder, or a spec built into ``scratch``.
 
-    Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder was made from something else.
+    Without ``spec`` a folder's spec is looked for around it.  Mismatch if the folder was made from something else; with
+    ``check`` also if the network is an import that differs from its model.
     """
     if not path.is_dir():
-        lowered = lower(path, shapes, tuned_for=tuned_for)
+        lowered = lower(path, shapes, say, tuned_for, check)
         return read(build(lowered, scratch, target or DEFAULT_TARGET)[0]), lowered
     artefact = read(path)
     _check_options(artefact, target, tuned_for)
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
-    lowered = lower(spec, shapes)
+    lowered = lower(spec, shapes, say, check=check)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
         raise Mismatch(f"{path}: was generated from another {other}; build again")
@@ -185,10 +212,19 @@ def opened(
 
 
 def verifiable(
-    path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES, tuned_for: str = ""
+    path: Path,
+    spec: Path | None,
+    target: str | None,
+    scratch: Path,
+    shapes: Shapes = NO_SHAPES,
+    tuned_for: str = "",
+    say: Progress = _silent,
 ) -> tuple[Artefact, Lowered]:
-    """As :func:`opened`; Mismatch also if a file of a folder is not, bit for bit, what the spec gives for it."""
-    artefact, lowered = opened(path, spec, target, scratch, shapes, tuned_for)
+    """As :func:`opened`, and an import is compared with its model.
+
+    Mismatch also if a file of a folder is not, bit for bit, what the spec gives for it.
+    """
+    artefact, lowered = opened(path, spec, target, scratch, shapes, tuned_for, say, check=True)
     if path.is_dir():
         _check_content(artefact, lowered)
     return artefact, lowered

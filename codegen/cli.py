@@ -133,11 +133,19 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     type=click.Choice(["nchw", "nhwc"]),
     help="Of the application's arrays, for Keras models; default: the model's own.",
 )
+@click.option("--no-check", is_flag=True, help="Do not compare the import with the model's own operators.")
 @click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
-def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None) -> None:
-    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path."""
+def import_command(
+    model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool
+) -> None:
+    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path.
+
+    The spec is first evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
+    """
     with _stage(f"importing {model}") as say:
-        spec = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say)
+        spec, checked = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say, not no_check)
+    if checked is not None:
+        click.echo(checked, err=True)
     click.echo(spec)
 
 
@@ -151,8 +159,10 @@ def import_command(model: Path, output: Path, name: str | None, shapes: Pairs, l
 def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True)
         folder, changes = build.build(lowered, output, target, check, say)
+    if lowered.imported is not None:
+        click.echo(lowered.imported, err=True)
     for tensor in lowered.model.unused:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
@@ -247,16 +257,18 @@ def verify_command(
     from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
 
-    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}"):
-        artefact, lowered = build.verifiable(path, spec, target, Path(scratch), dict(shapes), tuned_for)
+    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}") as say:
+        artefact, lowered = build.verifiable(path, spec, target, Path(scratch), dict(shapes), tuned_for, say)
         samples = read_samples(artefact, inputs) if inputs else ()
         chosen = select(devices, default_type=artefact.device_type)
         result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
+    checked = lowered.imported
+    report = {**result.as_json(), **({} if checked is None else {"import": checked.as_json()})}
     if _json_only(json_file):
-        click.echo(json.dumps(result.as_json(), indent=1))
+        click.echo(json.dumps(report, indent=1))
     else:
-        click.echo(format_verification(result))
-        _write_json(json_file, result.as_json())
+        click.echo("\n".join([*([] if checked is None else [str(checked)]), format_verification(result)]))
+        _write_json(json_file, report)
     if not result.passed:
         raise Mismatch(f"{artefact.name}: the generated code does not compute the network; see WRONG above")
 
@@ -326,8 +338,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
 def devices_command(environment: bool) -> None:
     """Show the OpenCL devices that are here."""
-    from codegen.runtime.devices import format_table, list_devices
-    from codegen.runtime.embedded import environment_exports
+    from codegen.runtime.devices import environment_exports, format_table, list_devices
 
     if environment:
         click.echo("\n".join(environment_exports()))

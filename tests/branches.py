@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from codegen.graph.graph import Graph, Input, Output, Range
 from codegen.graph.ops import (
+    Divide,
     GridSample,
     MatMul,
     Pad,
     Reduce,
     Reshape,
     Resize,
+    RunningSum,
     Select,
     Softmax,
     Take,
@@ -76,7 +78,7 @@ class Net(networks.Net):
         return self.add(Take(axis, frozen(np.array(index))), x)
 
     def top(self, x: str, axis: int, count: int, largest: bool, last: bool, part: str = "indices") -> str:
-        return self.add(Top(axis, count, largest, last, part), x)
+        return self.add(Top(axis, count, largest, last, part, nan_last=not largest), x)
 
     def reduce(self, x: str, kind: str, *axes: int) -> str:
         return self.add(Reduce(kind, axes), x)
@@ -419,6 +421,35 @@ def volumes() -> Graph:
     return net.graph()
 
 
+def sums() -> Graph:
+    """Sums of more terms than are added one after the other, and divisions, and functions with one bound."""
+    net = Net("sums")
+    image = net.input("image", 1, 11, 9, 10)
+    row = net.input("row", 2, 75)
+    net.output("average", net.global_pool(image))
+    net.output("large_windows", net.pool(image, "average", (9, 8), stride=1, pads=1))
+    net.output("dilated_windows", net.pool(image, "average", (9, 8), stride=1, dilation=(1, 1), pads=[(4, 4), (3, 3)]))
+    net.output("norms", net.pool(image, "lp", (9, 8), stride=1, p=2.0))
+    for kind in ("sum", "mean"):
+        net.output(f"reduced_{kind}", net.reduce(row, kind, 1))
+        net.output(f"all_reduced_{kind}", net.reduce(image, kind, 1, 2, 3))
+    net.output("shares", net.softmax(row, 1))
+    for exclusive, reverse in ((False, False), (False, True), (True, False), (True, True)):
+        name = f"running{'_exclusive' * exclusive}{'_reverse' * reverse}"
+        net.output(name, net.add(RunningSum(1, exclusive, reverse), row))
+        net.output(f"{name}_short", net.act(net.add(RunningSum(2, exclusive, reverse), image), "sigmoid"))
+    net.output("products", net.matmul(row, net.transpose(row, 1, 0)))
+    net.output("dense", net.dense(row, 5))
+    net.output("grouped", net.conv(net.conv(image, 66, 1), 2, 1, groups=2))
+    net.output("shrunk", net.resize(image, (1, 1), "bilinear", "half_pixel", antialias=True))
+    net.output("divided", net.act(net.add(Divide(net.uniform(0.5, 9.0, 11)), net.act(image, "round")), "floor"))
+    net.output("divided_row", net.add(Divide(net.uniform(0.5, 9.0, 75)), net.softmax(row, 1)))
+    net.output("between", net.act(row, "relu6"))
+    net.output("at_least", net.act(row, "clip", min=-0.25, max=np.inf))
+    net.output("at_most", net.act(row, "clip", min=-np.inf, max=0.25))
+    return net.graph()
+
+
 def places() -> Graph:
     """Sampling in every mode, beyond every border; of two samples, of volumes, at places that are constant."""
     net = Net("places")
@@ -496,6 +527,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
         rows,
         moves,
         volumes,
+        sums,
         places,
         stages,
     )

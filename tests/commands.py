@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from codegen.runtime.devices import DeviceInfo, choose, list_devices
 
 SPEC = """
 [model]
@@ -35,6 +38,15 @@ def clgen(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.C
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environment}
     )
+
+
+def only(device: DeviceInfo) -> str:
+    """A text for --device that means this device alone: a name may be part of another platform's or device's."""
+    here = list_devices()
+    for text in (device.platform, device.version.partition(" ")[2].partition(" ")[2], device.name):
+        if text and choose(here, [text]) == [device]:
+            return text
+    pytest.skip(f"nothing tells {device.name} of {device.platform} from the other devices here")
 
 
 def tiny_spec(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """What tests share: devices, tools, and what happens when one is missing.
 
 With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the
-test is skipped and says what to install.
+test is skipped and says what to install.  Trained networks of others are not part of the repository: where there is no
+folder of them, their tests are skipped even then; where there is one, it has to be whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen.runtime import probe
 from codegen.runtime.devices import DeviceInfo, list_devices
 
 # The commands of the environment that runs the tests, whether it is activated or not.
@@ -50,6 +52,17 @@ def missing(what: str, remedy: str) -> None:
     pytest.skip(message)
 
 
+def trained(name: str) -> Path:
+    """The folder of a trained network that others made, below $CLGEN_CASES or ../shared/cases."""
+    told = os.environ.get("CLGEN_CASES")
+    cases = Path(told or ROOT.parent / "shared" / "cases")
+    if not told and not cases.is_dir():
+        pytest.skip(f"the trained network {name} is not here: CLGEN_CASES names the folder that holds the cases")
+    if not (cases / name).is_dir():
+        pytest.fail(f"{cases} holds no {name}: it should hold all cases, or not be there")
+    return cases / name
+
+
 @pytest.fixture(scope="session")
 def find_device() -> Callable[[str], DeviceInfo]:
     """The CPU device of a runtime, by its key in RUNTIMES."""
@@ -58,6 +71,9 @@ def find_device() -> Callable[[str], DeviceInfo]:
         platform, remedy = RUNTIMES[runtime]
         for device in list_devices():
             if device.platform == platform and device.type == "CPU":
+                reason = probe.verdict(device.identity)
+                if reason:
+                    missing(f"a working {platform}", f"this one {reason}; clgen doctor says what to do")
                 return device
         missing(f"the OpenCL runtime {platform}", remedy)
         raise AssertionError("not reached")

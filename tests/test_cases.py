@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
-from conftest import ROOT, missing
+from conftest import trained
 
 from codegen import build
 from codegen.runtime import artefact as artefacts
@@ -28,16 +28,29 @@ CASES = {
 }  # and the sizes that a model leaves open
 
 
+def test_cases_are_all_there_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLGEN_CASES", raising=False)
+    monkeypatch.setenv("CLGEN_REQUIRE", "all")
+    monkeypatch.setattr(conftest, "ROOT", tmp_path / "clgen")
+    with pytest.raises(pytest.skip.Exception, match=r"mtcnn_pnet is not here: CLGEN_CASES names the folder"):
+        trained("mtcnn_pnet")
+    (tmp_path / "shared/cases/other").mkdir(parents=True)
+    assert trained("other") == tmp_path / "shared/cases/other"
+    with pytest.raises(pytest.fail.Exception, match="holds no mtcnn_pnet"):
+        trained("mtcnn_pnet")
+    monkeypatch.setenv("CLGEN_CASES", str(tmp_path / "nowhere"))
+    with pytest.raises(pytest.fail.Exception, match="nowhere holds no other"):
+        trained("other")
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, artefacts.Artefact, Path]:
     """A trained network's folder, its built artefact and the compiled C host."""
-    folder = Path(os.environ.get("CLGEN_CASES", ROOT.parent / "shared" / "cases")) / request.param
-    if not folder.is_dir():
-        missing(f"the trained network {request.param}", "set CLGEN_CASES to the folder that holds the cases")
+    folder = trained(request.param)
     work = tmp_path_factory.mktemp(request.param)
-    spec = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
+    spec, _ = build.imported(folder / "model.onnx", work, request.param, CASES[request.param])
     generated, _ = build.build(build.lower(spec), work / "generated", "cpu")
     artefact = artefacts.read(generated)
     return folder, artefact, compile_host(artefact, work / "host.so")

@@ -20,7 +20,7 @@ from generated_c import C, Fake, Tool, calls, program
 
 from codegen.emit import choice
 from codegen.errors import DeviceError
-from codegen.runtime import devices
+from codegen.runtime import devices, probe
 
 CPU, GPU, ACCELERATOR, DEFAULT, CUSTOM = 2, 4, 8, 1, 16
 FAILS = "!"  # a text that cannot be asked for
@@ -110,6 +110,7 @@ def by_python(case: Case, target: str, monkeypatch: pytest.MonkeyPatch) -> int:
     codes = SimpleNamespace(PLATFORM_NOT_FOUND_KHR=-1001)
     module = SimpleNamespace(get_platforms=lambda: platforms, Error=FakeError, status_code=codes)
     monkeypatch.setattr(devices, "opencl", lambda: module)
+    monkeypatch.setattr(probe, "verdict", lambda identity: "")
     monkeypatch.delenv(devices.VARIABLE, raising=False)
     if case.how == "environment":
         monkeypatch.setenv(devices.VARIABLE, case.text)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from codegen.errors import DeviceError
-from codegen.runtime import devices, doctor, embedded
+from codegen.runtime import devices, doctor, embedded, probe
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.embedded import Environment
 from codegen.runtime.machine import Distribution, System
@@ -321,6 +321,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, platforms: list[FakePlatform] | Fak
     codes = SimpleNamespace(PLATFORM_NOT_FOUND_KHR=-1001)
     module = SimpleNamespace(get_platforms=get_platforms, Error=FakeError, status_code=codes)
     monkeypatch.setattr(devices, "opencl", lambda: module)
+    monkeypatch.setattr(probe, "verdict", lambda identity: "")
 
 
 def test_a_broken_platform_hides_no_other(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -438,6 +439,7 @@ class Machine:
     libraries: tuple[str, ...] = ("libOpenCL.so.1",)  # what dlopen finds
     devices: list[DeviceInfo] | DeviceError = field(default_factory=lambda: [INTEL])
     pyopencl: str | DeviceError = "2026.1"
+    verdicts: dict[str, str] = field(default_factory=dict)  # what is wrong with the devices of a platform
     environment: Environment = field(default_factory=lambda: Environment(loader="libOpenCL.so.1"))
     forbidden: tuple[str, ...] = ()
 
@@ -458,6 +460,7 @@ class Machine:
             activate=lambda: self.environment,
             pyopencl_version=lambda: str(self._give(self.pyopencl)),
             list_devices=lambda: list(self._give(self.devices)),
+            trial=lambda device: self.verdicts.get(device.platform, ""),
         )
 
     def findings(self, what: str = "") -> list[doctor.Finding]:
@@ -545,6 +548,29 @@ def test_icds_of_nobody_we_know(machine: Machine) -> None:
     assert NOT_FOUND in broken.detail
     assert broken.remedy == "sudo rm '/etc/OpenCL/vendors/a vendor.icd'"
     assert empty.remedy == "sudo rm /etc/OpenCL/vendors/empty.icd"
+
+
+def test_a_device_that_fails_its_trial(machine: Machine) -> None:
+    machine.devices = [INTEL, OLD]
+    machine.verdicts = {POCL: "crashes with SIGABRT: LLVM ERROR: Cannot select"}
+    good, bad = machine.findings("device")
+    assert (good.level, bad.level) == ("ok", "warning")
+    assert "a small kernel crashes with SIGABRT: LLVM ERROR" in bad.detail and OLD.name in bad.detail
+    assert "sudo apt remove pocl-opencl-icd" in bad.remedy
+    assert bad.remedy.splitlines()[-1] == 'eval "$(clgen devices --env)"'
+    machine.devices = [OLD]
+    (bad,) = machine.findings("device")
+    assert bad.level == "problem" and 'pip install "clgen[opencl]"' in bad.remedy
+
+
+def test_an_implementation_that_crashes_when_its_devices_are_listed(machine: Machine) -> None:
+    crashing = (("bad.icd", "/usr/lib/libbad.so", "crashes with SIGSEGV"),)
+    machine.write("usr/lib/libbad.so")
+    machine.write("etc/OpenCL/vendors/bad.icd", "/usr/lib/libbad.so")
+    machine.environment = Environment(str(machine.root / "cache"), crashing=crashing, loader="libOpenCL.so.1")
+    finding = machine.finding("ICD bad.icd")
+    assert (finding.level, finding.detail) == ("warning", "/usr/lib/libbad.so crashes with SIGSEGV")
+    assert 'eval "$(clgen devices --env)"' in finding.remedy
 
 
 def test_intels_wheel_without_its_libraries(machine: Machine) -> None:

@@ -5,7 +5,6 @@ The formats are those of Keras 3.15 and of TensorFlow 2's Keras, of which no cop
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, missing
+from conftest import trained
 from keras_models import Layer, Net, source, write_h5, write_keras
 
 from codegen import build
@@ -420,7 +419,7 @@ def test_layout_option(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     path = simple(tmp_path)
-    spec = build.imported(path, tmp_path / "spec", None, {})
+    spec, _ = build.imported(path, tmp_path / "spec", None, {})
     again, direct = (build.rendered(build.lower(p), "cpu") for p in (spec, path))
     assert again.keys() == direct.keys()
     assert all(again[name] == direct[name] for name in again)
@@ -510,9 +509,7 @@ def test_links_into_other_files_are_not_followed(tmp_path: Path) -> None:
 
 def test_fer_mini_xception(tmp_path: Path, device: DeviceInfo) -> None:
     """As in test_cases, from the original file; ``tf_y`` is what Keras itself computed."""
-    folder = Path(os.environ.get("CLGEN_CASES", ROOT.parent / "shared" / "cases")) / "fer_mini_xception"
-    if not folder.is_dir():
-        missing("the trained network fer_mini_xception", "set CLGEN_CASES to the folder that holds the cases")
+    folder = trained("fer_mini_xception")
     lowered = build.lower(folder / "emotion_model.hdf5")
     assert not any(node.op.title == "batch_norm" for node in lowered.launches.nodes)
     generated, _ = build.build(lowered, tmp_path, "cpu")

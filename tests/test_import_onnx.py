@@ -871,7 +871,7 @@ def test_spec_is_one_that_a_person_would_write(tmp_path: Path) -> None:
 
 def test_build_of_the_spec_is_that_of_the_model_byte_for_byte(tmp_path: Path) -> None:
     path = network(tmp_path / "..", "round_trip")
-    spec = build.imported(path, tmp_path / "specs", None, {})
+    spec, _ = build.imported(path, tmp_path / "specs", None, {})
     folders = [build.build(build.lower(of), tmp_path / k, "cpu")[0] for k, of in (("spec", spec), ("model", path))]
     files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
     assert files[0] == files[1] and len(files[0]) > 5

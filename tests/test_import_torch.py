@@ -6,7 +6,6 @@ The files are made by Python's own pickle, with stand-ins for torch's classes: n
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import random
 import struct
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, missing
+from conftest import trained
 
 from codegen import build
 from codegen.errors import ClgenError, ParameterError, SpecError
@@ -434,9 +433,7 @@ TRAINED: dict[str, tuple[str, Any, int]] = {
 @pytest.mark.parametrize("case", TRAINED)
 def test_trained_networks(tmp_path: Path, device: DeviceInfo, case: str) -> None:
     """As in test_cases, the original parameters under a spec that names no tensor."""
-    folder = Path(os.environ.get("CLGEN_CASES", ROOT.parent / "shared" / "cases")) / case
-    if not folder.is_dir():
-        missing(f"the trained network {case}", "set CLGEN_CASES to the folder that holds the cases")
+    folder = trained(case)
     weights, made, norms = TRAINED[case]
     expected = np.load(folder / "ref.npz")
     batch, *shape = expected["x"].shape[1:]

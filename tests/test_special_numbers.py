@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import artefacts
 import numpy as np
 import pytest
 from branches import NETWORKS
-from special_numbers import LARGEST, sprinkled
+from conftest import missing
 
 from codegen import build
-from codegen.runtime.artefact import read, to_user_order
-from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.artefact import in_network_order, read
+from codegen.runtime.devices import DeviceInfo, list_devices
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
-from codegen.runtime.verify import check_launches
+from codegen.runtime.samples import SPECIAL_NUMBERS, Sample, random_sample
+from codegen.runtime.verify import check_algebra, check_launches, verify
 
 NAN, INF = np.nan, np.inf
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def sprinkled(sample: Sample, seed: int, part: float) -> Sample:
+    """The sample with special numbers in this part of each input, one at least."""
+    rng = np.random.default_rng(seed)
+    mixed = {name: values.copy() for name, values in sample.items()}
+    for values in mixed.values():
+        at = rng.choice(values.size, max(1, int(part * values.size)), replace=False)
+        values.reshape(-1)[at] = rng.choice(SPECIAL_NUMBERS, at.size)
+    return mixed
+
+
+@pytest.fixture(scope="module")
+def some_device() -> DeviceInfo:
+    devices = list_devices()
+    if not devices:
+        missing("an OpenCL device", 'pip install "clgen[opencl]"')
+    return devices[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -30,14 +51,31 @@ def test_every_kernel_does_with_special_numbers_what_the_reference_does(
     session = Session(artefact, device)
     with Host(artefact, compile_host(artefact, tmp_path / "host.so"), device) as host:
         for seed, part in enumerate((0.001, 0.01, 0.1)):
-            rng = np.random.default_rng(seed)
-            given = {i.name: sprinkled(rng, i.shape, part) for i in built.unfolded.inputs}
-            user = {d["name"]: np.ascontiguousarray(to_user_order(given[d["name"]], d)) for d in artefact.inputs}
-            wrong = [c for c in check_launches(session, built.launches, user, given) if not c.passed]
-            assert not wrong
-            ours, theirs = session.run(user), host.run(user)
+            sample = sprinkled(random_sample(artefact, seed), seed, part)
+            given = in_network_order(artefact, sample)
+            assert not [c for c in check_algebra(built.unfolded, built.launches, given) if not c.passed]
+            assert not [c for c in check_launches(session, built.launches, sample, given) if not c.passed]
+            ours, theirs = session.run(sample), host.run(sample)
             for output in ours:
                 np.testing.assert_array_equal(ours[output], theirs[output])
+
+
+def test_a_verification_tries_special_numbers(tmp_path: Path, some_device: DeviceInfo) -> None:
+    """With OpenCL's max() instead of a comparison the usual numbers are right, and NaN is not."""
+    text = '[model]\nname = "special"\n\n[[input]]\nname = "x"\nshape = [100]\n'
+    text += '\n[[layer]]\nname = "y"\nop = "relu"\n\n[[output]]\nname = "relu"\nfrom = "y"\n'
+    (tmp_path / "special.toml").write_text(text)
+    lowered = build.lower(tmp_path / "special.toml")
+    folder = build.build(lowered, tmp_path, "cpu")[0]
+    assert verify(read(folder), lowered.model.graph, lowered.launches, [some_device]).passed
+    right, wrong = "((v) < (low) ? (low) : (v))", "fmax(v, low)"
+    source = (folder / "special.cl").read_text()
+    assert right in source
+    artefact = replace(read(folder), source=source.replace(right, wrong))
+    report = verify(artefact, lowered.model.graph, lowered.launches, [some_device]).devices[0]
+    assert all(check.passed for check in report.launches)
+    assert not all(check.passed for check in report.special)
+    assert not report.passed
 
 
 X = np.array([NAN, INF, -INF, -0.0, 0.0, 1e-40, -1e-40, LARGEST, -LARGEST, 1.0, -1.0, 7.0], np.float32)
@@ -119,8 +157,9 @@ def test_a_special_number_at_any_place_of_a_reduction(
     text += '\n[[layer]]\nname = "image"\nop = "reshape"\nshape = [1, 2, 3]\ninput = "x"\n'
     text += '\n[[layer]]\nname = "pool"\nop = "max_pool"\nkernel = [2, 3]\n'
     text += '\n[[layer]]\nname = "global"\nop = "global_max_pool"\ninput = "image"\n'
-    text += '\n[[layer]]\nname = "first"\nop = "top_k"\naxis = 1\ncount = 3\ninput = "x"\n'
-    names = (*kinds, "argmax", "argmin", "softmax", "pool", "global", "first")
+    text += '\n[[layer]]\nname = "most"\nop = "top_k"\naxis = 1\ncount = 3\ninput = "x"\n'
+    text += '\n[[layer]]\nname = "least"\nop = "top_k"\naxis = 1\ncount = 6\nlargest = false\ninput = "x"\n'
+    names = (*kinds, "argmax", "argmin", "softmax", "pool", "global", "most", "least")
     text += "".join(f'\n[[output]]\nname = "{k}_y"\nfrom = "{k}"\n' for k in names)
     got = {k: v.reshape(-1) for k, v in answer(text, {"x": x}, tmp_path, device).items()}
     row = x[0].astype(np.float64)
@@ -131,8 +170,8 @@ def test_a_special_number_at_any_place_of_a_reduction(
     assert got["argmin_y"] == np.argmin(row)
     np.testing.assert_array_equal(got["pool_y"], [row.max()])
     np.testing.assert_array_equal(got["global_y"], [row.max()])
-    numbers = np.sort(row[~np.isnan(row)])[::-1]
-    np.testing.assert_array_equal(got["first_y"], [*([NAN] if np.isnan(special) else []), *numbers][:3])
+    np.testing.assert_array_equal(got["least_y"], np.sort(row))  # NaN at the end, as the greatest
+    np.testing.assert_array_equal(got["most_y"], np.sort(row)[::-1][:3])
     with np.errstate(invalid="ignore"):
         e = np.exp(row - row.max())
     np.testing.assert_allclose(got["softmax_y"], e / e.sum(), rtol=1e-5)

@@ -32,11 +32,12 @@ ENTERS_IN = {
     "pyopencl": {"runtime/devices.py"},
     "jinja2": {"emit/render.py"},
     "click": {"cli.py"},
-    "platformdirs": {"runtime/embedded.py"},
+    "platformdirs": {"runtime/cache.py"},
     "safetensors": {"frontend/archive.py", "importers/writer.py"},
     "h5py": {"importers/keras/extract.py", "importers/open.py"},
     "onnx": {
         "importers/onnx/constants.py",
+        "importers/onnx/evaluate.py",
         "importers/onnx/reader.py",
         "importers/onnx/translate.py",
         "importers/open.py",

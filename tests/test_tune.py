@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli
-from commands import clgen
+from commands import clgen, only
 from networks import Net, lower
 from onnx_models import model, node, saved
 
@@ -26,7 +26,7 @@ from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
 from codegen.plan.planner import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime import tune as tuning
-from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.devices import DeviceInfo, choose, list_devices
 from codegen.runtime.tune import Alike, fastest, tune
 
 SPEC = """
@@ -213,7 +213,7 @@ def test_all_commands_that_plan_take_the_file(spec: Path, device: DeviceInfo) ->
     assert built == sorted(blob.split())
     assert ignored == clgen("list", spec.name, cwd=_without_file(spec)).stdout
     for path in (spec.name, "generated/tiny"):
-        done = clgen("verify", path, "--device", device.platform, cwd=folder)
+        done = clgen("verify", path, "--device", only(device), cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     done = clgen("verify", spec.name, "--tuned-for", "fourth", cwd=folder)
     assert done.returncode == 2 and "fourth" in done.stderr
@@ -370,7 +370,7 @@ def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> 
 
 def test_tune_writes_a_file_that_build_takes(spec: Path, device: DeviceInfo) -> None:
     folder = spec.parent
-    done = clgen("tune", spec.name, "--device", device.platform, "--budget", "1", cwd=folder)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "tiny.tune.toml\n"), done.stderr
     assert "\x1b" not in done.stderr and "of 2 layers" in done.stderr
     tables = tomli.loads((folder / "tiny.tune.toml").read_text())["device"]
@@ -385,26 +385,44 @@ def test_tune_writes_a_file_that_build_takes(spec: Path, device: DeviceInfo) -> 
 
 def test_tune_refuses_a_wrong_file_and_leaves_it(spec: Path, device: DeviceInfo) -> None:
     path = tuned(spec, "[[device]]\nnam = 1\n")
-    done = clgen("tune", spec.name, "--device", device.platform, "--budget", "1", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=spec.parent)
     assert done.returncode == 2 and "tiny.tune.toml: device 1: unknown key" in done.stderr
     assert path.read_text() == "[[device]]\nnam = 1\n"
 
 
 def test_tune_replaces_what_a_changed_spec_left_behind(spec: Path, device: DeviceInfo) -> None:
     path = tuned(spec, one({"gone": "direct"}).replace('"D"', f'"{device.name}"'))
-    done = clgen("tune", spec.name, "--device", device.name, "--budget", "1", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--budget", "1", cwd=spec.parent)
     assert done.returncode == 0 and "gone" not in path.read_text()
 
 
+def test_a_text_that_fits_several_platforms(spec: Path, find_device: Callable[[str], DeviceInfo]) -> None:
+    """All of them, the best first; run takes that one."""
+    both = [find_device("intel"), find_device("pocl")]
+    chosen = choose(list_devices(), ["linux"])  # part of both platforms' versions
+    assert [device for device in chosen if device in both] == both
+    folder = spec.parent
+    done = clgen("tune", spec.name, "--device", "linux", "--budget", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    tables = tomli.loads((folder / "tiny.tune.toml").read_text())["device"]
+    assert {t["name"] for t in tables} == {device.name for device in chosen}
+    assert tables[0]["name"] == both[0].name, "which build takes"
+    assert clgen("build", spec.name, cwd=folder).returncode == 0
+    done = clgen("verify", "generated/tiny", "--device", "linux", cwd=folder)
+    assert done.returncode == 0
+    places = [done.stdout.index(f"{device.name}, {device.platform} ({device.version})") for device in both]
+    assert places == sorted(places)
+
+
 def test_a_target_without_a_choice_is_tuned_at_once(spec: Path, device: DeviceInfo) -> None:
-    done = clgen("tune", spec.name, "--device", device.platform, "--target", "gpu", cwd=spec.parent)
+    done = clgen("tune", spec.name, "--device", only(device), "--target", "gpu", cwd=spec.parent)
     assert done.returncode == 0 and "no layer has schedules to choose from" in done.stderr
     assert manifest(rendered(spec, "gpu"))["tuning"]["device"] in done.stderr
 
 
 def test_progress_says_what_is_measured_and_how_long_it_takes(spec: Path, device: DeviceInfo) -> None:
     ours, theirs = pty.openpty()
-    command = ["clgen", "tune", spec.name, "--device", device.platform, "--budget", "1"]
+    command = ["clgen", "tune", spec.name, "--device", only(device), "--budget", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=spec.parent)
     os.close(theirs)
     shown = b""

@@ -76,7 +76,11 @@ def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
         if shapes:
             raise SpecError(f"{path}: --shape is for model files; a spec says its shapes itself")
         return toml.load(path)
-    imported = import_model(path, shapes=shapes)
+    return as_model(path, import_model(path, shapes=shapes))
+
+
+def as_model(path: Path, imported: Imported) -> Model:
+    """The network of a spec in memory that ``path`` was imported as."""
     weights = Parameters()
     if imported.weights:
         weights = Parameters.of_bytes(str(path), imported.weights, read_safetensors)

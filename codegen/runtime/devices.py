@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -14,7 +16,7 @@ from typing import Any
 
 from codegen.emit import choice
 from codegen.errors import DeviceError
-from codegen.runtime import embedded
+from codegen.runtime import cache, embedded, probe
 
 INSTALL_HINT = (
     'install an OpenCL implementation: pip install "clgen[opencl]" (Linux on x86-64), '
@@ -44,10 +46,26 @@ class DeviceInfo:
     alignment: int
     handle: Any = field(default=None, compare=False, repr=False)  # pyopencl.Device
 
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What a verdict about the device holds for."""
+        return self.platform, self.version, self.driver, self.name
+
 
 def opencl() -> ModuleType:
-    """The pyopencl module, with the implementations from PyPI visible."""
+    """The pyopencl module, with the implementations from PyPI visible, and without those that crash when listed."""
     embedded.activate()
+    return plain_opencl()
+
+
+def plain_opencl() -> ModuleType:
+    """The pyopencl module, with what the environment registers."""
+    if "pyopencl" not in sys.modules:
+        # pyopencl waits for minutes for the lock of a cache that it cannot write, or fails.
+        if cache.folder("pyopencl") is None:
+            os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
+        # pyopencl reads this variable where a kernel cannot be kept, as on a full disk, and expects it to be set.
+        os.environ.setdefault("PYOPENCL_CACHE_FAILURE_FATAL", "")
     try:
         return importlib.import_module("pyopencl")
     except ImportError as error:
@@ -60,12 +78,11 @@ def list_devices() -> list[DeviceInfo]:
     A platform or device that fails, is not available or has no compiler is logged and left out.
     DeviceError if pyopencl is missing or all of them fail.
     """
-    return sorted(_loaded(), key=lambda device: _rank(device, "CPU"))
+    return sorted(listed(opencl()), key=lambda device: _rank(device, "CPU"))
 
 
-def _loaded() -> list[DeviceInfo]:
-    """All devices in the order of the loader, which decides between equal ones."""
-    cl = opencl()
+def listed(cl: ModuleType) -> list[DeviceInfo]:
+    """:func:`list_devices` in the order of the loader, which decides between equal devices."""
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:
@@ -103,22 +120,53 @@ def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[Device
     """The devices that the patterns mean, best first, without repeats; without patterns the one best device.
 
     Patterns and ranking are those of :mod:`codegen.emit.choice`, ``default_type`` is the wanted type.  Without patterns
-    CLGEN_DEVICE in the environment narrows the choice, as it does for the C host.
-    DeviceError if a pattern fits nothing or there is no device.
+    CLGEN_DEVICE in the environment names the device, as it does for the C host; without both a device that does not
+    pass its trial (:mod:`codegen.runtime.probe`) is never taken.
+    DeviceError if a pattern fits nothing, there is no device, or none passes.
     """
+    found = listed(opencl())
     wanted = os.environ.get(VARIABLE)
-    if patterns or not wanted:
-        return choose(_loaded(), patterns, default_type=default_type)
-    return choose(_loaded(), [wanted], default_type=default_type, said_by=VARIABLE)[:1]
+    if patterns:
+        return choose(found, patterns, default_type=default_type)
+    if wanted:
+        return choose(found, [wanted], default_type=default_type, said_by=VARIABLE)[:1]
+    return [_first_sound(found, default_type)]
+
+
+def environment_exports() -> list[str]:
+    """Shell lines after which a C program sees the same OpenCL as this process, and a device that works by default."""
+    lines = embedded.environment_exports()
+    if os.environ.get(VARIABLE):
+        return lines
+    try:
+        found = listed(opencl())
+        taken, sound = choose(found, [])[0], _first_sound(found, "CPU")
+    except DeviceError:
+        return lines
+    if taken is sound:
+        return lines
+    texts = (sound.platform, _own_version(sound), sound.name, sound.type)
+    naming = (text for text in texts if text and choose(found, [text])[0] is sound)
+    return [*lines, *(embedded.export(VARIABLE, text) for text in itertools.islice(naming, 1))]
+
+
+def _first_sound(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
+    """The best device that passes its trial."""
+    failed = []
+    for device in _ranked(devices, wanted_type):
+        reason = probe.verdict(device.identity)
+        if not reason:
+            return device
+        failed.append(f"{device.platform}: {device.name} {reason}")
+        _log.warning("%s; it is not used, clgen doctor says what to do", failed[-1])
+    raise DeviceError("no OpenCL device works; clgen doctor says what to do:\n  " + "\n  ".join(failed))
 
 
 def choose(
     devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU", said_by: str = "--device"
 ) -> list[DeviceInfo]:
     """:func:`select` among given devices, whatever the environment says; errors call a pattern ``said_by``."""
-    ranked = sorted(devices, key=lambda device: _rank(device, default_type))
-    if not ranked:
-        raise DeviceError(f"no OpenCL device found; {INSTALL_HINT}")
+    ranked = _ranked(devices, default_type)
     if not patterns:
         return ranked[:1]
     chosen: list[DeviceInfo] = []
@@ -182,6 +230,13 @@ def _describe(entry: Any, device: Any) -> DeviceInfo:
 
 
 # ---- the rule of emit/choice.py --------------------------------------------------------------------------------------
+
+
+def _ranked(devices: Sequence[DeviceInfo], wanted_type: str) -> list[DeviceInfo]:
+    """Best first; DeviceError if there is none."""
+    if not devices:
+        raise DeviceError(f"no OpenCL device found; {INSTALL_HINT}")
+    return sorted(devices, key=lambda device: _rank(device, wanted_type))
 
 
 def _matches(devices: Sequence[DeviceInfo], pattern: str) -> list[DeviceInfo]:

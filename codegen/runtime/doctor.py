@@ -29,6 +29,11 @@ _PACKAGES = {
     "libRusticlOpenCL": "mesa-opencl-icd",
     "liboclgrind": "oclgrind",
 }
+# The libraries of platforms.
+_LIBRARIES = {"Portable Computing Language": "libpocl.so", "Intel(R) OpenCL Graphics": "libigdrcl"}
+_FOR_C = """\
+# clgen's commands use another device unless --device names this one; C programs do so after
+eval "$(clgen devices --env)\""""
 _C_COMPILERS = ("cc", "gcc", "clang")
 _WSL_DRIVER = """\
 # in Windows: install Intel's current graphics driver from https://www.intel.com/content/www/us/en/download-center
@@ -52,12 +57,13 @@ def diagnose(system: System | None = None) -> list[Finding]:
     distribution = Distribution.of(system)
     environment = system.activate()
     devices, python = _python(system, distribution)
+    works = any(finding.what == "device" and finding.level == "ok" for finding in python)
     if system.kind != "linux":
         return [Finding("ok", "system", f"{system.kind}; only Python's side is looked at"), *python]
     return [
         _system(distribution),
         _loader(system, distribution, environment),
-        *_implementations(system, distribution, environment, works=bool(devices)),
+        *_implementations(system, distribution, environment, works=works),
         *python,
         *_gpu(system, distribution, devices),
         _compiler(system, distribution),
@@ -118,7 +124,13 @@ def _implementations(
     files = {file: embedded.read_icd(file) for folder in folders for file in sorted(folder.glob("*.icd"))}
     entries: dict[str, str] = {}  # library -> what names it; our folder repeats the system's entries
     findings: list[Finding] = []
+    crashing = {library for _, library, _ in environment.crashing}
+    for name, library, reason in environment.crashing:
+        remedy = f"{_update(distribution, Path(library).name)}\n{_FOR_C}"
+        findings.append(Finding("warning" if works else "problem", f"ICD {name}", f"{library} {reason}", remedy))
     for file, library in files.items():
+        if library in crashing:
+            continue
         if library:
             entries.setdefault(library, system.absolute(file))
         else:
@@ -160,6 +172,16 @@ def _mend(distribution: Distribution, environment: Environment, library: str, so
     return distribution.install(package, again=True) if package else f"sudo rm {shlex.quote(source)}"
 
 
+def _update(distribution: Distribution, library: str) -> str:
+    """What to do about an implementation that loads and then fails."""
+    package = next((package for start, package in _PACKAGES.items() if library.startswith(start)), None)
+    if package is None:
+        return "# install another release of this implementation, or remove it"
+    if not distribution.has_apt:
+        return f"# install another release of what Debian calls {package}, or remove it"
+    return f"# install another release of it, or remove it: sudo apt remove {package}"
+
+
 def _get_implementation(system: System, distribution: Distribution) -> str:
     package = distribution.install("pocl-opencl-icd")
     if system.processor not in ("x86_64", "AMD64"):
@@ -186,10 +208,16 @@ def _python(system: System, distribution: Distribution) -> tuple[list[DeviceInfo
         detail, devices = str(error), []
     else:
         detail = "no OpenCL platform offers any"
-    findings += [
-        Finding("ok", "device", f"{device.type}: {device.name} ({device.platform}, {device.driver})")
-        for device in devices
-    ]
+    reasons = [system.trial(device) for device in devices]
+    for device, reason in zip(devices, reasons, strict=True):
+        shown = f"{device.type}: {device.name} ({device.platform}, {device.driver})"
+        if reason:
+            remedy = _update(distribution, _LIBRARIES.get(device.platform, ""))
+            remedy += f"\n{_get_implementation(system, distribution) if all(reasons) else _FOR_C}"
+            level: Level = "problem" if all(reasons) else "warning"
+            findings.append(Finding(level, "device", f"{shown}: a small kernel {reason}", remedy))
+        else:
+            findings.append(Finding("ok", "device", shown))
     if not devices:
         findings.append(Finding("problem", "device", detail, _get_implementation(system, distribution)))
     return devices, findings

@@ -21,6 +21,7 @@ import fnmatch
 import functools
 import hashlib
 import importlib.metadata
+import logging
 import os
 import stat
 import sys
@@ -29,11 +30,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_dir
+from codegen.runtime import cache, probe
+
+_log = logging.getLogger(__name__)
 
 VENDORS = "OCL_ICD_VENDORS"
 LIBRARY = "CLGEN_OPENCL_LIBRARY"  # read by the generated C host; without it the host opens SYSTEM_LOADER
 PYOPENCL_HOME = "PYOPENCL_HOME"
+POCL_CACHE = "POCL_CACHE_DIR"
 SYSTEM_LOADER = "libOpenCL.so.1"
 SYSTEM_VENDORS = "/etc/OpenCL/vendors"
 
@@ -46,13 +50,15 @@ class Environment:
     """What OpenCL looks like from this process and from a C program that gets ``variables``.
 
     ``vendors`` is the value of OCL_ICD_VENDORS, None for the loader's default; ``chosen_by_user`` says that it was set
-    before we came.  ``libraries`` are the implementations found in wheels.  ``loader`` is what a C program has to
-    dlopen: a name, a path, or None if there is no loader at all.
+    before we came.  ``libraries`` are the implementations found in wheels.  ``crashing`` are registered implementations
+    that ``vendors`` leaves out, as they take a process with them: (name of the .icd file, library, what it does).
+    ``loader`` is what a C program has to dlopen: a name, a path, or None if there is no loader at all.
     """
 
     vendors: str | None = None
     chosen_by_user: bool = False
     libraries: tuple[str, ...] = ()
+    crashing: tuple[tuple[str, str, str], ...] = ()
     loader: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
 
@@ -64,16 +70,22 @@ def activate() -> Environment:
         return Environment()
     users = os.environ.get(VENDORS)
     libraries = [] if users else _wheel_libraries()
+    entries = collect([Path(users)] if users else _vendor_folders(), libraries)
     if libraries:
-        folder = _publish(collect(_vendor_folders(), libraries))
-        if folder is not None:
-            os.environ[VENDORS] = str(folder)
+        _register(entries)
     loader = _activate_loader()
-    names = (VENDORS, LIBRARY, *([PYOPENCL_HOME] if loader != SYSTEM_LOADER else []))
+    pocl_cache = _give_pocl_a_folder() if any("libpocl" in text for text in entries.values()) else []
+    crashing = probe.crashing(entries, VENDORS) if entries else {}
+    if crashing:
+        _register({name: text for name, text in entries.items() if name not in crashing})
+        for name, reason in crashing.items():
+            _log.warning("OpenCL implementation %s (%s) %s; it is left out", entries[name].strip(), name, reason)
+    names = (VENDORS, LIBRARY, *([PYOPENCL_HOME] if loader != SYSTEM_LOADER else []), *pocl_cache)
     return Environment(
         vendors=os.environ.get(VENDORS) or None,
         chosen_by_user=bool(users),
         libraries=tuple(str(library) for _, library in libraries),
+        crashing=tuple((name, entries[name].strip(), reason) for name, reason in crashing.items()),
         loader=loader,
         variables=tuple((name, os.environ[name]) for name in names if os.environ.get(name)),
     )
@@ -81,11 +93,12 @@ def activate() -> Environment:
 
 def environment_exports() -> list[str]:
     """Shell lines after which a C program sees the same OpenCL as this process."""
-    return [f"export {name}={_quote(value)}" for name, value in activate().variables]
+    return [export(name, value) for name, value in activate().variables]
 
 
-def _quote(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
+def export(name: str, value: str) -> str:
+    """The shell line that sets a variable for all programs that are started from there."""
+    return f"export {name}=" + "'" + value.replace("'", "'\\''") + "'"
 
 
 # ---- implementations ----
@@ -151,18 +164,23 @@ def _installed(distribution: str, pattern: str) -> list[Path]:
 # ---- the folder ----
 
 
+def _register(entries: Mapping[str, str]) -> None:
+    """Points the loader to a folder with these entries and no others, if it can be written."""
+    folder = _publish(entries)
+    if folder is not None:
+        os.environ[VENDORS] = str(folder)
+
+
 def _publish(entries: Mapping[str, str]) -> Path | None:
     """Write the entries to the user's cache, or to a private temporary folder; None if neither can be written."""
     digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(entries.items())).encode())
     name = f"icd-{digest.hexdigest()[:12]}"
-    for parent in (lambda: Path(user_cache_dir("clgen", appauthor=False)), _private_temporary_folder):
-        try:
-            folder = parent() / name
-            write_entries(folder, entries)
-        except OSError:
-            continue
-        return folder
-    return None
+    try:
+        folder = (cache.folder() or _private_temporary_folder()) / name
+        write_entries(folder, entries)
+    except OSError:
+        return None
+    return folder
 
 
 def write_entries(folder: Path, entries: Mapping[str, str]) -> None:
@@ -176,14 +194,7 @@ def write_entries(folder: Path, entries: Mapping[str, str]) -> None:
         target = folder / name
         if target.is_file() and target.read_text(encoding="utf-8") == text:
             continue
-        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).replace(target)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        cache.write(target, text)
 
 
 def _private_temporary_folder() -> Path:
@@ -194,6 +205,17 @@ def _private_temporary_folder() -> Path:
     if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
         return folder
     return Path(tempfile.mkdtemp(prefix="clgen-"))
+
+
+def _give_pocl_a_folder() -> list[str]:
+    """PoCL shows no device where it cannot keep kernels.  The names of the variables that tell it where it can."""
+    if not os.environ.get(POCL_CACHE) and cache.folder("pocl") is None:
+        try:
+            os.environ[POCL_CACHE] = str(_private_temporary_folder() / "pocl")
+        except OSError:
+            return []
+        return [POCL_CACHE]
+    return []
 
 
 # ---- the loader ----

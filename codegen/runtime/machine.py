@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
-from codegen.runtime import devices, embedded
+from codegen.runtime import devices, embedded, probe
 
 _OCLOC_IN_DRIVER = {("ubuntu", "20.04"), ("ubuntu", "22.04"), ("debian", "11"), ("debian", "12")}
 
@@ -38,6 +38,10 @@ def _pyopencl_version() -> str:
     return str(devices.opencl().VERSION_TEXT)
 
 
+def _trial(device: devices.DeviceInfo) -> str:
+    return probe.verdict(device.identity, fresh=True)
+
+
 @dataclass(frozen=True)
 class System:
     """The machine as the doctor sees it; a test puts another one in its place."""
@@ -51,6 +55,7 @@ class System:
     activate: Callable[[], embedded.Environment] = embedded.activate
     pyopencl_version: Callable[[], str] = _pyopencl_version  # raises DeviceError
     list_devices: Callable[[], list[devices.DeviceInfo]] = devices.list_devices  # raises DeviceError
+    trial: Callable[[devices.DeviceInfo], str] = _trial  # what is wrong with a device, "" for nothing
 
     @property
     def vendors(self) -> Path:

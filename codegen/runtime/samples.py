@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 from codegen.errors import ParameterError, SpecError
 from codegen.runtime.artefact import Artefact, Floats
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+SPECIAL_NUMBERS = np.array([np.nan, np.inf, -np.inf, -0.0, _LARGEST, -_LARGEST, 1e-40, -1e-40], np.float32)
+"""NaN, the infinities, the negative zero, the largest numbers of either sign, and two denormal ones."""
+
 Sample = Mapping[str, Floats]
 """The arrays of one run, by the inputs' names."""
 
@@ -26,6 +31,18 @@ def random_sample(artefact: Artefact, seed: int = 0) -> Sample:
         for i in artefact.inputs
         for low, high in [i["range"]]
     }
+
+
+def with_special_numbers(sample: Sample) -> Sample:
+    """The sample with each of SPECIAL_NUMBERS at two places of every input, or at as many as leave half of it alone."""
+    rng = np.random.default_rng(0)
+    special = {}
+    for name, values in sample.items():
+        mixed = values.copy()
+        chosen = np.tile(SPECIAL_NUMBERS, 2)[: (mixed.size + 1) // 2]
+        mixed.reshape(-1)[rng.choice(mixed.size, chosen.size, replace=False)] = chosen
+        special[name] = mixed
+    return special
 
 
 def read_sample(artefact: Artefact, path: Path) -> Sample:

@@ -59,9 +59,10 @@ def _across_poles(f: Function, x: Array, error: Array, p: Parameters) -> Array:
     return np.where(same | (error == 0), _monotone(f, x, error, p), np.inf)
 
 
-def _jumps(size: Callable[[Parameters], float]) -> Spread:
-    """A function of slope 1 at most, with jumps that come to this size together."""
-    return lambda f, x, error, p: np.where(error == 0, 0.0, error + size(p))
+def _past_limits(f: Function, x: Array, error: Array, p: Parameters) -> Array:
+    """shrink: slope 1 at most, and a jump where an error can carry |x| past the limit."""
+    near = (np.abs(np.abs(x) - np.abs(np.float32(p["lambd"]))) <= error) & (error > 0)
+    return error + np.where(near, 2 * (abs(p["lambd"]) + abs(p["bias"])), 0.0)
 
 
 def _past_threshold(f: Function, x: Array, error: Array, p: Parameters) -> Array:
@@ -215,8 +216,8 @@ ACTIVATIONS: Mapping[str, Rule] = {
     ),
     "shrink": Rule(
         _shrink,
-        _jumps(lambda p: 2 * (abs(p["lambd"]) + abs(p["bias"]))),
-        lambda x, y, p: 4 * (np.abs(x) + abs(p["bias"])),
+        _past_limits,
+        lambda x, y, p: 2 * (np.abs(x) + abs(p["bias"])) if p["bias"] else np.zeros_like(x),
         {"lambd": 0.5, "bias": 0.0},
     ),
 }

@@ -18,8 +18,8 @@ class Top(Op):
     """The first ``count`` elements along ``axis`` in falling order, or in rising order unless ``largest``.
 
     ``part`` is "values", or "indices" along the axis, which are whole numbers.  Of equal elements the one in front
-    comes first, or with ``last`` the one behind.  NaN comes before all numbers in either order, as numpy's argmax and
-    argmin have it, so that it is not lost.
+    comes first, or with ``last`` the one behind.  NaN comes before all numbers, as for numpy's argmax and argmin, or
+    behind all with ``nan_last``, as in a sorted list.
     """
 
     axis: int
@@ -27,6 +27,7 @@ class Top(Op):
     largest: bool = True
     last: bool = False
     part: str = "indices"
+    nan_last: bool = False
 
     def __post_init__(self) -> None:
         require(self.part in PARTS, f"unknown part {self.part!r}; known are {', '.join(PARTS)}")
@@ -60,8 +61,9 @@ class Top(Op):
         return x.shape[self.axis] - 1 - order if self.last else order
 
     def _sorted(self, key: Array) -> NDArray[np.int64]:
-        """The places of the elements in rising order, NaN first; of equal ones the one in front comes first."""
-        return np.asarray(np.lexsort((key, ~np.isnan(key)), axis=self.axis), dtype=np.int64)
+        """The places of the elements in rising order; of equal ones the one in front comes first."""
+        order = np.lexsort((key, np.isnan(key) == self.nan_last), axis=self.axis)
+        return np.asarray(order, dtype=np.int64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs

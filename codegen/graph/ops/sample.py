@@ -119,14 +119,11 @@ class GridSample(Op):
         if self.mode == "nearest":
             torn = (np.abs(at - np.floor(at) - 0.5) <= error) & (error > 0)
             at = np.rint(at)
-        if self.border == "zeros":
+        if self.border == "zeros" or (self.border, self.mode) == ("border", "bicubic"):
+            # Taps are beyond the border one by one, not with the position, as in PyTorch; further out all of them are.
             at = np.fmin(np.fmax(at, -3.0), n + 2.0)
         elif self.border == "reflection":
             at = _reflected(at, low, high)
-        elif self.mode == "bicubic":
-            # Taps reach beyond the border, unless the position itself does.
-            torn = (np.minimum(np.abs(at - low), np.abs(at - high)) <= error) & (error > 0)
-            at = np.where((at >= low) & (at <= high), at, np.fmin(np.fmax(at, 0.0), n - 1.0))
         else:
             at = np.fmin(np.fmax(at, 0.0), n - 1.0)
         first = np.floor(at).astype(np.int64)

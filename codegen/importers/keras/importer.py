@@ -17,6 +17,7 @@ from codegen.importers.keras.functions import OPERATIONS
 from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO, Translation
 from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, read_model, refs_of
 from codegen.importers.keras.options import Options, Unsupported
+from codegen.importers.keras.shared import Homes
 from codegen.importers.keras.site import Operand, Site
 from codegen.importers.keras.types import check_layer, input_type, is_integer, made_type
 from codegen.importers.keras.weights import Weights
@@ -83,10 +84,9 @@ class _Importer:
         self._shapes = shapes
         self._problems: dict[str, str] = {}
         self._calls = 0
-        self._homes: dict[int, tuple[Weights, Layer]] = {}
 
     def run(self, model: Model, weights: Weights) -> None:
-        self._find_homes(model, weights)
+        self._homes = Homes(model, weights, self._place)
         inputs = self._inputs(model)
         outputs = self._model(model, weights, "", inputs, False)
         if self._problems:
@@ -98,19 +98,6 @@ class _Importer:
         for name, tensor in outputs:
             assert tensor is not None
             self._document.add_output(name, tensor.value)
-
-    def _find_homes(self, model: Model, weights: Weights) -> None:
-        """Where the arrays of shared layers are: a .keras file has them where Keras came by the layer first."""
-        for layer in model.layers:
-            place = Place(self._place.file, f"layer {show(layer.name)}")
-            if layer.model is not None:
-                self._find_homes(layer.model, weights.nested(layer.name, layer.group, place))
-            elif (
-                layer.shared is not None
-                and layer.shared not in self._homes
-                and weights.entries(layer.name, layer.group, place)
-            ):
-                self._homes[layer.shared] = weights, layer
 
     def _problem(self, path: str, class_name: str, error: Unsupported) -> None:
         reason = f" with {error}" if str(error) else ""
@@ -308,9 +295,7 @@ class _Importer:
         values: list[Operand] = [operand.value if isinstance(operand, _Tensor) else operand for operand in present]
 
         def arrays(words: Sequence[str]) -> Mapping[str, Any]:
-            home, owner = weights, layer
-            if layer.shared in self._homes and not weights.entries(layer.name, layer.group, place):
-                home, owner = self._homes[layer.shared]
+            home, owner = self._homes.of(layer, weights)
             return home.read(owner.name, owner.group, words, place)
 
         site = Site(self._document, legal_layer(path), options, values, arrays, self._major, self._first)
@@ -351,8 +336,9 @@ def _input_layers(model: Model) -> list[Layer | None]:
 
 
 def _origins(model: Model) -> set[Origin]:
+    """Those of all layers, in nested models too."""
     inner = [_origins(layer.model) for layer in model.layers if layer.model is not None]
-    return {model.origin, *(layer.origin for layer in model.layers)}.union(*inner)
+    return {layer.origin for layer in model.layers if layer.model is None}.union(*inner)
 
 
 def _shape_of(layer: Layer | None) -> list[Any] | None:

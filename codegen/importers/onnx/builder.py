@@ -103,11 +103,11 @@ class Builder:
         return self._document.array(f"{self.wanted}.{what}", values)
 
     def power(self, x: Live, exponent: float) -> Live:
-        return self.layer("pow", [x, self.layer("clip", x, "exponent", min=exponent, max=exponent)], "power")
+        return self.layer("pow", [x, self.shifted(self.zero(x, "zero"), exponent, "exponent")], "power")
 
     def zero(self, x: Live, tag: str = "") -> Live:
-        """0 in the shape of x."""
-        return self.layer("clip", x, tag, min=0.0, max=0.0)
+        """0 in the shape of x, also where x is NaN: nothing is less than itself."""
+        return self.layer("less", [x, x], tag)
 
     def affine(self, x: Live, factor: float, shift: float = 0.0, tag: str = "") -> Live:
         """x times a number plus another."""

@@ -185,9 +185,9 @@ CHOICES: tuple[Choice, ...] = (
     _choice(
         "grid-sample-cubic-border",
         "GridSample",
-        [RUNTIME],
-        "bicubic with padding mode border: ONNX Runtime moves the position into the input, the others each tap",
-        "PyTorch: each tap",
+        [REFERENCE],
+        "bicubic with padding mode border: `onnx.reference` moves the position into the input",
+        "PyTorch and ONNX Runtime: each tap by itself",
         lambda use: _mode(use) in ("bicubic", "cubic") and use.attributes.get("padding_mode") == "border",
     ),
     _choice(
@@ -212,6 +212,14 @@ CHOICES: tuple[Choice, ...] = (
         [REFERENCE],
         "`onnx.reference` computes as many channels as there are samples",
         "ONNX's text and ONNX Runtime: all channels",
+        lambda use: True,
+    ),
+    _choice(
+        "mean-variance-of-one",
+        "MeanVarianceNormalization",
+        [RUNTIME],
+        "where all elements are the same, ONNX Runtime divides 0 by 0",
+        "ONNX's text and `onnx.reference`: 1e-9 is added to the deviation, and the result is 0",
         lambda use: True,
     ),
     _choice(

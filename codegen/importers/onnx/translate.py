@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,25 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now."""
+
+    network: Network
+    document: Document
+    values: Mapping[str, Value | _Unknown]
+
+
 def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
+    document = trace_onnx(path, name, shapes).document
+    simplify(document)
+    document.prune()
+    document.fill()
+    return document
+
+
+def trace_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Trace:
+    """SpecError that names every node that is not supported."""
     network = read(path, shapes)
     document = Document(name, "an ONNX model", notes=list(network.notes))
     return _Translator(network, document).translate()
@@ -46,20 +65,15 @@ class _Translator:
         self._values: dict[str, Value | _Unknown] = {}
         self._refused: list[str] = []
 
-    def translate(self) -> Document:
-        network, document = self._network, self._document
-        self._inputs(network.inputs)
-        for proto in network.nodes:
+    def translate(self) -> Trace:
+        self._inputs(self._network.inputs)
+        for proto in self._network.nodes:
             self._node(proto)
-        if not self._refused:
-            for name in network.outputs:
-                self._output(name)
-            simplify(document)
-            document.prune()
-            document.fill()
         if self._refused:
             raise self._error()
-        return document
+        for name in self._network.outputs:
+            self._output(name)
+        return Trace(self._network, self._document, self._values)
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
         """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""

@@ -1,0 +1,153 @@
+"""Whether an import computes what the model does: the inputs, the comparison and what is said of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import Mismatch
+from codegen.graph.ops import Shape
+
+Array = NDArray[Any]
+Inputs = Mapping[str, NDArray[np.float64]]
+
+TOLERANCE = 1e-9
+"""Of max|y|: both sides compute in float64 (2^-53 = 1.1e-16) what differs in the order of sums only."""
+
+FLOAT32_TOLERANCE = 1e-6
+"""Of max|y|, for constants computed in float32 (2^-24 = 6e-8), and for layers that are one in the field's words: a
+factor of 0.16666667 is a sixth then."""
+
+CANCELLED = 2.0**-44
+"""Of the largest input of an operator: where its terms cancel, that much of them remains as rounding errors."""
+
+SEED = 20260301
+LARGEST_WHOLE = 9  # of inputs that are whole numbers
+USUAL = 2  # draws; the third is for networks of which some tensor is infinite or NaN everywhere
+
+
+@dataclass(frozen=True)
+class ImportCheck:
+    """What was compared; ``skipped`` says why nothing was.  ``worst`` is the largest |error| / max|y| of a tensor."""
+
+    reference: str
+    inputs: int = 0
+    tensors: int = 0
+    worst: float = 0.0
+    skipped: str = ""
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference,
+            "inputs": self.inputs,
+            "tensors": self.tensors,
+            "worst": self.worst,
+            "skipped": self.skipped,
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"import: not compared with {self.reference}: {self.skipped}"
+        notes = "".join(f"\nimport: {note}" for note in self.notes)
+        return (
+            f"import: {self.tensors} tensors equal {self.reference} on {self.inputs} random inputs, "
+            f"max|err|/max|y| {self.worst:.1e}{notes}"
+        )
+
+
+@dataclass
+class Tally:
+    """What the comparison of one tensor after the other adds up to."""
+
+    tensors: set[str] = field(default_factory=set)
+    worst: float = 0.0
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def checked(self, reference: str, inputs: int) -> ImportCheck:
+        return ImportCheck(reference, inputs, len(self.tensors), self.worst, notes=tuple(self.notes))
+
+
+def draws(shapes: Mapping[str, Shape]) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """Inputs of a fixed seed, all of them float32 numbers: normally distributed; whole numbers, which meet where
+    functions jump; and then none below 0, for networks of logarithms and roots."""
+    rng = np.random.default_rng(SEED)
+    makers: tuple[Callable[[Shape], Any], ...] = (
+        lambda shape: rng.standard_normal(shape),
+        lambda shape: rng.integers(-LARGEST_WHOLE, LARGEST_WHOLE + 1, shape),
+        lambda shape: np.abs(rng.standard_normal(shape)),
+    )
+    for make in makers:
+        yield {name: np.asarray(np.float32(make(shape)), np.float64) for name, shape in shapes.items()}
+
+
+def relative_error(ours: Array, theirs: Array) -> float:
+    """max|ours - theirs| / max|theirs| over what is finite in both."""
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    if not both.any():
+        return 0.0
+    error = float(np.max(np.abs(ours[both] - theirs[both])))
+    return error / float(np.max(np.abs(theirs[both]))) if error else 0.0
+
+
+def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0) -> str:
+    """How the tensors differ, "" if they do not.
+
+    Finite elements may differ by ``tolerance`` times max|theirs| or by ``floor``; NaN and infinities are in the same
+    places, with the same sign.
+    """
+    if ours.shape != theirs.shape:
+        return f"it is {list(ours.shape)} in the import, {list(theirs.shape)} in the model"
+    if theirs.size == 0:
+        return ""
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(theirs)
+    largest = float(np.max(np.abs(theirs), initial=0.0, where=finite))
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.where(finite, np.abs(ours - theirs), 0.0)
+        same = np.where(finite, off <= max(tolerance * largest, floor), ours == theirs)
+        same |= np.isnan(ours) & np.isnan(theirs)
+    if same.all():
+        return ""
+    # The worst element, or the first that is infinite or NaN in one of the two.
+    strange = ~same & ~(finite & np.isfinite(ours))
+    at = np.unravel_index(np.argmax(strange if strange.any() else np.where(same, 0.0, off)), theirs.shape)
+    element = f"element {[int(i) for i in at]}" if theirs.ndim else "it"
+    return f"{element} is {ours[at]:.9g} in the import, {theirs[at]:.9g} in the model; max|y| is {largest:.3g}"
+
+
+def mismatch(path: Path, tensor: str, maker: str, what: str) -> Mismatch:
+    """The error that ends an import."""
+    return Mismatch(
+        f"{path}: the import does not compute what the model does.  The first tensor that differs is {tensor}, "
+        f"of {maker}: {what}.  This is a bug of clgen: please report it, with the model if you can.  "
+        "clgen import --no-check imports the model all the same"
+    )
+
+
+def seconds(multiply_adds: float, elements: float) -> float:
+    """About how long a comparison takes on one core of a small machine, of so much work in both evaluators."""
+    return multiply_adds / 2e9 + elements / 3e7
+
+
+MOST_SECONDS = 30.0
+MOST_BYTES = 2.0 * 2**30
+
+
+def too_large(multiply_adds: float, elements: float, kept: float) -> str:
+    """Why a network is too large to be compared, or "".
+
+    ``multiply_adds`` and ``elements`` are those of one evaluation; ``kept`` elements are in memory at once.
+    """
+    if seconds(multiply_adds, elements) > MOST_SECONDS:
+        return f"it would take about {math.ceil(seconds(multiply_adds, elements))} s, and {MOST_SECONDS:g} are the most"
+    if 8 * kept > MOST_BYTES:
+        return f"it would take about {8 * kept / 2**30:.1f} GiB of memory, and {MOST_BYTES / 2**30:g} are the most"
+    return ""

@@ -1,0 +1,285 @@
+"""An import of an ONNX model against evaluators that are not ours, tensor by tensor.
+
+Each node of the model is evaluated by :mod:`evaluate` on what the import has for the node's inputs, and its outputs are
+compared with what the import has for them: a wrong node is named where it is, and no error grows with the depth of the
+network.  The import is taken node by node, before layers are joined; then the spec as it is written is compared with
+that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.errors import Mismatch
+from codegen.frontend import toml
+from codegen.frontend.archive import read_safetensors
+from codegen.frontend.parameters import Parameters
+from codegen.frontend.place import show
+from codegen.graph.graph import Graph
+from codegen.graph.ops import Shape
+from codegen.importers import compare
+from codegen.importers.compare import ImportCheck, Tally
+from codegen.importers.onnx.evaluate import READINGS, NotEvaluated, evaluate, evaluate_constants
+from codegen.importers.onnx.node import Constant, Live
+from codegen.importers.onnx.translate import Trace, trace_onnx
+from codegen.importers.writer import write_document
+
+Array = NDArray[Any]
+Say = Callable[[str], None]
+
+REFERENCE = "onnx.reference"
+
+
+ROUNDED: Mapping[str, float] = {"GlobalLpPool": 1e-5}
+"""Tolerances of operators with numbers that the import computes and stores as float32: the exponent 1 / p."""
+
+
+def check_onnx(
+    path: Path, graph: Graph, shapes: Mapping[str, Shape], say: Say, inputs: Sequence[compare.Inputs] = ()
+) -> ImportCheck:
+    """Mismatch if ``graph``, of the spec that ``path`` was imported as, computes something else than the model.
+
+    ``inputs`` are what to compare them on, by the model's names; by default :func:`compare.draws`.
+    """
+    trace = trace_onnx(path, graph.name, shapes)
+    traced = _graph(trace)
+    reason = compare.too_large(*_work(trace, traced))
+    if reason:
+        return ImportCheck(REFERENCE, skipped=reason)
+    walk = _Walk(path, trace, say)
+    count = 0
+    for k, given in enumerate(inputs or compare.draws(trace.network.inputs)):
+        if k == compare.USUAL and not inputs and not walk.lost:
+            break
+        count += 1
+        named = _renamed(trace, given)
+        with np.errstate(all="ignore"):
+            values = traced.evaluate(named)
+        walk.compare(given, values)
+        _check_written(path, trace, traced, graph, named, values)
+    return walk.tally.checked(REFERENCE, count)
+
+
+def _graph(trace: Trace) -> Graph:
+    """The network before layers are joined."""
+    document = trace.document
+    document.prune()
+    document.fill()
+    spec = write_document(document)
+    weights = Parameters.of_bytes("", spec.weights, read_safetensors) if spec.weights else Parameters()
+    return toml.load_bytes("", f"{spec.name}.toml", spec.text, weights).graph
+
+
+def _renamed(trace: Trace, given: compare.Inputs) -> dict[str, Array]:
+    """Inputs by the spec's names, in the spec's shapes."""
+    return {port.name: given[port.original].reshape(port.shape) for port in trace.document.inputs}
+
+
+def _work(trace: Trace, traced: Graph) -> tuple[float, float, float]:
+    """Multiply-adds and elements of all inputs, and elements that are in memory at once."""
+
+    def shape(name: str) -> Shape:
+        value = trace.values.get(name)
+        return value.shape if isinstance(value, Live) else value.values.shape if isinstance(value, Constant) else ()
+
+    multiply_adds = 0.0
+    for node in trace.network.nodes:
+        size = math.prod(shape(node.output[0]))
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            a, b = shape(node.input[0]), shape(node.input[1])
+            inner = math.prod(b[1:]) if node.op_type == "Conv" else a[-1] if a else 1
+            multiply_adds += size * inner
+        elif node.op_type == "ConvTranspose":
+            multiply_adds += math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])
+        elif node.op_type.endswith("Pool"):
+            window = next((a.ints for a in node.attribute if a.name == "kernel_shape"), ())
+            multiply_adds += 4 * size * math.prod(window)
+    elements = float(sum(math.prod(shape) for shape in traced.shapes.values()))
+    stored = float(sum(array.size for array in trace.document.arrays.values()))
+    return 4 * multiply_adds, 4 * elements, 2 * elements + 4 * stored
+
+
+class _Tensors:
+    """The model's tensors on one input: what the import has for each, in the types that the reference found."""
+
+    def __init__(self, trace: Trace, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> None:
+        """``inputs`` are the model's, ``values`` are the import's by the names of its layers."""
+        self._trace, self._values = trace, values
+        self._types: dict[str, np.dtype[Any]] = {name: x.dtype for name, x in inputs.items()}
+        self._constants: dict[str, Array] = {}  # in the model's own types
+        self._left_out = dict(inputs)  # what the import has no value for, as its outputs do not depend on it
+
+    def ours(self, name: str) -> Array | None:
+        value = self._trace.values.get(name)
+        if isinstance(value, Live):
+            return self._values[value.name].reshape(value.shape) if value.name in self._values else None
+        return value.values if isinstance(value, Constant) else None
+
+    def is_constant(self, name: str) -> bool:
+        return name not in self._types
+
+    def read(self, name: str) -> Array | None:
+        """As a node's input."""
+        if not name:
+            return None
+        if name in self._types:
+            ours = self.ours(name)
+            return self._left_out[name] if ours is None else ours.astype(self._types[name])
+        if name not in self._constants:
+            # The file's own numbers, which the translation has read already if it needed them.
+            value = self._trace.values.get(name)
+            mine = value.values if isinstance(value, Constant) else self._trace.network.initializer(name)
+            self._constants[name] = mine
+        return self._constants[name]
+
+    def keep(self, name: str, theirs: Array, live: bool) -> None:
+        """Notes what the reference says of a node's output."""
+        if not live:
+            self._constants[name] = theirs
+            return
+        self._types[name] = theirs.dtype
+        if self.ours(name) is None:
+            self._left_out[name] = theirs
+
+
+class _Walk:
+    """Compares the tensors of a model in order, on one input after the other."""
+
+    def __init__(self, path: Path, trace: Trace, say: Say) -> None:
+        self._path, self._trace, self._say = path, trace, say
+        self.tally = Tally()
+        self.lost = False  # whether some tensor had no finite element
+
+    def compare(self, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> None:
+        """``inputs`` are the model's, ``values`` are the import's by the names of its layers."""
+        network, tensors = self._trace.network, _Tensors(self._trace, inputs, values)
+        for name, given in inputs.items():
+            ours = tensors.ours(name)
+            what = "" if ours is None else compare.difference(ours, given, 0.0)
+            if what:
+                raise compare.mismatch(self._path, show(name), "the model's inputs", what)
+        undefined: set[str] = set()
+        for k, node in enumerate(network.nodes, 1):
+            self._say(f"checking node {k} of {len(network.nodes)}")
+            if not undefined.isdisjoint(node.input):
+                undefined.update(node.output)
+                continue
+            read = [tensors.read(name) for name in node.input]
+            constant = [tensors.is_constant(name) for name in node.input]
+            live = not all(constant) and node.op_type not in ("Shape", "Size")
+            try:
+                if live:
+                    found = evaluate(node, network.opset, read, constant)
+                else:
+                    found = evaluate_constants(node, network.opset, read)
+            except NotEvaluated as error:
+                self.tally.notes[f"{_maker(node)} was not compared: {error}"] = None
+                found = [None] * len(node.output)
+            for i, (name, theirs) in enumerate(zip(node.output, found, strict=True)):
+                ours = tensors.ours(name) if name else None
+                if live and theirs is not None and _without_value(node, read[0], theirs):
+                    undefined.add(name)
+                elif theirs is not None:
+                    tensors.keep(name, theirs, live)
+                    if ours is not None and name in network.read_names:
+                        self._compare(node, i, ours, theirs, read, constant, live)
+                elif ours is not None:
+                    tensors.keep(name, ours, live)
+        for port in self._trace.document.outputs:
+            if port.original in undefined:
+                continue
+            ours = tensors.ours(port.original)
+            assert ours is not None
+            what = compare.difference(values[port.value].reshape(ours.shape), ours, 0.0)
+            if what:
+                raise compare.mismatch(self._path, show(port.original), "the model's outputs", what)
+
+    def _compare(
+        self,
+        node: Any,
+        i: int,
+        ours: Array,
+        theirs: Array,
+        inputs: Sequence[Array | None],
+        constant: Sequence[bool],
+        live: bool,
+    ) -> None:
+        largest = max((_largest(x) for x in inputs if x is not None), default=0.0)
+        tolerance = ROUNDED.get(node.op_type, compare.TOLERANCE) if live else compare.FLOAT32_TOLERANCE
+        what = compare.difference(ours, theirs, tolerance, compare.CANCELLED * largest)
+        for reading in READINGS[1:]:
+            if not what or not live:
+                break
+            again = evaluate(node, self._trace.network.opset, inputs, constant, reading)[i]
+            assert again is not None
+            if not compare.difference(ours, again, tolerance, compare.CANCELLED * largest):
+                what, theirs = "", again
+        if what:
+            raise compare.mismatch(self._path, show(node.output[i]), _maker(node), what)
+        if live:
+            self.lost |= bool(theirs.size) and not np.isfinite(theirs.astype(np.float64)).any()
+            self.tally.worst = max(self.tally.worst, compare.relative_error(ours, theirs))
+        self.tally.tensors.add(node.output[i])
+
+
+def _maker(node: Any) -> str:
+    return f"{node.op_type} {show(node.name or node.output[0])}"
+
+
+def _without_value(node: Any, x: Array | None, y: Array) -> bool:
+    """Whether a cast to whole numbers has elements that they cannot hold, of which ONNX leaves the result open."""
+    if node.op_type not in ("Cast", "CastLike") or x is None or y.dtype.kind not in "iu" or x.dtype.kind != "f":
+        return False
+    return bool((~(np.abs(x) < np.iinfo(y.dtype).max)).any())
+
+
+def _largest(x: Array) -> float:
+    if x.dtype.kind not in "fiu" or not x.size:
+        return 0.0
+    return float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
+
+
+def _check_written(
+    path: Path,
+    trace: Trace,
+    traced: Graph,
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    values: Mapping[str, Array],
+) -> None:
+    """The spec as it is written, with layers joined, against the network before that."""
+    with np.errstate(all="ignore"):
+        written = graph.evaluate({i.name: inputs[i.name] for i in graph.inputs})
+    expected = {o.name: values[o.value] for o in traced.outputs}
+    if [o.name for o in graph.outputs] != list(expected):
+        raise Mismatch(f"{path}: the import has the outputs {[o.name for o in graph.outputs]}, not {list(expected)}")
+    for output in graph.outputs:
+        ours, theirs = written[output.value], expected[output.name]
+        what = compare.difference(ours, theirs, compare.FLOAT32_TOLERANCE)
+        if not what:
+            continue
+        # Constants may have changed by a rounding to float32; what that does further on depends on the network.
+        nudged = {name: x * (1 + 2.0**-22) for name, x in inputs.items()}
+        with np.errstate(all="ignore"):
+            moved = traced.evaluate(nudged)[next(o.value for o in traced.outputs if o.name == output.name)]
+            noise = np.abs(moved - theirs)
+        floor = 4 * float(np.max(noise, initial=0.0, where=np.isfinite(noise)))
+        what = compare.difference(ours, theirs, compare.FLOAT32_TOLERANCE, floor)
+        if what:
+            raise compare.mismatch(path, *_culprit(graph, written, values, output.name), what)
+
+
+def _culprit(graph: Graph, written: Mapping[str, Array], values: Mapping[str, Array], output: str) -> tuple[str, str]:
+    """The first layer of the spec that is like no tensor of the network before layers were joined."""
+    for node in graph.nodes:
+        mine = written[node.name]
+        alike = (theirs for theirs in values.values() if theirs.shape == mine.shape)
+        if all(compare.difference(mine, theirs, 1e-4) for theirs in alike):
+            return f"the value of layer {show(node.name)}", f"{node.op.title}, in output {show(output)}"
+    return f"output {show(output)}", "the spec as it is written"

@@ -1,0 +1,153 @@
+"""Nodes of an ONNX model evaluated in float64 by what is not ours: the check of an import compares with this.
+
+Meaning comes from the package onnx, or from numpy as ONNX's text has it (:mod:`reference_numpy`); nothing comes from
+the importer or from :mod:`codegen.graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from codegen.importers.onnx.reference_numpy import OWN
+
+Array = NDArray[Any]
+
+_FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+SMALL = 16  # elements of a constant that an importer may write as decimal numbers
+
+
+class NotEvaluated(Exception):
+    """A node that the reference cannot evaluate; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model's float32 constants are read: as they are, or as the shortest decimals that are the same float32.
+
+    1e-5 in a model is 9.99999974e-06 in float32, and both are meant by a spec that says 1e-05.
+    """
+
+    short_attributes: bool = False
+    short_constants: bool = False
+
+
+READINGS = (Reading(), Reading(short_attributes=True), Reading(short_constants=True), Reading(True, True))
+
+
+def wide(values: Array) -> Array:
+    """Floating-point numbers of any type as float64; others as they are."""
+    floating = values.dtype.kind == "f" or values.dtype.name.startswith(("bfloat", "float"))
+    return values.astype(np.float64) if floating else values
+
+
+def evaluate(
+    proto: onnx.NodeProto,
+    opset: int,
+    inputs: Sequence[Array | None],
+    constant: Sequence[bool],
+    reading: Reading = READINGS[0],
+) -> list[Array | None]:
+    """The node's outputs, in float64 where they are floating-point numbers.
+
+    ``constant`` says which inputs are the model's constants.  NotEvaluated if the reference has no such operator or
+    fails.
+    """
+    arrays = [
+        None if x is None else _shortened(x) if known and reading.short_constants else wide(x)
+        for x, known in zip(inputs, constant, strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        try:
+            if proto.op_type in OWN:
+                results = _own(proto, opset, arrays, reading)
+            else:
+                results = _by_onnx(proto, opset, arrays, reading)
+        except Exception as error:  # numpy's and the reference's own, which raises whatever its code makes of a node
+            cause = error.__cause__ or error
+            line = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+            raise NotEvaluated(line) from error
+    return [None if y is None else wide(np.asarray(y)) for y in results]
+
+
+def evaluate_constants(proto: onnx.NodeProto, opset: int, inputs: Sequence[Array | None]) -> list[Array | None]:
+    """The outputs of a node of constants, in the model's own types, as any engine computes them."""
+    with np.errstate(all="ignore"):
+        try:
+            return _run(_evaluator(proto, opset, inputs), proto, inputs)
+        except Exception as error:
+            raise NotEvaluated(str(error)[:200]) from error
+
+
+def _shortened(values: Array) -> Array:
+    if values.dtype != np.float32 or values.size > SMALL:
+        return wide(values)
+    return np.array([float(str(v)) for v in values.reshape(-1)], dtype=np.float64).reshape(values.shape)
+
+
+def _own(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], reading: Reading) -> list[Array | None]:
+    attributes = {a.name: _attribute(a, reading) for a in proto.attribute}
+    result = OWN[proto.op_type]({**attributes, "opset": opset}, *arrays)
+    results = list(result) if isinstance(result, tuple) else [result]
+    first = next(x for x in arrays if x is not None)
+    if first.dtype.kind in "iu":
+        results = [np.trunc(y).astype(first.dtype) for y in results]
+    return [*results, *[None] * (len(proto.output) - len(results))][: len(proto.output)]
+
+
+def _attribute(attribute: onnx.AttributeProto, reading: Reading) -> Any:
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, float):
+        return _short(value) if reading.short_attributes else value
+    if attribute.type == AttributeProto.FLOATS:
+        return [_short(v) if reading.short_attributes else float(v) for v in value]
+    return value
+
+
+def _short(value: float) -> float:
+    return float(str(np.float32(value)))
+
+
+def _by_onnx(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], reading: Reading) -> list[Array | None]:
+    """With float64 in place of every other floating-point type, also where a Cast names one."""
+    node = onnx.NodeProto()
+    node.CopyFrom(proto)
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i in _FLOATING:
+            attribute.i = TensorProto.DOUBLE
+    evaluator = _evaluator(node, opset, arrays)
+    for runner in evaluator.rt_nodes_:
+        for name, value in vars(runner).items():
+            if isinstance(value, np.float32):  # an attribute, or what the operator has in its place
+                setattr(runner, name, np.float64(_short(float(value)) if reading.short_attributes else value))
+    return _run(evaluator, node, arrays)
+
+
+def _evaluator(node: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> ReferenceEvaluator:
+    types = {
+        name: helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), list(x.shape))
+        for name, x in zip(node.input, arrays, strict=True)
+        if x is not None
+    }
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = helper.make_graph([node], "node", list(types.values()), outputs)
+    return ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+
+
+def _run(evaluator: ReferenceEvaluator, node: onnx.NodeProto, arrays: Sequence[Array | None]) -> list[Array | None]:
+    feeds = {name: x for name, x in zip(node.input, arrays, strict=True) if x is not None}
+    found: Any = evaluator.run(None, feeds)
+    if not all(isinstance(y, (np.ndarray, np.generic)) for y in found):
+        raise NotEvaluated("it makes something else than tensors")
+    results = dict(zip((name for name in node.output if name), found, strict=True))
+    return [np.asarray(results[name]) if name else None for name in node.output]

@@ -1,0 +1,54 @@
+"""The user's cache folder.  What is kept there saves time only: everything works where it cannot be written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+
+def folder(application: str = "clgen") -> Path | None:
+    """The cache folder of an application, made if it is not there; None if it cannot be written."""
+    path = Path(user_cache_dir(application, appauthor=False))
+    if not path.is_absolute():  # "~" where there is neither HOME nor an entry for the user
+        return None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError:
+        return None
+    return path
+
+
+def read(name: str) -> str | None:
+    """What is kept under a name; None if nothing is."""
+    try:
+        return Path(user_cache_dir("clgen", appauthor=False), name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def keep(name: str, text: str) -> None:
+    """Keeps a text under a name, if that can be done."""
+    path = folder()
+    if path is None:
+        return
+    try:
+        write(path / name, text)
+    except OSError:
+        return
+
+
+def write(target: Path, text: str) -> None:
+    """Writes a file so that it appears whole, by a rename; OSError if it cannot be written."""
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(target)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
