@@ -14,21 +14,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from keras_models import Layer, Net, config, source, write_h5, write_keras
+from test_import_keras import evaluate
 
+from codegen.cli import main
 from codegen.errors import SpecError
+from codegen.importers.keras.evaluate import evaluate_keras
 from codegen.importers.open import import_model, open_model
-
-
-def evaluate(path: Path, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The imported network's outputs, in the model's order of axes."""
-    graph = open_model(path).graph
-    values = {
-        port.name: np.moveaxis(x, -1, 1) if port.channels_last else x
-        for port, x in zip(graph.inputs, inputs, strict=True)
-    }
-    made = graph.evaluate(values)
-    return [np.moveaxis(made[o.value], 1, -1) if o.channels_last else made[o.value] for o in graph.outputs]
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -460,3 +453,12 @@ def test_a_layer_in_a_nested_model_and_outside(tmp_path: Path, numbered: str) ->
     difference, alone = evaluate(written(tmp_path, model, change), x)
     assert np.allclose(difference, 0)
     assert np.allclose(alone, x @ kernel.astype(np.float64))
+
+
+def test_an_input_that_nothing_needs(tmp_path: Path) -> None:
+    """An import leaves it out; the evaluator that the import is compared with gets no values for it."""
+    layers = [source("unused", 3), source("x", 3), Layer("ReLU", "r", {}, [["x"]])]
+    path = write_keras(tmp_path / "net.keras", Net(layers, ["r"]))
+    (y,) = evaluate_keras(path, {}, {"x": numbers(1, 3)}).values()
+    assert np.array_equal(y, np.maximum(numbers(1, 3), 0))
+    assert CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)]).exit_code == 0
