@@ -326,6 +326,7 @@ def rows() -> Graph:
     net.output("dense_image", net.dense(net.act(z), 3))
     net.output("dense_blocks", net.dense(net.affine(a), 10))
     net.output("dense_few", net.dense(net.affine(v), 2))
+    net.output("dense_quotients", net.dense(net.act(net.divide(a), "tanh"), 10))
     net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))
     net.output("dense_pair", net.dense(net.dense(v, 2), 1))
     return net.graph()
@@ -498,6 +499,8 @@ def stages() -> Graph:
         net.output(f"vectors_{name}", net.affine(net.pool(a, "max", (1, 2)), scale=scale, shift=shift))
         net.output(f"numbers_{name}", net.affine(net.softmax(flat, 1), scale=scale, shift=shift))
     net.output("numbers_prelu", net.prelu(net.softmax(flat, 1)))
+    net.output("vectors_divided", net.divide(net.pool(a, "max", (1, 2))))
+    net.output("numbers_divided", net.divide(net.softmax(flat, 1)))
 
     # Operands of single numbers: on both sides, repeated, behind maps of their own.
     net.output("right", net.binary("sub", net.softmax(flat, 1), net.prelu(net.affine(flat))))

@@ -28,6 +28,7 @@ from codegen.graph.ops import (
     Conv,
     ConvTranspose,
     Dense,
+    Divide,
     GlobalPool,
     Op,
     Pool,
@@ -155,6 +156,9 @@ class Net:
 
     def prelu(self, x: str, *, name: str = "") -> str:
         return self.add(PRelu(self.uniform(-0.5, 0.9, self.shapes[x][1])), x, name=name)
+
+    def divide(self, x: str, *, name: str = "") -> str:
+        return self.add(Divide(self.uniform(0.5, 9.0, self.shapes[x][1])), x, name=name)
 
     def binary(self, kind: str, a: str, b: str, *, name: str = "") -> str:
         return self.add(Binary(kind), a, b, name=name)

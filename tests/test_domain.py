@@ -17,16 +17,19 @@ from examples import few
 from generated_c import STRICT, do
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from networks import Net, lower, normal_sample
 
 from codegen import build
+from codegen.emit.selftest import rounded_evaluation
 from codegen.errors import ParameterError
 from codegen.graph.domain import find_domain, grid, made_up, on_grid
 from codegen.graph.graph import Graph, Input, Node, Output, Range
 from codegen.graph.ops import Activation, Dense, Op
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.execute import Session
 from codegen.runtime.samples import random_sample
-from codegen.runtime.verify import Verification, format_verification, largest_error, same_bits, verify
+from codegen.runtime.verify import Verification, as_computed, format_verification, largest_error, same_bits, verify
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 TINY = 2.0**-149
@@ -418,7 +421,7 @@ def test_a_fault_that_only_a_users_sample_shows(tmp_path: Path, device: DeviceIn
         given = [{"x0": x.astype(np.float32).reshape(1, COUNT)} for x in samples]
         return verify(artefact, lowered.model.graph, lowered.launches, [device], given)
 
-    assert verified().passed
+    assert all(check.passed for check in verified().devices[0].launches)
     small, large = np.linspace(-9, 5, COUNT), np.linspace(-9, 5, COUNT)
     large[77] = 6.5
     result = verified(small, large, small)
@@ -448,6 +451,8 @@ INF, NAN = np.inf, np.nan
         ([INF, 2.5], [1e39, 2.0], [INF, 2.0], 0.5),  # beyond float32
         ([INF, 2.5], [100.0, 2.0], [INF, 2.0], 0.5),  # a tensor in between is beyond float32
         ([100.25, 2.0], [100.0, 2.0], [INF, 2.0], 0.25),
+        ([INF, -INF, 3.5], [1.0, NAN, 3.0], [NAN, NAN, NAN], INF),
+        ([INF, NAN, 3.5], [1.0, NAN, 3.0], [NAN, NAN, NAN], 0.5),  # unknown after rounding: a device may have all
         ([-20.0, 2.5], [-INF, 2.0], [-21.0, 2.0], 0.5),  # the logarithm of a difference that is nearly 0
     ],
 )
@@ -455,6 +460,31 @@ def test_infinities_and_nan_are_compared_by_place(
     got: list[float], true: list[float], rounded: list[float], right: float
 ) -> None:
     assert largest_error(np.float32(got), np.array(true), np.array(rounded)) == right
+
+
+@pytest.mark.parametrize("schedule", ["direct", "winograd2", "winograd4"])
+def test_a_nan_may_spread_in_a_tile_of_winograds_and_no_further(
+    schedule: str, device: DeviceInfo, tmp_path: Path
+) -> None:
+    net = Net((1, 16, 14, 15))
+    body = net.act(net.conv("x", 16, 3, pads=1), "relu", name="conv_relu")
+    stages = lower(net.graph(net.conv(body, 3, 1)))
+    output = stages.launches.outputs[0].value
+    artefact = stages.build(tmp_path, choices={"conv_relu": schedule})
+    assert any("winograd" in launch for launch in artefact.launches) == (schedule != "direct")
+    sample = normal_sample(artefact)["x"]
+    sample[0, 3, 6, 9], sample[0, 5, 0, 0] = np.nan, np.inf
+    result = verify(artefact, stages.unfolded, stages.launches, [device], [{"x": sample}])
+    assert result.passed, format_verification(result)
+    # A NaN of the device that no tile of Winograd's explains is wrong.
+    got = Session(artefact, device).run({"x": sample})["y"]
+    given = {"x": sample}
+    rounded = rounded_evaluation(stages.launches, given, as_computed(artefact, stages.launches))[output]
+    true = stages.unfolded.evaluate(given)[stages.unfolded.outputs[0].value]
+    assert largest_error(got, true, rounded) < 1e-3
+    far = got.copy()
+    far[0, 0, 13, 0] = np.nan
+    assert largest_error(far, true, rounded) == np.inf
 
 
 def test_bits_of_the_c_host_may_differ_in_nan_only() -> None:

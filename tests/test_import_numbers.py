@@ -251,6 +251,27 @@ CASES = [
         floats(1, -2).reshape(1, 2),
         {"zero": scalar(0), "a": ints(3), "b": ints(-5), "two": ints(2)},
     ),
+    # Positions along long axes, and between corners where the scale gives no whole size.
+    Case(
+        "twice_as_long",
+        [node("Resize", "x _ scales", "y", mode="linear", coordinate_transformation_mode="asymmetric")],
+        np.arange(60_000, dtype=np.float32).reshape(1, 1, -1) % 1000,
+        np.interp(np.arange(120_000) / 2, np.arange(60_000), np.arange(60_000) % 1000).reshape(1, 1, -1),
+        {"scales": floats(1, 1, 2)},
+    ),
+    Case(
+        "between_corners",
+        [node("Resize", "x _ scales", "y", mode="linear", coordinate_transformation_mode="align_corners")],
+        floats(0, 3, 6).reshape(1, 1, 3),
+        floats(0, 2, 4, 6).reshape(1, 1, 4),
+        {"scales": floats(1, 1, 1.4)},
+    ),
+    Case(
+        "same_of_a_dilated_pool",
+        [node("MaxPool", "x", "y", kernel_shape=[2], dilations=[2], auto_pad="SAME_UPPER")],
+        floats(1, 2, 3, 4, 5, 6).reshape(1, 1, 6),
+        floats(2, 3, 4, 5, 6, 5).reshape(1, 1, 6),
+    ),
     # Infinities.
     Case(
         "max_of_infinite",

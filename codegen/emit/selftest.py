@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.graph.bounded import Array
+from codegen.graph.bounded import FLOAT32, Array, Bounded
 from codegen.graph.domain import find_domain
 from codegen.graph.graph import Graph, Range
+from codegen.graph.ops import Op
 
 SAMPLES = 32
 
@@ -56,12 +58,22 @@ def self_test(unfolded: Graph, launches: Graph) -> SelfTest:
     return SelfTest(domain.ranges, chosen)
 
 
-def rounded_evaluation(graph: Graph, given: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
-    """Every tensor in float64 arithmetic, but rounded to float32 between launches."""
+def rounded_evaluation(
+    graph: Graph, given: Mapping[str, NDArray[np.floating]], computed: Mapping[str, Op] = MappingProxyType({})
+) -> dict[str, Array]:
+    """Every tensor in float64 arithmetic, but rounded to float32 between launches.
+
+    ``computed`` has the operators of launches whose algorithm spreads infinities and NaN: where such an operator's
+    bound is infinite the value is not known, which is NaN here.
+    """
     values: dict[str, Array] = {i.name: np.asarray(given[i.name], dtype=np.float64) for i in graph.inputs}
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            y = node.op.reference(*(values[name] for name in node.inputs))
+            inputs = [values[name] for name in node.inputs]
+            y = node.op.reference(*inputs)
+            if node.name in computed and not all(np.isfinite(x).all() for x in inputs):
+                true = computed[node.name].bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
+                y = np.where(np.isinf(true.error), np.nan, y)
             values[node.name] = y.astype(np.float32).astype(np.float64)
     return values
 

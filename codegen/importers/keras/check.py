@@ -79,7 +79,8 @@ def _behind(x: Array, channels_last: bool) -> Array:
 
 
 def _work(graph: Graph) -> tuple[float, float, float]:
-    """Multiply-adds and elements of all inputs, and elements that are in memory at once."""
+    """What :func:`compare.too_large` takes, for two inputs and two evaluators: multiply-adds, elements that are made,
+    and elements that are in memory at once."""
     multiply_adds = stored = 0.0
     for node in graph.nodes:
         weight = getattr(node.op, "weight", None)
