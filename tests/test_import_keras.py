@@ -64,7 +64,7 @@ def evaluate(path: Path, *inputs: np.ndarray) -> list[np.ndarray]:
     # The values by hand that tests expect are expected of the evaluator too, which imports are compared with.
     names = input_names(read_model(open_keras(path).config, Place("")))
     theirs = evaluate_keras(path, {}, dict(zip(names, inputs, strict=True)))
-    for a, b in zip(ours, theirs.values(), strict=True):
+    for a, b in zip(ours, theirs, strict=True):
         close(a, b)
     return ours
 

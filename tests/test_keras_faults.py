@@ -459,6 +459,31 @@ def test_an_input_that_nothing_needs(tmp_path: Path) -> None:
     """An import leaves it out; the evaluator that the import is compared with gets no values for it."""
     layers = [source("unused", 3), source("x", 3), Layer("ReLU", "r", {}, [["x"]])]
     path = write_keras(tmp_path / "net.keras", Net(layers, ["r"]))
-    (y,) = evaluate_keras(path, {}, {"x": numbers(1, 3)}).values()
+    (y,) = evaluate_keras(path, {}, {"x": numbers(1, 3)})
     assert np.array_equal(y, np.maximum(numbers(1, 3), 0))
     assert CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "said", [{"sparse": True}, {"ragged": True}, {"optional": True}, {"dtype": "string"}, {"of_the_future": 1}], ids=str
+)
+def test_inputs_of_other_kinds(tmp_path: Path, said: Mapping[str, Any]) -> None:
+    model = net(Layer("Rescaling", "r", {"scale": 2.0}))
+    model.layers[0].config = {**model.layers[0].config, **said}
+    refused(write_keras(tmp_path / "net.keras", model), '"x" (InputLayer)', next(iter(said)))
+
+
+def test_outputs_of_one_name(tmp_path: Path) -> None:
+    """Two calls of a nested model are two outputs with the model's name; the import is right, and found to be."""
+    inner = Net([source("i", 3), Layer("Rescaling", "two", {"scale": 2.0}, [["i"]])], ["two"], name="inner")
+    layers = [
+        source("x", 3), Layer("Rescaling", "five", {"scale": 5.0}, [["x"]]),
+        Layer("Functional", "inner", {}, [["x"], ["five"]], model=inner),
+    ]  # fmt: skip
+    # Keras 3 counts the making of a model as its call 0 here.
+    path, x = write_keras(tmp_path / "net.keras", Net(layers, [("inner", 2, 0), ("inner", 1, 0)])), numbers(1, 3)
+    ten, two = evaluate(path, x)
+    assert np.allclose(ten, 10 * x)
+    assert np.allclose(two, 2 * x)
+    done = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)])
+    assert done.exit_code == 0, done.output

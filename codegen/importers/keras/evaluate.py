@@ -30,8 +30,8 @@ def evaluate_keras(
     inputs: Mapping[str, NDArray[Any]],
     layout: str = "",
     seen: list[tuple[str, Array]] | None = None,
-) -> dict[str, Array]:
-    """The outputs of the model in a .keras or .h5 file, by their names in the model.
+) -> list[Array]:
+    """The outputs of the model in a .keras or .h5 file, in their order: two of them may have one name.
 
     ``inputs`` are by the names of the model's inputs, in the model's own order of axes, as the outputs are; where
     ``shapes`` names an input, it has that shape.  ``layout`` is that of the application's arrays, which none of this
@@ -48,9 +48,7 @@ def evaluate_keras(
     names = input_names(model)
     # An import leaves out inputs that no output depends on, so that their values may be missing.
     given = [np.asarray(inputs[name], np.float64) if name in inputs else None for name in names]
-    values = run.model(model, file.weights, given)
-    outputs = [name for name, _ in model.outputs] or [model.layers[-1].name]
-    return dict(zip(outputs, values, strict=True))
+    return run.model(model, file.weights, given)
 
 
 def input_names(model: Model) -> list[str]:
