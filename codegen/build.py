@@ -70,7 +70,7 @@ def imported(
     Returns the spec's path, and what the comparison found; Mismatch, and nothing on disk, if they differ.
     """
     spec = import_model(model, name, shapes, layout)
-    checked = check_import(model, as_model(model, spec), shapes, layout, say) if check else None
+    checked = check_import(model, as_model(model, spec), shapes, say) if check else None
     say("writing")
     write_all(folder, spec.files)
     return folder / f"{spec.name}.toml", checked
@@ -85,7 +85,7 @@ def lower(
     """
     say("reading")
     model = open_model(spec, shapes)
-    checked = check_import(spec, model, shapes, "", say) if check else None
+    checked = check_import(spec, model, shapes, say) if check else None
     say("folding")
     with _blamed_on(spec):
         folded, folds = fold(simplify(model.graph), model.graph)

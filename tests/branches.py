@@ -21,6 +21,7 @@ from codegen.graph.ops import (
     Reduce,
     Reshape,
     Resize,
+    RunningSum,
     Select,
     Softmax,
     Take,
@@ -432,6 +433,10 @@ def sums() -> Graph:
         net.output(f"reduced_{kind}", net.reduce(row, kind, 1))
         net.output(f"all_reduced_{kind}", net.reduce(image, kind, 1, 2, 3))
     net.output("shares", net.softmax(row, 1))
+    for exclusive, reverse in ((False, False), (False, True), (True, False), (True, True)):
+        name = f"running{'_exclusive' * exclusive}{'_reverse' * reverse}"
+        net.output(name, net.add(RunningSum(1, exclusive, reverse), row))
+        net.output(f"{name}_short", net.act(net.add(RunningSum(2, exclusive, reverse), image), "sigmoid"))
     net.output("products", net.matmul(row, net.transpose(row, 1, 0)))
     net.output("dense", net.dense(row, 5))
     net.output("grouped", net.conv(net.conv(image, 66, 1), 2, 1, groups=2))

@@ -28,8 +28,14 @@ class Layer:
     module: str = "keras.layers"
 
     @property
+    def function(self) -> bool:
+        """A function of Keras 3 in the place of a layer."""
+        return ".ops." in self.module
+
+    @property
     def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "trainable": True, **self.config}
+        trainable = {} if self.function or self.class_name == "InputLayer" else {"trainable": True}
+        return {"name": self.name, **trainable, **self.config}
 
 
 @dataclass
@@ -54,23 +60,24 @@ def ref(value: Any) -> list[Any]:
 # Configurations ------------------------------------------------------------------------------------------------------
 
 
-def config(net: Net, keras: int) -> dict[str, Any]:
-    layers = [_layer(layer, net, keras) for layer in net.layers]
+def config(net: Net, keras: int, modules: bool = True) -> dict[str, Any]:
+    """As the version of Keras writes it; .h5 files have no modules."""
+    layers = [_layer(layer, net, keras, modules) for layer in net.layers]
     if net.sequential:
         return {"class_name": "Sequential", "config": {"name": net.name, "layers": layers}}
     ends = {"input_layers": [ref(name) for name in net.inputs()], "output_layers": [ref(o) for o in net.outputs]}
     return {"class_name": "Functional", "config": {"name": net.name, "layers": layers, **ends}}
 
 
-def _layer(layer: Layer, net: Net, keras: int) -> dict[str, Any]:
+def _layer(layer: Layer, net: Net, keras: int, modules: bool) -> dict[str, Any]:
     if layer.model is not None:
-        table = config(layer.model, keras)
+        table = config(layer.model, keras, modules)
     else:
         settings = layer.settings
         if keras == 2 and "batch_shape" in settings:
             settings["batch_input_shape"] = settings.pop("batch_shape")
         table = {"class_name": layer.class_name, "config": settings}
-    if keras == 3:
+    if modules:
         table["module"] = layer.module
     if net.sequential:
         return table
@@ -87,8 +94,7 @@ def _call(call: Sequence[Any], keras: int, layer: Layer) -> Any:
         else {"class_name": "__keras_tensor__", "config": {"shape": None, "keras_history": ref(value)}}
         for value in call
     ]
-    function = ".ops." in layer.module
-    return {"args": tensors if function or len(tensors) == 1 else [tensors], "kwargs": {"mask": None}}
+    return {"args": tensors if layer.function or len(tensors) == 1 else [tensors], "kwargs": {"mask": None}}
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -123,7 +129,7 @@ def _grouped(group: Any, net: Net) -> None:
 
 def write_h5(path: Path, net: Net, keras: int) -> Path:
     with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps(config(net, keras))
+        file.attrs["model_config"] = json.dumps(config(net, keras, modules=False))
         file.attrs["keras_version"] = {2: "2.15.0", 3: "3.15.1"}[keras]
         weights = file.create_group("model_weights")
         weights.attrs["layer_names"] = [layer.name.encode() for layer in net.layers]

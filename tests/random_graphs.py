@@ -32,6 +32,7 @@ from codegen.errors import ClgenError, Mismatch
 from codegen.graph.graph import Graph
 from codegen.importers import compare
 from codegen.importers.onnx.check import check_onnx
+from codegen.importers.onnx.choices import RUNTIME, Use, unlike
 from codegen.importers.onnx.evaluate import NotEvaluated, evaluate
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.open import open_model
@@ -733,15 +734,6 @@ WITHOUT_SPECIAL = frozenset({"Resize", "Upsample", "GridSample"})
 """Whether a neighbour with the weight 0 is read, and infinity or NaN times 0 is NaN, differs between engines."""
 
 
-BY_ONNXRUNTIME = {
-    "MeanVarianceNormalization": "divides by the deviation alone, which may be 0; ONNX adds 1e-9",
-    "AveragePool": "with auto_pad SAME and dilations takes the window without its gaps",
-    "MaxPool": "with auto_pad SAME and dilations takes the window without its gaps",
-    "LpPool": "with auto_pad SAME and dilations takes the window without its gaps",
-}
-"""Operators of which onnxruntime computes something else than ONNX's text and ``onnx.reference``."""
-
-
 def special_inputs(graph: RandomGraph) -> dict[str, Array]:
     """Common numbers with a few special ones among them."""
     rng = np.random.default_rng([graph.seed, 1])
@@ -805,11 +797,12 @@ def verdict(graph: RandomGraph, folder: Path) -> tuple[str, str]:
 
 
 def _explained(graph: RandomGraph) -> bool:
-    """Whether a node of the graph is one on which onnxruntime is known to differ."""
+    """Whether onnxruntime is known to compute something else for a node of the graph."""
+    opset = graph.proto.opset_import[0].version
     for node in graph.proto.graph.node:
-        names = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        pooled = "dilations" in names and names.get("auto_pad", b"").startswith(b"SAME")
-        if node.op_type in BY_ONNXRUNTIME and (pooled or not node.op_type.endswith("Pool")):
+        values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+        if RUNTIME in unlike(Use(node.op_type, attributes, opset, list(node.input))):
             return True
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 from conftest import trained
@@ -25,6 +26,21 @@ CASES = {
     "ppocr_cls": {"x": (1, 3, 48, 192)},
     "ppocr_det": {"x": (1, 3, 192, 384)},
 }  # and the sizes that a model leaves open
+
+
+def test_cases_are_all_there_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLGEN_CASES", raising=False)
+    monkeypatch.setenv("CLGEN_REQUIRE", "all")
+    monkeypatch.setattr(conftest, "ROOT", tmp_path / "clgen")
+    with pytest.raises(pytest.skip.Exception, match=r"mtcnn_pnet is not here: CLGEN_CASES names the folder"):
+        trained("mtcnn_pnet")
+    (tmp_path / "shared/cases/other").mkdir(parents=True)
+    assert trained("other") == tmp_path / "shared/cases/other"
+    with pytest.raises(pytest.fail.Exception, match="holds no mtcnn_pnet"):
+        trained("mtcnn_pnet")
+    monkeypatch.setenv("CLGEN_CASES", str(tmp_path / "nowhere"))
+    with pytest.raises(pytest.fail.Exception, match="nowhere holds no other"):
+        trained("other")
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -68,6 +68,7 @@ def built(tmp_path: Path) -> Path:
     [
         ("build", "crashes with SIGABRT: LLVM ERROR: Cannot select"),
         ("numbers", "computes 253 of 320 numbers wrong"),
+        ("refuse", "fails: error: unknown target CPU"),
         ("list", "crashes with SIGABRT: faulty: no list"),
         ("load", "crashes with SIGABRT: faulty: not to be loaded"),
     ],

@@ -14,11 +14,15 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from keras_models import Layer, Net, source, write_keras
 from onnx_models import Array, model, node, positive, random, saved
 
 from codegen.cli import main
 from codegen.importers import compare, patterns, writer
 from codegen.importers.check import check_import
+from codegen.importers.keras.layers import LAYERS
+from codegen.importers.keras.options import Options
+from codegen.importers.keras.site import Site
 from codegen.importers.onnx import reference_numpy, translate
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
@@ -357,7 +361,7 @@ def test_the_work_is_estimated_from_shapes(tmp_path: Path, monkeypatch: pytest.M
     path = saved(model(nodes, {"x": (1, 4, 6, 6)}, W), tmp_path)
     estimates = []
     monkeypatch.setattr(compare, "too_large", lambda *numbers: estimates.append(numbers) or "")
-    assert check_import(path, open_model(path), {}, "", lambda step: None) is not None
+    assert check_import(path, open_model(path), {}, lambda step: None) is not None
     products = 4 * 4 * 9 * 36 + 4 * (4 * 25 * 4)  # a comparison of the pool counts as four
     elements = 144 + 144 + 100
     assert estimates == [(4 * products, 4 * elements, 2 * elements + 4 * 4 * 4 * 9)]
@@ -379,7 +383,7 @@ def test_logarithms_are_compared_where_they_are_finite(tmp_path: Path, monkeypat
     """A tensor that is NaN everywhere shows nothing: a third input, of no negative numbers, is tried."""
     nodes = [node("Exp", "x", "e"), node("Neg", "e", "n"), node("Log", "n", "y")]
     path = saved(model(nodes, {"x": (2, 5)}, {}), tmp_path)
-    checked = check_import(path, open_model(path), {}, "", lambda step: None)
+    checked = check_import(path, open_model(path), {}, lambda step: None)
     assert checked is not None
     assert checked.inputs == 3
 
@@ -404,3 +408,124 @@ NAN, INF = np.nan, np.inf
 )
 def test_a_difference_is_said(ours: Any, theirs: Any, says: str) -> None:
     assert compare.difference(np.array(ours), np.array(theirs), 1e-9) == says
+
+
+# Keras ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KerasFault:
+    """``layers`` follow each other; ``wrong`` is the one that the error has to name."""
+
+    name: str
+    layers: list[Layer]
+    plant: Plant
+    wrong: str
+    x: tuple[int, ...] = (6, 6, 4)
+
+
+def layer_for(class_name: str, other: Callable[[Site], str]) -> Plant:
+    return lambda patch: patch.setitem(LAYERS, class_name, other)  # type: ignore[arg-type]
+
+
+def other_epsilon(patch: pytest.MonkeyPatch) -> None:
+    right = Options.number
+
+    def number(self: Options, key: str, default: float) -> float:
+        value = right(self, key, default)
+        return 1e-5 if key == "epsilon" else value
+
+    patch.setattr(Options, "number", number)
+
+
+def transposed_matrices(patch: pytest.MonkeyPatch) -> None:
+    right = Site.array
+    patch.setattr(Site, "array", lambda self, word, values: right(self, word, values.T if values.ndim == 2 else values))
+
+
+def swapped_operands(site: Site) -> str:
+    return SUBTRACT(dataclasses.replace(site, operands=site.operands[::-1]))
+
+
+SUBTRACT = LAYERS["Subtract"]
+RELU = Layer("ReLU", "before")
+
+KERAS_FAULTS = [
+    KerasFault(
+        "activation_dropped",
+        [RELU, Layer("Activation", "wrong", {"activation": "tanh"})],
+        layer_for("Activation", lambda site: site.options.get("activation") and site.input),
+        'layer "wrong"',
+    ),
+    KerasFault(
+        "axes_swapped",
+        [RELU, Layer("Softmax", "wrong", {"axis": 1})],
+        layer_for("Softmax", lambda site: site.softmax(site.input, site.options.get("axis", -1) + 1)),
+        'layer "wrong"',
+    ),
+    KerasFault(
+        "epsilon",
+        [
+            Layer(
+                "BatchNormalization",
+                "wrong",
+                {"axis": [3], "epsilon": 1e-3},
+                arrays={
+                    "gamma": positive(4),
+                    "beta": random(4),
+                    "moving_mean": random(4, seed=1),
+                    "moving_variance": positive(4, seed=2),
+                },
+            ),
+            Layer("ReLU", "after"),
+        ],
+        other_epsilon,
+        'layer "wrong"',
+    ),
+    KerasFault(
+        "weight_transposed",
+        [Layer("Dense", "wrong", {"units": 4}, arrays={"kernel": random(4, 4), "bias": random(4)})],
+        transposed_matrices,
+        'layer "wrong"',
+        x=(4,),
+    ),
+    KerasFault(
+        "pool",
+        [Layer("MaxPooling2D", "wrong", {"pool_size": [2, 2]}), Layer("ReLU", "after")],
+        layer_for("MaxPooling2D", LAYERS["AveragePooling2D"]),
+        'layer "wrong"',
+    ),
+    KerasFault(
+        "operands", [RELU, Layer("Subtract", "wrong")], layer_for("Subtract", swapped_operands), 'layer "wrong"'
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", KERAS_FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_planted_in_the_import_of_keras_is_caught(
+    fault: KerasFault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [source("x", *fault.x)]
+    for layer in fault.layers:
+        reads = [layers[-1].name, "x"] if layer.class_name == "Subtract" else [layers[-1].name]
+        layers.append(dataclasses.replace(layer, reads=[reads]))
+    path = write_keras(tmp_path / "net.keras", Net(layers, [layers[-1].name]))
+    right = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path / "right")])
+    assert right.exit_code == 0, right.output
+    assert "import: 1 tensors equal Keras' definitions in numpy on 2 random inputs" in right.stderr
+
+    fault.plant(monkeypatch)
+    wrong = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path / "wrong")])
+    assert wrong.exit_code == 5, wrong.output
+    assert f"The first tensor that differs is the value of {fault.wrong}" in wrong.stderr
+    assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_the_layout_of_the_application_changes_nothing(layout: str, tmp_path: Path) -> None:
+    """A model of images is compared in its own order of axes, whatever that of the application's arrays is."""
+    net = Net([source("x", 5, 6, 4), Layer("Softmax", "y", {"axis": 2}, [["x"]])], ["y"])
+    path = write_keras(tmp_path / "net.keras", net)
+    result = CliRunner().invoke(main, ["import", str(path), "--layout", layout, "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "import: 1 tensors equal" in result.stderr

@@ -41,6 +41,7 @@ from codegen.graph.ops import (
     PRelu,
     Reshape,
     Resize,
+    RunningSum,
     Softmax,
     Take,
     Top,
@@ -273,6 +274,13 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
     "argmax": ('op = "argmax"', {}, (4, 6, 6), [Top(1)]),
     "argmax, no axis": ('op = "argmax"\nkeepdims = false', {}, (4, 6), [Top(1), Reshape((1, 6))]),
     "argmin": ('op = "argmin"\naxis = -1\nlast = true', {}, (4, 6, 6), [Top(3, 1, False, True)]),
+    "running_sum": ('op = "running_sum"\naxis = 2', {}, (4, 6, 6), [RunningSum(2)]),
+    "running_sum, options": (
+        'op = "running_sum"\naxis = -1\nexclusive = true\nreverse = true',
+        {},
+        (4, 6, 6),
+        [RunningSum(3, True, True)],
+    ),
     "top_k": ('op = "top_k"\naxis = 2\ncount = 3', {}, (4, 6, 6), [Top(2, 3, part="values")]),
     "top_k, where": (
         'op = "top_k"\naxis = 1\ncount = 2\nlargest = false\npart = "indices"',

@@ -20,7 +20,7 @@ from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph
-from codegen.graph.ops import Conv, ConvTranspose, Dense, Divide, GridSample, Op, frozen
+from codegen.graph.ops import Conv, ConvTranspose, Dense, Divide, GridSample, Op, RunningSum, frozen
 from codegen.graph.ops.activation import ACTIVATIONS
 from codegen.plan.planner import plan
 from codegen.plan.target import TARGETS
@@ -80,6 +80,7 @@ def one_of_each() -> Graph:
     output("products", net.matmul(row, net.transpose(row, 1, 0)))
     output("softmax", net.softmax(row, 1))
     output("sum", net.reduce(row, "sum", 1))
+    output("running_sum", net.add(RunningSum(1), row))
     output("mean", net.reduce(x, "mean", 1, 2, 3))
     output("product", net.reduce(p, "prod", 3))
     output("average", net.pool(x, "average", 3, stride=1))

@@ -39,6 +39,7 @@ from codegen.graph.ops import (
     Reduce,
     Reshape,
     Resize,
+    RunningSum,
     Select,
     Take,
     Top,
@@ -201,6 +202,11 @@ def _arg(largest: bool, doc: str) -> Operator:
             "last": Key(FLAG, "Whether the last of equal elements counts, or the first.", False),
         },
     )
+
+
+def _running_sum(layer: Layer) -> list[Step]:
+    op = RunningSum(layer.axis("axis"), layer.options["exclusive"], layer.options["reverse"])
+    return [Step("running_sum", op)]
 
 
 def _top_k(layer: Layer) -> list[Step]:
@@ -369,6 +375,15 @@ OPERATORS: Mapping[str, Operator] = {
     "reduce_max": _reduce("max", "Maximum along axes."),
     "reduce_min": _reduce("min", "Minimum along axes."),
     "reduce_prod": _reduce("prod", "Product along axes."),
+    "running_sum": Operator(
+        "The sum of all elements up to each one along an axis.",
+        _running_sum,
+        {
+            "axis": Key(AXIS, "In NCHW order.", required=True),
+            "exclusive": Key(FLAG, "Whether an element is no part of its own sum.", False),
+            "reverse": Key(FLAG, "Whether sums begin at the last element.", False),
+        },
+    ),
     "argmax": _arg(True, "Where along an axis the largest element is: the whole number as a float."),
     "argmin": _arg(False, "Where along an axis the smallest element is: the whole number as a float."),
     "top_k": Operator(

@@ -27,6 +27,7 @@ from codegen.graph.ops import (
     Reduce,
     Reshape,
     Resize,
+    RunningSum,
     Select,
     Softmax,
     Take,
@@ -121,6 +122,9 @@ def _schedule(s: LaunchSketch, choice: str | None) -> Sequence[Draft]:
     return [_SCHEDULES[type(s.core)](s)]
 
 
+_PLAIN = (MatMul, Reduce, Reshape, RunningSum, Softmax, Top)
+"""Operators whose kernels do not write the padding lanes of channel blocks: what they make is row-major."""
+
 _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     ConvTranspose: general.plan_transposed,
     Dense: dense.plan_dense,
@@ -135,6 +139,7 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     MatMul: moves.plan_matmul,
     Pad: moves.plan_reorder,
     Reduce: moves.plan_reduce,
+    RunningSum: moves.plan_running_sum,
     Select: moves.plan_reorder,
     Take: moves.plan_reorder,
     TakeChannels: channels.plan_take_channels,
@@ -193,7 +198,7 @@ def _core(node: Node) -> Op:
 
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
     """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
-    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), MatMul | Reduce | Reshape | Softmax | Top):
+    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), _PLAIN):
         return False
     return not all(isinstance(_core(c), Reshape) for c in graph.consumers[node.name])
 
@@ -235,7 +240,7 @@ def _concatenations(graph: Graph, target: Target) -> _Concatenations:
             and name not in slices
             and name not in graph.results
             and (last or width % target.lanes == 0)
-            and not isinstance(_core(graph.by_name[name]), MatMul | Reduce | Reshape | Softmax | Top)
+            and not isinstance(_core(graph.by_name[name]), _PLAIN)
         )
 
     def joins_blocks(node: Node) -> bool:

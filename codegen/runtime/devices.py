@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -59,11 +60,12 @@ def opencl() -> ModuleType:
 
 def plain_opencl() -> ModuleType:
     """The pyopencl module, with what the environment registers."""
-    # pyopencl waits for minutes for the lock of a cache that it cannot write, or fails.
-    if cache.folder("pyopencl") is None:
-        os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
-    # pyopencl reads this variable where a kernel cannot be kept, as on a full disk, and expects it to be set.
-    os.environ.setdefault("PYOPENCL_CACHE_FAILURE_FATAL", "")
+    if "pyopencl" not in sys.modules:
+        # pyopencl waits for minutes for the lock of a cache that it cannot write, or fails.
+        if cache.folder("pyopencl") is None:
+            os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
+        # pyopencl reads this variable where a kernel cannot be kept, as on a full disk, and expects it to be set.
+        os.environ.setdefault("PYOPENCL_CACHE_FAILURE_FATAL", "")
     try:
         return importlib.import_module("pyopencl")
     except ImportError as error:

@@ -41,7 +41,10 @@ def main(what: str, *identity: str) -> str:
         return ""
     for device in found:
         if device.identity == identity:
-            return _compute(device)
+            try:
+                return _compute(device)
+            except devices.plain_opencl().Error as error:
+                return f"fails: {_essence(str(error))}"
     return "is gone when it is looked for again"
 
 
@@ -65,6 +68,12 @@ def _compute(device: devices.DeviceInfo) -> str:
     expected = np.concatenate([3 * np.abs(x) + 1, np.maximum(x, 0), np.minimum(x[0::2], x[1::2])])
     wrong = int(np.count_nonzero(y != expected))
     return f"computes {wrong} of {y.size} numbers wrong" if wrong else ""
+
+
+def _essence(message: str) -> str:
+    """The line of a compiler's message that says what is wrong."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.casefold()), lines[0] if lines else "without a word")[:200]
 
 
 def _leave_no_core_file() -> None:

@@ -2,6 +2,7 @@
  *
  *     load, list    it crashes when it is loaded, or when its devices are listed
  *     build, hang   its compiler aborts, or does not come to an end
+ *     refuse        its compiler refuses every program
  *     numbers       it computes nothing
  *
  * Its one device is a CPU, of the platform that FAULTY_PLATFORM names, else of one of Intel's.
@@ -173,14 +174,17 @@ static cl_int CL_API_CALL build_program(
         crash("LLVM ERROR: Cannot select: v16f32 = vselect v16i1");
     while (is_told("hang"))
         pause();
-    return CL_SUCCESS;
+    return is_told("refuse") ? CL_BUILD_PROGRAM_FAILURE : CL_SUCCESS;
 }
 
 static cl_int CL_API_CALL get_build_info(
     cl_program program, cl_device_id on, cl_program_build_info what, size_t room, void *out, size_t *size)
 {
-    (void)program, (void)on, (void)what;
-    return answer_text("", room, out, size);
+    const cl_build_status status = CL_BUILD_ERROR;
+    (void)program, (void)on;
+    if (what == CL_PROGRAM_BUILD_STATUS)
+        return answer(&status, sizeof status, room, out, size);
+    return answer_text("note: a log\nerror: unknown target CPU\n", room, out, size);
 }
 
 static cl_int CL_API_CALL get_program_info(cl_program of, cl_program_info what, size_t room, void *out, size_t *size)

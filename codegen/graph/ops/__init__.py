@@ -12,6 +12,7 @@ from codegen.graph.ops.order import Top
 from codegen.graph.ops.pool import GlobalPool, Pool
 from codegen.graph.ops.reduce import Reduce
 from codegen.graph.ops.resize import Resize
+from codegen.graph.ops.running import RunningSum
 from codegen.graph.ops.sample import GridSample
 from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Take, TakeChannels, Transpose
 from codegen.graph.ops.softmax import Softmax
@@ -39,6 +40,7 @@ __all__ = [
     "Reduce",
     "Reshape",
     "Resize",
+    "RunningSum",
     "Select",
     "Shape",
     "ShapeError",

@@ -25,13 +25,18 @@ Array = NDArray[np.float64]
 
 
 def evaluate_keras(
-    path: Path, shapes: Mapping[str, Sequence[int]], inputs: Mapping[str, NDArray[Any]], layout: str = ""
+    path: Path,
+    shapes: Mapping[str, Sequence[int]],
+    inputs: Mapping[str, NDArray[Any]],
+    layout: str = "",
+    seen: list[tuple[str, Array]] | None = None,
 ) -> dict[str, Array]:
     """The outputs of the model in a .keras or .h5 file, by their names in the model.
 
     ``inputs`` are by the names of the model's inputs, in the model's own order of axes, as the outputs are; where
     ``shapes`` names an input, it has that shape.  ``layout`` is that of the application's arrays, which none of this
-    depends on.  Raises SpecError or ParameterError where the file is not one that an import takes.
+    depends on.  ``seen`` gets the values of all layers by their names, in the order of computation.  Raises SpecError
+    or ParameterError where the file is not one that an import takes.
     """
     place = Place(str(path))
     for name, shape in shapes.items():
@@ -39,7 +44,7 @@ def evaluate_keras(
             raise place.spec_error(f"input {name} has the shape {list(np.shape(inputs[name]))}, not {list(shape)}")
     file = open_keras(path)
     model = read_model(file.config, place)
-    run = _Run(place, file.major, Homes(model, file.weights, place))
+    run = _Run(place, file.major, Homes(model, file.weights, place), [] if seen is None else seen)
     names = input_names(model)
     missing = [name for name in names if name not in inputs]
     if missing:
@@ -62,8 +67,8 @@ def input_names(model: Model) -> list[str]:
 class _Run:
     """One evaluation of a file that Keras of the version ``major`` wrote."""
 
-    def __init__(self, place: Place, major: int, homes: Homes) -> None:
-        self._place, self._major, self._homes = place, major, homes
+    def __init__(self, place: Place, major: int, homes: Homes, seen: list[tuple[str, Array]]) -> None:
+        self._place, self._major, self._homes, self._seen = place, major, homes, seen
 
     def _arrays(self, layer: Layer, weights: Weights) -> list[Array]:
         """The layer's arrays in Keras' order."""
@@ -124,7 +129,9 @@ class _Run:
         arrays = self._arrays(layer, weights)
         compute = LAYERS.get(layer.class_name)
         # All others do nothing in inference.
-        return [compute(Given(layer.config, inputs, arrays, self._major)) if compute else inputs]
+        value = compute(Given(layer.config, inputs, arrays, self._major)) if compute else inputs
+        self._seen.append((layer.name, value))
+        return [value]
 
 
 @dataclass(frozen=True)

@@ -336,8 +336,9 @@ def _input_layers(model: Model) -> list[Layer | None]:
 
 
 def _origins(model: Model) -> set[Origin]:
+    """Those of all layers, in nested models too."""
     inner = [_origins(layer.model) for layer in model.layers if layer.model is not None]
-    return {model.origin, *(layer.origin for layer in model.layers)}.union(*inner)
+    return {layer.origin for layer in model.layers if layer.model is None}.union(*inner)
 
 
 def _shape_of(layer: Layer | None) -> list[Any] | None:

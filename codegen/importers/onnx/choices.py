@@ -215,6 +215,14 @@ CHOICES: tuple[Choice, ...] = (
         lambda use: True,
     ),
     _choice(
+        "mean-variance-of-one",
+        "MeanVarianceNormalization",
+        [RUNTIME],
+        "where all elements are the same, ONNX Runtime divides 0 by 0",
+        "ONNX's text and `onnx.reference`: 1e-9 is added to the deviation, and the result is 0",
+        lambda use: True,
+    ),
+    _choice(
         "clip-infinity",
         "Clip",
         [RUNTIME],

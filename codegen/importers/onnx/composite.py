@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
-
-_MOST_SUMS = 4096  # of one axis, whose square is the number of weights
 
 # Reductions ---------------------------------------------------------------------------------------------------------
 
@@ -199,22 +198,12 @@ def _lp_norm(node: Node, b: Builder) -> Live:
 
 
 def _cumulative_sum(node: Node, b: Builder) -> Live:
-    """Of the last axis: a dense layer whose weights are 1 up to the element itself."""
     x, given = node.live(), node.whole_numbers(1, "axis")
     if given is None or len(given) != 1:
         raise Refused("its axis should be one number")
-    rank = len(x.shape)
-    (axis,) = node.axes(given, rank)
-    size = x.shape[axis]
-    if size > _MOST_SUMS:
-        raise Refused(f"it sums {size} elements; {_MOST_SUMS} are the most")
-    weight = np.tril(np.ones((size, size), dtype=np.float32), -1 if node.flag("exclusive") else 0)
-    weight = weight[::-1, ::-1] if node.flag("reverse") else weight
-    order = [a for a in range(rank) if a != axis] + [axis]
-    moved = b.transpose(x, order, "axis_last")
-    row = b.reshape(moved, (math.prod(moved.shape[:-1]), size), "rows")
-    total = b.layer("dense", row, "sums", weight=b.constant("ones", weight), bias=False)
-    return b.transpose(b.reshape(total, moved.shape, "restored"), [order.index(a) for a in range(rank)])
+    (axis,) = node.axes(given, len(x.shape))
+    flags: dict[str, Any] = {key: True for key in ("exclusive", "reverse") if node.flag(key)}
+    return b.layer("running_sum", x, axis=axis, **flags)
 
 
 def _lrn(node: Node, b: Builder) -> Live:

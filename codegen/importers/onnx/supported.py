@@ -20,7 +20,7 @@ LIMITS: Mapping[str, str] = {
     "Clip": "the bounds are constants",
     "Conv": f"{_SPACE}; weight and bias are constants",
     "ConvTranspose": f"{_SPACE}; weight and bias are constants; auto_pad = SAME leaves no gaps between windows",
-    "CumSum": "axis is known at import; at most 4096 elements along it",
+    "CumSum": "axis is known at import",
     "Dropout": "in inference; the mask is not made",
     "Expand": "the shape is known at import",
     "Gather": _INDICES,

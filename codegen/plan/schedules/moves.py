@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from codegen.graph.bounded import sum_block
-from codegen.graph.ops import Concat, Identity, Pad, Reduce, Select, Softmax, Take, Top, Transpose
+from codegen.graph.ops import Concat, Identity, Pad, Reduce, RunningSum, Select, Softmax, Take, Top, Transpose
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, scaled
@@ -139,6 +139,25 @@ def plan_softmax(s: LaunchSketch) -> Draft:
         "epilogue": s.epilogue(_same, vector=False),
     }
     return s.draft("softmax.cl.jinja", f"softmax_{_label(s.y)}", variables, (math.prod(others), 1, 1))
+
+
+def plan_running_sum(s: LaunchSketch) -> Draft:
+    op: RunningSum = s.core
+    others = tuple(1 if a == op.axis else n for a, n in enumerate(s.y.shape))
+    count = s.y.shape[op.axis]
+    variables = {
+        "x": s.x,
+        "y": s.y,
+        "dims": others,
+        "axis": op.axis,
+        "count": count,
+        "exclusive": op.exclusive,
+        "reverse": op.reverse,
+        "sum_block": sum_block(count),
+        "names": _names("i", len(others)),
+        "epilogue": s.epilogue(_same, vector=False),
+    }
+    return s.draft("running_sum.cl.jinja", f"running_sum_{_label(s.y)}", variables, (math.prod(others), 1, 1))
 
 
 def plan_top(s: LaunchSketch) -> Draft:
