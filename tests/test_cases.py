@@ -25,6 +25,7 @@ CASES = {
     "mtcnn_onet": {},
     "ppocr_cls": {"x": (1, 3, 48, 192)},
     "ppocr_det": {"x": (1, 3, 192, 384)},
+    "ppocr6_rec": {"x": (1, 3, 48, 160)},
 }  # and the sizes that a model leaves open
 
 
