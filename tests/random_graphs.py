@@ -608,6 +608,8 @@ def _resize(d: Draft, op: str) -> None:
     roi = d.constant([]) if d.opset < 13 else ""  # which opset 11 does not let a node leave out
     if d.chance():
         scales = [1.0, 1.0, *(d.one([2.0, 1.5, 0.5, 3.0, 1.25]) for _ in shape[2:])]
+        if all(int(n * scale) == n for n, scale in zip(shape, scales, strict=True)):
+            raise Unfit("onnxruntime copies what keeps its size, whatever the scales")
         d.add(op, [x, roi, d.constant(scales)], **more)
     else:
         d.add(
