@@ -28,15 +28,13 @@ def evaluate_keras(
     path: Path,
     shapes: Mapping[str, Sequence[int]],
     inputs: Mapping[str, NDArray[Any]],
-    layout: str = "",
     seen: list[tuple[str, Array]] | None = None,
 ) -> list[Array]:
     """The outputs of the model in a .keras or .h5 file, in their order: two of them may have one name.
 
     ``inputs`` are by the names of the model's inputs, in the model's own order of axes, as the outputs are; where
-    ``shapes`` names an input, it has that shape.  ``layout`` is that of the application's arrays, which none of this
-    depends on.  ``seen`` gets the values of all layers by their names, in the order of computation.  Raises SpecError
-    or ParameterError where the file is not one that an import takes.
+    ``shapes`` names an input, it has that shape.  ``seen`` gets the values of all layers by their names, in the order
+    of computation.  Raises SpecError or ParameterError where the file is not one that an import takes.
     """
     place = Place(str(path))
     for name, shape in shapes.items():

@@ -108,6 +108,8 @@ class _Importer:
         unknown = [name for name in self._shapes if name not in dict(declared)]
         if unknown:
             raise SpecError(f"--shape {unknown[0]}: the inputs are {listed(dict(declared), 'and')}")
+        if len(dict(declared)) != len(declared):
+            raise self._place.spec_error(f"has two inputs of one name: {listed([n for n, _ in declared], 'and')}")
         dynamic = []
         known: dict[str, list[int]] = {}
         for name, shape in declared:

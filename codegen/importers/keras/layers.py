@@ -162,8 +162,8 @@ def _dense(site: Site) -> str:
 def _sizes(site: Site, array: Any, key: str, axis: int, kernel: bool = True) -> None:
     """The configuration says again what the shape of the weights says: raises SpecError unless both agree."""
     o, shape = site.options, list(array.shape)
-    said = o.whole(key, shape[axis]) if shape else 0
-    if not shape or said != shape[axis]:
+    said = o.whole(key, shape[axis] if len(shape) > 1 else None)
+    if len(shape) < 2 or said != shape[axis]:
         raise o.place.key(key).spec_error(f"{said} is not what the weights of shape {shape} have")
     if kernel and (sizes := o.wholes("kernel_size", site.space, shape[: site.space])) != shape[: site.space]:
         raise o.place.key("kernel_size").spec_error(f"{sizes} is not what the weights of shape {shape} have")
@@ -303,6 +303,7 @@ def _prelu(site: Site) -> str:
     axis = next(a - 1 for a in range(1, site.rank) if site.to_spec(a, site.rank) == 1)
     alone = tuple(shape[axis] if a == axis else 1 for a in range(len(shape)))
     shared = site.options.get("shared_axes", [])
+    shared = shared if isinstance(shared, list) else [shared]
     wanted = tuple(1 if a in shared else size for a, size in enumerate(shape, 1))
     if alpha.shape != wanted:
         raise site.options.place.key("shared_axes").spec_error(

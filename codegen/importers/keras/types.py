@@ -42,7 +42,7 @@ def input_type(layer: Layer | None, document: Document) -> str:
     options = Options(Place("", f"layer {show(layer.name)}"), layer.config)
     for key in ("sparse", "ragged", "optional"):
         options.require(key, False)
-    kind = options.text("dtype", _FLOAT32)
+    kind = options.get("dtype", _FLOAT32)
     options.refuse_unread()
     if is_integer(kind):
         _note(document, f"input {show(layer.name)} is of {kind}: the application passes whole numbers as floats")
@@ -50,7 +50,7 @@ def input_type(layer: Layer | None, document: Document) -> str:
         _note(document, f"input {show(layer.name)} is of {kind}; it is float32 here")
     elif kind != _FLOAT32:
         raise Unsupported(f"dtype = {show(kind)}")
-    return kind
+    return str(kind)
 
 
 def check_layer(layer: Layer, document: Document) -> None:
