@@ -807,6 +807,8 @@ def normalizations() -> Iterator[Case]:
                 {"axis": axis, "epsilon": 0.1},
                 23,
             )
+    flat = Live(np.full((2, 3, 2, 4), 1.5, dtype=np.float32))
+    yield Case("MeanVarianceNormalization-flat", "MeanVarianceNormalization", (flat,), {})
     for axes in ((0, 2, 3), (2, 3), (1,), (0, 1, 2, 3)):
         yield Case(
             f"MeanVarianceNormalization-{axes}", "MeanVarianceNormalization", (live(2, 3, 2, 4),), {"axes": axes}
