@@ -109,18 +109,16 @@ def runtime_of(device: str, folder: Path) -> Path:
     A loader loads all runtimes that are registered, and each takes time and memory that no other engine's process has
     to spend.
     """
-    from codegen.runtime.embedded import PYOPENCL_HOME, SYSTEM_VENDORS, VENDORS, activate
+    from codegen.runtime.embedded import SYSTEM_VENDORS, VENDORS, activate
 
     registered = sorted(Path(activate().vendors or SYSTEM_VENDORS).glob("*.icd"))
-    # pyopencl's own loader would also find what is registered in its wheel, but for this variable.
-    probe = "import os, sys, pyopencl; from codegen.runtime import devices; "
-    probe += f"os.environ['{PYOPENCL_HOME}'] = os.environ['{VENDORS}']; devices.select(sys.argv[1:])"
+    look = "import sys; from codegen.runtime import devices; devices.select(sys.argv[1:])"
     for icd in registered:
         alone = (folder / "runtimes" / icd.stem).resolve()
         alone.mkdir(parents=True, exist_ok=True)
         shutil.copy(icd, alone)
         environment = {**os.environ, VENDORS: str(alone)}
-        if subprocess.run([sys.executable, "-c", probe, device], env=environment, capture_output=True).returncode == 0:
+        if subprocess.run([sys.executable, "-c", look, device], env=environment, capture_output=True).returncode == 0:
             return alone
     raise RuntimeError(f"none of {', '.join(map(str, registered))} has a device {device!r}; clgen devices lists them")
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from codegen.errors import DeviceError
 from codegen.runtime import probe
-from codegen.runtime.devices import DeviceInfo, list_devices
+from codegen.runtime.devices import DeviceInfo, list_devices, select
 
 # The commands of the environment that runs the tests, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -81,11 +82,19 @@ def find_device() -> Callable[[str], DeviceInfo]:
     return find
 
 
+@pytest.fixture(scope="session")
+def some_device() -> DeviceInfo:
+    """The device that commands take by default, whatever it is."""
+    try:
+        return select([])[0]
+    except DeviceError as error:
+        missing("an OpenCL device", str(error))
+        raise AssertionError("not reached") from error
+
+
 @pytest.fixture
-def has_device() -> None:
-    """Some OpenCL device, whatever it is."""
-    if not list_devices():
-        missing("an OpenCL device", 'pip install "clgen[opencl]"')
+def has_device(some_device: DeviceInfo) -> None:
+    """For tests of commands that take a device by default."""
 
 
 @pytest.fixture(params=list(RUNTIMES))

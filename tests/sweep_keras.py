@@ -505,6 +505,18 @@ def structures() -> Iterator[Case]:
         inner = keras.Sequential([keras.Input((4, 5, 3)), L.Conv2D(3, 1), L.BatchNormalization()], name="inner")
         return keras.Sequential([keras.Input((4, 5, 3), name="x"), L.ReLU(), inner, L.Flatten(), L.Dense(2)])
 
+    def direct(order: Sequence[int]) -> Callable[[], Any]:
+        """Calls of a nested model as outputs, in another order than they are made."""
+
+        def build() -> Any:
+            x, inner = keras.Input((4, 5, 3), name="x"), block("inner")
+            calls = [inner(x), inner(L.ReLU()(x)), inner(L.Rescaling(2.0)(x))]
+            return keras.Model(x, [calls[i] for i in order])
+
+        return build
+
+    for order in ((0,), (1,), (0, 1), (1, 0), (2, 0, 1), (2, 1)):
+        yield Case(f"model calls {order} as outputs", direct(order))
     yield Case("model nested", nested)
     yield Case("model nested training=True", nested_training)
     for keys, outs in product(("ab", "ba"), ("cz", "zc")):
@@ -670,7 +682,7 @@ def compare(case: Case, form: str, folder: Path) -> Outcome:
     if not far <= tolerance:
         return Outcome("DIFFERENT", f"{far:.2g} from Keras' predict()")
     named = dict(zip(input_names(read_model(keras_file.open_keras(path).config, Place(""))), xs, strict=True))
-    far = error(ours, list(evaluate_keras(path, {}, named).values()))
+    far = error(ours, evaluate_keras(path, {}, named))
     return Outcome("equal") if far <= EXACT else Outcome("DIFFERENT", f"{far:.2g} from the evaluator")
 
 

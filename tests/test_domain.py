@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -485,6 +486,23 @@ def test_a_nan_may_spread_in_a_tile_of_winograds_and_no_further(
     far = got.copy()
     far[0, 0, 13, 0] = np.nan
     assert largest_error(far, true, rounded) == np.inf
+
+
+@pytest.mark.parametrize("schedule", ["direct", "winograd2", "winograd4"])
+def test_large_numbers_may_overflow_in_a_tile_of_winograds(schedule: str, device: DeviceInfo, tmp_path: Path) -> None:
+    """Sums of 2e38 times a few hundredths are far from float32's end, transformed inputs are beyond it."""
+    net = Net((1, 16, 14, 15))
+    conv = net.conv("x", 16, 3, pads=1, name="conv")
+    (node,) = net.nodes
+    net.nodes = [Node("conv", replace(node.op, weight=0.01 * node.op.weight), node.inputs)]  # type: ignore[type-var]
+    stages = lower(net.graph(net.act(conv, "tanh")))
+    artefact = stages.build(tmp_path, choices={"n1": schedule})
+    assert any("winograd" in launch for launch in artefact.launches) == (schedule != "direct")
+    sample = normal_sample(artefact)["x"]
+    sample[0, 3, 6, 9] = 2e38
+    result = verify(artefact, stages.unfolded, stages.launches, [device], [{"x": sample}])
+    assert all(check.passed for check in result.devices[0].launches), format_verification(result)
+    assert all(output.passed for output in result.devices[0].outputs), format_verification(result)
 
 
 def test_bits_of_the_c_host_may_differ_in_nan_only() -> None:

@@ -113,6 +113,9 @@ def test_a_verdict_is_kept_until_doctor_looks_again(runtime: Runtime, faulty: Fa
     assert "LLVM ERROR" in faulty.clgen("verify", "generated/tiny", cwd=built, told="numbers").stderr
     assert "numbers wrong" in faulty.clgen("doctor", cwd=built, told="numbers").stdout
     assert "numbers wrong" in faulty.clgen("verify", "generated/tiny", cwd=built, told="build").stderr
+    assert "no list" in faulty.clgen("doctor", cwd=built, told="list").stdout
+    assert "no list" in faulty.clgen("verify", "generated/tiny", cwd=built, told="numbers").stderr
+    assert "numbers wrong" in faulty.clgen("doctor", cwd=built, told="numbers").stdout
 
 
 @with_intels

@@ -18,11 +18,13 @@ from keras_models import Layer, Net, source, write_keras
 from onnx_models import Array, model, node, positive, random, saved
 
 from codegen.cli import main
+from codegen.errors import Mismatch
 from codegen.importers import compare, patterns, writer
 from codegen.importers.check import check_import
 from codegen.importers.keras.layers import LAYERS
 from codegen.importers.keras.options import Options
 from codegen.importers.keras.site import Site
+from codegen.importers.onnx import check as onnx_check
 from codegen.importers.onnx import reference_numpy, translate
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
@@ -388,6 +390,37 @@ def test_logarithms_are_compared_where_they_are_finite(tmp_path: Path, monkeypat
     assert checked.inputs == 3
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Log", "x", "l"), node("Cast", "l", "c", to=7), node("Cast", "c", "y", to=1)],
+        [
+            *(node("Round", "x", "r"), node("Cast", "r", "i", to=7)),
+            *(node("Div", "i i", "d"), node("Cast", "d", "y", to=1)),
+        ],
+        [node("Log", "x", "l"), node("Resize", "l _ scales", "y", mode="linear")],
+    ],
+    ids=["NaN as a whole number", "whole numbers by 0", "neighbours of weight 0"],
+)
+def test_what_engines_leave_open_refuses_nothing(nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
+    constants = {"scales": np.array([1, 1, 3], dtype=np.float32)} if nodes[1].op_type == "Resize" else {}
+    path = saved(model(nodes, {"x": (1, 2, 5)}, constants), tmp_path)
+    checked = check_import(path, open_model(path), {}, lambda step: None)
+    assert checked is not None
+    assert (checked.tensors >= 1, checked.notes) == (True, ())
+
+
+def test_decimals_may_stand_for_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec says 0.3 where the model has its float32, 0.300000011920929."""
+    path = saved(model([node("HardSigmoid", "x", "y", alpha=0.3)], {"x": (2, 40)}, {}), tmp_path)
+    checked = check_import(path, open_model(path), {}, lambda step: None)
+    assert checked is not None
+    assert checked.worst <= 1e-15
+    monkeypatch.setattr(onnx_check, "READINGS", onnx_check.READINGS[:1])
+    with pytest.raises(Mismatch, match='first tensor that differs is "y"'):
+        check_import(path, open_model(path), {}, lambda step: None)
+
+
 NAN, INF = np.nan, np.inf
 
 
@@ -402,6 +435,7 @@ NAN, INF = np.nan, np.inf
         ([INF, 5.0], [-INF, 1.0], "element [0] is inf in the import, -inf in the model; max|y| is 1"),
         ([3.4e38], [INF], "element [0] is 3.4e+38 in the import, inf in the model; max|y| is 0"),
         ([NAN], [1.0], "element [0] is nan in the import, 1 in the model; max|y| is 1"),
+        ([5e38, -5e38], [INF, -6e38], ""),  # beyond float32's range, so infinite to engines
         ([[1.0]], [1.0], "it is [1, 1] in the import, [1] in the model"),
         (1.0, 2.0, "it is 1 in the import, 2 in the model; max|y| is 2"),
     ],

@@ -14,21 +14,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from keras_models import Layer, Net, config, source, write_h5, write_keras
+from test_import_keras import evaluate
 
+from codegen.cli import main
 from codegen.errors import SpecError
+from codegen.importers.keras.evaluate import evaluate_keras
 from codegen.importers.open import import_model, open_model
-
-
-def evaluate(path: Path, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The imported network's outputs, in the model's order of axes."""
-    graph = open_model(path).graph
-    values = {
-        port.name: np.moveaxis(x, -1, 1) if port.channels_last else x
-        for port, x in zip(graph.inputs, inputs, strict=True)
-    }
-    made = graph.evaluate(values)
-    return [np.moveaxis(made[o.value], 1, -1) if o.channels_last else made[o.value] for o in graph.outputs]
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -460,3 +453,37 @@ def test_a_layer_in_a_nested_model_and_outside(tmp_path: Path, numbered: str) ->
     difference, alone = evaluate(written(tmp_path, model, change), x)
     assert np.allclose(difference, 0)
     assert np.allclose(alone, x @ kernel.astype(np.float64))
+
+
+def test_an_input_that_nothing_needs(tmp_path: Path) -> None:
+    """An import leaves it out; the evaluator that the import is compared with gets no values for it."""
+    layers = [source("unused", 3), source("x", 3), Layer("ReLU", "r", {}, [["x"]])]
+    path = write_keras(tmp_path / "net.keras", Net(layers, ["r"]))
+    (y,) = evaluate_keras(path, {}, {"x": numbers(1, 3)})
+    assert np.array_equal(y, np.maximum(numbers(1, 3), 0))
+    assert CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "said", [{"sparse": True}, {"ragged": True}, {"optional": True}, {"dtype": "string"}, {"of_the_future": 1}], ids=str
+)
+def test_inputs_of_other_kinds(tmp_path: Path, said: Mapping[str, Any]) -> None:
+    model = net(Layer("Rescaling", "r", {"scale": 2.0}))
+    model.layers[0].config = {**model.layers[0].config, **said}
+    refused(write_keras(tmp_path / "net.keras", model), '"x" (InputLayer)', next(iter(said)))
+
+
+def test_outputs_of_one_name(tmp_path: Path) -> None:
+    """Two calls of a nested model are two outputs with the model's name; the import is right, and found to be."""
+    inner = Net([source("i", 3), Layer("Rescaling", "two", {"scale": 2.0}, [["i"]])], ["two"], name="inner")
+    layers = [
+        source("x", 3), Layer("Rescaling", "five", {"scale": 5.0}, [["x"]]),
+        Layer("Functional", "inner", {}, [["x"], ["five"]], model=inner),
+    ]  # fmt: skip
+    # Keras 3 counts the making of a model as its call 0 here.
+    path, x = write_keras(tmp_path / "net.keras", Net(layers, [("inner", 2, 0), ("inner", 1, 0)])), numbers(1, 3)
+    ten, two = evaluate(path, x)
+    assert np.allclose(ten, 10 * x)
+    assert np.allclose(two, 2 * x)
+    done = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)])
+    assert done.exit_code == 0, done.output

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
-from conftest import missing
 from networks import normal_sample
 
 from codegen import build
 from codegen.emit import artefact as emitted
 from codegen.runtime.artefact import read
-from codegen.runtime.devices import DeviceInfo, list_devices
+from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.verify import verify
 
@@ -51,14 +49,6 @@ def run(text: str, folder: Path, device: DeviceInfo) -> tuple[dict[str, np.ndarr
     rng = np.random.default_rng(3)
     given = {name: rng.standard_normal(X).astype(np.float32) for name in ("a", "b")}
     return given, Session(artefact, device).run(given)
-
-
-@pytest.fixture(scope="module")
-def some_device() -> DeviceInfo:
-    devices = list_devices()
-    if not devices:
-        missing("an OpenCL device", 'pip install "clgen[opencl]"')
-    return devices[0]
 
 
 def test_functions_keep_the_filling_of_blocks_finite(tmp_path: Path, device: DeviceInfo) -> None:

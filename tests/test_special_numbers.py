@@ -10,11 +10,10 @@ import artefacts
 import numpy as np
 import pytest
 from branches import NETWORKS
-from conftest import missing
 
 from codegen import build
 from codegen.runtime.artefact import in_network_order, read
-from codegen.runtime.devices import DeviceInfo, list_devices
+from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
 from codegen.runtime.samples import SPECIAL_NUMBERS, Sample, random_sample
@@ -32,14 +31,6 @@ def sprinkled(sample: Sample, seed: int, part: float) -> Sample:
         at = rng.choice(values.size, max(1, int(part * values.size)), replace=False)
         values.reshape(-1)[at] = rng.choice(SPECIAL_NUMBERS, at.size)
     return mixed
-
-
-@pytest.fixture(scope="module")
-def some_device() -> DeviceInfo:
-    devices = list_devices()
-    if not devices:
-        missing("an OpenCL device", 'pip install "clgen[opencl]"')
-    return devices[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -4,38 +4,40 @@ A test collects them from generated files, and fails with those that are missing
 """
 
 _WORDS = """
-ALIGNED ARENA_BUFFER B BATCH BOARD_BUFFER BOARD_LINE BuildProgram C CL CLASSES CL_API_CALL CL_CALLBACK
+A ALIGNED ARENA_BUFFER B BATCH BOARD_BUFFER BOARD_LINE BuildProgram C CL CLASSES CL_API_CALL CL_CALLBACK
 CL_DEVICE_AVAILABLE CL_DEVICE_COMPILER_AVAILABLE CL_DEVICE_MAX_COMPUTE_UNITS CL_DEVICE_NAME
 CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT CL_DEVICE_PLATFORM CL_DEVICE_TYPE CL_DEVICE_TYPE_ALL CL_DEVICE_TYPE_CPU
 CL_DEVICE_TYPE_GPU CL_FALSE CL_MAP_READ CL_MAP_WRITE_INVALIDATE_REGION CL_MEM_COPY_HOST_PTR CL_MEM_READ_ONLY
 CL_MEM_READ_WRITE CL_MEM_SIZE CL_MEM_USE_HOST_PTR CL_PLATFORM_NAME CL_PLATFORM_VERSION CL_PROGRAM_BUILD_LOG
 CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE CL_QUEUE_PROPERTIES CL_SILENCE_DEPRECATION CL_SUCCESS CL_TARGET_OPENCL_VERSION
-CL_TRUE COLUMNS CreateBuffer CreateCommandQueue CreateContext CreateKernel CreateProgramWithBinary
+CL_TRUE COLUMNS CRITERIA CreateBuffer CreateCommandQueue CreateContext CreateKernel CreateProgramWithBinary
 CreateProgramWithSource DEVICE_SVM_CAPABILITIES E EnqueueBarrierWithWaitList EnqueueFillBuffer EnqueueMapBuffer
 EnqueueNDRangeKernel EnqueueReadBuffer EnqueueUnmapMemObject EnqueueWriteBuffer F FOR_EACH_FUNCTION Finish FreeLibrary G
 GCC GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo GetPlatformIDs GetPlatformInfo GetProcAddress
 GetProgramBuildInfo GetProgramInfo HIDE INCLUDE_BY_ASSEMBLER INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INVALID_VALUE
-L LAUNCH_COUNT LOAD LoadLibraryA MEMBER MOST_CACHED N NETWORK NO_ARGUMENT NUMBER OUTPUT_BUFFER OUTPUT_COUNT OpenCL
-PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL RTLD_NODELETE RTLD_NOW RUN ReleaseCommandQueue
-ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram RetainCommandQueue RetainContext RetainDevice
-SAMPLES SAMPLE_COUNT SECTION SHOWN SIZE_MAX SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg
-SetKernelArgSVMPointer TAKE WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE ZEROS_BUFFER a aligned answer arena argc
-argument argument_kind arguments argv best best_class binary block board buffer build_log build_program byte bytes cache
-cache_header cache_magic check choices choose_device cl clang classify close_library compare_output compile_program
-contains context count count_workers create_buffer create_buffers create_kernels ctype d define defined device
-device_count device_facts device_name devices diagnostic difference digest digest_bytes digest_text dlclose dlfcn
-dllimport dlopen dlsym draw elif embed endif endpoints enqueue_barrier enqueue_batch enqueue_on_buffers
-enqueue_preparations error event f file fill_input fill_with_noise find_symbol finished first fit flags folder functions
-get_cache_path get_device_text get_platform_text get_type global h has header high host_weights i ifdef ifndef ignored
-in_order include input input_arrays input_noise input_sizes inputs is_input is_large_enough kernel kernels kind labels
-last launch launch_table library library_names load_functions load_program load_sample local low magic make_up mine
-model name native_floats needed needs_kernel noise num_events o of_type one open_library opencl options output
-output_arrays output_sizes outputs overlap p parameters part part_size path platform platform_count platform_facts
-platform_name platforms pragma predicted predictions preferred prepare prepared print_first program program_source
-properties queue read_cache ready release_buffer result right run run_batch run_once sample samples scores
-selftest_samples set_argument set_endpoint shade shades shares_memory sharing size start state status stdbool stddef
-stdint stdio stdlib step store_program string symbol text tolerance type u undef value values version wait_list wanted
-weights what whole workers write_cache zero zeros
+L LAST_TYPE LAUNCH_COUNT LOAD LoadLibraryA MAJOR MEMBER MOST_CACHED MOST_LISTED N NETWORK NO_ARGUMENT NUMBER ON_X86_64
+OUTPUT_BUFFER OUTPUT_COUNT OpenCL PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL
+RTLD_NODELETE RTLD_NOW RUN RUNTIMES ReleaseCommandQueue ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject
+ReleaseProgram RetainCommandQueue RetainContext RetainDevice SAMPLES SAMPLE_COUNT SECTION SHOWN SIMULATORS SIZE_MAX
+SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg SetKernelArgSVMPointer TAKE TEXT_BYTES WEIGHTS_ALIGNMENT
+WEIGHTS_BUFFER WEIGHTS_SIZE Z ZEROS_BUFFER a aligned answer arena argc argument argument_kind arguments argv begins best
+best_class binary bits blanks block board buffer build_log build_program byte bytes cache cache_header cache_magic check
+choices choose_device cl clang classify close_library compare_output compile_program contains context count
+count_workers create_buffer create_buffers create_kernels ctype d define defined describe description device
+device_count device_facts device_name device_types devices diagnostic difference digest digest_bytes digest_text dlclose
+dlfcn dllimport dlopen dlsym draw elif embed endif endpoints enqueue_barrier enqueue_batch enqueue_on_buffers
+enqueue_preparations error event f file fill_input fill_with_noise find_symbol finished first fit fits flags folder
+functions get_cache_path get_device_text get_platform_text get_type global got h has header high host_weights i ifdef
+ifndef ignored in_order include input input_arrays input_noise input_sizes inputs is_better is_input is_large_enough
+kernel kernels kind labels last launch launch_table length letter library library_names load_functions load_program
+load_sample local low lower magic make_up mine model name native_floats needed needs_kernel noise num_events number o
+of_type one open_library opencl options other output output_arrays output_sizes outputs overlap p parameters part
+part_size path platform platform_count platform_facts platform_name platforms pragma predicted predictions preferred
+prepare prepared print_first program program_source properties queue rank rank_device read_cache read_number ready
+release release_buffer result right run run_batch run_once runtime runtimes sample samples scores selftest_samples
+set_argument set_endpoint shade shades shares_memory sharing simulator simulators size sound_from start state status
+stdbool stddef stdint stdio stdlib step store_program string symbol text tolerance trim type u undef units value values
+version wait_list wanted weights what whole workers write_cache zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

@@ -47,7 +47,7 @@ Layers of `.keras`, `.h5` and `.hdf5` files, as Keras 2 and 3 write them.
 
 _FUNCTIONS = """\
 Functions, of which models are made where somebody has written `x * sigmoid(x)`; arithmetic takes two tensors with the
-same number of axes, or a tensor and a number (division: by a number):
+same number of axes, or a tensor and a number (division: by a number).  An argument that is not known is refused:
 """
 
 _NOTHING = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -40,6 +41,13 @@ def keep(name: str, text: str) -> None:
         write(path / name, text)
     except OSError:
         return
+
+
+def forget(pattern: str) -> None:
+    """Removes what is kept under names that fit a pattern of glob's."""
+    with contextlib.suppress(OSError):
+        for file in Path(user_cache_dir("clgen", appauthor=False)).glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def write(target: Path, text: str) -> None:

@@ -38,6 +38,11 @@ def _pyopencl_version() -> str:
     return str(devices.opencl().VERSION_TEXT)
 
 
+def _activate() -> embedded.Environment:
+    probe.forget_listings()  # a library that crashed may have been mended under the same name
+    return embedded.activate()
+
+
 def _trial(device: devices.DeviceInfo) -> str:
     return probe.verdict(device.identity, fresh=True)
 
@@ -52,7 +57,7 @@ class System:
     which: Callable[[str], str | None] = which
     dlopen: Callable[[str], str] = _dlopen  # the reason why not, "" for success
     open: Callable[[Path], None] = _open  # for reading and writing; raises OSError
-    activate: Callable[[], embedded.Environment] = embedded.activate
+    activate: Callable[[], embedded.Environment] = _activate
     pyopencl_version: Callable[[], str] = _pyopencl_version  # raises DeviceError
     list_devices: Callable[[], list[devices.DeviceInfo]] = devices.list_devices  # raises DeviceError
     trial: Callable[[devices.DeviceInfo], str] = _trial  # what is wrong with a device, "" for nothing

@@ -5,6 +5,7 @@ The process is ``codegen/runtime/trial.py``.  Verdicts are kept in the user's ca
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from codegen import __version__
 from codegen.runtime import cache
 
-SECONDS = 60  # a trial takes less than one, a compiler's first start on a slow machine some more
+SECONDS = 60  # a trial takes about one second, and more where a compiler starts for the first time on a slow machine
 VERDICT = "verdict: "  # begins the line in which a trial says what is wrong: runtimes print things, too
 _CRASHING = ("crashes", "does not come to an end")
 
@@ -46,9 +47,8 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
     """
     facts = [f"{name}\0{library}\0{_state(library)}" for name, library in sorted(entries.items())]
     name = f"listing-{_digest(os.environ.get('LD_LIBRARY_PATH', ''), *facts)}"
-    kept = cache.read(name)
-    if kept is not None:
-        return dict(json.loads(kept))
+    with contextlib.suppress(ValueError, TypeError):  # nothing is kept, or it is damaged
+        return dict(json.loads(cache.read(name)))  # type: ignore[arg-type]
     found = {}
     if _trial("list").startswith(_CRASHING):
         for entry, library in entries.items():
@@ -59,6 +59,11 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
                 found[entry] = reason
     cache.keep(name, json.dumps(found))
     return found
+
+
+def forget_listings() -> None:
+    """Lets :func:`crashing` look again."""
+    cache.forget("listing-*")
 
 
 def _digest(*facts: str) -> str:

@@ -7,7 +7,8 @@ at most gamma_n times that for n operations in a row (Higham, section 3.1; Barab
 improving the accuracy of Winograd convolution for deep neural networks", 2020).
 
 All outputs of a tile are made of all its inputs: an infinite or NaN input makes NaN of every output of its tiles, also
-of those whose window does not see it.
+of those whose window does not see it.  So does a number that exceeds the range on the way, as transformed inputs are
+larger than inputs.
 """
 
 from __future__ import annotations
@@ -45,17 +46,23 @@ class WinogradConv(Conv):
             pads.append((before, max(after, reach - before - n)))
         padded = np.pad(x.magnitude, pads)
         tiles = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, :: self.tile, :: self.tile]
-        seen = np.einsum("pi,ncyxij,qj->pqncyx", b, tiles, b, optimize=True)
+        half = np.einsum("pi,ncyxij->pncyxj", b, tiles, optimize=True)
+        seen = np.einsum("pncyxj,qj->pqncyx", half, b, optimize=True)
         weights = np.einsum("pi,ocij,qj->pqoc", g, np.abs(self.weight), g, optimize=True)
         products = np.einsum("pqoc,pqncyx->pqnoyx", weights, seen, optimize=True)
         sums = np.einsum("mp,pqnoyx,lq->noymxl", a, products, a, optimize=True)
+        largest = rounding.largest
+        inputs_beyond = np.any(half > largest, axis=(0, 2, 5)) | np.any(seen > largest, axis=(0, 1, 3))
+        beyond = (
+            np.expand_dims(inputs_beyond, 1) | (products > largest).any(axis=(0, 1)) | (sums > largest).any(axis=(3, 5))
+        )
         n, co, down, _, across, _ = sums.shape
         sums = sums.reshape(n, co, down * self.tile, across * self.tile)[:, :, :height, :width]
         sums = sums + per_channel(np.abs(self.bias), y.ndim)
         special = np.pad(~np.isfinite(x.value).all(axis=1), [pads[0], *pads[2:]])
         views = sliding_window_view(special, (size, size), axis=(1, 2))[:, :: self.tile, :: self.tile]
-        touched = np.asarray(views.any(axis=(3, 4)))
-        touched = touched.repeat(self.tile, axis=1).repeat(self.tile, axis=2)[:, None, :height, :width]
+        touched = np.asarray(beyond | np.expand_dims(views.any(axis=(3, 4)), 1))
+        touched = touched.repeat(self.tile, axis=2).repeat(self.tile, axis=3)[:, :, :height, :width]
         ci = self.weight.shape[1]
         rounded = rounding.sum_error(ci + STEPS, sums) + self._propagated(x)
         # What is flushed to zero on the way is transformed, too.

@@ -48,8 +48,7 @@ def check_keras(path: Path, graph: Graph, shapes: Mapping[str, Shape], say: Call
             values = graph.evaluate({i.name: _front(given[names[i.name]], i.channels_last) for i in own.inputs})
             seen: list[tuple[str, Array]] = []
             expected = evaluate_keras(path, shapes, given, seen=seen)
-        for output in own.outputs:
-            theirs = np.asarray(expected[names[output.name]], dtype=np.float64)
+        for output, theirs in zip(own.outputs, expected, strict=True):
             ours = _behind(values[output.value], output.channels_last)
             what = compare.difference(ours, theirs, compare.TOLERANCE)
             if what:
@@ -80,7 +79,8 @@ def _behind(x: Array, channels_last: bool) -> Array:
 
 
 def _work(graph: Graph) -> tuple[float, float, float]:
-    """Multiply-adds and elements of all inputs, and elements that are in memory at once."""
+    """What :func:`compare.too_large` takes, for two inputs and two evaluators: multiply-adds, elements that are made,
+    and elements that are in memory at once."""
     multiply_adds = stored = 0.0
     for node in graph.nodes:
         weight = getattr(node.op, "weight", None)

@@ -30,8 +30,8 @@ def evaluate_keras(
     inputs: Mapping[str, NDArray[Any]],
     layout: str = "",
     seen: list[tuple[str, Array]] | None = None,
-) -> dict[str, Array]:
-    """The outputs of the model in a .keras or .h5 file, by their names in the model.
+) -> list[Array]:
+    """The outputs of the model in a .keras or .h5 file, in their order: two of them may have one name.
 
     ``inputs`` are by the names of the model's inputs, in the model's own order of axes, as the outputs are; where
     ``shapes`` names an input, it has that shape.  ``layout`` is that of the application's arrays, which none of this
@@ -46,12 +46,9 @@ def evaluate_keras(
     model = read_model(file.config, place)
     run = _Run(place, file.major, Homes(model, file.weights, place), [] if seen is None else seen)
     names = input_names(model)
-    missing = [name for name in names if name not in inputs]
-    if missing:
-        raise place.spec_error(f"input {missing[0]} has no values")
-    values = run.model(model, file.weights, [np.asarray(inputs[name], np.float64) for name in names])
-    outputs = [name for name, _ in model.outputs] or [model.layers[-1].name]
-    return dict(zip(outputs, values, strict=True))
+    # An import leaves out inputs that no output depends on, so that their values may be missing.
+    given = [np.asarray(inputs[name], np.float64) if name in inputs else None for name in names]
+    return run.model(model, file.weights, given)
 
 
 def input_names(model: Model) -> list[str]:
@@ -79,8 +76,8 @@ class _Run:
             np.asarray(entry.array.values, np.float64) for entry in home.entries(owner.name, owner.group, self._place)
         ]
 
-    def model(self, model: Model, weights: Weights, inputs: Sequence[Array]) -> list[Array]:
-        """The tensors that the model makes of its inputs."""
+    def model(self, model: Model, weights: Weights, inputs: Sequence[Any]) -> list[Array]:
+        """The tensors that the model makes of its inputs; None for an input that it does not need."""
         if model.sequential:
             values = list(inputs)
             for layer in model.layers:
@@ -145,7 +142,7 @@ class Given:
 
     def get(self, key: str, default: Any) -> Any:
         value = self.config.get(key)
-        return default if value is None else value
+        return default if value is None else _plain(value)
 
     @property
     def last(self) -> Array:
@@ -174,6 +171,12 @@ class Given:
             value = [value]
         value = value if isinstance(value, list) else [value] * axes
         return [(item[0], item[1]) if isinstance(item, list) else (item, item) for item in value]
+
+
+def _plain(value: Any) -> Any:
+    """Keras 3 writes numpy's arrays as tables."""
+    array = isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__")
+    return value["config"]["value"] if array else value
 
 
 # Activations ---------------------------------------------------------------------------------------------------------
@@ -422,21 +425,17 @@ def batch_normalization(g: Given) -> Array:
     return np.asarray((g.inputs - mean) / np.sqrt(variance + g.get("epsilon", 1e-3)) * gamma + beta)
 
 
-def _constant(value: Any) -> Array:
-    """Keras 3 writes numpy's arrays as tables."""
-    return np.asarray(value["config"]["value"] if isinstance(value, Mapping) else value, np.float64)
-
-
 def rescaling(g: Given) -> Array:
-    return np.asarray(g.inputs * _constant(g.get("scale", 1.0)) + _constant(g.get("offset", 0.0)))
+    scale, offset = (np.asarray(g.get(key, default), np.float64) for key, default in (("scale", 1.0), ("offset", 0.0)))
+    return np.asarray(g.inputs * scale + offset)
 
 
 def normalization(g: Given) -> Array:
     """``mean`` and ``variance`` have the axes that are kept, in order."""
     x, axis = g.inputs, g.config.get("axis", -1)
     kept = sorted(a % x.ndim for a in (axis if isinstance(axis, list) else [] if axis is None else [axis]))
-    given = g.config.get("mean") is not None
-    mean, variance = (_constant(g.config[key]) for key in ("mean", "variance")) if given else g.arrays[:2]
+    said = [g.get(key, None) for key in ("mean", "variance")]
+    mean, variance = g.arrays[:2] if None in said else (np.asarray(value, np.float64) for value in said)
     shape = [x.shape[a] if a in kept else 1 for a in range(x.ndim)]
     sizes = [x.shape[a] for a in kept]
     mean, variance = (np.broadcast_to(array, sizes or array.shape).reshape(shape) for array in (mean, variance))
@@ -445,8 +444,7 @@ def normalization(g: Given) -> Array:
 
 
 def relu_layer(g: Given) -> Array:
-    most = g.config.get("max_value")
-    return relu(g.inputs, most, g.get("negative_slope", 0.0), g.get("threshold", 0.0))
+    return relu(g.inputs, g.get("max_value", None), g.get("negative_slope", 0.0), g.get("threshold", 0.0))
 
 
 def leaky_relu(g: Given) -> Array:

@@ -19,7 +19,7 @@ from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, rea
 from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.shared import Homes
 from codegen.importers.keras.site import Operand, Site
-from codegen.importers.keras.types import check_layer, input_type, is_integer, made_type
+from codegen.importers.keras.types import OWN, check_layer, input_type, is_integer, made_type
 from codegen.importers.keras.weights import Weights
 from codegen.importers.patterns import simplify
 
@@ -40,8 +40,6 @@ class _Tensor:
 
 
 Value = _Tensor | None
-
-_OWN = "a class of your own, whose code is not in the file"
 
 _UNSAID = (
     "the file names layers by their class alone: they are taken for Keras' own. If a layer or an activation of yours "
@@ -245,7 +243,7 @@ class _Importer:
         training: bool,
     ) -> list[Value]:
         if model.origin is Origin.OWN:
-            raise Unsupported(_OWN)
+            raise Unsupported(OWN)
         values = [self._made(ref, made, {}) for ref in of_model(model, call)]
         if not model.sequential and len(values) != len(model.inputs):
             raise self._place.spec_error(
@@ -259,7 +257,7 @@ class _Importer:
         """What a call gives to the layer, and what becomes of it: None for a layer that does nothing."""
         kind = layer.class_name
         if layer.origin is Origin.OWN:
-            raise Unsupported(_OWN)
+            raise Unsupported(OWN)
         if layer.function:
             function = OPERATIONS.get(layer.function)
             if function is None:

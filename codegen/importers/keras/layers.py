@@ -219,7 +219,9 @@ def _normalization(site: Site) -> str:
     axis = o.get("axis", -1 if "axis" not in o.values else [])
     if axis != [] and site.axis(axis, site.rank) != 1:
         raise Unsupported(f"axis = {show(axis)}, which is not that of the channels")
-    if o.get("mean") is not None or o.get("variance") is not None:
+    if (o.get("mean") is None) != (o.get("variance") is None):
+        raise o.place.spec_error("has one of mean and variance; it should have both or none")
+    if o.get("mean") is not None:
         mean, variance = o.numbers("mean", 0.0), o.numbers("variance", 1.0)
     else:
         arrays = site.arrays(["mean", "variance", "count"])

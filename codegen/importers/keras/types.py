@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codegen.frontend.place import show
+from codegen.frontend.place import Place, show
 from codegen.importers.document import Document
 from codegen.importers.keras.layers import AUGMENTATIONS, NOTHING_TO_DO
-from codegen.importers.keras.network import Layer
-from codegen.importers.keras.options import Unsupported
+from codegen.importers.keras.network import Layer, Origin
+from codegen.importers.keras.options import Options, Unsupported
+
+OWN = "a class of your own, whose code is not in the file"
 
 _FLOAT32 = "float32"
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
@@ -35,17 +37,20 @@ def input_type(layer: Layer | None, document: Document) -> str:
     """The type of an InputLayer's numbers; Unsupported if a spec has no such input."""
     if layer is None or layer.class_name != "InputLayer":
         return _FLOAT32
+    if layer.origin is Origin.OWN:
+        raise Unsupported(OWN)
+    options = Options(Place("", f"layer {show(layer.name)}"), layer.config)
     for key in ("sparse", "ragged", "optional"):
-        if layer.config.get(key):
-            raise Unsupported(f"{key} = {show(layer.config[key])}")
-    kind = layer.config.get("dtype") or _FLOAT32
+        options.require(key, False)
+    kind = options.text("dtype", _FLOAT32)
+    options.refuse_unread()
     if is_integer(kind):
         _note(document, f"input {show(layer.name)} is of {kind}: the application passes whole numbers as floats")
     elif kind in _OTHER_FLOATS:
         _note(document, f"input {show(layer.name)} is of {kind}; it is float32 here")
     elif kind != _FLOAT32:
         raise Unsupported(f"dtype = {show(kind)}")
-    return str(kind)
+    return kind
 
 
 def check_layer(layer: Layer, document: Document) -> None:

@@ -96,7 +96,10 @@ def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
 
 
 def log_softmax(x: Live, b: Builder, axis: int) -> Live:
-    return b.layer("sub", [x, _log_sum(x, b, [axis])])
+    """x - max - log(sum(exp(x - max))): NaN where an element is infinite, as in PyTorch."""
+    below = b.layer("sub", [x, b.layer("reduce_max", x, "max", axes=[axis])], "below")
+    total = b.layer("reduce_sum", b.layer("exp", below, "exp"), "sum", axes=[axis])
+    return b.layer("sub", [below, b.layer("log", total, "log")])
 
 
 # Normalizations -----------------------------------------------------------------------------------------------------

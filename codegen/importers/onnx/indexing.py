@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import LARGEST_WHOLE, Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
 
 _MOST_RANGES = 8  # of which a gathered tensor is joined; beyond, a table says where each element is
 _MOST_ROUNDS = 64  # in which updates of one element are applied, one in each
 
-_REDUCTIONS = {"add": ("add", 0.0), "mul": ("mul", 1.0), "max": ("max", -FLOAT32_MAX), "min": ("min", FLOAT32_MAX)}
+_REDUCTIONS = {"add": ("add", 0.0), "mul": ("mul", 1.0), "max": ("max", -math.inf), "min": ("min", math.inf)}
 """A layer's operator, and the number that changes nothing."""
 
 Places = NDArray[np.int64]
@@ -139,7 +138,7 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
         table[targets] = count + np.arange(targets.size)  # numpy, too, lets the last one win
         return b.take(b.layer("concat", [data, updates], "both"), table.reshape(shape))
     op, neutral = _REDUCTIONS[reduction]
-    nothing = b.layer("clip", b.select(data, 1, range(1), "one"), "nothing", min=neutral, max=neutral)
+    nothing = _nothing(b.select(data, 1, range(1), "one"), neutral, b)
     pool = b.layer("concat", [updates, nothing], "pool")
     # The k-th update of every element, round by round.
     order = np.argsort(targets, kind="stable")
@@ -153,6 +152,15 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
         table[0, targets[chosen]] = chosen
         data = b.layer(op, [data, b.take(pool, table, f"round_{k + 1}")], "updated")
     return b.reshape(data, shape)
+
+
+def _nothing(one: Live, neutral: float, b: Builder) -> Live:
+    """The number that changes nothing, in the shape of ``one``; the logarithm of 0 where it is infinite."""
+    zero = b.zero(one, "zero")
+    if math.isfinite(neutral):
+        return b.shifted(zero, neutral, "nothing") if neutral else zero
+    lowest = b.layer("log", zero, "lowest")
+    return lowest if neutral < 0 else b.layer("neg", lowest, "nothing")
 
 
 def _row(value: Any, source: Live, b: Builder, what: str) -> Live:

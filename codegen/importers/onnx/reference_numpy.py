@@ -4,8 +4,9 @@ It has no GlobalLpPool and no Scatter.  It takes Gelu, HardSwish, Mish, GroupNor
 MeanVarianceNormalization apart into nodes with float32 constants.  It computes Softmax, LogSoftmax and Hardmax of
 before opset 13 as those of later ones, LRN of four axes only and of the wrong channels, LpNormalization with p = 1
 without absolute values, CumSum only where its axis is a scalar, and BatchNormalization of before opset 9 as in
-training.  Its global pools lose an axis where there is one axis of space, and its Pad does not crop.  The windows and
-samples of two further modules are here for their speed.
+training.  Its global pools lose an axis where there is one axis of space, its Pad does not crop, its ReduceLogSumExp of
+infinity is NaN, and its ScatterElements drops some NaN.  The windows and samples of two further modules are here for
+their speed.
 """
 
 from __future__ import annotations
@@ -132,6 +133,17 @@ def _hardmax(x: Array) -> Array:
     return (np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None]).astype(x.dtype)
 
 
+def _log_sum_exp(a: Attributes, x: Array, axes: Array | None = None) -> Array:
+    given = a.get("axes") if axes is None else axes.tolist()
+    if not given and a.get("noop_with_empty_axes"):
+        return x
+    chosen = tuple(given) if given else tuple(range(x.ndim))
+    highest = x.max(axis=chosen, keepdims=True)
+    highest = np.where(np.isinf(highest), 0.0, highest)
+    y = np.log(np.exp(x - highest).sum(axis=chosen, keepdims=True)) + highest
+    return y if a.get("keepdims", 1) else np.squeeze(y, axis=chosen)
+
+
 def _cum_sum(a: Attributes, x: Array, axis: Array) -> Array:
     moved = np.moveaxis(x, int(axis.reshape(-1)[0]), -1)
     moved = moved[..., ::-1] if a.get("reverse") else moved
@@ -168,12 +180,22 @@ def _erf_of(a: Attributes, x: Array) -> Array:
     return _erf(x)
 
 
+_REDUCTIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "none": lambda old, new: new,
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
 def _scatter(a: Attributes, x: Array, indices: Array, updates: Array) -> Array:
     y, axis = x.copy(), a.get("axis", 0)
+    combine = _REDUCTIONS[a.get("reduction", "none")]
     for place in itertools.product(*map(range, indices.shape)):
         at = list(place)
         at[axis] = int(indices[place])
-        y[tuple(at)] = updates[place]
+        y[tuple(at)] = combine(y[tuple(at)], updates[place])
     return y
 
 
@@ -218,8 +240,10 @@ OWN: Mapping[str, Operator] = {
     "Mish": _mish,
     "Pad": _pad,
     "RMSNormalization": _rms_norm,
+    "ReduceLogSumExp": _log_sum_exp,
     "Resize": samples.resize,
     "Scatter": _scatter,
+    "ScatterElements": _scatter,
     "Softmax": _rows(_softmax),
     "SwiGLU": _swi_glu,
     "Swish": _swish,
