@@ -46,8 +46,8 @@
 #define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
 
 /* The greater and the lesser of two numbers; NaN if one of them is. */
-#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
-#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
+#define GREATER(a, b) ((a) != (a) ? NAN : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? NAN : (a) < (b) ? (a) : (b))
 
 /* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
 #define PREFETCH(pointer)

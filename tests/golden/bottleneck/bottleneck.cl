@@ -173,7 +173,7 @@ void bottleneck_expand(
                     if (p * VECTORS * (WIDTH / 8) + b >= 3)
                         continue;
                     float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
+                    v = AT_LEAST(AT_MOST(v, 0x1.8p+2f), 0x0p+0f);
                     v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 18) ? v : (float8)(0.0f); /* behind the last channel */
                     vstore8(v, 0, y + n * 480 + ob * 160 + (ox + t) * 8);
                 }
@@ -286,7 +286,7 @@ void bottleneck_depthwise(
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 float8 v = acc[t];
-                v = AT_MOST(AT_LEAST(v, 0x0p+0f), 0x1.8p+2f);
+                v = AT_LEAST(AT_MOST(v, 0x1.8p+2f), 0x0p+0f);
                 vstore8(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }

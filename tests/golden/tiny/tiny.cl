@@ -294,11 +294,11 @@ void tiny_scores_dense(
             vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
         }
     }
+    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
     {
         float xs = x[4];
         vacc0 = fma((float8)(xs), vload8(4, vw), vacc0);
     }
-    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
     y[ob * 8] = vacc0.s0;
     y[ob * 8 + 1] = vacc0.s1;
     y[ob * 8 + 2] = vacc0.s2;

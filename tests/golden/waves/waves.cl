@@ -42,8 +42,8 @@
 #define LINE 16 /* numbers of a cache line */
 
 /* The greater and the lesser of two numbers; NaN if one of them is. */
-#define GREATER(a, b) ((a) != (a) ? (a) : (a) > (b) ? (a) : (b))
-#define LESSER(a, b) ((a) != (a) ? (a) : (a) < (b) ? (a) : (b))
+#define GREATER(a, b) ((a) != (a) ? NAN : (a) > (b) ? (a) : (b))
+#define LESSER(a, b) ((a) != (a) ? NAN : (a) < (b) ? (a) : (b))
 
 /* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
  * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
