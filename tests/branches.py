@@ -326,7 +326,7 @@ def rows() -> Graph:
     net.output("dense_image", net.dense(net.act(z), 3))
     net.output("dense_blocks", net.dense(net.affine(a), 10))
     net.output("dense_few", net.dense(net.affine(v), 2))
-    net.output("dense_quotients", net.dense(net.act(net.divide(a), "tanh"), 10))
+    net.output("dense_quotients", net.dense(net.act(net.divide(net.global_pool(a)), "tanh"), 10))
     net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))
     net.output("dense_pair", net.dense(net.dense(v, 2), 1))
     return net.graph()
