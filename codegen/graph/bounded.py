@@ -74,6 +74,11 @@ class Bounded:
         """The largest absolute value an implementation may see here; 0 for infinity and NaN, which do not round."""
         return np.where(np.isfinite(self.value), np.abs(self.value) + self.error, 0.0)
 
+    def flushed(self, rounding: Rounding) -> Bounded:
+        """The value where an implementation may read numbers below the smallest normal one as zero."""
+        size = np.abs(self.value)
+        return Bounded(self.value, np.where(size < rounding.tiny, np.maximum(self.error, size), self.error))
+
     @staticmethod
     def exact(value: NDArray[np.floating]) -> Bounded:
         array = np.asarray(value, dtype=np.float64)

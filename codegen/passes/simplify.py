@@ -11,11 +11,8 @@ import numpy as np
 
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import (
-    Activation,
     Affine,
     BatchNorm,
-    Binary,
-    Concat,
     Conv,
     ConvTranspose,
     Dense,
@@ -24,18 +21,18 @@ from codegen.graph.ops import (
     Identity,
     Pad,
     Pool,
-    PRelu,
     Reshape,
-    Select,
-    Take,
     Top,
     Transpose,
 )
 from codegen.graph.ops.elementwise import COMPARISONS
 
 WEIGHTED = (Conv, ConvTranspose, Dense)
-_STEPS = ("floor", "ceil", "round", "sign", "trunc", *COMPARISONS, "fmod", "mask")  # functions that jump
-_ELEMENT_BY_ELEMENT = (Activation, Affine, Binary, Concat, Divide, Pad, PRelu, Reshape, Select, Take, Transpose)
+_STEPS = (
+    *("floor", "ceil", "round", "sign", "trunc", "thresholded_relu", "shrink", "is_inf"),
+    *(*COMPARISONS, "fmod", "mask"),
+)
+"""Functions that jump."""
 
 
 def simplify(graph: Graph) -> Graph:
@@ -71,17 +68,21 @@ def _over_all_of_space(graph: Graph, node: Node) -> Node:
 
 
 def _multiply_beside_weights(graph: Graph) -> Graph:
-    """Divisions that can go into weights are products with the reciprocal, as nothing exact is lost there.
+    """Divisions before or behind a layer with weights become products with the reciprocal, which join the weights.
 
-    A convolution's sum is rounded many times; but a quotient of exact numbers is not, and neither is a rounded sum's
-    where a function that jumps comes behind it: floor(x/41), or an index into equal parts of a range.
+    A division stays where a function that jumps may read its result: floor(x / 41) is 1 for 41, but 41 times the
+    rounded reciprocal may be less than 1.
     """
     replaced = {
         node.name: (Node(node.name, Affine(1 / node.op.divisor, np.zeros_like(node.op.divisor)), node.inputs),)
         for node in graph.nodes
         if isinstance(node.op, Divide)
         and np.all(np.abs(node.op.divisor) >= np.finfo(np.float32).tiny)
-        and (_ends_in_weights(graph, node) or (_starts_at_weights(graph, node) and not _jumps_behind(graph, node.name)))
+        and np.all(np.abs(node.op.divisor) <= 1 / np.finfo(np.float32).tiny)
+        and (
+            (_ends_in_weights(graph, node) and not _jumps_behind(graph, node.name, 1))
+            or (_starts_at_weights(graph, node) and not _jumps_behind(graph, node.name, 0))
+        )
     }
     return graph.rewritten(replaced, {})
 
@@ -90,7 +91,7 @@ def _ends_in_weights(graph: Graph, node: Node) -> bool:
     """Whether all that reads the node is a layer with weights, or does so by way of maps of channels."""
     return node.name not in graph.results and all(
         isinstance(reader.op, WEIGHTED) or (isinstance(reader.op, Affine | Divide) and _ends_in_weights(graph, reader))
-        for reader in graph.consumers[node.name]
+        for reader in graph.consumers.get(node.name, ())
     )
 
 
@@ -107,16 +108,21 @@ def _starts_at_weights(graph: Graph, node: Node) -> bool:
         node = source
 
 
-def _jumps_behind(graph: Graph, name: str) -> bool:
-    """Whether a function that jumps reads the tensor, or what is computed of it element by element."""
-    reached, waiting = {name}, [name]
+def _jumps_behind(graph: Graph, name: str, layers: int) -> bool:
+    """Whether a function that jumps depends on the tensor through at most so many layers with weights.
+
+    Behind more of them the sums' own roundings decide where the function jumps.
+    """
+    reached, waiting = {(name, layers)}, [(name, layers)]
     while waiting:
-        for reader in graph.consumers.get(waiting.pop(), ()):
+        name, layers = waiting.pop()
+        for reader in graph.consumers.get(name, ()):
             if isinstance(reader.op, Top) or getattr(reader.op, "kind", "") in _STEPS:
                 return True
-            if isinstance(reader.op, _ELEMENT_BY_ELEMENT) and reader.name not in reached:
-                reached.add(reader.name)
-                waiting.append(reader.name)
+            further = (reader.name, layers - isinstance(reader.op, WEIGHTED))
+            if further[1] >= 0 and further not in reached:
+                reached.add(further)
+                waiting.append(further)
     return False
 
 

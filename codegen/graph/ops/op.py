@@ -40,7 +40,8 @@ class Op(ABC):
         """The reference and its bound together.  No element's infinity or NaN has a part in another element's bound."""
         with np.errstate(all="ignore"):  # infinity less infinity, and the like
             y = self.reference(*(x.value for x in inputs))
-            return settled(y, self.bound(y, inputs, rounding), rounding)
+            read = tuple(x.flushed(rounding) for x in inputs)
+            return settled(y, self.bound(y, read, rounding), rounding)
 
     @property
     def elementwise(self) -> bool:

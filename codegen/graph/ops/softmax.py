@@ -34,4 +34,4 @@ class Softmax(Op):
         # In the denominator each term's error is weighted by the term.
         weighted = np.where(y > 0, below * y, 0.0).sum(axis=self.axis, keepdims=True)
         relative = rounding.unit * (below + weighted + additions(x.value.shape[self.axis]) + 24) + spread
-        return np.expm1(np.minimum(relative, 700.0)) * y + 2 * rounding.tiny
+        return np.where(spread > 1, 1.0, np.expm1(np.minimum(relative, 700.0)) * y) + 2 * rounding.tiny

@@ -466,17 +466,8 @@ OPERATORS: Mapping[str, Operator] = {
 
 FRACTIONAL = frozenset(
     [
-        *(
-            "Gemm",
-            "GridSample",
-            "Pow",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMean",
-            "Resize",
-            "Upsample",
-        ),
+        *("Gemm", "GridSample", "Pow", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "Resize", "Shrink"),
+        "Upsample",
     ]
 )
 """Operators that ONNX has for integers too, although their layers make fractions of whole numbers."""
