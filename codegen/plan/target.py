@@ -37,11 +37,6 @@ class Target:
     depthwise_narrow: int
 
     @property
-    def divides_exactly(self) -> bool:
-        """Whether a / b is rounded correctly, as IEEE 754 has it; OpenCL lets GPUs be off by 2.5 ulp."""
-        return self.device_type == "CPU"
-
-    @property
     def stages(self) -> bool:
         """Whether private memory is a cache's, and worth copying to."""
         return self.panel_bytes > 0

@@ -191,8 +191,7 @@ class LaunchSketch:
             shift = constant("shift", op.shift) if np.any(op.shift != 0) else None
             return {"kind": "affine", "scale": scale, "shift": shift}
         if isinstance(op, Divide):
-            exact = self.target.divides_exactly
-            return {"kind": "divide", "divisor": constant("divisor", op.divisor, 1.0), "exact": exact}
+            return {"kind": "divide", "divisor": constant("divisor", op.divisor, 1.0)}
         if isinstance(op, PRelu):
             return {"kind": "prelu", "slope": constant("slope", op.slope)}
         if isinstance(op, Activation):
