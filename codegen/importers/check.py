@@ -31,7 +31,9 @@ CHECKS: Mapping[str, Callable[[Path, Model, Shapes, Say], ImportCheck]] = {
 
 
 def check_import(path: Path, model: Model, shapes: Shapes, say: Say) -> ImportCheck | None:
-    """Compares the network that ``path`` was imported as with an evaluator of the model that shares no code with it.
+    """Compares the network that ``path`` was imported as with an evaluator of the model.
+
+    The evaluator shares no code with the import but the reading of the file.
 
     None if the file is a spec.  Mismatch if they differ; nothing is compared where that would take too long.
     """

@@ -82,13 +82,20 @@ def draws(shapes: Mapping[str, Shape]) -> Iterator[dict[str, NDArray[np.float64]
         yield {name: np.asarray(np.float32(make(shape)), np.float64) for name, shape in shapes.items()}
 
 
+def largest(x: Array) -> float:
+    """The largest absolute value of what is finite, 0 where nothing is."""
+    if x.dtype.kind not in "fiu" or not x.size:
+        return 0.0
+    return float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
+
+
 def relative_error(ours: Array, theirs: Array) -> float:
     """max|ours - theirs| / max|theirs| over what is finite in both."""
     both = np.isfinite(ours) & np.isfinite(theirs)
     if not both.any():
         return 0.0
-    error = float(np.max(np.abs(ours[both] - theirs[both])))
-    return error / float(np.max(np.abs(theirs[both]))) if error else 0.0
+    size = largest(theirs[both])
+    return float(np.max(np.abs(ours[both] - theirs[both]))) / size if size else 0.0
 
 
 def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0) -> str:
@@ -103,10 +110,10 @@ def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0)
         return ""
     ours, theirs = _in_range(ours), _in_range(theirs)
     finite = np.isfinite(theirs)
-    largest = float(np.max(np.abs(theirs), initial=0.0, where=finite))
+    size = largest(theirs)
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.where(finite, np.abs(ours - theirs), 0.0)
-        same = np.where(finite, off <= max(tolerance * largest, floor), ours == theirs)
+        same = np.where(finite, off <= max(tolerance * size, floor), ours == theirs)
         same |= np.isnan(ours) & np.isnan(theirs)
     if same.all():
         return ""
@@ -114,7 +121,7 @@ def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0)
     strange = ~same & ~(finite & np.isfinite(ours))
     at = np.unravel_index(np.argmax(strange if strange.any() else np.where(same, 0.0, off)), theirs.shape)
     element = f"element {[int(i) for i in at]}" if theirs.ndim else "it"
-    return f"{element} is {ours[at]:.9g} in the import, {theirs[at]:.9g} in the model; max|y| is {largest:.3g}"
+    return f"{element} is {ours[at]:.9g} in the import, {theirs[at]:.9g} in the model; max|y| is {size:.3g}"
 
 
 def _in_range(values: Array) -> Array:

@@ -8,6 +8,7 @@ that.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,6 @@ Array = NDArray[Any]
 Say = Callable[[str], None]
 
 REFERENCE = "onnx.reference"
-
 ROUNDED: Mapping[str, float] = {"GlobalLpPool": 1e-5}
 """Tolerances of operators with numbers that the import computes and stores as float32: the exponent 1 / p."""
 
@@ -61,10 +61,9 @@ def check_onnx(
             break
         count += 1
         named = _renamed(trace, given)
-        with np.errstate(all="ignore"):
-            values = traced.evaluate(named)
+        values = traced.evaluate(named)
         walk.compare(given, values)
-        _check_written(path, trace, traced, graph, named, values)
+        _check_written(path, traced, graph, named, values)
     return walk.tally.checked(REFERENCE, count)
 
 
@@ -217,15 +216,16 @@ class _Walk:
         if node.op_type in _INTERPOLATIONS and not all(np.isfinite(x).all() for x in inputs if x is not None):
             return
         # Numbers are read in other ways only if they do not fit as they are.
-        largest = max((_largest(x) for x in inputs if x is not None), default=0.0)
+        largest = max((compare.largest(x) for x in inputs if x is not None), default=0.0)
         tolerance = ROUNDED.get(node.op_type, compare.TOLERANCE) if live else compare.FLOAT32_TOLERANCE
         what = compare.difference(ours, theirs, tolerance, compare.CANCELLED * largest)
         for reading in READINGS[1:]:
             if not what or not live:
                 break
-            again = evaluate(node, self._trace.network.opset, inputs, constant, reading)[i]
-            assert again is not None
-            if not compare.difference(ours, again, tolerance, compare.CANCELLED * largest):
+            again = None
+            with contextlib.suppress(NotEvaluated):
+                again = evaluate(node, self._trace.network.opset, inputs, constant, reading)[i]
+            if again is not None and not compare.difference(ours, again, tolerance, compare.CANCELLED * largest):
                 what, theirs = "", again
         if what:
             raise compare.mismatch(self._path, show(node.output[i]), _maker(node), what)
@@ -254,40 +254,49 @@ def _without_value(node: Any, inputs: Sequence[Array | None], y: Array) -> bool:
     return a is not None and a.dtype.kind == "f" and not bool((np.abs(a) < np.iinfo(y.dtype).max).all())
 
 
-def _largest(x: Array) -> float:
-    if x.dtype.kind not in "fiu" or not x.size:
-        return 0.0
-    return float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
-
-
 def _check_written(
-    path: Path,
-    trace: Trace,
-    traced: Graph,
-    graph: Graph,
-    inputs: Mapping[str, Array],
-    values: Mapping[str, Array],
+    path: Path, traced: Graph, graph: Graph, inputs: Mapping[str, Array], values: Mapping[str, Array]
 ) -> None:
-    """The spec as it is written, with layers joined, against the network before that."""
-    with np.errstate(all="ignore"):
-        written = graph.evaluate({i.name: inputs[i.name] for i in graph.inputs})
+    """The spec as it is written, with layers joined, against ``values``: those of the network before that."""
+    written = _evaluated_beside(graph, inputs, values)
+    floor = compare.CANCELLED * max(map(compare.largest, values.values()))
     expected = {o.name: values[o.value] for o in traced.outputs}
     if [o.name for o in graph.outputs] != list(expected):
         raise Mismatch(f"{path}: the import has the outputs {[o.name for o in graph.outputs]}, not {list(expected)}")
     for output in graph.outputs:
-        ours, theirs = written[output.value], expected[output.name]
-        what = compare.difference(ours, theirs, compare.FLOAT32_TOLERANCE)
-        if not what:
-            continue
-        # Constants may have changed by a rounding to float32; what that does further on depends on the network.
-        nudged = {name: x * (1 + 2.0**-22) for name, x in inputs.items()}
-        with np.errstate(all="ignore"):
-            moved = traced.evaluate(nudged)[next(o.value for o in traced.outputs if o.name == output.name)]
-            noise = np.abs(moved - theirs)
-        floor = 4 * float(np.max(noise, initial=0.0, where=np.isfinite(noise)))
-        what = compare.difference(ours, theirs, compare.FLOAT32_TOLERANCE, floor)
+        what = compare.difference(written[output.value], expected[output.name], compare.FLOAT32_TOLERANCE, floor)
         if what:
             raise compare.mismatch(path, *_culprit(graph, written, values, output.name), what)
+
+
+def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> dict[str, Array]:
+    """All tensors of ``graph``.  One that is like one of ``values`` goes on as that one.
+
+    A joined layer may round a constant: a sixth is 0.16666667 in the model.  What that makes of a function that jumps
+    further on is not the layer's fault.
+    """
+    by_shape: dict[Shape, list[tuple[Array, Array, float]]] = {}
+    for theirs in values.values():
+        off = compare.FLOAT32_TOLERANCE * compare.largest(theirs)
+        by_shape.setdefault(theirs.shape, []).append((theirs, _few(theirs), off))
+    mine = {i.name: inputs[i.name] for i in graph.inputs}
+    with np.errstate(all="ignore"):
+        for node in graph.nodes:
+            y = node.op.reference(*(mine[name] for name in node.inputs))
+            few = _few(y)
+            like = (
+                theirs
+                for theirs, first, off in by_shape.get(y.shape, ())
+                if not (np.abs(few - first) > off).any()
+                and not compare.difference(y, theirs, compare.FLOAT32_TOLERANCE)
+            )
+            mine[node.name] = next(like, y)
+    return mine
+
+
+def _few(x: Array) -> Array:
+    """Some of the elements, by which most tensors are told apart."""
+    return x.reshape(-1)[:: max(1, x.size // 64)]
 
 
 def _culprit(graph: Graph, written: Mapping[str, Array], values: Mapping[str, Array], output: str) -> tuple[str, str]:
