@@ -78,6 +78,11 @@ def _output_option(function: F) -> F:
     return click.option("-o", "--output", type=folder, default="generated", show_default=True, help=help_text)(function)
 
 
+def _made_from_option(function: F) -> F:
+    help_text = "Spec or model that DIR was built from, if it cannot be found from the manifest."
+    return click.option("--spec", type=SPEC, help=help_text)(function)
+
+
 def _json_option(function: F) -> F:
     help_text = "Also write the report to F; - for JSON alone on standard output."
     return click.option("--json", "json_file", type=SHOW, metavar="F", help=help_text)(function)
@@ -131,7 +136,7 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--layout",
     type=click.Choice(["nchw", "nhwc"]),
-    help="Of the application's arrays, for Keras models; default: the model's own.",
+    help="Layout of the application's arrays (Keras models only). Default: the model's.",
 )
 @click.option("--no-check", is_flag=True, help="Do not compare the import with the model's own operators.")
 @click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
@@ -235,7 +240,9 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
 
 @main.command("verify")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
+@click.option(
+    "--spec", type=SPEC, help="Spec or model that DIR was built from, if it cannot be found from the manifest."
+)
 @click.option("--inputs", type=SPEC, help="Your own samples: an .npz with the inputs by name, one or several stacked.")
 @_device_option
 @_target_or_own_option
@@ -275,7 +282,9 @@ def verify_command(
 
 @main.command("bench")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@click.option("--spec", type=SPEC, help="The spec or model of DIR, if it is not found by the manifest's word.")
+@click.option(
+    "--spec", type=SPEC, help="Spec or model that DIR was built from, if it cannot be found from the manifest."
+)
 @_device_option
 @_target_or_own_option
 @_shape_option

@@ -193,8 +193,8 @@ DEFAULTS = [
     ([replace(INTEL, name=FAILS), NEW], 1, 1),
     ([replace(INTEL, version=FAILS), NEW], 1, 1),
     ([replace(INTEL, devices=(Device(FAILS), Device("Xeon"))), NEW], 1, 1),
-    ([FPGA, NEW], 1, 0),
-    ([NEW, FPGA], 0, 1),
+    ([FPGA, NEW], 1, 1),  # emulated
+    ([NEW, FPGA], 0, 0),
     ([replace(INTEL, name="INTEL(R) OpenCL"), NEW], 0, 0),
     ([replace(INTEL, name="  Intel(R) OpenCL  "), NEW], 0, 0),
     ([replace(INTEL, name="Not Intel(R)"), NEW], 1, 1),

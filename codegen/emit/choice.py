@@ -51,7 +51,7 @@ CRASHING_MACHINES = ("x86_64", "AMD64")
 CRASHING_MACROS = ("__x86_64__", "_M_X64")
 
 # Part of a simulator's platform or device name.
-SIMULATORS = ("oclgrind",)
+SIMULATORS = ("oclgrind", "fpga emulation")
 
 # Names of device types, and their bits in cl_device_type; a device with several is of the first.
 DEVICE_TYPES: Mapping[str, int] = {"CPU": 1 << 1, "GPU": 1 << 2, "accelerator": 1 << 3}

@@ -175,7 +175,7 @@ def choose(
         if not matches:
             present = "\n".join(f"  {device.platform}: {device.name}" for device in ranked)
             raise DeviceError(
-                f"{said_by} {pattern!r} is not part of any platform's or device's name; there are\n{present}\n"
+                f"{said_by} {pattern!r} fits no platform, version, device or type; there are\n{present}\n"
                 f"If the one you mean is missing, {INSTALL_HINT}"
             )
         # Not "in": two equal boards differ in nothing but their handles.

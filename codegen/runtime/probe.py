@@ -1,4 +1,4 @@
-"""Whether an OpenCL runtime can be trusted, found out in a process of its own, which it may take with it.
+"""Trials of OpenCL runtimes, each in a process of its own, so that a runtime that crashes ends only that process.
 
 The process is ``codegen/runtime/trial.py``.  Verdicts are kept in the user's cache folder.
 """
@@ -22,6 +22,13 @@ from codegen.runtime import cache
 SECONDS = 60  # a trial takes about one second, and more where a compiler starts for the first time on a slow machine
 VERDICT = "verdict: "  # begins the line in which a trial says what is wrong: runtimes print things, too
 _CRASHING = ("crashes", "does not come to an end")
+# Verdicts that may say more of the machine at that moment than of the runtime, and are not kept.
+_PASSING = ("does not come to an end", "crashes with SIGKILL", "cannot be tried", "is gone")
+# The package need not be installed, and the current folder, which Python would search first, may hold anything.
+_START = (
+    "import runpy, sys; sys.path[:] = [entry for entry in sys.path if entry]; "
+    "runpy.run_module('codegen.runtime.trial', run_name='__main__')"
+)
 
 
 def verdict(identity: tuple[str, ...], *, fresh: bool = False) -> str:
@@ -35,7 +42,8 @@ def verdict(identity: tuple[str, ...], *, fresh: bool = False) -> str:
     if kept is not None:
         return kept
     found = _trial("device", *identity)
-    cache.keep(name, found)
+    if not found.startswith(_PASSING):
+        cache.keep(name, found)
     return found
 
 
@@ -43,21 +51,24 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
     """{name of .icd file: what is wrong} of the runtimes that crash where devices are listed.
 
     ``entries`` are the libraries by the names of their .icd files, of all that are registered now; ``variable`` is the
-    loader's, which names a folder of such files.
+    loader's, which names a folder of such files.  Of runtimes that crash only together, Intel's stays.
     """
     facts = [f"{name}\0{library}\0{_state(library)}" for name, library in sorted(entries.items())]
     name = f"listing-{_digest(os.environ.get('LD_LIBRARY_PATH', ''), *facts)}"
     with contextlib.suppress(ValueError, TypeError):  # nothing is kept, or it is damaged
         return dict(json.loads(cache.read(name)))  # type: ignore[arg-type]
-    found = {}
+    found: dict[str, str] = {}
     if _trial("list").startswith(_CRASHING):
-        for entry, library in entries.items():
-            with tempfile.TemporaryDirectory(prefix="clgen-") as alone:
-                Path(alone, entry).write_text(f"{library}\n", encoding="utf-8")
-                reason = _trial("list", **{variable: alone})
-            if reason.startswith(_CRASHING):
-                found[entry] = reason
-    cache.keep(name, json.dumps(found))
+        with tempfile.TemporaryDirectory(prefix="clgen-") as sound:
+            for entry in sorted(entries, key=lambda entry: "intel" not in entry.casefold()):
+                registered = Path(sound, entry)
+                registered.write_text(f"{entries[entry]}\n", encoding="utf-8")
+                reason = _trial("list", **{variable: sound})
+                if reason.startswith(_CRASHING):
+                    found[entry] = reason
+                    registered.unlink()
+    if not any(reason.startswith(_PASSING) for reason in found.values()):
+        cache.keep(name, json.dumps(found))
     return found
 
 
@@ -81,22 +92,35 @@ def _state(library: str) -> str:
 
 def _trial(*arguments: str, **variables: str) -> str:
     """Runs a trial; what it says is wrong, or how it ended before it could say anything."""
-    command = [sys.executable, "-m", "codegen.runtime.trial", *arguments]
-    # The package need not be installed, and the current folder may hold anything.
+    command = [sys.executable, "-c", _START, *arguments]
     path = os.pathsep.join(entry for entry in (str(Path(__file__).parents[2]), *sys.path) if entry)
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYOPENCL_NO_CACHE": "1", **variables}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"{_CRASHING[1]} within {SECONDS} s"
-    if done.returncode == 0:
-        return done.stdout.rpartition(VERDICT)[2].strip()
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode < 0:
-        return f"{_CRASHING[0]} with {_signal(-done.returncode)}" + (f": {said[0][:200]}" if said else "")
-    return f"fails: {said[-1][:200]}" if said else f"fails with status {done.returncode}"
+    environment = {**os.environ, "PYTHONPATH": path, "PYOPENCL_NO_CACHE": "1", **variables}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return f"{_CRASHING[1]} within {SECONDS} s"
+    if process.returncode == 0 and VERDICT in stdout:
+        return stdout.rpartition(VERDICT)[2].strip()
+    said = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if "Traceback (most recent call last):" in said:
+        return f"cannot be tried: {said[-1][:200]}"
+    how = _signal(-process.returncode) if process.returncode < 0 else f"exit status {process.returncode}"
+    return f"{_CRASHING[0]} with {how}" + (f": {said[0][:200]}" if said else "")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends the process and all that it has started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:  # Windows
+        process.kill()
+    process.communicate()
 
 
 def _signal(number: int) -> str:

@@ -74,11 +74,17 @@ def read_samples(artefact: Artefact, path: Path) -> Sequence[Sample]:
 def _read(artefact: Artefact, path: Path, *, stacked: bool) -> dict[str, Floats]:
     """An array for each input, of its shape; with ``stacked`` also with one axis more in front."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name")
+        with archive:
             given = {name: archive[name] for name in archive.files}
+        for name, array in given.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"its member {name!r} is not an array")
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted: RuntimeError
         raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {error}") from error
     names = [i["name"] for i in artefact.inputs]
     for name in given:

@@ -410,7 +410,7 @@ enum { ON_X86_64 = 0 };
 #endif
 
 /* Part of a simulator's name. */
-static const char *const simulators[] = {"oclgrind"};
+static const char *const simulators[] = {"oclgrind", "fpga emulation"};
 enum { SIMULATORS = sizeof simulators / sizeof simulators[0] };
 
 /* A device with several bits is of the first type that fits, else of the last. */

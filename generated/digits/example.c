@@ -7,7 +7,7 @@
  *
  * usage: digits_example [--predictions] [DEVICE]
  *     --predictions prints, for every sample, its index, its label and the predicted class.
- *     DEVICE is part of the name of an OpenCL platform or device.
+ *     DEVICE says which OpenCL device to take, as for digits_create.
  */
 #include "digits.h"
 
