@@ -84,15 +84,18 @@ def test_a_quotient_of_denormal_numbers_may_be_anything() -> None:
     assert np.all(np.isposinf(y.error))
 
 
-@pytest.mark.parametrize("behind", ["Ceil", "Greater", "fake quantisation of 0.4", "fake quantisation of 2"])
-def test_a_hard_swish_before_a_step_is_imported(behind: str, tmp_path: Path) -> None:
-    """As exporters write it: x min(max(x + 3, 0), 6) times the float32 next to 1/6."""
+@pytest.mark.parametrize(
+    "behind", ["Ceil", "Greater", "fake quantisation of 0.4", "fake quantisation of 2", "almost 1"]
+)
+def test_a_hard_swish_before_a_jump_or_a_cancellation_is_imported(behind: str, tmp_path: Path) -> None:
+    """A hard_swish as exporters write it: x min(max(x + 3, 0), 6) times the float32 next to 1/6."""
     numbers = {
         "three": 3.0,
         "low": 0.0,
         "high": 6.0,
         "sixth": 1 / 6,
         "step": float(behind.split()[-1]) if " " in behind else 1.0,
+        "near": 1 + 2.0**-21,
     }
     nodes = [
         helper.make_node("Add", ["x", "three"], ["a"]),
@@ -104,6 +107,8 @@ def test_a_hard_swish_before_a_step_is_imported(behind: str, tmp_path: Path) -> 
         nodes += [helper.make_node("Greater", ["h", "x"], ["g"]), helper.make_node("Cast", ["g"], ["y"], to=1)]
     elif behind == "Ceil":
         nodes += [helper.make_node("Ceil", ["h"], ["y"])]
+    elif behind == "almost 1":
+        nodes += [helper.make_node("Mul", ["h", "near"], ["m"]), helper.make_node("Sub", ["m", "h"], ["y"])]
     else:
         nodes += [
             helper.make_node("Div", ["h", "step"], ["q"]),

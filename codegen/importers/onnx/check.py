@@ -270,7 +270,7 @@ def _check_written(
 
 
 def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> dict[str, Array]:
-    """All tensors of ``graph``.  One that is like one of ``values`` goes on as that one.
+    """All tensors of ``graph``.  One that is like one of ``values`` goes on as the closest of them.
 
     A joined layer may round a constant: a sixth is 0.16666667 in the model.  What that makes of a function that jumps
     further on is not the layer's fault.
@@ -284,13 +284,14 @@ def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping
         for node in graph.nodes:
             y = node.op.reference(*(mine[name] for name in node.inputs))
             few = _few(y)
-            like = (
+            like = [
                 theirs
                 for theirs, first, off in by_shape.get(y.shape, ())
                 if not (np.abs(few - first) > off).any()
                 and not compare.difference(y, theirs, compare.FLOAT32_TOLERANCE)
-            )
-            mine[node.name] = next(like, y)
+            ]
+            # The closest one: a scale of almost 1 makes tensors that are almost alike.
+            mine[node.name] = min(like, key=lambda theirs: compare.relative_error(y, theirs), default=y)
     return mine
 
 
