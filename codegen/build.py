@@ -220,7 +220,7 @@ def verifiable(
     tuned_for: str = "",
     say: Progress = _silent,
 ) -> tuple[Artefact, Lowered]:
-    """As :func:`opened`, and an import is compared with its model.
+    """What :func:`opened` gives, after an import has been compared with its model.
 
     Mismatch also if a file of a folder is not, bit for bit, what the spec gives for it.
     """

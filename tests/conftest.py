@@ -94,7 +94,7 @@ def some_device() -> DeviceInfo:
 
 @pytest.fixture
 def has_device(some_device: DeviceInfo) -> None:
-    """For tests of commands that take a device by default."""
+    """Lets a test run a command that takes the default device."""
 
 
 @pytest.fixture(params=list(RUNTIMES))

@@ -61,7 +61,7 @@ def ref(value: Any) -> list[Any]:
 
 
 def config(net: Net, keras: int, modules: bool = True) -> dict[str, Any]:
-    """As the version of Keras writes it; .h5 files have no modules."""
+    """The configuration as this version of Keras writes it; .h5 files have no modules."""
     layers = [_layer(layer, net, keras, modules) for layer in net.layers]
     if net.sequential:
         return {"class_name": "Sequential", "config": {"name": net.name, "layers": layers}}

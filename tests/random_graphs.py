@@ -66,7 +66,7 @@ class Draft:
         return bool(self.rng.random() < p)
 
     def whole(self, low: int, high: int) -> int:
-        """From low to high, both included."""
+        """A whole number from low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
     def one(self, choices: Sequence[Any]) -> Any:

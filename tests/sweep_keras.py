@@ -603,7 +603,7 @@ def cases() -> Iterator[Case]:
 
 
 def read_here(path: Path, place: Place) -> hdf5.Group:
-    """As :func:`hdf5.read_hdf5` does it, but in this process: a process for each of thousands of files takes long."""
+    """Reads a file as :func:`hdf5.read_hdf5` does, but in this process: thousands of processes take long."""
     with tempfile.TemporaryFile() as out:
         with h5py.File(path, "r") as file:
             extraction = extract.Extraction(out)

@@ -234,7 +234,7 @@ class Verdict:
 
 
 def differences(case: Case, folder: Path) -> dict[str, str]:
-    """By engine, where its answer differs from ours."""
+    """Where each engine's answer differs from ours, by the engine's name."""
     proto, feeds = model_of(case)
     got = ours(proto, feeds, folder)
     answers = {RUNTIME: by_onnxruntime(proto, feeds), REFERENCE: by_onnx(proto, feeds)}
@@ -316,7 +316,7 @@ def _others(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def quotients() -> Iterator[Case]:
-    """Of whole numbers with either sign, and of numbers that float32 does not hold exactly."""
+    """Div and Mod of whole numbers with either sign, and of numbers that float32 does not hold exactly."""
     x = np.arange(-12, 12, dtype=np.float32).reshape(2, 12)
     for divisor, kind in itertools.product((-7, -2, 1, 3, 5), ("int", "int32")):
         of = np.array(divisor, dtype=NUMPY[kind])

@@ -391,7 +391,7 @@ def test_quotients_of_whole_numbers_are_right(device: DeviceInfo, tmp_path: Path
 
 @pytest.mark.parametrize("c", [6.0, 2.0], ids=str)
 def test_a_division_reads_as_one(c: float, tmp_path: Path) -> None:
-    """By a power of two it is a product, which is exact."""
+    """A division by a power of two becomes a product, which is exact."""
     path = saved(model([node("Div", "x c", "y")], {"x": (1, 3)}, {"c": scalar(c)}), tmp_path)
     text = import_model(path).text.decode()
     assert ('divisor = "c"' in text) == (c == 6)

@@ -99,7 +99,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("channels", [1, 4], ids=["numbers", "blocks"])
 def test_functions_of_special_numbers_are_numpys(channels: int, tmp_path: Path, device: DeviceInfo) -> None:
-    """As launches of their own on plain tensors, and on channel blocks, with padding lanes."""
+    """The functions run as launches of their own on plain tensors, and on channel blocks with padding lanes."""
     size = X.size // channels
     shape = [channels, size, 1] if channels > 1 else [X.size]
     text = f'[model]\nname = "special"\n\n[[input]]\nname = "x"\nshape = {shape}\n'

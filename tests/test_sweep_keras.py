@@ -11,7 +11,7 @@ from conftest import ROOT, missing
 
 
 def test_imports_agree_with_keras() -> None:
-    """In a process of its own: Keras takes its backend from the environment, and keeps it."""
+    """The sweep runs in a process of its own: Keras takes its backend from the environment, and keeps it."""
     if any(importlib.util.find_spec(name) is None for name in ("keras", "jax", "scipy")):
         missing("Keras with its numpy backend", 'pip install -e ".[sweep]"')
     done = subprocess.run(

@@ -334,7 +334,7 @@ def test_any_name_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> None:
-    """Also where the file of measured schedules has changed, or is gone, or has a device of a longer name first."""
+    """The file of measured schedules may change, disappear, or list a longer device name first."""
     path = tuned(spec)
     folder, _ = build.build(build.lower(spec, tuned_for="second"), spec.parent, "cpu")
 

@@ -43,12 +43,12 @@ class Layer:
 
     @property
     def shape(self) -> Shape:
-        """Of the first input."""
+        """The shape of the first input."""
         return self.shapes[0]
 
     @property
     def channels(self) -> int:
-        """Of the first input."""
+        """The number of channels of the first input."""
         if len(self.shape) < 2:
             raise self.place.spec_error(f"input {list(self.shape)} should have an axis of channels behind the batch")
         return self.shape[1]
@@ -67,7 +67,7 @@ class Layer:
         return tensor
 
     def optional_tensor(self, key: str, *suffixes: str) -> Tensor | None:
-        """As :meth:`tensor`, but the key may also be false (none), true (required) or absent (if there is one)."""
+        """Reads as :meth:`tensor`; the key may also be false (none), true (required) or absent (if there is one)."""
         return None if self.options[key] is False else self._tensor(key, suffixes, self.options[key] is True)
 
     def _tensor(self, key: str, suffixes: tuple[str, ...], required: bool) -> Tensor | None:

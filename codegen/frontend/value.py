@@ -7,7 +7,7 @@ from typing import Any
 
 
 def toml(value: Any) -> str:
-    """On one line.  Floats are the shortest that read back the same."""
+    """A value as TOML on one line.  Floats are the shortest that read back the same."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):

@@ -111,6 +111,6 @@ def _read(
 
 
 def _shape(tensor: Tensor, layout: str) -> Shape:
-    """In the graph's order."""
+    """The shape of a weight tensor in the graph's order of axes."""
     shape = tuple(tensor.shape[axis] for axis in _AXES[layout](len(tensor.shape)))
     return (shape[0] * shape[1], 1, *shape[2:]) if layout == "HWCM" else shape

@@ -90,7 +90,7 @@ def _choices() -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    """In lines of at most 120 characters."""
+    """The names as lines of at most 120 characters."""
     lines = [""]
     for name in sorted(names, key=str.lower):
         word = f"`{name}`, "

@@ -145,7 +145,7 @@ def _drop_identities(graph: Graph) -> Graph:
 
 
 def _is_idle_pool(op: Pool) -> bool:
-    """Of single elements; the norm of one is its absolute value."""
+    """Whether the pool copies its input: windows of single elements, and no norm, which takes absolute values."""
     return op.kind != "lp" and op.kernel == op.stride == (1,) * len(op.kernel) and not any(map(any, op.pads))
 
 

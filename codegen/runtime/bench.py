@@ -116,7 +116,7 @@ def bench(
 
 
 def multiply_adds(op: Op, *inputs: Shape) -> int:
-    """Of an operator by its definition, those with padding too; of the core only where others ride on it."""
+    """The multiply-adds of an operator's definition, padding included; a fused operator counts as its core alone."""
     match op:
         case Fused():
             return multiply_adds(op.core, *inputs[: op.arity])

@@ -142,7 +142,7 @@ def _of(alike: Alike, times: Times) -> float:
 
 
 def _timed(session: Session) -> Times:
-    """From the start of a layer's first launch to the end of its last one, for every layer."""
+    """The time from the start of a layer's first launch to the end of its last one, for every layer."""
     # Once before, for the caches: the others have run meanwhile.
     _run(session)
     spans: dict[str, tuple[int, int]] = {}

@@ -232,7 +232,7 @@ def _check_sample(
 
 
 def _worst_checks(samples: Sequence[tuple[Check, ...]]) -> tuple[Check, ...]:
-    """For each tensor the sample in which it is worst."""
+    """The worst sample of each tensor."""
     numbered = [[replace(check, sample=k) for check in checks] for k, checks in enumerate(samples)]
     return tuple(max(column, key=lambda check: check.ratio) for column in zip(*numbered, strict=True))
 

@@ -95,7 +95,7 @@ def text(value: Any) -> str:
 
 
 def limit_memory(size: int) -> None:
-    """To what a file of this size can need."""
+    """Limits the memory of this process to what a file of ``size`` bytes can need."""
     try:
         import resource
     except ImportError:  # Windows

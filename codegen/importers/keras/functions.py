@@ -23,7 +23,7 @@ def _named(name: str) -> Translation:
 
 
 def _binary(op: str) -> Translation:
-    """Of two tensors of the same rank, or of a tensor and a number."""
+    """A function of two tensors of the same rank, or of a tensor and a number."""
 
     def translate(site: Site) -> str:
         a, b = site.operands

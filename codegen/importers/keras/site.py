@@ -88,7 +88,7 @@ class Site:
         return 1 if axis == rank - 1 else axis + 1
 
     def model_shape(self, value: str) -> list[int]:
-        """In the model's order of axes, without the batch."""
+        """The shape of a tensor in the model's order of axes, without the batch."""
         shape = self.document.shape(value)
         return [shape[self.to_spec(axis, len(shape))] for axis in range(1, len(shape))]
 

@@ -20,7 +20,7 @@ class Builder:
     """Adds the layers of one node; the last one goes by the node's name, those on the way have a word behind it."""
 
     def __init__(self, document: Document, wanted: str, note: str, whole: bool = False) -> None:
-        """With ``whole`` constants may be whole numbers or bools, as other inputs stand for some."""
+        """``whole``: constants may be whole numbers or bools, because other inputs stand for such numbers."""
         self._document = document
         self._whole = whole
         self.wanted = wanted
@@ -129,7 +129,7 @@ class Builder:
         return self.with_constant(x, divisor, lambda x, t: self.layer("scale", x, tag, divisor=t, bias=False))
 
     def aligned(self, values: Sequence[Value], tag: str = "") -> list[Live]:
-        """As live tensors with the same number of axes: constants in full, shorter shapes filled with 1 in front."""
+        """The values as tensors with the same number of axes: constants in full, shorter shapes with 1 in front."""
         x = next(value for value in values if isinstance(value, Live))
         before = f"{tag}." if tag else ""
         lives = [

@@ -152,7 +152,7 @@ def _instance_norm(node: Node, b: Builder) -> Live:
 
 
 def _layer_norm(node: Node, b: Builder) -> list[Live]:
-    """With mean and reciprocal deviation where they are used."""
+    """The normalised tensor; mean and reciprocal deviation follow where the model uses them."""
     x = node.live()
     axes = list(range(node.axis(-1, len(x.shape)), len(x.shape)))
     mean = b.layer("reduce_mean", x, "mean", axes=axes)

@@ -119,7 +119,7 @@ def _short(value: float) -> float:
 
 
 def _by_onnx(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], reading: Reading) -> list[Array | None]:
-    """With float64 in place of every other floating-point type, also where a Cast names one."""
+    """Evaluates a node by onnx.reference, with float64 in place of every other floating-point type, also of a Cast."""
     node = onnx.NodeProto()
     node.CopyFrom(proto)
     for attribute in node.attribute:

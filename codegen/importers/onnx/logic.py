@@ -96,7 +96,7 @@ def _mod(node: Node, b: Builder) -> Live:
 
 
 def quotient(x: Live, y: Live, b: Builder) -> Live:
-    """Of whole numbers, towards zero: without its rest the division has a whole number for its result."""
+    """The quotient of whole numbers, towards zero: after subtracting the remainder the division comes out even."""
     whole = b.layer("sub", b.aligned([x, b.layer("fmod", [x, y], "rest")]), "whole")
     return b.layer("round", b.layer("div", b.aligned([whole, y]), "quotient"))
 

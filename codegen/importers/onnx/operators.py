@@ -73,7 +73,7 @@ def _div(node: Node, b: Builder) -> Live:
 
 
 def _binary(op: str) -> One:
-    """Of any inputs: constants become tensors that are the same whatever the network's input is."""
+    """An operator of any two inputs: constants become tensors that are the same whatever the network's input is."""
 
     def binary(node: Node, b: Builder) -> Live:
         return _joined(op, b.aligned(node.inputs), b)

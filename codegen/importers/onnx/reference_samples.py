@@ -137,7 +137,7 @@ def resize(
 
 
 def upsample(a: Attributes, x: Array, scales: Array | None = None) -> Array:
-    """Also Resize of opset 10, whose second input are the scales."""
+    """Upsample, and Resize of opset 10, whose second input holds the scales too."""
     given = np.asarray(a["scales"]) if scales is None else scales
     old = {
         "opset": 11,

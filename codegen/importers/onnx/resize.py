@@ -86,7 +86,7 @@ def _upsample(node: Node, b: Builder) -> Live:
 
 
 def _scaled(size: int, factor: float) -> int:
-    """In float32, where 3 times the nearest number to 4/3 is 4."""
+    """The scaled size, computed in float32 as ONNX does: there 3 times the nearest number to 4/3 is 4."""
     return int(np.floor(min(np.float32(size) * np.float32(factor), np.float32(_MAX_SIZE + 1))))
 
 
@@ -142,7 +142,7 @@ def _space(
     more: dict[str, Any],
     tag: str = "",
 ) -> Live:
-    """Of the spatial axes only; ``words`` are mode, coordinates and rounding as a spec has them."""
+    """Resizes the spatial axes; ``words`` are mode, coordinates and rounding as a spec has them."""
     mode, coordinates, rounding = words
     more = {**more, **({"roi": tuple(roi)} if coordinates == CROP else {})}
     space = x.shape[2:]
@@ -180,7 +180,7 @@ def _same(a: Resize, b: Resize, space: Sequence[int]) -> bool:
 
 
 def _moments(taps: Taps, near: Any) -> Any:
-    """Of the taps of each output element: their sum, their mean position, and how they spread about it."""
+    """The taps of each output element: their sum, their mean position, and how they spread about it."""
     distance = (taps.index - near).astype(np.float64)
     return np.stack([(distance**power * taps.weight).sum(axis=1) for power in range(4)])
 

@@ -126,7 +126,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
 
 
 def _most_staged(s: LaunchSketch) -> int:
-    """Of how many pixels all that they see fits into private memory."""
+    """The largest number of pixels whose inputs, windows included, fit into private memory."""
     return STAGED_BYTES // (4 * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
 
 
@@ -142,7 +142,7 @@ def _window_sizes(s: LaunchSketch, window: Window) -> None:
 
 
 def product_layout(lanes: int) -> Named:
-    """Of what products make: one row of pixels, in channel blocks."""
+    """The layout of the result of matrix products: one row of pixels, in channel blocks."""
     return Named((1,), (0, "y_block", 0, lanes), lanes)
 
 
@@ -214,6 +214,6 @@ def choose_tiling(target: Target, rows: int, columns: int, blocks: int, longest:
 
 
 def padded(target: Target, tiling: Tiling, values: Array) -> Array:
-    """With room for the upper half of a wide vector that the last channels of an odd number of blocks do not fill."""
+    """Weights with room behind them: with an odd number of blocks, the last wide vector is loaded only half full."""
     behind = target.lanes if target.wide and tiling.block_tile % 2 else 0
     return np.pad(values.reshape(-1), (0, behind))

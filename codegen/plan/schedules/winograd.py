@@ -120,7 +120,7 @@ def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
 
 
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
-    """As large groups as leave a slot in the second-level cache, but enough of them."""
+    """The number of groups of tiles: groups as large as the second-level cache allows, enough for all workers."""
     group = min(max(_fitting(s, tiles), LEAST_GROUP), MOST_GROUP)
     return max(-(-tiles.count // group), min(LEAST_GROUPS, tiles.count // LEAST_GROUP))
 
@@ -206,7 +206,7 @@ def _scratch(s: LaunchSketch, what: str, tiles: Tiles, channels: int) -> str:
 
 
 def _apart(floats: int) -> int:
-    """As many floats, or some more, that a tile's points so far from each other spread over all of a cache.
+    """The distance of points of a tile: at least so many floats, so that the points spread over a whole cache.
 
     A cache has room for few lines at distances of multiples of 4096 bytes; an odd number of lines is never near one.
     """
