@@ -279,7 +279,7 @@ def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping
     for theirs in values.values():
         off = compare.FLOAT32_TOLERANCE * compare.largest(theirs)
         by_shape.setdefault(theirs.shape, []).append((theirs, _few(theirs), off))
-    mine = {i.name: inputs[i.name] for i in graph.inputs}
+    mine = {i.name: np.asarray(inputs[i.name], np.float64) for i in graph.inputs}
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             y = node.op.reference(*(mine[name] for name in node.inputs))
