@@ -157,7 +157,7 @@ SPECS: dict[str, tuple[str, str]] = {
     "unknown table": (GOOD + "[[layers]]\n", 'unknown key "layers"; did you mean "layer"?'),
     "key outside": (
         "version = 1\n" + GOOD,
-        'unknown key "version"; known are "model", "input", "layer", "output" and...',
+        'unknown key "version"; known are "model", "input", "constant", "layer", "output" and...',
     ),
     "[layer]": (
         re.sub(r"\[\[layer\]\].*?(?=\[\[output)", '[layer]\nname = "y"\n', GOOD, flags=re.DOTALL),

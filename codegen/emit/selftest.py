@@ -71,6 +71,7 @@ def rounded_evaluation(
     """
     values: dict[str, Array] = {i.name: np.asarray(given[i.name], dtype=np.float64) for i in graph.inputs}
     with np.errstate(all="ignore"):
+        values |= {name: y.astype(np.float32).astype(np.float64) for name, y in graph.constant_values.items()}
         for node in graph.nodes:
             inputs = [values[name] for name in node.inputs]
             y = node.op.reference(*inputs)

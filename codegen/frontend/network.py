@@ -5,25 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.parameters import Parameters
+from codegen.frontend.parameters import Parameters, widened
 from codegen.frontend.place import Place, show
-from codegen.frontend.spec import LayerTable, OutputTable, Spec, check_size
-from codegen.graph.graph import Graph, GraphError, Node, Output
+from codegen.frontend.spec import MOST_SIZES, ConstantTable, LayerTable, OutputTable, Spec, check_size
+from codegen.graph.graph import Constant, Graph, GraphError, Node, Output
 from codegen.graph.ops import Shape, ShapeError
 
 
 def build_graph(spec: Spec, parameters: Parameters) -> Graph:
+    constants = tuple(_constant(table, parameters) for table in spec.constants)
     shapes: dict[str, Shape] = {i.name: i.shape for i in spec.inputs}
+    shapes |= {constant.name: constant.values.shape for constant in constants}
     nodes: list[Node] = []
     for table in spec.layers:
         steps, shapes[table.name] = _layer(table, spec, shapes, parameters)
         nodes.extend(_nodes(table, steps))
     outputs = tuple(_output(table, spec, shapes[table.value]) for table in spec.outputs)
     try:
-        return Graph(spec.model.name, spec.inputs, tuple(nodes), outputs)
+        return Graph(spec.model.name, spec.inputs, tuple(nodes), outputs, constants)
     except GraphError as error:
         raise Place(spec.place.file, f"layer {show(error.node)}").spec_error(str(error)) from error
+
+
+def _constant(table: ConstantTable, parameters: Parameters) -> Constant:
+    tensor = parameters.choose([table.tensor], table.place.key("tensor"), finite=False)
+    assert tensor is not None
+    if not 1 <= len(tensor.shape) <= 1 + MOST_SIZES or 0 in tensor.shape:
+        raise tensor.error(f"should have 1 to {1 + MOST_SIZES} axes, none of them empty")
+    values = np.moveaxis(tensor.values, -1, 1) if table.channels_last and len(tensor.shape) > 2 else tensor.values
+    return Constant(table.name, widened(values))
 
 
 def _layer(

@@ -30,7 +30,7 @@ _OF_TRAINING = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class Tensor:
-    """An array of a file, all finite; ``place`` is the key of the spec that asked for it."""
+    """An array of a file; ``place`` is the key of the spec that asked for it."""
 
     place: Place
     file: str
@@ -91,20 +91,24 @@ class Parameters:
         """The tensors that nobody has read, in the file's order, but those that only training needs."""
         return tuple(name for name in self._archive if name not in self._used and not name.endswith(_OF_TRAINING))
 
-    def read(self, name: str, place: Place) -> Tensor:
-        """The tensor of this name; ``place`` is the key that wants it."""
+    def read(self, name: str, place: Place, finite: bool = True) -> Tensor:
+        """The tensor of this name; ``place`` is the key that wants it.
+
+        Infinities and NaN are refused unless ``finite`` is false: a mask of minus infinities is no damaged weight.
+        """
         if name not in self._archive:
             raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{self._near(name)}")
         self._used.add(name)
         try:
             tensor = Tensor(place, self.file, name, self._archive[name].load())
-            _check_finite(tensor)
+            if finite:
+                _check_finite(tensor)
             return tensor
         except (Unreadable, MemoryError) as error:
             reason = "does not fit into memory" if isinstance(error, MemoryError) else str(error)
             raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
 
-    def choose(self, names: Collection[str], place: Place, required: bool = True) -> Tensor | None:
+    def choose(self, names: Collection[str], place: Place, required: bool = True, finite: bool = True) -> Tensor | None:
         """The one tensor that goes by one of these names; None where there is none and none is required."""
         present = [name for name in names if name in self]
         key = place.keys[-1]
@@ -113,7 +117,7 @@ class Parameters:
                 f'tensors {listed(present, "and")} are both in {self.file}; say which with {key} = "..."'
             )
         if present:
-            return self.read(present[0], place)
+            return self.read(present[0], place, finite)
         if not required:
             return None
         if not self.file:

@@ -12,7 +12,7 @@ from codegen.frontend.activation import ACTIVATION_OPERATORS
 from codegen.frontend.kinds import Key, Keys
 from codegen.frontend.layer import Operator
 from codegen.frontend.operators import OPERATORS
-from codegen.frontend.spec import EXAMPLE_KEYS, INPUT_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
+from codegen.frontend.spec import CONSTANT_KEYS, EXAMPLE_KEYS, INPUT_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
 
 FILE = Path(__file__).with_name("spec.schema.json")
 
@@ -29,6 +29,7 @@ def schema() -> dict[str, Any]:
             {
                 "model": _table(MODEL_KEYS, name=_IDENTIFIER),
                 "input": _tables(_table(INPUT_KEYS, name=_IDENTIFIER)),
+                "constant": _tables(_table(CONSTANT_KEYS, name=_LAYER_NAME)),
                 "layer": _tables({"oneOf": [{"$ref": f"#/definitions/{name}"} for name in OPERATORS]}),
                 "output": _tables(_table(OUTPUT_KEYS, name=_IDENTIFIER)),
                 "example": _table(EXAMPLE_KEYS),

@@ -51,6 +51,12 @@ INPUT_KEYS: Keys = {
     ),
 }
 
+CONSTANT_KEYS: Keys = {
+    "name": Key(TEXT, "Letters, digits, _ . and -.", required=True),
+    "tensor": Key(TEXT, "Name of the tensor, of which all axes count; else the constant's own name."),
+    "layout": Key(choice(*LAYOUTS), "NCHW: channels, if any, behind the first axis. NHWC: channels last.", "NCHW"),
+}
+
 OUTPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "from": Key(TEXT, "The layer or input whose value it is; else the one of the output's name."),
@@ -72,7 +78,7 @@ LAYER_KEYS: Keys = {
     "activation": Key(ACTIVATION, "Activation behind operator and BatchNorm."),
 }
 
-DOCUMENT_TABLES = ("model", "input", "layer", "output", "example")
+DOCUMENT_TABLES = ("model", "input", "constant", "layer", "output", "example")
 
 _OP_SYNONYMS = {
     "avgpool": "average_pool",
@@ -132,6 +138,16 @@ class OutputTable:
 
 
 @dataclass(frozen=True)
+class ConstantTable:
+    """``tensor`` names the array in the weights file."""
+
+    name: str
+    place: Place
+    tensor: str
+    channels_last: bool
+
+
+@dataclass(frozen=True)
 class ExampleTable:
     data: str
     image: str
@@ -145,6 +161,7 @@ class Spec:
     place: Place
     model: ModelTable
     inputs: tuple[Input, ...]
+    constants: tuple[ConstantTable, ...]
     layers: tuple[LayerTable, ...]
     outputs: tuple[OutputTable, ...]
     example: ExampleTable | None
@@ -157,9 +174,12 @@ def read_spec(document: Document) -> Spec:
             raise unknown_key(name, DOCUMENT_TABLES, place)
     model = _model(tables, place)
     inputs = _inputs(tables, model, place)
-    layers = _layers(tables, inputs, place)
-    outputs = _outputs(tables, model, inputs, layers, place)
-    return Spec(place, model, inputs, _ordered(layers, inputs, outputs, place), outputs, _example(tables, place))
+    constants = _constants(tables, inputs, place)
+    sources = [*(i.name for i in inputs), *(constant.name for constant in constants)]
+    layers = _layers(tables, inputs, sources, place)
+    outputs = _outputs(tables, model, inputs, [*sources, *(layer.name for layer in layers)], place)
+    ordered = _ordered(layers, inputs, constants, outputs, place)
+    return Spec(place, model, inputs, constants, ordered, outputs, _example(tables, place))
 
 
 def layer_keys(operator: Operator) -> Keys:
@@ -208,16 +228,33 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
     return tuple(inputs)
 
 
-def _layers(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Place) -> list[LayerTable]:
+def _constants(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Place) -> tuple[ConstantTable, ...]:
+    if "constant" not in tables:
+        return ()
+    constants: list[ConstantTable] = []
+    taken = _Taken(i.name for i in inputs)
+    for at, value in _named_tables(tables, "constant", place):
+        read = read_table(value, CONSTANT_KEYS, at)
+        name = read["name"]
+        _check_name(naming.layer_fault(name), at)
+        taken.add(name, at)
+        constants.append(ConstantTable(name, at, read["tensor"] or name, read["layout"] == "NHWC"))
+    return tuple(constants)
+
+
+def _layers(
+    tables: Mapping[str, Any], inputs: tuple[Input, ...], sources: Sequence[str], place: Place
+) -> list[LayerTable]:
+    """``sources`` are the names of inputs and constants."""
     layers: list[LayerTable] = []
     before = inputs[0].name if len(inputs) == 1 else None
-    taken = _Taken(i.name for i in inputs)
+    taken = _Taken(sources)
     for at, value in _named_tables(tables, "layer", place):
         layer = _layer(value, before, at)
         taken.add(layer.name, at)
         layers.append(layer)
         before = layer.name
-    known = {i.name for i in inputs} | {layer.name for layer in layers}
+    known = {*sources, *(layer.name for layer in layers)}
     for layer in layers:
         for i, name in enumerate(layer.inputs):
             if name not in known:
@@ -269,10 +306,10 @@ def _outputs(
     tables: Mapping[str, Any],
     model: ModelTable,
     inputs: Sequence[Input],
-    layers: Sequence[LayerTable],
+    values: Sequence[str],
     place: Place,
 ) -> tuple[OutputTable, ...]:
-    values = [i.name for i in inputs] + [layer.name for layer in layers]
+    """``values`` are the names of all that an output can be."""
     outputs: list[OutputTable] = []
     taken = _Taken(i.name for i in inputs)
     for at, value in _named_tables(tables, "output", place):
@@ -296,7 +333,11 @@ def _example(tables: Mapping[str, Any], place: Place) -> ExampleTable | None:
 
 
 def _ordered(
-    layers: Sequence[LayerTable], inputs: Sequence[Input], outputs: Sequence[OutputTable], place: Place
+    layers: Sequence[LayerTable],
+    inputs: Sequence[Input],
+    constants: Sequence[ConstantTable],
+    outputs: Sequence[OutputTable],
+    place: Place,
 ) -> tuple[LayerTable, ...]:
     by_name = {layer.name: layer for layer in layers}
     reads = {layer.name: layer.inputs for layer in layers}
@@ -312,6 +353,9 @@ def _ordered(
         raise by_name[useless[0]].place.spec_error(
             f"no output depends on {listed(useless, 'and')}: remove what is not needed or add an [[output]]"
         )
+    for constant in constants:
+        if constant.name not in used:
+            raise constant.place.spec_error("no output depends on it: remove it or use it")
     for i in inputs:
         if i.name not in used:
             raise Place(place.file, f"input {show(i.name)}").spec_error("no output depends on it: remove it or use it")

@@ -84,6 +84,11 @@ class Bounded:
         array = np.asarray(value, dtype=np.float64)
         return Bounded(array, np.zeros_like(array))
 
+    @staticmethod
+    def rounded(value: Array, rounding: Rounding) -> Bounded:
+        """Values that an implementation has rounded to its arithmetic."""
+        return Bounded(value, rounding.unit * np.abs(finite_part(value)))
+
 
 def finite_part(values: Array) -> Array:
     """The values, with 0 in place of infinity and NaN."""

@@ -39,6 +39,17 @@ class Input:
     range: Range | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that is known when the network is compiled: float64 ``values`` that nobody writes to.
+
+    The axes are in the network's order, NCHW.  Infinities and NaN are values like others.
+    """
+
+    name: str
+    values: Array
+
+
 @dataclass(frozen=True)
 class Output:
     """A tensor that the user gets: ``value`` names what is computed, ``name`` is what the user calls it."""
@@ -65,6 +76,7 @@ class Graph:
     inputs: tuple[Input, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Output, ...]
+    constants: tuple[Constant, ...] = ()
     shapes: Mapping[str, Shape] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +85,10 @@ class Graph:
             if i.name in shapes:
                 raise GraphError(i.name, f"input {i.name!r} is declared twice")
             shapes[i.name] = i.shape
+        for constant in self.constants:
+            if constant.name in shapes:
+                raise GraphError(constant.name, f"the name {constant.name!r} is used twice")
+            shapes[constant.name] = constant.values.shape
         for node in self.nodes:
             if node.name in shapes:
                 raise GraphError(node.name, f"the name {node.name!r} is used twice")
@@ -90,8 +106,13 @@ class Graph:
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
-        """The node that makes each tensor; inputs are not in it."""
+        """The node that makes each tensor; inputs and constants are not in it."""
         return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def constant_values(self) -> Mapping[str, Array]:
+        """The values of each constant."""
+        return {constant.name: constant.values for constant in self.constants}
 
     @cached_property
     def uses(self) -> Mapping[str, int]:
@@ -114,16 +135,23 @@ class Graph:
         """The tensors that are outputs."""
         return frozenset(output.value for output in self.outputs)
 
-    def with_nodes(self, nodes: Iterable[Node], outputs: tuple[Output, ...] | None = None) -> Graph:
-        """The graph with other nodes, without those that nothing needs."""
+    def with_nodes(
+        self,
+        nodes: Iterable[Node],
+        outputs: tuple[Output, ...] | None = None,
+        constants: tuple[Constant, ...] | None = None,
+    ) -> Graph:
+        """The graph with other nodes, without the nodes and constants that nothing needs."""
         nodes, outputs = tuple(nodes), self.outputs if outputs is None else outputs
+        constants = self.constants if constants is None else constants
         needed = {output.value for output in outputs}
         kept = []
         for node in reversed(nodes):
             if node.name in needed:
                 kept.append(node)
                 needed.update(node.inputs)
-        return Graph(self.name, self.inputs, tuple(reversed(kept)), outputs)
+        used = tuple(constant for constant in constants if constant.name in needed)
+        return Graph(self.name, self.inputs, tuple(reversed(kept)), outputs, used)
 
     def rewritten(self, replaced: Mapping[str, Iterable[Node]], renamed: Mapping[str, str]) -> Graph:
         """The graph with some nodes replaced by others in their place, and some tensors read under another name."""
@@ -138,6 +166,7 @@ class Graph:
     def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
         """Every tensor in float64, by name."""
         values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}
+        values |= self.constant_values
         with np.errstate(all="ignore"):  # infinity and NaN are values like others
             for node in self.nodes:
                 values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
@@ -146,6 +175,7 @@ class Graph:
     def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:
         """Every tensor with a bound on what an implementation in this arithmetic may be off by, from end to end."""
         values = {i.name: Bounded.exact(inputs[i.name]) for i in self.inputs}
+        values |= {name: Bounded.rounded(y, rounding) for name, y in self.constant_values.items()}
         for node in self.nodes:
             values[node.name] = node.op.bounded(*(values[name] for name in node.inputs), rounding=rounding)
         return values

@@ -63,7 +63,7 @@ class _Fuser:
         self.obstacles: dict[str, str] = {}
         self.inlined = self._choose_inlined()
         self.rides: dict[str, list[Ride]] = {}
-        self.made: set[str] = {i.name for i in graph.inputs}
+        self.made = {i.name for i in graph.inputs} | graph.constant_values.keys()
 
     def run(self) -> tuple[Graph, dict[str, tuple[Ride, ...]]]:
         launches: list[Node] = []
@@ -75,7 +75,7 @@ class _Fuser:
             absorbed.update(riders)
             self.made.add(launch.name)
             launches.append(launch)
-        graph = Graph(self.graph.name, self.graph.inputs, tuple(launches), self.graph.outputs)
+        graph = Graph(self.graph.name, self.graph.inputs, tuple(launches), self.graph.outputs, self.graph.constants)
         return graph, {name: tuple(rides) for name, rides in self.rides.items()}
 
     def _choose_inlined(self) -> frozenset[str]:
@@ -293,7 +293,7 @@ def _with_input_copies(graph: Graph) -> Graph:
                 copied.append(Node(copy, Fused(Identity(), 1), (name,)))
             node = Node(node.name, node.op, (copy, *node.inputs[1:]))
         nodes.append(node)
-    return Graph(graph.name, graph.inputs, (*copied, *nodes), graph.outputs)
+    return Graph(graph.name, graph.inputs, (*copied, *nodes), graph.outputs, graph.constants)
 
 
 def _with_output_copies(graph: Graph) -> Graph:
@@ -313,4 +313,4 @@ def _with_output_copies(graph: Graph) -> Graph:
         name = f"{output.value}/output{k}"
         nodes.append(Node(name, Fused(Identity(), 1), (output.value,)))
         outputs.append(Output(output.name, name, output.channels_last))
-    return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs))
+    return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs), graph.constants)

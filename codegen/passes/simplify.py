@@ -1,18 +1,22 @@
 """Graph -> Graph: operators that are others in disguise, and moves that a neighbour can make.
 
-BatchNorm becomes the affine map that it is, and a division beside weights a product; zero padding joins the convolution
+What depends on constants alone is a constant; arithmetic with a constant for each channel, and BatchNorm, become the
+affine maps that they are, and a division beside weights a product; zero padding joins the convolution
 behind it; flattening joins the dense layer behind it; an average over a window as large as the image is one over all of
 space; what changes nothing goes.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from codegen.graph.graph import Graph, Node
+from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import (
     Affine,
     BatchNorm,
+    Binary,
     Conv,
     ConvTranspose,
     Dense,
@@ -24,10 +28,12 @@ from codegen.graph.ops import (
     Reshape,
     Top,
     Transpose,
+    frozen,
 )
 from codegen.graph.ops.elementwise import COMPARISONS
 
 WEIGHTED = (Conv, ConvTranspose, Dense)
+MOST_FOLDED = 2**16  # elements that a constant may always have, however few it is computed from
 _STEPS = (
     *("floor", "ceil", "round", "sign", "trunc", "thresholded_relu", "shrink", "is_inf"),
     *(*COMPARISONS, "fmod", "mask"),
@@ -37,12 +43,52 @@ _STEPS = (
 
 def simplify(graph: Graph) -> Graph:
     """The same function, said more simply."""
-    graph = graph.with_nodes(_without_batch_norm(node) for node in graph.nodes)
+    graph = _fold_constants(graph)
+    graph = graph.with_nodes(_without_channel_constant(graph, _without_batch_norm(node)) for node in graph.nodes)
     graph = _multiply_beside_weights(graph)
     graph = _drop_identities(graph)
     graph = graph.with_nodes(_over_all_of_space(graph, node) for node in graph.nodes)
     graph = _join_padding(graph)
     return _join_flatten(graph)
+
+
+def _fold_constants(graph: Graph) -> Graph:
+    """Computes the nodes that depend on constants alone, unless that makes far more numbers than there were."""
+    known, kept = dict(graph.constant_values), []
+    for node in graph.nodes:
+        if all(name in known for name in node.inputs):
+            given = [known[name] for name in node.inputs]
+            if math.prod(graph.shapes[node.name]) <= max(MOST_FOLDED, 4 * sum(x.size for x in given)):
+                with np.errstate(all="ignore"):  # infinity and NaN are values like others
+                    known[node.name] = frozen(node.op.reference(*given))
+                continue
+        kept.append(node)
+    return graph.with_nodes(kept, constants=tuple(Constant(name, values) for name, values in known.items()))
+
+
+def _without_channel_constant(graph: Graph, node: Node) -> Node:
+    """A binary operator of a tensor and a finite constant, one number or one for each channel, as a map of channels."""
+    op = node.op
+    if not isinstance(op, Binary) or op.kind not in ("add", "sub", "mul", "div"):
+        return node
+    shape = graph.shapes[node.name]
+    for side, name in enumerate(node.inputs):
+        values, x = graph.constant_values.get(name), node.inputs[1 - side]
+        if values is None or graph.shapes[x] != shape or len(shape) < 2 or not np.isfinite(values).all():
+            continue
+        if any(n != 1 for axis, n in enumerate(values.shape) if axis != 1):
+            continue
+        channels = frozen(np.broadcast_to(values.reshape(-1), shape[1]))
+        one, zero = np.ones_like(channels), np.zeros_like(channels)
+        if op.kind == "add":
+            return Node(node.name, Affine(one, channels), (x,))
+        if op.kind == "sub":
+            return Node(node.name, Affine(one, -channels) if side == 1 else Affine(-one, channels), (x,))
+        if op.kind == "mul":
+            return Node(node.name, Affine(channels, zero), (x,))
+        if side == 1 and channels.all():
+            return Node(node.name, Divide(channels), (x,))
+    return node
 
 
 def affine_of(op: BatchNorm) -> Affine:

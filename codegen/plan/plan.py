@@ -63,7 +63,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lives: ``buffer`` is "arena", "input" or "output"; ``offset`` counts floats."""
+    """Where a tensor lives: ``offset`` counts floats in ``buffer``.
+
+    The buffer is "arena", "input", "output" or, for a constant, "weights".
+    """
 
     buffer: str
     index: int

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from codegen.graph.graph import Graph, Node
+from codegen.graph.bounded import Array
+from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import (
     Concat,
     Conv,
@@ -71,10 +72,10 @@ def plan(
     }
     outputs = tuple(places[output.value] for output in graph.outputs)
     weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
-    if weights_bytes <= TABLE_BYTES and not any(d.prepared for d in drafts):
+    if weights_bytes <= TABLE_BYTES and not graph.constants and not any(d.prepared for d in drafts):
         baked = _with_tables(graph.name, drafts, places, notes)
     else:
-        baked = _with_blob(graph.name, drafts, places, notes)
+        baked = _with_blob(graph, drafts, places, notes)
     return Plan(
         graph=graph,
         target=target,
@@ -167,6 +168,11 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
     homes: dict[str, _Home] = {}
     for k, i in enumerate(graph.inputs):
         homes[i.name] = _Home(i.name, "input", k, 0, channels_last(i.shape) if i.channels_last else plain(i.shape))
+    at = 0
+    for constant in graph.constants:
+        layout = _constant_layout(graph, constant, target)
+        homes[constant.name] = _Home(constant.name, "weights", 0, at, layout)
+        at += up(layout.span, ALIGNMENT)
     outputs = {output.value: (k, output.channels_last) for k, output in enumerate(graph.outputs)}
     joined = _concatenations(graph, target)
     for node in graph.nodes:
@@ -189,6 +195,15 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
             layout = blocked(shape, target.lanes) if _prefers_blocks(graph, node) else plain(shape)
             homes[node.name] = _Home(node.name, "arena", 0, 0, layout)
     return homes
+
+
+def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout:
+    """Channel blocks where these take no padding lanes and a reader has its tensors in blocks."""
+    shape, readers = constant.values.shape, graph.consumers.get(constant.name, ())
+    images = len(shape) in (3, 4) and shape[1] % target.lanes == 0
+    if images and any(not isinstance(_core(reader), _PLAIN) for reader in readers):
+        return blocked(shape, target.lanes)
+    return plain(shape)
 
 
 def _core(node: Node) -> Op:
@@ -319,12 +334,19 @@ def _with_tables(
 
 
 def _with_blob(
-    model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
+    graph: Graph, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> _Baked:
-    """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin."""
-    names = _Names(model)
+    """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin.
+
+    The tensors that are constants come first, in the order that their places have.
+    """
+    names = _Names(graph.name)
     kernels: dict[str, Kernel] = {}
     preparations, launches, blob = [], [], _Blob()
+    for constant in graph.constants:
+        start = blob.append(_packed(constant.values, places[constant.name].layout))
+        blob.align()
+        assert start == places[constant.name].offset
     prepared = 0
     for draft in drafts:
         prepared_at, sizes, constants = prepared, dict(draft.sizes), {}
@@ -349,6 +371,14 @@ def _with_blob(
         launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
     weights = blob.whole()
     return _Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
+
+
+def _packed(values: Array, layout: Layout) -> Floats:
+    """The values in this layout, padding lanes zero, each rounded once to float32."""
+    floats = np.zeros(layout.span, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        floats[layout.offsets()] = values
+    return floats
 
 
 class _Blob:

@@ -26,7 +26,10 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's place: ``buffer`` is "arena", "input" or "output"; offset and strides count floats."""
+    """A tensor's place: offset and strides count floats in ``buffer``.
+
+    The buffer is "arena", "input", "output" or, for a constant, "weights".
+    """
 
     buffer: str
     index: int

@@ -124,6 +124,7 @@ def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[
     with the depth of the network.
     """
     inputs = {i.name: Bounded.exact(given[i.name]) for i in unfolded.inputs}
+    inputs |= {name: Bounded.exact(values) for name, values in unfolded.constant_values.items()}
     settled = dict(inputs)
     sources: dict[str, dict[str, Bounded]] = {}
     computed: dict[str, Bounded] = {}
@@ -133,6 +134,12 @@ def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[
         bound = ALGEBRA_FACTOR * (y.error + true.error)
         checks.append(compare(name, title, y.value, true.value, bound, FLOAT64.unit))
 
+    for constant in launches.constants:
+        folded = Bounded.exact(constant.values)
+        if constant.name in unfolded.by_name:
+            true = _evaluated(_between(unfolded, constant.name, inputs), inputs)
+            check(constant.name, "constant", folded, true)
+        settled[constant.name] = inputs[constant.name] = folded
     for node in launches.nodes:
         between = _between(launches, node.name, settled)
         known = inputs | {name: settled[name] for step in between for name in step.inputs if name in settled}
@@ -291,6 +298,12 @@ def check_launches(
     held: dict[str, NDArray[Any]] = dict(given)
     launched = {launch["writes"] for launch in session.artefact.launches}
     checks = []
+    for constant in launches.constants:
+        with np.errstate(over="ignore"):
+            stored = constant.values.astype(np.float32).astype(np.float64)
+        held[constant.name] = session.tensor(constant.name)
+        exact = np.zeros_like(stored)
+        checks.append(compare(constant.name, "constant", held[constant.name], stored, exact, FLOAT32.unit))
 
     def settle(name: str) -> NDArray[Any]:
         """A tensor as the device has it; one without a launch must hold exactly what its sources say."""
