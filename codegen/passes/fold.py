@@ -18,6 +18,7 @@ import numpy as np
 from codegen.errors import ParameterError
 from codegen.graph.bounded import Array
 from codegen.graph.graph import Graph, Node
+from codegen.graph.mutable import MutableGraph
 from codegen.graph.ops import (
     Activation,
     Affine,
@@ -91,11 +92,10 @@ class _Ledger:
 def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
     """Folds the Affine nodes of ``graph``; ``batch_norms`` is the graph before simplification, to name them."""
     ledger = _Ledger({n.name: (n.name,) for n in batch_norms.nodes if isinstance(n.op, BatchNorm)})
-    while True:
-        rewritten = _fold_one(graph, ledger)
-        if rewritten is None:
-            break
-        graph = rewritten
+    draft = MutableGraph(graph)
+    while _sweep(draft, ledger):
+        pass
+    graph = draft.frozen()
     for node in graph.nodes:
         if isinstance(node.op, Affine):
             _check_range(node.name, {"scale": node.op.scale, "shift": node.op.shift})
@@ -108,31 +108,44 @@ def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
     return graph, Folded(folds, waiting)
 
 
-def _fold_one(graph: Graph, ledger: _Ledger) -> Graph | None:
-    for node in graph.nodes:
-        if isinstance(node.op, Affine):
-            for rule in (_merge, _into_producer, _into_consumers):
-                rewritten = rule(graph, node, node.op, ledger)
-                if rewritten is not None:
-                    return rewritten
-        if isinstance(node.op, Affine | Divide | Activation | PRelu):
-            rewritten = _distribute(graph, node, ledger)
-            if rewritten is not None:
-                return rewritten
+def _sweep(graph: MutableGraph, ledger: _Ledger) -> bool:
+    """Applies the rules to every node in turn; whether any did something."""
+    changed = False
+    for name in graph.names():
+        waiting = [name]
+        while waiting:
+            node = graph.by_name.get(waiting.pop())
+            found = None if node is None else _fold_at(graph, node, ledger)
+            if found is not None:
+                changed = True
+                waiting += reversed(found)
+    return changed
+
+
+def _fold_at(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | None:
+    """Applies the first rule that fits the node: the nodes to look at next; None if no rule does."""
+    if isinstance(node.op, Affine):
+        for rule in (_merge, _into_producer, _into_consumers):
+            found = rule(graph, node, node.op, ledger)
+            if found is not None:
+                return found
+    if isinstance(node.op, Affine | Divide | Activation | PRelu):
+        return _distribute(graph, node, ledger)
     return None
 
 
-def _merge(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+def _merge(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
     """Two maps in a row are one.  The first stays where others read it too."""
     first = graph.by_name.get(node.inputs[0])
     if first is None or not isinstance(first.op, Affine):
         return None
     both = Affine(op.scale * first.op.scale, op.scale * first.op.shift + op.shift)
     ledger.members[node.name] = ledger.members.get(first.name, ()) + ledger.members.get(node.name, ())
-    return graph.rewritten({node.name: (Node(node.name, both, first.inputs),)}, {})
+    graph.replace(Node(node.name, both, first.inputs))
+    return [node.name]
 
 
-def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+def _into_producer(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
     producer = graph.by_name.get(node.inputs[0])
     # A tensor that somebody else reads too must stay what it is.
     if producer is None or not isinstance(producer.op, WEIGHTED) or graph.uses[producer.name] != 1:
@@ -144,16 +157,16 @@ def _into_producer(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gra
     ledger.originals[node.name] = original
     # The folded layer takes the map's name: a name stands for one value in every version of the graph.
     ledger.succeeded[producer.name] = node.name
-    return graph.rewritten({node.name: (Node(node.name, folded, producer.inputs),)}, {})
+    graph.replace(Node(node.name, folded, producer.inputs))
+    return [node.name]
 
 
-def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Graph | None:
+def _into_consumers(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
     if node.name in graph.results:
         return None
-    consumers = graph.consumers[node.name]
+    consumers = graph.consumers(node.name)
     if not all(_takes_input_affine(consumer.op, op) for consumer in consumers):
         return None
-    replaced = {}
     for consumer in consumers:
         assert isinstance(consumer.op, WEIGHTED)
         before = consumer.op.weight
@@ -164,12 +177,12 @@ def _into_consumers(graph: Graph, node: Node, op: Affine, ledger: _Ledger) -> Gr
         else:
             bias = consumer.op.bias + carried.sum(axis=tuple(range(1, carried.ndim)))
         folded = replace(consumer.op, weight=weight, bias=bias)
-        replaced[consumer.name] = (Node(consumer.name, folded, node.inputs),)
+        graph.replace(Node(consumer.name, folded, node.inputs))
         ledger.settle(node.name, _weight_fold(ledger.original(consumer), consumer.name, "input channels", weight))
-    return graph.rewritten(replaced, {})
+    return []
 
 
-def _distribute(graph: Graph, node: Node, ledger: _Ledger) -> Graph | None:
+def _distribute(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | None:
     """A per-channel map of a concatenation is the concatenation of the maps of its parts."""
     concat = graph.by_name.get(node.inputs[0])
     if concat is None or not isinstance(concat.op, Concat) or concat.op.axis != 1 or graph.uses[concat.name] != 1:
@@ -187,16 +200,17 @@ def _distribute(graph: Graph, node: Node, ledger: _Ledger) -> Graph | None:
         parts.append(part)
         start = stop
     joined = Node(node.name, concat.op, tuple(part.name for part in parts))
-    return graph.rewritten({node.name: (*parts, joined)}, {})
+    graph.replace(joined, *parts)
+    return [*(part.name for part in parts), node.name]
 
 
-def _consumers_take_prologue(graph: Graph, node: Node) -> bool:
+def _consumers_take_prologue(graph: MutableGraph, node: Node) -> bool:
     if node.name in graph.results:
         return False
     return all(
         isinstance(c.op, (*TAKES_PROLOGUE, Binary))
         or (isinstance(c.op, Affine | Divide | Activation | PRelu) and _consumers_take_prologue(graph, c))
-        for c in graph.consumers[node.name]
+        for c in graph.consumers(node.name)
     )
 
 
