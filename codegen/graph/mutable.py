@@ -46,8 +46,7 @@ class MutableGraph:
 
     def frozen(self) -> Graph:
         """The graph as it is now."""
-        graph = self._graph
-        return Graph(graph.name, graph.inputs, tuple(self.by_name[name] for name in self.names()), graph.outputs)
+        return self._graph.with_nodes(self.by_name[name] for name in self.names())
 
     def _in_order(self, name: str) -> Iterator[str]:
         for before in self._before.get(name, ()):
