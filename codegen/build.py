@@ -27,7 +27,7 @@ from codegen.passes.simplify import simplify
 from codegen.plan.plan import Plan
 from codegen.plan.planner import alternatives, plan
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
-from codegen.runtime.artefact import Artefact, read
+from codegen.runtime.artefact import Artefact, read, read_unchanged
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.tune import Alike, Measured, tune
 
@@ -168,7 +168,9 @@ def tune_schedules(
         alike.setdefault((choice.work, choice.schedules), []).append(layer)
 
     def artefact(choices: Mapping[str, str]) -> Artefact:
-        made_from, untested = Provenance("", "", ""), SelfTest(ranges, [[] for _ in lowered.launches.outputs])
+        model = lowered.model
+        made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
+        untested = SelfTest(ranges, [[] for _ in lowered.launches.outputs])
         files = render_artefact(plan(lowered.launches, TARGETS[target], {}, choices), made_from, untested, None)
         write(scratch, files)
         return read(scratch)
@@ -198,7 +200,8 @@ def opened(
     if not path.is_dir():
         lowered = lower(path, shapes, say, tuned_for, check)
         return read(build(lowered, scratch, target or DEFAULT_TARGET)[0]), lowered
-    artefact = read(path)
+    # What is checked against its spec anyway is then told value by value.
+    artefact = read(path) if check else read_unchanged(path)
     _check_options(artefact, target, tuned_for)
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
@@ -264,13 +267,9 @@ def _own_tuning(artefact: Artefact, lowered: Lowered) -> Tuning | None:
         raise Mismatch(f"{path}: target: {manifest['target']!r} should be {' or '.join(TARGETS)}; build again")
     if "tuning" not in manifest:
         return None
-    try:
-        tuning = Tuning(**manifest["tuning"])
-        chosen = dict(tuning.layers)
-    except (TypeError, ValueError) as error:
-        raise Mismatch(f"{path}: tuning: is not what clgen writes ({error}); build again") from error
+    tuning = Tuning(**manifest["tuning"])
     possible = alternatives(lowered.launches, TARGETS[manifest["target"]])
-    for layer, schedule in chosen.items():
+    for layer, schedule in tuning.layers.items():
         if layer not in possible or schedule not in possible[layer].schedules:
             raise Mismatch(f"{path}: tuning.layers: the network has no {layer!r} with {schedule!r}; build again")
     return tuning
@@ -281,7 +280,7 @@ def measurable(
 ) -> tuple[Artefact, Lowered | None]:
     """What is to be measured, as :func:`opened`; without its network where a folder's spec is not found."""
     if spec is None and path.is_dir():
-        artefact = read(path)
+        artefact = read_unchanged(path)
         _check_options(artefact, target, "")
         made_from = artefact.manifest["spec"]
         try:

@@ -334,7 +334,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
     from codegen.runtime.execute import Session
     from codegen.runtime.samples import read_sample
 
-    artefact = artefacts.read(folder)
+    artefact = artefacts.read_unchanged(folder)
     given = read_sample(artefact, inputs)
     results = Session(artefact, select(devices, default_type=artefact.device_type)[0]).run(given)
     stream = io.BytesIO()

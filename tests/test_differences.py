@@ -107,7 +107,8 @@ def test_a_bit_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rewrite(blob, signed.tobytes())
     assert "is nan (0x7fc00000), the spec gives 0.0 (0x00000000)" in refused(folder)
     rewrite(blob, bytes(content[:-4]))
-    assert f"is {len(content) - 4} bytes, the spec gives {len(content)}" in refused(folder)
+    said = refused(folder, SpecError)
+    assert f"memory.weights_bytes: {len(content)} should be {len(content) - 4}, the size of the file" in said
 
 
 def test_a_number_of_a_table(folder: Path) -> None:
@@ -149,15 +150,28 @@ MANIFESTS: dict[str, tuple[Change, str]] = {
     "shape": (lambda m: m["inputs"][0].update(shape=[1, 3, 6, 8]), "inputs[0].shape[3]: is 8, the spec gives 7"),
     "range": (lambda m: m["inputs"][0].update(range=[0, 1]), "inputs[0].range[0]: is 0, the spec gives -1.0"),
     "memory": (lambda m: m["memory"].update(arena_bytes=4), "memory.arena_bytes: is 4, the spec gives 0"),
-    "place": (lambda m: m["tensors"]["image"].update(offset=8), "tensors.image.offset: is 8, the spec gives 0"),
+    "place": (
+        lambda m: m["tensors"]["image"].update(strides=[126, 1, 7, 1]),
+        "tensors.image.strides[1]: is 1, the spec gives 42",
+    ),
     "launch": (
         lambda m: m["launches"].append(m["launches"][0]),
         'launches: is [{"node": "stem", ',
     ),
-    "a key more": (lambda m: m["memory"].update(more=1), "memory.more: is 1, the spec gives no such key"),
-    "a key less": (lambda m: m["memory"].pop("weights_bytes"), "memory.weights_bytes: is missing, the spec gives 0"),
+    "a key more": (
+        lambda m: m["launches"][0].update(sums="in blocks"),
+        'launches[0].sums: is "in blocks", the spec gives no such key',
+    ),
+    "a file less": (lambda m: m["files"].pop("README.md"), 'files: is ["CMakeLists.txt", '),
     "kernels": (lambda m: m["kernels"][0].update(template="a"), 'kernels[0].template: is "a", the spec gives "'),
-    "true": (lambda m: m["inputs"][0].update(channels_last=0), "inputs[0].channels_last: is 0, the spec gives false"),
+    "true": (
+        lambda m: m["inputs"][0].update(channels_last=True),
+        "inputs[0].channels_last: is true, the spec gives false",
+    ),
+    "its own hash": (
+        lambda m: m.update(manifest_sha256="0" * 64),
+        f'manifest_sha256: is "{"0" * 64}", which is not the manifest\'s',
+    ),
 }
 
 

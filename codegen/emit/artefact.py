@@ -15,6 +15,7 @@ from codegen import __version__
 from codegen.emit import choice
 from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
 from codegen.emit.render import network_buffers, render, render_kernels
+from codegen.emit.seal import sealed
 from codegen.emit.selftest import SelfTest
 from codegen.graph.domain import SEED, SEED_STEP, grid, range_text
 from codegen.graph.graph import Input, Output, Range
@@ -83,7 +84,7 @@ def render_artefact(
     manifest = _manifest(
         plan, made_from, selftest.ranges, {path: hashlib.sha256(c).hexdigest() for path, c in contents.items()}
     )
-    contents[MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
+    contents[MANIFEST] = (json.dumps(sealed(manifest), indent=1) + "\n").encode()
     return contents
 
 

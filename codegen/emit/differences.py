@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.seal import SEAL, digest
 
 MOST = 8  # differences of a manifest that are told
 SHOWN = 48  # characters before and behind the first difference of two lines
@@ -33,10 +34,11 @@ def differences(folder: Path, files: Mapping[str, bytes]) -> list[str]:
             difference = _in_weights(got, content, expected) if name.endswith(".bin") else _in_text(got, content)
             found.append(f"{name}: {difference}")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    # The hash of a file that differs does so too; example.c may differ.
-    keys = list(
-        _in_json(manifest | {"files": sorted(manifest["files"])}, expected | {"files": sorted(expected["files"])})
-    )
+    # The hashes of what differs do so too; example.c may differ.
+    mine, right = ({**m, "files": sorted(m["files"]), SEAL: ""} for m in (manifest, expected))
+    keys = list(_in_json(mine, right))
+    if not found and not keys and digest(manifest) != manifest[SEAL]:
+        keys = [f"{SEAL}: is {_json(manifest[SEAL])}, which is not the manifest's"]
     return found + [f"{MANIFEST}: {difference}" for difference in keys[:MOST]]
 
 

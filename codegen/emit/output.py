@@ -13,7 +13,7 @@ from pathlib import Path
 from codegen.errors import SpecError
 
 MANIFEST = "manifest.json"
-FORMAT = 2  # of the manifest: files of another one are to be built again
+FORMAT = 3  # of the manifest: files of another one are to be built again
 EXAMPLE = "example.c"  # the user's to edit
 
 

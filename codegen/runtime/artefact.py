@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
+from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.seal import SEAL, digest
 from codegen.errors import Mismatch, SpecError
+from codegen.runtime.consistent import check
+from codegen.runtime.manifest import At, parse
 
 Floats = NDArray[np.float32]
-
-REQUIRED = (
-    *("generator", "name", "target", "device_type", "spec", "weights_sha256", "inputs", "outputs", "build_options"),
-    *("device_options", "memory", "zeros", "preparations", "launches", "tensors", "files"),
-)
 
 
 @dataclass(frozen=True)
@@ -101,44 +98,53 @@ class Artefact:
 def read(folder: Path) -> Artefact:
     """Reads a generated folder.
 
-    SpecError if it is none; Mismatch if a file is missing or is not the one that was generated.
+    SpecError if it is none, or if its manifest holds what no manifest can; Mismatch if a file is missing or is not the
+    one that was generated.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise SpecError(f"{path}: format {manifest['format']!r} is of another version of clgen; build again")
-        absent = [key for key in REQUIRED if key not in manifest]
-        if absent:
-            raise SpecError(f"{path}: {absent[0]!r} is missing; build again")
-        tensors = {
-            name: Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"])
-            for name, t in manifest["tensors"].items()
-        }
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror}); give a folder that clgen build made") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(f"{path}: not a manifest of clgen ({error}); build again") from error
+    manifest = parse(path)
+    name = manifest["name"]
+    for file in (f"{name}.c", f"{name}.h", f"{name}.cl"):
+        if file not in manifest["files"]:
+            raise SpecError(f"{path}: files: {file} is missing; build again")
     # example.c is the user's to edit.
-    contents = {name: _checked(folder, name, sha) for name, sha in manifest["files"].items() if name != EXAMPLE}
-    kernels = f"{manifest['name']}.cl"
-    if kernels not in contents:
-        raise SpecError(f"{path}: lists no {kernels}; build again")
-    source = contents[kernels].decode()
-    blob = contents.get(f"{manifest['name']}_weights.c.bin")
+    contents = {file: _checked(folder, file, sha) for file, sha in manifest["files"].items() if file != EXAMPLE}
+    source, blob = contents[f"{name}.cl"].decode("utf-8", "replace"), contents.get(f"{name}_weights.c.bin")
+    if blob is not None and len(blob) % 4:
+        raise Mismatch(f"{folder / f'{name}_weights.c.bin'}: {len(blob)} bytes are not whole floats; build again")
     weights = None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
+    check(manifest, source, None if weights is None else weights.size, At(path))
+    tensors = {
+        name: Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"])
+        for name, t in manifest["tensors"].items()
+    }
     return Artefact(folder, manifest, source, weights, tensors)
 
 
-def _checked(folder: Path, name: str, digest: str) -> bytes:
+def read_unchanged(folder: Path) -> Artefact:
+    """Reads a generated folder whose launches nobody compares with the spec; Mismatch also if its manifest changed.
+
+    A changed number of a launch may be one that is possible, and wrong.
+    """
+    artefact = read(folder)
+    if artefact.manifest[SEAL] != digest(artefact.manifest):
+        raise Mismatch(
+            f"{folder / MANIFEST}: not the manifest that was generated (its SHA-256 is not {SEAL}); build again"
+        )
+    return artefact
+
+
+def _checked(folder: Path, name: str, sha256: str) -> bytes:
     path = folder / name
-    if Path(name).name != name:
-        raise SpecError(f"{folder / MANIFEST}: file name {name!r} leaves the folder; build again")
     try:
+        if path.exists() and not path.is_file():
+            raise Mismatch(f"{path}: is not a regular file; build again")
         content = path.read_bytes()
     except OSError as error:
         raise Mismatch(f"{path}: cannot be read ({error.strerror}); build again") from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    except MemoryError as error:
+        raise Mismatch(f"{path}: does not fit into memory ({path.stat().st_size} bytes); build again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise Mismatch(f"{path}: not the file that was generated (its SHA-256 differs from the manifest); build again")
     return content
 

@@ -1,0 +1,21 @@
+"""The manifest's own hash, by which a manifest that was changed behind clgen's back is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "manifest_sha256"
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256, in hexadecimal digits, of all that the manifest says but this hash: as JSON with sorted keys."""
+    said = {key: value for key, value in manifest.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with its hash as the last key."""
+    return {**{key: value for key, value in manifest.items() if key != SEAL}, SEAL: digest(manifest)}
