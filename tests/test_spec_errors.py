@@ -161,9 +161,57 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "[layer]": (
         re.sub(r"\[\[layer\]\].*?(?=\[\[output)", '[layer]\nname = "y"\n', GOOD, flags=re.DOTALL),
+        "[layer] should be [[layer]], with two brackets: write it before each layer, its keys below",
+    ),
+    "[layer] twice": (
+        GOOD.replace("[[layer]]", "[layer]  # one of them"),
+        "is not valid TOML: Cannot declare ('layer',) twice (at line 17, column 7); in line 9 write [[layer]], with "
+        "two brackets, as before each layer",
+    ),
+    "[layer] behind [[layer]]": (
+        edited('[[layer]]\nname = "side"', '[layer]\nname = "side"'),
+        "is not valid TOML: Cannot declare ('layer',) twice (at line 17, column 7); in line 17 write [[layer]], with "
+        "two brackets, as before each layer",
+    ),
+    "[[layer]] behind [layer]": (
+        edited("[[layer]]", "[ layer ]"),
+        "is not valid TOML: Cannot overwrite a value (at line 17, column 8); in line 9 write [[layer]], with two "
+        "brackets, as before each layer",
+    ),
+    "[input]": (
+        edited("[[input]]", "[input]"),
+        "[input] should be [[input]], with two brackets: write it before each input, its keys below",
+    ),
+    "[output]": (
+        edited("[[output]]", "[output]"),
+        "[output] should be [[output]], with two brackets: write it before each output, its keys below",
+    ),
+    "[[output]] and [output]": (
+        GOOD + '[output]\nname = "z"\n',
+        "is not valid TOML: Cannot declare ('output',) twice (at line 39, column 8); in line 39 write [[output]], with "
+        "two brackets, as before each output",
+    ),
+    "layer = 3": (
+        "layer = 3\n" + re.sub(r"\[\[layer\]\].*?(?=\[\[output)", "", GOOD, flags=re.DOTALL),
         "layer should be an array of tables: write [[layer]] before each, its keys below",
     ),
-    "[[model]]": (edited("[model]", "[[model]]"), "model should be a table: write [model] once, its keys below"),
+    "[[model]]": (
+        edited("[model]", "[[model]]"),
+        "[[model]] should be [model], with one bracket: write it once, its keys below",
+    ),
+    "[[model]] and [model]": (
+        "[[model]]\n" + GOOD,
+        "is not valid TOML: Cannot declare ('model',) twice (at line 2, column 7); in line 1 write [model], with one "
+        "bracket, once",
+    ),
+    "model = 3": (
+        "model = 3\n" + GOOD.partition("\n\n")[2],
+        "model should be a table: write [model] once, its keys below",
+    ),
+    "[[example]]": (
+        edited("[example]", "[[example]]"),
+        "[[example]] should be [example], with one bracket: write it once, its keys below",
+    ),
     "no layers": (
         '[model]\nname = "n"\n[[input]]\nname = "x"\nshape = [1]\n',
         "has no layer: write at least one [[layer]]",
@@ -185,7 +233,8 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "no identifier": (
         edited('"net"', '"2d-net"'),
-        'model: name: "2d-net" should be a C identifier: letters, digits and...',
+        'model: name: "2d-net" should be a C identifier: letters, digits and single underscores between, starting with '
+        'a letter; take another, such as "net_2d_net"',
     ),
     "control": (edited('"net"', '"n\\u0007"'), 'model: name: "n\\u0007" should be a C identifier...'),
     "batch 0": (edited('"net"', '"net"\nbatch = 0'), "model: batch: 0 should be a whole number >= 1"),
@@ -285,7 +334,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "two inputs alike": (
         edited('[[layer]]\nname = "stem"', '[[input]]\nname = "X"\nshape = [1]\n[[layer]]\nname = "stem"'),
-        'input "X": name: "X" is too like "x": both become X in C; take another',
+        'input "X": name: "X" is too like "x": both become X in C; take another, such as "X_2"',
     ),
     "unused input": (
         edited('[[layer]]\nname = "stem"', '[[input]]\nname = "z"\nshape = [1]\n[[layer]]\nname = "stem"\ninput = "x"'),
@@ -300,7 +349,8 @@ SPECS: dict[str, tuple[str, str]] = {
     "layer named 3": (edited('"side"', "3"), "layer 2: name: 3 should be a string"),
     "layer with a bad name": (
         edited('"stem"\nop', '"st/em"\nop'),
-        'layer "st/em": name: "st/em" should be letters, digits, _ . and -, starting with a letter or _',
+        'layer "st/em": name: "st/em" should be letters, digits, _ . and -, starting with a letter or _; take another, '
+        'such as "st.em"',
     ),
     "layer with a comment's end": (
         edited('"stem"\nop', '"a*/b"\nop'),
@@ -308,10 +358,13 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "layer with a template": (edited('"stem"\nop', '"a{{b"\nop'), 'layer "a{{b": name: ...'),
     "layer with a newline": (edited('"stem"\nop', '"a\\n"\nop'), 'layer "a\\n": name: ...'),
-    "layer twice": (edited('"side"\nop', '"stem"\nop'), 'layer "stem": name: "stem" is used twice; names must differ'),
+    "layer twice": (
+        edited('"side"\nop', '"stem"\nop'),
+        'layer "stem": name: "stem" is used twice; take another, such as "stem_2"',
+    ),
     "layers alike": (
         GOOD.replace("stem", "a.b").replace("side", "A_b"),
-        'layer "A_b": name: "A_b" is too like "a.b": both become A_B in C; take another',
+        'layer "A_b": name: "A_b" is too like "a.b": both become A_B in C; take another, such as "A_b_2"',
     ),
     "layer named as the input": (
         edited('"side"\nop', '"X"\nop'),
@@ -454,11 +507,31 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "pool too large": (
         layer('op = "max_pool"\nkernel = 7'),
-        'layer "a": kernel [7, 7] does not fit into input [1, 4, 6, 6] with padding ((0, 0), (0, 0))',
+        'layer "a": kernel [7, 7] does not fit into input [1, 4, 6, 6] with padding 0',
     ),
     "pool with much padding": (
         layer('op = "max_pool"\nkernel = 2\npadding = 2'),
-        'layer "a": padding ((2, 2), (2, 2)) should be...',
+        'layer "a": padding 2 should be smaller than kernel [2, 2]',
+    ),
+    "pool with more padding on one side": (
+        layer('op = "max_pool"\nkernel = 2\npadding = [[0, 1], [0, 3]]'),
+        'layer "a": padding [[0, 1], [0, 3]] should be smaller than kernel [2, 2]',
+    ),
+    "pool too large, valid": (
+        layer('op = "max_pool"\nkernel = 7\npadding = "valid"'),
+        'layer "a": kernel [7, 7] does not fit into input [1, 4, 6, 6] with padding "valid"',
+    ),
+    "conv too large": (
+        layer('op = "conv"\npadding = [0, 1]\nweight = "stem.weight"', "[4, 2, 1]"),
+        'layer "a": kernel [3, 3] does not fit into input [1, 4, 2, 1] with padding [0, 1]',
+    ),
+    "mirror too wide": (
+        layer('op = "pad"\npadding = [6, 0]\nmode = "reflect"'),
+        'layer "a": padding [6, 0] should not exceed the input [1, 4, 6, 6], less 1, in mode reflect',
+    ),
+    "transposed, all cropped": (
+        layer('op = "conv_transpose"\npadding = [[4, 4], [4, 4]]\nweight = "stem.weight"', "[8, 6, 6]"),
+        'layer "a": padding [[4, 4], [4, 4]] leaves nothing of the output for input [1, 8, 6, 6]',
     ),
     "average pool, padding": (
         layer('op = "average_pool"\nkernel = 3\npadding = 1'),
@@ -533,7 +606,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "upsample scales of one axis": (
         layer('op = "upsample"\nscale = 2\nscales = [2.1]'),
-        'layer "a": scales (2.1,) should have a positive number for each spatial axis',
+        'layer "a": scales [2.1] should have a positive number for each spatial axis',
     ),
     "upsample roi": (
         layer('op = "upsample"\nscale = 2\nroi = [0, 1]'),
@@ -549,7 +622,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "upsample antialias over nothing": (
         layer('op = "upsample"\nscale = 2\nmode = "bilinear"\nantialias = true\nscales = [1e-30, 1]'),
-        'layer "a": scales (1e-30, 1.0) make less than half an element of input [1, 4, 6, 6]',
+        'layer "a": scales [1e-30, 1.0] make less than half an element of input [1, 4, 6, 6]',
     ),
     "upsample size of three axes": (
         layer('op = "upsample"\nsize = [2, 2, 2]'),
@@ -697,18 +770,19 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
     "missing": (
         GOOD,
         put(stem__weight=None),
-        'layer "stem": weight: no tensor "stem.weight" or "stem.kernel" in net.npz; did you mean "stem.bn.weight"? '
-        'Say which with weight = "..."',
+        'layer "stem": weight: no tensor "stem.weight" or "stem.kernel" in net.npz; say which with weight = "..."',
     ),
     "missing, nothing near": (
         edited('"head"\nop = "dense"', '"zzz"\nop = "dense"\nweight = "qqq"').replace('from = "head"', 'from = "zzz"'),
         put(),
-        'layer "zzz": weight: no tensor "qqq" in net.npz; say which with weight = "..."',
+        'layer "zzz": weight: no tensor "qqq" in net.npz; did you mean "head.weight" [5, 108], which fits and which '
+        'nothing else reads? Write weight = "head.weight"',
     ),
     "near miss": (
         GOOD,
         put(head__weight=None, head__weigth=np.zeros((5, 108))),
-        'layer "head": weight: no tensor "head.weight" or "head.kernel" in net.npz; did you mean "head.weigth"? Say...',
+        'layer "head": weight: no tensor "head.weight" or "head.kernel" in net.npz; did you mean "head.weigth" [5, '
+        '108], which fits and which nothing else reads? Write weight = "head.weigth"',
     ),
     "two vocabularies": (
         GOOD,
@@ -746,7 +820,9 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
         GOOD,
         put(stem__weight=np.zeros((3, 3, 4, 8))),
         'layer "stem": weight: tensor "stem.weight" [3, 3, 4, 8] of net.npz read as OIHW does not fit input '
-        '[1, 4, 6, 6] with groups = 1; it would as weight_layout = "HWIO"',
+        '[1, 4, 6, 6] with groups = 1; the weight looks like HWIO: write weight_layout = "HWIO", here or in [model] '
+        "for "
+        "all layers",
     ),
     "groups": (
         layer('op = "conv"\ngroups = 3\nweight = "stem.weight"'),
@@ -758,7 +834,7 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
         GOOD,
         put(head__weight=np.zeros((108, 5))),
         'layer "head": weight: tensor "head.weight" [108, 5] of net.npz read as OI does not fit input [1, 12, 3, 3]; '
-        'it would as weight_layout = "IO"',
+        'the weight looks like IO: write weight_layout = "IO"',
     ),
     "empty": (
         GOOD,

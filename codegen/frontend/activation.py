@@ -56,7 +56,7 @@ def _parameter_keys(kind: str) -> Keys:
 def _prelu(layer: Layer) -> list[Step]:
     # <layer>.weight is the operator's that this is attached to.
     suffixes = ("slope", "alpha") if layer.attached else ("slope", "alpha", "weight")
-    return [Step("prelu", PRelu(channel_values(layer, layer.tensor("slope", *suffixes))))]
+    return [Step("prelu", PRelu(channel_values(layer, "slope", *suffixes)))]
 
 
 def _softmax(layer: Layer) -> list[Step]:

@@ -11,7 +11,7 @@ from codegen.frontend.kinds import FLAG, TEXT, Key, Keys, number
 from codegen.frontend.layer import Layer, Step
 from codegen.frontend.parameters import Tensor, first_index, widened
 from codegen.frontend.place import listed
-from codegen.graph.ops import BatchNorm
+from codegen.graph.ops import BatchNorm, Shape
 
 KEYS: Keys = {
     "epsilon": Key(
@@ -66,7 +66,11 @@ def batch_norm(layer: Layer) -> list[Step]:
 
 
 def _tensors(layer: Layer) -> dict[str, Tensor | None]:
-    prefix = _prefix(layer)
+    prefix, channels = _prefix(layer), (layer.channels,)
+
+    def fits(shape: Shape) -> bool:
+        return shape == channels
+
     tensors: dict[str, Tensor | None] = {}
     for array in _VOCABULARY:
         named, switch = layer.options[array], layer.options.get(_SWITCH.get(array, ""))
@@ -77,7 +81,7 @@ def _tensors(layer: Layer) -> dict[str, Tensor | None]:
             continue
         names = [named] if named is not None else _names(layer, prefix, array)
         required = named is not None or switch is True or array not in _SWITCH
-        tensors[array] = layer.parameters.choose(names, layer.place.key(array), required)
+        tensors[array] = layer.parameters.choose(names, layer.place.key(array), fits, required)
     return tensors
 
 
@@ -85,14 +89,14 @@ def _prefix(layer: Layer) -> str:
     """The one prefix under which there are tensors."""
     if layer.options["prefix"] is not None:
         return str(layer.options["prefix"])
-    prefixes = [f"{layer.name}.bn", f"{layer.name}.batch_norm", layer.name] if layer.attached else [layer.name]
+    prefixes = [*own_prefixes(layer.name), layer.name] if layer.attached else [layer.name]
     present = [
         prefix
         for prefix in prefixes
         if any(name in layer.parameters for array in _VOCABULARY for name in _names(layer, prefix, array))
     ]
     if layer.attached and not present:
-        sibling = _sibling(layer.name)
+        sibling = sibling_prefix(layer.name)
         present = [sibling] * any(f"{sibling}.{word}" in layer.parameters for word in _VOCABULARY["variance"])
     if len(present) > 1:
         raise layer.place.parameter_error(
@@ -102,7 +106,12 @@ def _prefix(layer: Layer) -> str:
     return present[0] if present else prefixes[0]
 
 
-def _sibling(name: str) -> str:
+def own_prefixes(name: str) -> list[str]:
+    """The prefixes of tensors that belong to the BatchNorm attached to the layer of this name."""
+    return [f"{name}.bn", f"{name}.batch_norm"]
+
+
+def sibling_prefix(name: str) -> str:
     """Where modules of PyTorch have the BatchNorm behind a convolution: layer1.0.conv1 -> layer1.0.bn1, conv -> bn, and
     in a Sequential features.3 -> features.4; "" where there is no such custom."""
     parent, dot, last = name.rpartition(".")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from codegen.errors import SpecError
 from codegen.frontend.kinds import Keys
-from codegen.frontend.parameters import Parameters, Tensor
+from codegen.frontend.parameters import Fits, Parameters, Tensor
 from codegen.frontend.place import Place, show
-from codegen.graph.ops import Op, Shape
+from codegen.graph.ops import Op, Shape, ShapeError
 from codegen.graph.ops.window import Ints, Pads
 
 
@@ -60,21 +61,24 @@ class Layer:
             raise self.place.spec_error(f"input {list(self.shape)} should have axes of space behind batch and channels")
         return self.shape[2:]
 
-    def tensor(self, key: str, *suffixes: str) -> Tensor:
-        """The tensor that ``key`` names, else <layer>.<suffix> for the one suffix for which it exists."""
-        tensor = self._tensor(key, suffixes, True)
+    def tensor(self, key: str, *suffixes: str, fits: Fits) -> Tensor:
+        """The tensor that ``key`` names, else <layer>.<suffix> for the one suffix for which it exists.
+
+        Where there is none, the error suggests one whose shape ``fits``.
+        """
+        tensor = self._tensor(key, suffixes, True, fits)
         assert tensor is not None
         return tensor
 
-    def optional_tensor(self, key: str, *suffixes: str) -> Tensor | None:
+    def optional_tensor(self, key: str, *suffixes: str, fits: Fits) -> Tensor | None:
         """Reads as :meth:`tensor`; the key may also be false (none), true (required) or absent (if there is one)."""
-        return None if self.options[key] is False else self._tensor(key, suffixes, self.options[key] is True)
+        return None if self.options[key] is False else self._tensor(key, suffixes, self.options[key] is True, fits)
 
-    def _tensor(self, key: str, suffixes: tuple[str, ...], required: bool) -> Tensor | None:
+    def _tensor(self, key: str, suffixes: tuple[str, ...], required: bool, fits: Fits) -> Tensor | None:
         place, named = self.place.key(key), self.options[key]
         if isinstance(named, str):
-            return self.parameters.choose([named], place)
-        return self.parameters.choose([f"{self.name}.{suffix}" for suffix in suffixes], place, required)
+            return self.parameters.choose([named], place, fits)
+        return self.parameters.choose([f"{self.name}.{suffix}" for suffix in suffixes], place, fits, required)
 
     def per_axis(self, key: str) -> Ints:
         """The key's number for each spatial axis."""
@@ -99,6 +103,10 @@ class Layer:
                 f"for input {list(self.shape)} in NCHW order"
             )
         return int(axis % rank)
+
+    def refusal(self, error: ShapeError) -> SpecError:
+        """The graph's complaint about the operator, with its place and the padding as the spec has it."""
+        return self.place.spec_error(error.with_padding(show(self.options.get("padding"))))
 
     def check_order(self, where: str) -> None:
         """Refuses to flatten channels and space silently where the network may be from a framework that has NHWC."""

@@ -18,6 +18,7 @@ from codegen.frontend.weights import (
     conv_transpose_weight,
     conv_weight,
     dense_weight,
+    optional_channel_values,
 )
 from codegen.frontend.window import DILATION, PADDING, STRIDE, pads_of
 from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense, Divide
@@ -86,20 +87,20 @@ def _dense(layer: Layer) -> list[Step]:
 
 
 def _scale(layer: Layer) -> list[Step]:
-    shift = layer.optional_tensor("bias", "bias")
+    shift = optional_channel_values(layer, "bias", "bias")
     if layer.options["divisor"] is not None:
         if layer.options["weight"] is not None:
             raise layer.place.spec_error("should have one of weight and divisor")
-        divisor = channel_values(layer, layer.tensor("divisor", "divisor"))
+        divisor = channel_values(layer, "divisor", "divisor")
         quotient = Step("divide", Divide(divisor))
         ones = widened(np.ones_like(divisor))
-        return [quotient] if shift is None else [quotient, Step("bias", Affine(ones, channel_values(layer, shift)))]
-    scale = channel_values(layer, layer.tensor("weight", "scale", "weight"))
-    return [Step("scale", Affine(scale, widened(scale * 0) if shift is None else channel_values(layer, shift)))]
+        return [quotient] if shift is None else [quotient, Step("bias", Affine(ones, shift))]
+    scale = channel_values(layer, "weight", "scale", "weight")
+    return [Step("scale", Affine(scale, widened(scale * 0) if shift is None else shift))]
 
 
 def _bias(layer: Layer) -> list[Step]:
-    shift = channel_values(layer, layer.tensor("bias", "bias"))
+    shift = channel_values(layer, "bias", "bias")
     return [Step("bias", Affine(widened(shift * 0 + 1), shift))]
 
 

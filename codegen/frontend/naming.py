@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from codegen.frontend.place import show
 from codegen.frontend.reserved import HOST_WORDS
@@ -64,7 +65,69 @@ _WINDOWS_DEVICES = frozenset(
 
 
 def model_fault(name: str) -> str | None:
-    """What is wrong with a model's name; None if nothing.  It becomes file names, a type and a prefix of symbols."""
+    """What is wrong with a model's name, and a legal one; None if nothing is.
+
+    The name becomes file names, a type and a prefix of symbols.
+    """
+    return _with_remedy(_model_fault(name), legal_model(name))
+
+
+def port_fault(name: str, model: str) -> str | None:
+    """What is wrong with the name of an input or output of this model, and a legal one; None if nothing is.
+
+    The name becomes an argument.
+    """
+    return _with_remedy(_port_fault(name, model), legal_port(name, model))
+
+
+def layer_fault(name: str) -> str | None:
+    """What is wrong with a layer's name, and a legal one; None if nothing is."""
+    fault = None
+    if not re.fullmatch(LAYER, name):
+        fault = f"{show(name)} should be letters, digits, _ . and -, starting with a letter or _"
+    elif len(name) > MAX_LAYER:
+        fault = f"{show(name)} has {len(name)} characters; {MAX_LAYER} is the most"
+    return _with_remedy(fault, legal_layer(name))
+
+
+def legal_model(wanted: str) -> str:
+    """The name itself if a model may have it, else a legal one like it."""
+    return identifier(wanted, lambda name: _model_fault(name) is None, "net")
+
+
+def legal_port(wanted: str, model: str) -> str:
+    """The name itself if an input or output of this model may have it, else a legal one like it."""
+    return identifier(wanted, lambda name: _port_fault(name, model) is None, "data")
+
+
+def legal_layer(wanted: str) -> str:
+    """The name itself if a layer may have it, else a legal one like it."""
+    base = re.sub(r"[/:]+", ".", wanted)
+    base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
+    if not base or not re.match(r"[A-Za-z_]", base):
+        base = f"layer_{base}".rstrip("_")
+    return base[: MAX_LAYER - 8]
+
+
+def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
+    """The name if it is free, else the nearest C identifier that is."""
+    if free(original):
+        return original
+    base = re.sub(r"[^A-Za-z0-9]+", "_", original).strip("_")
+    base = re.sub(r"_+", "_", base)
+    if not base or not base[0].isalpha():
+        base = f"{suffix}_{base}".rstrip("_")
+    # Some names are refused for how they begin; two beginnings of our own cannot both be.
+    base = base[: MAX_IDENTIFIER - 12].rstrip("_")
+    candidates = [base, f"{base}_{suffix}", f"{suffix}_{base}", f"of_{base}"]
+    k = 1
+    while not any(map(free, candidates)):
+        k += 1
+        candidates = [f"{base}_{k}", f"{suffix}_{base}_{k}", f"of_{base}_{k}"]
+    return next(filter(free, candidates))
+
+
+def _model_fault(name: str) -> str | None:
     fault = _identifier_fault(name)
     if fault is None and name in _FUNCTIONS:
         fault = f"{show(name)} is a function of the C library"
@@ -74,11 +137,10 @@ def model_fault(name: str) -> str | None:
         fault = f"{show(name)} is a device on Windows, which has no files of that name"
     if fault is None and name in HOST_WORDS:
         fault = f"{show(name)} is used by the generated host"
-    return _with_remedy(fault, name, "net")
+    return fault
 
 
-def port_fault(name: str, model: str) -> str | None:
-    """What is wrong with the name of an input or output of this model; None if nothing.  It becomes an argument."""
+def _port_fault(name: str, model: str) -> str | None:
     fault = _identifier_fault(name)
     if fault is None and name.lower() in _LOCALS:
         fault = f"{show(name)} is the name of another argument of the generated functions"
@@ -88,16 +150,7 @@ def port_fault(name: str, model: str) -> str | None:
         fault = f"{show(name)} begins like the generated functions"
     if fault is None and name.lower() == model.lower():
         fault = f"{show(name)} is the name of the model"
-    return _with_remedy(fault, name, "data")
-
-
-def layer_fault(name: str) -> str | None:
-    """What is wrong with a layer's name; None if nothing."""
-    if not re.fullmatch(LAYER, name):
-        return f"{show(name)} should be letters, digits, _ . and -, starting with a letter or _"
-    if len(name) > MAX_LAYER:
-        return f"{show(name)} has {len(name)} characters; {MAX_LAYER} is the most"
-    return None
+    return fault
 
 
 def file_fault(name: str) -> str | None:
@@ -127,7 +180,5 @@ def _identifier_fault(name: str) -> str | None:
     return None
 
 
-def _with_remedy(fault: str | None, name: str, suffix: str) -> str | None:
-    if fault is None or not re.search(r" is | begins ", fault):
-        return fault
-    return f'{fault}; take another, such as "{name}_{suffix}"'
+def _with_remedy(fault: str | None, legal: str) -> str | None:
+    return None if fault is None else f"{fault}; take another, such as {show(legal)}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from codegen.errors import ClgenError
+from codegen.frontend.claims import claims
 from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.parameters import Parameters, widened
 from codegen.frontend.place import Place, show
@@ -15,13 +17,29 @@ from codegen.graph.graph import Constant, Graph, GraphError, Node, Output
 from codegen.graph.ops import Shape, ShapeError
 
 
+class Stopped(Exception):
+    """A layer cannot be built, for the reason that ``error`` gives; ``built`` names the layers that can."""
+
+    def __init__(self, layer: str, built: Collection[str], error: ClgenError) -> None:
+        super().__init__(str(error))
+        self.layer = layer
+        self.built = built
+        self.error = error
+
+
 def build_graph(spec: Spec, parameters: Parameters) -> Graph:
+    """The network, with its parameters; raises Stopped at the first layer that cannot be built."""
+    parameters.claim(claims(spec))
     constants = tuple(_constant(table, parameters) for table in spec.constants)
     shapes: dict[str, Shape] = {i.name: i.shape for i in spec.inputs}
     shapes |= {constant.name: constant.values.shape for constant in constants}
     nodes: list[Node] = []
     for table in spec.layers:
-        steps, shapes[table.name] = _layer(table, spec, shapes, parameters)
+        try:
+            steps, shape = _layer(table, spec, shapes, parameters)
+        except ClgenError as error:
+            raise Stopped(table.name, shapes.keys(), error) from error
+        shapes[table.name] = shape
         nodes.extend(_nodes(table, steps))
     outputs = tuple(_output(table, spec, shapes[table.value]) for table in spec.outputs)
     try:
@@ -31,9 +49,12 @@ def build_graph(spec: Spec, parameters: Parameters) -> Graph:
 
 
 def _constant(table: ConstantTable, parameters: Parameters) -> Constant:
-    tensor = parameters.choose([table.tensor], table.place.key("tensor"), finite=False)
+    def fits(shape: Shape) -> bool:
+        return 1 <= len(shape) <= 1 + MOST_SIZES and 0 not in shape
+
+    tensor = parameters.choose([table.tensor], table.place.key("tensor"), fits, finite=False)
     assert tensor is not None
-    if not 1 <= len(tensor.shape) <= 1 + MOST_SIZES or 0 in tensor.shape:
+    if not fits(tensor.shape):
         raise tensor.error(f"should have 1 to {1 + MOST_SIZES} axes, none of them empty")
     values = np.moveaxis(tensor.values, -1, 1) if table.channels_last and len(tensor.shape) > 2 else tensor.values
     return Constant(table.name, widened(values))
@@ -72,7 +93,7 @@ def _steps(operator: Operator, layer: Layer, shapes: Mapping[str, Shape]) -> tup
             shape = step.op.infer(shape, *(shapes[name] for name in step.others))
             check_size(shape, layer.place)
     except ShapeError as error:
-        raise layer.place.spec_error(str(error)) from error
+        raise layer.refusal(error) from error
     return steps, shape
 
 

@@ -216,7 +216,7 @@ def _top_k(layer: Layer) -> list[Step]:
 
 
 def _take(layer: Layer) -> list[Step]:
-    axis, tensor = layer.axis("axis"), layer.tensor("indices", "indices")
+    axis, tensor = layer.axis("axis"), layer.tensor("indices", "indices", fits=lambda shape: len(shape) == 1)
     values, size = tensor.values, layer.shape[axis]
     if values.ndim != 1 or values.size == 0:
         raise tensor.error("should be a list of whole numbers")
@@ -276,7 +276,7 @@ def _grid_sample(layer: Layer) -> list[Step]:
     mode, border, corners = (layer.options[key] for key in ("mode", "border", "align_corners"))
     grid = None
     if len(layer.inputs) == 1:
-        tensor = layer.tensor("grid", "grid")
+        tensor = layer.tensor("grid", "grid", fits=lambda shape: len(shape) == len(layer.shape))
         if 0 in tensor.shape:
             raise tensor.error("is empty")
         grid = widened(tensor.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from codegen.frontend.checkpoint import read_checkpoint
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.graph.bounded import Array
+from codegen.graph.ops import Shape
 
 READERS: Mapping[str, Callable[[bytes], Archive]] = {
     **ARCHIVES,
     **dict.fromkeys((".pt", ".pth", ".bin"), read_checkpoint),
 }
+
+Fits = Callable[[Shape], bool]
+"""Whether a tensor of this shape could be the one that is wanted."""
 
 # PyTorch's BatchNorm counts the steps of its training.
 _OF_TRAINING = ".num_batches_tracked"
@@ -53,6 +58,7 @@ class Parameters:
         self.sha256 = sha256
         self._archive: Archive = archive or {}
         self._used: set[str] = set()
+        self._claims: Callable[[str], str] = lambda name: ""
 
     @staticmethod
     def open(path: Path, place: Place) -> Parameters:
@@ -91,13 +97,18 @@ class Parameters:
         """The tensors that nobody has read, in the file's order, but those that only training needs."""
         return tuple(name for name in self._archive if name not in self._used and not name.endswith(_OF_TRAINING))
 
+    def claim(self, reader: Callable[[str], str]) -> None:
+        """``reader`` gives the place of the table in the spec that will read a tensor; "" if none will."""
+        self._claims = reader
+
     def read(self, name: str, place: Place, finite: bool = True) -> Tensor:
         """The tensor of this name; ``place`` is the key that wants it.
 
         Infinities and NaN are refused unless ``finite`` is false: a mask of minus infinities is no damaged weight.
         """
         if name not in self._archive:
-            raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{self._near(name)}")
+            near = suggestion(name, self.names)
+            raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{near}")
         self._used.add(name)
         try:
             tensor = Tensor(place, self.file, name, self._archive[name].load())
@@ -108,8 +119,13 @@ class Parameters:
             reason = "does not fit into memory" if isinstance(error, MemoryError) else str(error)
             raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
 
-    def choose(self, names: Collection[str], place: Place, required: bool = True, finite: bool = True) -> Tensor | None:
-        """The one tensor that goes by one of these names; None where there is none and none is required."""
+    def choose(
+        self, names: Collection[str], place: Place, fits: Fits, required: bool = True, finite: bool = True
+    ) -> Tensor | None:
+        """The one tensor that goes by one of these names; None where there is none and none is required.
+
+        Where it is missing, the error suggests a tensor whose shape ``fits``.
+        """
         present = [name for name in names if name in self]
         key = place.keys[-1]
         if len(present) > 1:
@@ -124,13 +140,31 @@ class Parameters:
             raise place.spec_error(
                 f'needs the tensor {listed(names)}, but [model] names no file: write weights = "..." there'
             )
-        near = next(filter(None, map(self._near, names)), "")
-        raise place.parameter_error(
-            f'no tensor {listed(names)} in {self.file}{near + " Say" if near else "; say"} which with {key} = "..."'
-        )
+        remedy = self._near(names, place, fits) or f'; say which with {key} = "..."'
+        raise place.parameter_error(f"no tensor {listed(names)} in {self.file}{remedy}")
 
-    def _near(self, name: str) -> str:
-        return suggestion(name, self.names)
+    def _near(self, names: Collection[str], place: Place, fits: Fits) -> str:
+        """The tensor that may be meant: one of the right shape that nothing else reads, else one that is spelt alike
+        and either has the right shape or is read by nothing else."""
+        fitting = [name for name in self.unused if fits(self._archive[name].shape)]
+        free = [name for name in fitting if self._claims(name) in ("", str(place.table_of_keys))]
+        alike = _nearest(names, free, 0.0 if len(free) == 1 else 0.5)
+        if alike:
+            return self._meant(alike, place, ", which fits and which nothing else reads")
+        fitting = [name for name in self.names if fits(self._archive[name].shape)]
+        unread = [name for name in self.unused if not self._claims(name)]
+        alike = _nearest(names, [*unread, *fitting], 0.7)
+        return self._meant(alike, place) if alike else ""
+
+    def _meant(self, name: str, place: Place, why: str = "") -> str:
+        shape = list(self._archive[name].shape)
+        return f"; did you mean {show(name)} {shape}{why}? Write {place.keys[-1]} = {show(name)}"
+
+
+def _nearest(names: Collection[str], known: Collection[str], least: float) -> str:
+    """The known name that is spelt most like one of the names, if it is at least as like as ``least`` (0 to 1)."""
+    alike = [(name, other) for name in names for other in get_close_matches(name, known, n=1, cutoff=least)]
+    return max(alike, key=lambda pair: SequenceMatcher(None, *pair).ratio(), default=("", ""))[1]
 
 
 def widened(values: NDArray[Any]) -> Array:

@@ -27,6 +27,11 @@ class Place:
     def key(self, name: str) -> Place:
         return replace(self, keys=(*self.keys, name))
 
+    @property
+    def table_of_keys(self) -> Place:
+        """The place of the table that the last key is in."""
+        return replace(self, keys=self.keys[:-1])
+
     def spec_error(self, message: str) -> SpecError:
         return SpecError(self._at(message))
 

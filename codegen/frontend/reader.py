@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ _SYNONYMS = {
 }
 
 
+# The tables of a spec that there is one of, and those that there may be several of.
+_ONE = ("model", "example")
+_MANY = ("input", "constant", "layer", "output")
+
+
 @dataclass(frozen=True)
 class Document:
     """A TOML file: ``place`` names it in errors, ``sha256`` is of its bytes."""
@@ -57,13 +63,15 @@ def read_document(path: Path) -> Document:
 def parse_document(data: bytes, place: Place) -> Document:
     """The tables in a file's bytes; ``place`` names the file."""
     try:
-        # tomli gives up on absurd numbers with ValueError, on deep nesting with RecursionError.
-        tables = tomli.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise place.spec_error(f"is not a TOML file: byte {error.start} is not UTF-8") from None
+    try:
+        # tomli gives up on absurd numbers with ValueError, on deep nesting with RecursionError.
+        tables = tomli.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "tables or arrays are nested too deeply"
-        raise place.spec_error(f"is not valid TOML: {reason}") from None
+        raise place.spec_error(f"is not valid TOML: {reason}{_wrong_brackets(text)}") from None
     return Document(place, hashlib.sha256(data).hexdigest(), tables)
 
 
@@ -88,9 +96,24 @@ def unknown_key(name: str, keys: Collection[str], place: Place) -> SpecError:
     return place.spec_error(f"unknown key {show(name)}{suggestion(name, keys, _SYNONYMS) or known}")
 
 
+def _wrong_brackets(text: str) -> str:
+    """The remedy for the first header of a table that has the wrong brackets; "" if all are right."""
+    many, one = "|".join(_MANY), "|".join(_ONE)
+    header = re.compile(rf"\s*(\[\s*({many})\s*\]|\[\[\s*({one})\s*\]\])\s*(#.*)?")
+    for number, line in enumerate(text.splitlines(), 1):
+        found = header.fullmatch(line)
+        if found and found[2]:
+            return f"; in line {number} write [[{found[2]}]], with two brackets, as before each {found[2]}"
+        if found:
+            return f"; in line {number} write [{found[3]}], with one bracket, once"
+    return ""
+
+
 def one_table(tables: Mapping[str, Any], name: str, place: Place) -> Mapping[str, Any]:
     """The table [name]."""
     value = tables[name]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        raise place.spec_error(f"[[{name}]] should be [{name}], with one bracket: write it once, its keys below")
     if not isinstance(value, dict):
         raise place.spec_error(f"{name} should be a table: write [{name}] once, its keys below")
     return value
@@ -99,6 +122,10 @@ def one_table(tables: Mapping[str, Any], name: str, place: Place) -> Mapping[str
 def many_tables(tables: Mapping[str, Any], name: str, place: Place) -> list[Mapping[str, Any]]:
     """The tables [[name]]."""
     value = tables.get(name, [])
+    if isinstance(value, dict):
+        raise place.spec_error(
+            f"[{name}] should be [[{name}]], with two brackets: write it before each {name}, its keys below"
+        )
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise place.spec_error(f"{name} should be an array of tables: write [[{name}]] before each, its keys below")
     if not value:

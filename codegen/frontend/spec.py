@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -393,10 +394,8 @@ class _Taken:
     def add(self, name: str, place: Place) -> None:
         symbol = naming.symbol(name)
         same = self._by_symbol.get(symbol)
-        if same == name:
-            raise place.key("name").spec_error(f"{show(name)} is used twice; names must differ")
         if same is not None:
-            raise place.key("name").spec_error(
-                f"{show(name)} is too like {show(same)}: both become {symbol} in C; take another"
-            )
+            k = next(k for k in itertools.count(2) if naming.symbol(f"{name}_{k}") not in self._by_symbol)
+            fault = "is used twice" if same == name else f"is too like {show(same)}: both become {symbol} in C"
+            raise place.key("name").spec_error(f"{show(name)} {fault}; take another, such as {show(f'{name}_{k}')}")
         self._by_symbol[symbol] = name

@@ -8,10 +8,11 @@ from codegen.errors import SpecError
 from codegen.frontend.example import read_example
 from codegen.frontend.model import Model
 from codegen.frontend.naming import file_fault
-from codegen.frontend.network import build_graph
+from codegen.frontend.network import Stopped, build_graph
 from codegen.frontend.parameters import Parameters
 from codegen.frontend.place import Place, show
 from codegen.frontend.reader import Document, parse_document, read_document
+from codegen.frontend.remedies import remedy
 from codegen.frontend.spec import read_spec
 
 
@@ -34,6 +35,9 @@ def _model(document: Document, name: str, folder: Path, parameters: Parameters |
         weights = spec.model.weights
         at = Place(file, "model").key("weights")
         parameters = Parameters.open(folder / weights, at) if weights else Parameters()
-    graph = build_graph(spec, parameters)
+    try:
+        graph = build_graph(spec, parameters)
+    except Stopped as stop:
+        raise type(stop.error)(f"{stop.error}{remedy(document, parameters, stop)}") from stop.error
     example = read_example(spec.example, graph, folder, file) if spec.example else None
     return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from codegen.frontend.layer import Layer
-from codegen.frontend.parameters import Tensor, widened
+from codegen.frontend.parameters import Fits, Tensor, widened
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
 
@@ -49,7 +49,7 @@ def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
     def fits(shape: Shape, layout: str) -> bool:
         return shape[1] * groups(layout) == channels and shape[0] % groups(layout) == 0
 
-    weight, layout = _read(layer, family, CONV_LAYOUTS, fits, lambda layout: f" with groups = {groups(layout)}")
+    weight, layout = _read(layer, family, fits, lambda layout: f" with groups = {groups(layout)}")
     return weight, groups(layout)
 
 
@@ -60,18 +60,18 @@ def conv_transpose_weight(layer: Layer) -> Array:
     def fits(shape: Shape, layout: str) -> bool:
         return shape[0] == layer.channels and shape[0] % groups == 0
 
-    return _read(layer, "conv_transpose", CONV_TRANSPOSE_LAYOUTS, fits, lambda layout: f" with groups = {groups}")[0]
+    return _read(layer, "conv_transpose", fits, lambda layout: f" with groups = {groups}")[0]
 
 
 def dense_weight(layer: Layer) -> Array:
     """[out, in]."""
     features = math.prod(layer.shape[1:])
-    return _read(layer, "dense", DENSE_LAYOUTS, lambda shape, layout: shape[1] == features, lambda layout: "")[0]
+    return _read(layer, "dense", lambda shape, layout: shape[1] == features, lambda layout: "")[0]
 
 
 def bias(layer: Layer, channels: int) -> Array:
     """[channels]; zeros where the layer has none."""
-    tensor = layer.optional_tensor("bias", "bias")
+    tensor = layer.optional_tensor("bias", "bias", fits=lambda shape: shape == (channels,))
     if tensor is None:
         return widened(np.zeros(channels))
     if tensor.shape != (channels,):
@@ -79,10 +79,25 @@ def bias(layer: Layer, channels: int) -> Array:
     return widened(tensor.values)
 
 
-def channel_values(layer: Layer, tensor: Tensor) -> Array:
-    """[channels of the input], from one value for each or one for all; other axes of the tensor may be there, of 1."""
+def channel_values(layer: Layer, key: str, *suffixes: str) -> Array:
+    """[channels of the input], of the tensor that :meth:`Layer.tensor` finds: one value for each channel or one for
+    all; other axes of the tensor may be there, of 1."""
+    return _for_each_channel(layer, layer.tensor(key, *suffixes, fits=_has_channels(layer)))
+
+
+def optional_channel_values(layer: Layer, key: str, *suffixes: str) -> Array | None:
+    """:func:`channel_values` of a tensor that need not be there."""
+    tensor = layer.optional_tensor(key, *suffixes, fits=_has_channels(layer))
+    return None if tensor is None else _for_each_channel(layer, tensor)
+
+
+def _has_channels(layer: Layer) -> Fits:
+    return lambda shape: sum(n != 1 for n in shape) <= 1 and math.prod(shape) in (1, layer.channels)
+
+
+def _for_each_channel(layer: Layer, tensor: Tensor) -> Array:
     channels = layer.channels
-    if sum(n != 1 for n in tensor.shape) > 1 or math.prod(tensor.shape) not in (1, channels):
+    if not _has_channels(layer)(tensor.shape):
         raise tensor.error(f"should be [{channels}], one for each channel of input {list(layer.shape)}, or [1]")
     return widened(np.broadcast_to(tensor.values.reshape(-1), channels))
 
@@ -90,27 +105,28 @@ def channel_values(layer: Layer, tensor: Tensor) -> Array:
 def _read(
     layer: Layer,
     family: str,
-    layouts: tuple[str, ...],
     fits: Callable[[Shape, str], bool],
     condition: Callable[[str], str],
 ) -> tuple[Array, str]:
     """The weight in the graph's order, and the layout that it had in the file."""
-    tensor = layer.tensor("weight", "weight", "kernel")
     layout = layer.options["weight_layout"] or _MEANT[family][layer.weight_layout]
     wanted = 2 if family == "dense" else len(layer.shape)
+
+    def can_be(shape: Shape) -> bool:
+        return len(shape) == wanted and 0 not in shape and fits(_ordered(shape, layout), layout)
+
+    tensor = layer.tensor("weight", "weight", "kernel", fits=can_be)
     if len(tensor.shape) != wanted:
         raise tensor.error(f"should have {wanted} axes for input {list(layer.shape)}")
     if 0 in tensor.shape:
         raise tensor.error("is empty")
-    if not fits(_shape(tensor, layout), layout):
-        other = next((other for other in layouts if other != layout and fits(_shape(tensor, other), other)), None)
-        remedy = f'; it would as weight_layout = "{other}"' if other else ""
-        raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}{condition(layout)}{remedy}")
+    if not can_be(tensor.shape):
+        raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}{condition(layout)}")
     moved = tensor.values.transpose(_AXES[layout](len(tensor.shape)))
-    return widened(moved).reshape(_shape(tensor, layout)), layout
+    return widened(moved).reshape(_ordered(tensor.shape, layout)), layout
 
 
-def _shape(tensor: Tensor, layout: str) -> Shape:
+def _ordered(shape: Shape, layout: str) -> Shape:
     """The shape of a weight tensor in the graph's order of axes."""
-    shape = tuple(tensor.shape[axis] for axis in _AXES[layout](len(tensor.shape)))
+    shape = tuple(shape[axis] for axis in _AXES[layout](len(shape)))
     return (shape[0] * shape[1], 1, *shape[2:]) if layout == "HWCM" else shape

@@ -6,9 +6,8 @@ of it down.  Shapes come from the frontend's own rules, so that an importer neve
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,11 +86,11 @@ class Document:
         def free(name: str) -> bool:
             return naming.port_fault(name, self.name) is None and naming.symbol(name) not in taken
 
-        return identifier(original, free, "data")
+        return naming.identifier(original, free, "data")
 
     def unique_layer(self, wanted: str) -> str:
         """A name for a layer, like this one; it is taken from now on."""
-        base = legal_layer(wanted)
+        base = naming.legal_layer(wanted)
         name, k = base, 1
         while naming.symbol(name) in self._symbols:
             k += 1
@@ -149,7 +148,7 @@ class Document:
                 shape = step.op.infer(shape, *(self.shape(name) for name in step.others))
                 check_size(shape, place)
         except ShapeError as error:
-            raise place.spec_error(str(error)) from error
+            raise layer.refusal(error) from error
         return shape
 
     def _parameters(self, options: Mapping[str, Any]) -> Parameters:
@@ -217,38 +216,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
-    """The name if it is free, else the nearest C identifier that is."""
-    if free(original):
-        return original
-    base = re.sub(r"[^A-Za-z0-9]+", "_", original).strip("_")
-    base = re.sub(r"_+", "_", base)
-    if not base or not base[0].isalpha():
-        base = f"{suffix}_{base}".rstrip("_")
-    # Some names are refused for how they begin; two beginnings of our own cannot both be.
-    base = base[: naming.MAX_IDENTIFIER - 12].rstrip("_")
-    candidates = [base, f"{base}_{suffix}", f"{suffix}_{base}", f"of_{base}"]
-    k = 1
-    while not any(map(free, candidates)):
-        k += 1
-        candidates = [f"{base}_{k}", f"{suffix}_{base}_{k}", f"of_{base}_{k}"]
-    return next(filter(free, candidates))
-
-
-def legal_layer(wanted: str) -> str:
-    """The name itself if a layer may have it, else one like it."""
-    base = re.sub(r"[/:]+", ".", wanted)
-    base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
-    if not base or not re.match(r"[A-Za-z_]", base):
-        base = f"layer_{base}".rstrip("_")
-    return base[: naming.MAX_LAYER - 8]
-
-
-def model_name(wanted: str) -> str:
-    """A legal name of a model like this one."""
-    return identifier(wanted, lambda name: naming.model_fault(name) is None, "net")
 
 
 def _same(a: Array, b: Array) -> bool:

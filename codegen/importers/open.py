@@ -10,11 +10,11 @@ from codegen.errors import SpecError
 from codegen.frontend import toml
 from codegen.frontend.archive import read_safetensors
 from codegen.frontend.model import Model
-from codegen.frontend.naming import model_fault
+from codegen.frontend.naming import legal_model, model_fault
 from codegen.frontend.parameters import READERS, Parameters
 from codegen.frontend.place import listed
 from codegen.graph.ops import Shape
-from codegen.importers.document import Document, model_name
+from codegen.importers.document import Document
 from codegen.importers.writer import Imported, write_document
 
 Shapes = Mapping[str, Shape]
@@ -58,7 +58,7 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES
     fault = model_fault(name) if name is not None else None
     if fault is not None:
         raise SpecError(f"--name: {fault}")
-    return write_document(importer(path, name or model_name(path.stem), shapes, layout))
+    return write_document(importer(path, name or legal_model(path.stem), shapes, layout))
 
 
 def _without_network(path: Path) -> SpecError:

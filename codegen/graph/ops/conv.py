@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import PADDING, Op, Shape, require
 from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, window_count, windows
 
 
@@ -73,7 +73,8 @@ class Conv(Op):
         )
         require(
             min(space) >= 1,
-            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {self.pads}",
+            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {PADDING}",
+            self.pads,
         )
         return (x[0], self.weight.shape[0], *space)
 
@@ -199,7 +200,8 @@ class ConvTranspose(Op):
             + self.output_padding[a]
             for a in range(rank)
         )
-        require(min(space) >= 1, f"padding {self.pads} leaves nothing of the output for input {list(x)}")
+        left = f"padding {PADDING} leaves nothing of the output for input {list(x)}"
+        require(min(space) >= 1, left, self.pads)
         return (x[0], self.channels, *space)
 
     def reference(self, *inputs: Array) -> Array:

@@ -14,8 +14,26 @@ from codegen.graph.bounded import Array, Bounded, Rounding, settled
 Shape = tuple[int, ...]
 
 
+PADDING = "<padding>"  # in a message of ShapeError: the padding's value
+
+
 class ShapeError(ValueError):
-    """An operator cannot be applied to inputs of these shapes, or with these attributes."""
+    """An operator cannot be applied to inputs of these shapes, or with these attributes.
+
+    PADDING in ``message`` stands for ``pads``, a (before, after) pair for each axis.
+    """
+
+    def __init__(self, message: str, pads: tuple[tuple[int, int], ...] = ()) -> None:
+        super().__init__(message)
+        self._message = message
+        self._pads = pads
+
+    def __str__(self) -> str:
+        return self.with_padding(str([list(pair) for pair in self._pads]))
+
+    def with_padding(self, written: str) -> str:
+        """The message with the padding as the user wrote it, such as 1 or "same"."""
+        return self._message.replace(PADDING, written)
 
 
 class Op(ABC):
@@ -69,7 +87,7 @@ def frozen(array: NDArray[Any]) -> Array:
     return copy
 
 
-def require(condition: bool, message: str) -> None:
-    """Raises :class:`ShapeError` with the message unless the condition holds."""
+def require(condition: bool, message: str, pads: tuple[tuple[int, int], ...] = ()) -> None:
+    """Raises :class:`ShapeError` with the message, and the padding that it mentions, unless the condition holds."""
     if not condition:
-        raise ShapeError(message)
+        raise ShapeError(message, pads)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import PADDING, Op, Shape, require
 from codegen.graph.ops.window import Ints, Pads, check_window, extent, window_count, windows
 
 
@@ -35,7 +35,8 @@ class Pool(Op):
         for (before, after), k, d in zip(self.pads, self.kernel, self.dilation, strict=True):
             require(
                 max(before, after) < extent(k, d),
-                f"padding {self.pads} should be smaller than kernel {list(self.kernel)}",
+                f"padding {PADDING} should be smaller than kernel {list(self.kernel)}",
+                self.pads,
             )
 
     @property
@@ -55,7 +56,8 @@ class Pool(Op):
         )
         require(
             min(space) >= 1,
-            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {self.pads}",
+            f"kernel {list(self.kernel)} does not fit into input {list(x)} with padding {PADDING}",
+            self.pads,
         )
         return (*x[:2], *space)
 

@@ -74,7 +74,7 @@ class Resize(Op):
         )
         require(
             self.scales is None or (len(self.scales) == rank and min(self.scales) > 0),
-            f"scales {self.scales} should have a positive number for each spatial axis",
+            f"scales {list(self.scales or ())} should have a positive number for each spatial axis",
         )
         require(
             self.roi is None or len(self.roi) == rank,
@@ -94,7 +94,7 @@ class Resize(Op):
             not self.antialias
             or self.scales is None
             or all(s * n >= 0.5 for s, n in zip(self.scales, x[2:], strict=True)),
-            f"scales {self.scales} make less than half an element of input {list(x)}",
+            f"scales {list(self.scales or ())} make less than half an element of input {list(x)}",
         )
         return (*x[:2], *self.size)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import PADDING, Op, Shape, require
 from codegen.graph.ops.window import Ints, Pads
 
 
@@ -151,14 +151,17 @@ class Pad(_Move):
         (x,) = shapes
         require(
             len(self.pads) == len(x),
-            f"padding {self.pads} should have a pair for each axis of input {list(x)}",
+            f"padding {PADDING} should have a pair for each axis of input {list(x)}",
+            self.pads,
         )
-        require(min(p for pair in self.pads for p in pair) >= 0, f"padding {self.pads} should not be negative")
+        fewest = min(p for pair in self.pads for p in pair)
+        require(fewest >= 0, f"padding {PADDING} should not be negative", self.pads)
         if self.mode in ("reflect", "wrap"):
             most = 1 if self.mode == "reflect" else 0
             require(
                 all(max(pair) <= n - most for pair, n in zip(self.pads, x, strict=True)),
-                f"padding {self.pads} should not exceed the input {list(x)}, less {most}, in mode {self.mode!r}",
+                f"padding {PADDING} should not exceed the input {list(x)}, less {most}, in mode {self.mode}",
+                self.pads,
             )
         return tuple(n + before + after for n, (before, after) in zip(x, self.pads, strict=True))
 

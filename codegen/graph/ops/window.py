@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from codegen.graph.bounded import Array
-from codegen.graph.ops.op import require
+from codegen.graph.ops.op import PADDING, require
 
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]  # (before, after) of every spatial axis
@@ -21,10 +21,11 @@ def check_window(kernel: Ints, stride: Ints, dilation: Ints, pads: Pads) -> None
         require(min(value) >= 1, f"{what} {list(value)} should be at least 1")
     require(
         len(pads) == rank,
-        f"padding {pads} should have a (before, after) pair for each of {rank} spatial axes",
+        f"padding {PADDING} should have a (before, after) pair for each of {rank} spatial axes",
+        pads,
     )
     require(min(kernel) >= 1, f"kernel {list(kernel)} should be at least 1")
-    require(min(p for pair in pads for p in pair) >= 0, f"padding {pads} should not be negative")
+    require(min(p for pair in pads for p in pair) >= 0, f"padding {PADDING} should not be negative", pads)
 
 
 def extent(kernel: int, dilation: int) -> int:

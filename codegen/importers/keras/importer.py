@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from codegen.errors import SpecError
+from codegen.frontend.naming import legal_layer
 from codegen.frontend.order import cycle, in_order, needed
 from codegen.frontend.place import Place, listed, show
-from codegen.importers.document import Document, legal_layer
+from codegen.importers.document import Document
 from codegen.importers.keras.arguments import Argument, is_training, of_function, of_layer, of_model
 from codegen.importers.keras.file import open_keras
 from codegen.importers.keras.functions import OPERATIONS

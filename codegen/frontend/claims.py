@@ -1,0 +1,43 @@
+"""Which table of a spec a tensor of the weights file belongs to: errors suggest none that another table reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from codegen.frontend.batch_norm import own_prefixes, sibling_prefix
+from codegen.frontend.spec import Spec
+
+
+def claims(spec: Spec) -> Callable[[str], str]:
+    """The place of the table that reads a tensor, by its name; "" for a tensor that no table reads.
+
+    A table reads the tensors that it names.  Of the others a layer reads those that begin with its name and a dot, and
+    its BatchNorm those that begin with a prefix of BatchNorm.
+    """
+    named = {constant.tensor: str(constant.place) for constant in spec.constants}
+    prefixes: dict[str, str] = {}
+    for layer in spec.layers:
+        parts = [("", layer.options)]
+        parts += [("batch_norm", layer.batch_norm.options)] if layer.batch_norm is not None else []
+        parts += [("activation", layer.activation.options)] if layer.activation is not None else []
+        for key, options in parts:
+            place = str(layer.place.key(key) if key else layer.place)
+            named.update({value: place for value in options.values() if isinstance(value, str)})
+        if layer.batch_norm is not None:
+            place = str(layer.place.key("batch_norm"))
+            chosen = layer.batch_norm.options["prefix"]
+            for prefix in [*own_prefixes(layer.name), sibling_prefix(layer.name)] if chosen is None else [chosen]:
+                prefixes[prefix] = place
+    prefixes |= {layer.name: str(layer.place) for layer in spec.layers}
+
+    def reader(tensor: str) -> str:
+        if tensor in named:
+            return named[tensor]
+        prefix = tensor
+        while "." in prefix:
+            prefix = prefix.rpartition(".")[0]
+            if prefix in prefixes:
+                return prefixes[prefix]
+        return ""
+
+    return reader
