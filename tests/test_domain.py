@@ -24,8 +24,10 @@ from codegen import build
 from codegen.emit.selftest import rounded_evaluation
 from codegen.errors import ParameterError
 from codegen.graph.domain import find_domain, grid, made_up, on_grid
+from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph, Input, Node, Output, Range
 from codegen.graph.ops import Activation, Dense, Op
+from codegen.graph.ops.op import whole
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
@@ -103,7 +105,8 @@ def by_hand(state: int, count: int, of: Callable[[int], Fraction]) -> list[Fract
 
 def test_made_up_inputs_fill_the_users_layout() -> None:
     first, last = Input("a", (1, 2, 3)), Input("b", (1, 2, 3), channels_last=True)
-    values = made_up((first, last), ((-1.0, 1.0), (0.0, 255.0)))
+    made = made_up((first, last), ((-1.0, 1.0), (0.0, 255.0)))
+    values = {name: source(whole((1, 2, 3))) for name, source in made.items()}
     a = by_hand(20260101, 6, lambda k: Fraction(2 * k - 65535, 65536))
     b = by_hand(20260101 + 7919, 6, lambda k: Fraction(1 + 2 * (k * 65280 // 65536), 512))
     assert [Fraction(v) for v in values["a"].reshape(-1).tolist()] == a
@@ -173,7 +176,9 @@ def test_c_makes_the_same_numbers(tool: Callable[[str], str], compiler: str, fla
         do([tool(compiler), *STRICT, *flags.split(), "-o", folder / "noise", folder / "noise.c"])
         do(["sh", "-c", f"{folder / 'noise'} > {folder / 'bytes'}"])
         right = made_up(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
-        assert (folder / "bytes").read_bytes() == b"".join(right[i.name].tobytes() for i in graph.inputs)
+        assert (folder / "bytes").read_bytes() == b"".join(
+            right[i.name](whole(i.shape)).tobytes() for i in graph.inputs
+        )
 
 
 @pytest.mark.parametrize("chosen", [[None], [(0.0, 255.0)], [(-1.0, 1.0), (0.0, 255.0)]], ids=str)
@@ -194,7 +199,7 @@ def test_the_example_program_makes_the_self_tests_numbers(
     do(["sh", "-c", f"{tmp_path / 'made'} > {tmp_path / 'bytes'}"])
     graph = inputs_only(*chosen)
     right = made_up(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
-    assert (tmp_path / "bytes").read_bytes() == b"".join(right[i.name].tobytes() for i in graph.inputs)
+    assert (tmp_path / "bytes").read_bytes() == b"".join(right[i.name](whole(i.shape)).tobytes() for i in graph.inputs)
 
 
 # ---- ranges that are found -------------------------------------------------------------------------------------------
@@ -229,11 +234,10 @@ def test_the_first_range_that_makes_all_outputs_finite(name: str) -> None:
     domain = find_domain(graph)
     assert domain.ranges == (right,)
     low, high = right
-    assert np.all((domain.inputs["x"] > low) & (domain.inputs["x"] < high))
-    assert (
-        domain.values["y" if "y" in domain.values else graph.outputs[0].value].shape
-        == graph.shapes[graph.outputs[0].value]
-    )
+    made = domain.inputs["x"](whole(graph.inputs[0].shape))
+    assert np.all((made > low) & (made < high))
+    (values,) = domain.values
+    assert values[graph.outputs[0].value].shape == graph.shapes[graph.outputs[0].value]
 
 
 def test_inputs_without_a_range_have_a_common_one_beside_declared_ones() -> None:
@@ -480,7 +484,10 @@ def test_a_nan_may_spread_in_a_tile_of_winograds_and_no_further(
     # A NaN of the device that no tile of Winograd's explains is wrong.
     got = Session(artefact, device).run({"x": sample})["y"]
     given = {"x": sample}
-    rounded = rounded_evaluation(stages.launches, given, as_computed(artefact, stages.launches))[output]
+    launches = stages.launches
+    rounded = rounded_evaluation(launches, sources(given), all_outputs(launches), as_computed(artefact, launches))[
+        output
+    ]
     true = stages.unfolded.evaluate(given)[stages.unfolded.outputs[0].value]
     assert largest_error(got, true, rounded) < 1e-3
     far = got.copy()

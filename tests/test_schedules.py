@@ -27,6 +27,7 @@ from networks import vectors
 from values import SLIGHTLY_WRONG
 
 from codegen.emit.selftest import rounded_evaluation, tolerance
+from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph
 from codegen.plan.schedules import convolution, winograd
 from codegen.plan.schedules.launch import LaunchSketch
@@ -344,8 +345,10 @@ def test_no_schedule_reads_or_writes_beside(
     inputs = dict(networks.inputs_of(layers.stages.unfolded))
     assert oclgrind(tool, layers.artefact.folder, inputs, tmp_path / "results.npz", native_floats) == ""
     results = np.load(tmp_path / "results.npz")
-    expected, noisy = layers.stages.unfolded.evaluate(inputs), rounded_evaluation(layers.stages.launches, inputs)
-    for output, launch in zip(layers.stages.unfolded.outputs, layers.stages.launches.outputs, strict=True):
+    launches = layers.stages.launches
+    expected = layers.stages.unfolded.evaluate(inputs)
+    noisy = rounded_evaluation(launches, sources(inputs), all_outputs(launches))
+    for output, launch in zip(layers.stages.unfolded.outputs, launches.outputs, strict=True):
         true = expected[output.value]
         assert np.abs(results[output.name] - true).max() <= tolerance(true, noisy[launch.value])
 

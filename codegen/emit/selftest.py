@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from codegen.graph.bounded import FLOAT32, Array, Bounded
 from codegen.graph.domain import find_domain
-from codegen.graph.graph import Graph, Range
-from codegen.graph.ops import Op
+from codegen.graph.evaluation import Source, evaluate
+from codegen.graph.graph import Constant, Graph, Node, Range
+from codegen.graph.ops import Fused, Op, Shape
+from codegen.graph.ops.op import Box, extents
+from codegen.graph.ops.winograd import WinogradConv
 
 SAMPLES = 32
 
@@ -47,39 +50,71 @@ class SelfTest:
 def self_test(unfolded: Graph, launches: Graph) -> SelfTest:
     """What the un-folded network answers in float64 at a few elements of each output, spread over the tensor."""
     domain = find_domain(unfolded)
-    exact, noisy = launches.evaluate(domain.inputs), rounded_evaluation(launches, domain.inputs)
-    chosen = []
-    for true, fused in zip(unfolded.outputs, launches.outputs, strict=True):
-        y = domain.values[true.value]
+    there = {true.value: fused.value for true, fused in zip(unfolded.outputs, launches.outputs, strict=True)}
+    noise = []
+    for part in domain.windows:
+        wanted = {there[name]: box for name, box in part.items()}
+        exact = evaluate(launches, domain.inputs, wanted)
+        noisy = rounded_evaluation(launches, domain.inputs, wanted)
         with np.errstate(invalid="ignore"):  # infinity less infinity
-            allowed = tolerance(y, noisy[fused.value] - exact[fused.value])
-        flat = (np.moveaxis(y, 1, -1) if true.channels_last else y).reshape(-1)
+            noise.append({name: noisy[there[name]] - exact[there[name]] for name in part})
+    chosen = []
+    for output in unfolded.outputs:
+        boxes = {part[output.value]: k for k, part in enumerate(domain.windows)}
+        y, off = (
+            np.concatenate([_flat(parts[k][output.value], output.channels_last) for k in boxes.values()])
+            for parts in (domain.values, noise)
+        )
+        allowed = tolerance(y, off)
         # Infinity and NaN, as of a logarithm, cannot be compared by a tolerance.
-        finite = np.flatnonzero(np.abs(flat) <= np.finfo(np.float32).max)
+        finite = np.flatnonzero(np.abs(y) <= np.finfo(np.float32).max)
         spread = np.unique(np.linspace(0, finite.size - 1, min(SAMPLES, finite.size)).astype(int))
-        chosen.append([Sample(int(i), float(flat[i]), allowed) for i in finite[spread]])
+        shape = unfolded.shapes[output.value]
+        places = [_index(int(i), list(boxes), shape, output.channels_last) for i in finite[spread]]
+        chosen.append([Sample(at, float(y[i]), allowed) for at, i in zip(places, finite[spread], strict=True)])
     return SelfTest(domain.ranges, chosen)
 
 
+def _flat(values: Array, channels_last: bool) -> Array:
+    """The elements in the order of the user's layout."""
+    return (np.moveaxis(values, 1, -1) if channels_last else values).reshape(-1)
+
+
+def _index(i: int, boxes: Sequence[Box], shape: Shape, channels_last: bool) -> int:
+    """Where the i-th element of all boxes one after the other is in the user's array."""
+    for box in boxes:
+        if i < math.prod(extents(box)):
+            break
+        i -= math.prod(extents(box))
+    if channels_last:
+        box, shape = (box[0], *box[2:], box[1]), (shape[0], *shape[2:], shape[1])
+    at = [int(k) + start for k, (start, _) in zip(np.unravel_index(i, extents(box)), box, strict=True)]
+    return int(np.ravel_multi_index(at, shape))
+
+
 def rounded_evaluation(
-    graph: Graph, given: Mapping[str, NDArray[np.floating]], computed: Mapping[str, Op] = MappingProxyType({})
+    graph: Graph,
+    given: Mapping[str, Source],
+    wanted: Mapping[str, Box],
+    computed: Mapping[str, Op] = MappingProxyType({}),
 ) -> dict[str, Array]:
-    """Every tensor in float64 arithmetic, but rounded to float32 between launches.
+    """Boxes of tensors as :func:`codegen.graph.evaluation.evaluate` gives them, but rounded to float32 by every launch.
 
     ``computed`` has the operators of launches whose algorithm spreads infinities and NaN, or makes them of very large
     numbers: where such an operator's bound is infinite the value is not known, which is NaN here.
     """
-    values: dict[str, Array] = {i.name: np.asarray(given[i.name], dtype=np.float64) for i in graph.inputs}
-    with np.errstate(all="ignore"):
-        values |= {name: y.astype(np.float32).astype(np.float64) for name, y in graph.constant_values.items()}
-        for node in graph.nodes:
-            inputs = [values[name] for name in node.inputs]
-            y = node.op.reference(*inputs)
-            if node.name in computed and not all((np.abs(x) < LARGE).all() for x in inputs):
-                true = computed[node.name].bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
-                y = np.where(np.isinf(true.error), np.nan, y)
-            values[node.name] = y.astype(np.float32).astype(np.float64)
-    return values
+    nodes = tuple(Node(n.name, computed.get(n.name, n.op), n.inputs) for n in graph.nodes)
+    constants = tuple(Constant(c.name, c.values.astype(np.float32).astype(np.float64)) for c in graph.constants)
+    return evaluate(replace(graph, nodes=nodes, constants=constants), given, wanted, _rounded)
+
+
+def _rounded(op: Op, inputs: Sequence[Array]) -> Array:
+    y = op.reference(*inputs)
+    spreads = isinstance(op, Fused) and isinstance(op.core, WinogradConv)
+    if spreads and not all((np.abs(x) < LARGE).all() for x in inputs):
+        true = op.bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
+        y = np.where(np.isinf(true.error), np.nan, y)
+    return y.astype(np.float32).astype(np.float64)
 
 
 def tolerance(y: Array, noise: Array) -> float:

@@ -11,7 +11,7 @@ logarithm or a reciprocal would be infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from codegen.errors import ParameterError
 from codegen.graph.bounded import Array
+from codegen.graph.evaluation import Source, evaluate, windows
 from codegen.graph.graph import Graph, Input, Range
+from codegen.graph.ops.op import Box, extents
 
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (-16.0, 16.0), (0.0, 16.0))
 """What is tried for inputs without a declared range, in this order."""
@@ -28,6 +30,7 @@ SEED = 20260101
 SEED_STEP = 7919  # from one input to the next
 
 DRAWS = 2**16  # values of one draw of the generator
+SLICE = 2**20  # elements that are made up together
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -47,12 +50,14 @@ class Grid:
 class Domain:
     """``ranges`` has the range of each input, in order.
 
-    ``inputs`` are made-up inputs in these ranges, ``values`` all tensors that the network computes from them.
+    ``inputs`` are made-up inputs in these ranges.  ``windows`` are boxes of the tensors that are outputs, and
+    ``values`` what the network computes there; they are all of the outputs unless images are large.
     """
 
     ranges: tuple[Range, ...]
-    inputs: Mapping[str, NDArray[np.float32]]
-    values: Mapping[str, Array]
+    inputs: Mapping[str, Source]
+    windows: Sequence[Mapping[str, Box]]
+    values: Sequence[Mapping[str, Array]]
 
 
 def find_domain(graph: Graph) -> Domain:
@@ -61,13 +66,14 @@ def find_domain(graph: Graph) -> Domain:
     The first one for which all outputs are finite ends the search.  ParameterError if an output has no finite element
     in any of them.
     """
-    size = sum(math.prod(graph.shapes[output.value]) for output in graph.outputs)
+    parts = windows(graph)
+    size = sum(math.prod(extents(part[output.value])) for part in parts for output in graph.outputs)
     best: Domain | None = None
     fewest = size
     for found in RANGES if any(i.range is None for i in graph.inputs) else RANGES[:1]:
         ranges = tuple(i.range or found for i in graph.inputs)
         given = made_up(graph.inputs, ranges)
-        domain = Domain(ranges, given, graph.evaluate(given))
+        domain = Domain(ranges, given, parts, [evaluate(graph, given, part) for part in parts])
         finite = _finite(domain, graph)
         others = size - sum(finite.values())
         if all(finite.values()) and others < fewest:
@@ -81,8 +87,10 @@ def find_domain(graph: Graph) -> Domain:
 
 def _finite(domain: Domain, graph: Graph) -> dict[str, int]:
     """How many elements of each output are finite in float32."""
-    values = ((output.name, domain.values[output.value]) for output in graph.outputs)
-    return {name: int(np.count_nonzero(np.abs(y) <= FLOAT32_MAX)) for name, y in values}
+    return {
+        output.name: sum(int(np.count_nonzero(np.abs(part[output.value]) <= FLOAT32_MAX)) for part in domain.values)
+        for output in graph.outputs
+    }
 
 
 def _not_finite(graph: Graph, output: str) -> str:
@@ -104,18 +112,43 @@ def range_text(chosen: Range) -> str:
     return f"[{low}, {high}]"
 
 
-def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, NDArray[np.float32]]:
+def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, Source]:
     """Numbers by a linear congruential generator, in the network's order of axes.
 
     Its constants are Numerical Recipes' "quick and dirty" ones.  The generator fills the user's layout in order.
     """
-    values = {}
-    for k, (i, chosen) in enumerate(zip(inputs, ranges, strict=True)):
-        shape = (i.shape[0], *i.shape[2:], i.shape[1]) if i.channels_last else i.shape
-        draws = _draws((SEED + SEED_STEP * k) % 2**32, math.prod(shape))
-        values_here = on_grid(draws, grid(chosen)).reshape(shape)
-        values[i.name] = np.moveaxis(values_here, -1, 1) if i.channels_last else values_here
-    return values
+    return {
+        i.name: _Numbers(i, (SEED + SEED_STEP * k) % 2**32, grid(chosen))
+        for k, (i, chosen) in enumerate(zip(inputs, ranges, strict=True))
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """The made-up numbers of an input."""
+
+    input: Input
+    seed: int
+    grid: Grid
+
+    def __call__(self, box: Box) -> NDArray[np.float32]:
+        shape, last = self.input.shape, self.input.channels_last
+        order = [0, *range(2, len(shape)), 1] if last else [*range(len(shape))]
+        strides = {axis: math.prod(shape[a] for a in order[k + 1 :]) for k, axis in enumerate(order)}
+        values = np.empty(extents(box), dtype=np.float32)
+        # Slice by slice of the first axis that has several elements, as an element's number takes more memory than it.
+        sliced = next((axis for axis, n in enumerate(values.shape) if n > 1), 0)
+        step = max(SLICE * values.shape[sliced] // values.size, 1)
+        for first in range(0, values.shape[sliced], step):
+            part = list(box)
+            part[sliced] = (box[sliced][0] + first, min(box[sliced][0] + first + step, box[sliced][1]))
+            number = np.zeros(1, dtype=np.int64)
+            for axis, (start, stop) in enumerate(part):
+                along = (np.arange(start, stop) * strides[axis]).reshape(-1, *(1,) * (len(shape) - 1 - axis))
+                number = number + along
+            at = (*(slice(None),) * sliced, slice(first, first + step))
+            values[at] = on_grid(_draws(self.seed, number), self.grid)
+        return values
 
 
 def grid(chosen: Range) -> Grid:
@@ -146,10 +179,19 @@ def on_grid(draws: NDArray[np.uint32], chosen: Grid) -> NDArray[np.float32]:
     return numbers
 
 
-def _draws(seed: int, count: int) -> NDArray[np.uint32]:
-    """The upper 16 bits of the generator's first states."""
-    # state[n] = a^n seed + c (a^(n-1) + ... + 1), modulo 2^32
-    powers = np.cumprod(np.full(count, 1664525, dtype=np.uint32), dtype=np.uint32)
+def _draws(seed: int, number: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """The upper 16 bits of the generator's states of these numbers, from 0 for the first behind the seed."""
+    high, low = number >> 16, number & 0xFFFF
+    # From one state to the next, and from one to that 2^16 behind it: in each case s becomes a s + c.
+    powers, shifts = _steps(1664525, 1013904223, 2**16)
+    far_powers, far_shifts = _steps(int(powers[-1]), int(shifts[-1]), int(high.max(initial=0)) + 1)
+    starts = np.concatenate([[np.uint32(seed)], far_powers * np.uint32(seed) + far_shifts]).astype(np.uint32)
+    return np.right_shift(powers[low] * starts[high] + shifts[low], np.uint32(16))
+
+
+def _steps(a: int, c: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The factors and summands, modulo 2^32, of 1 to ``count`` steps from s to a s + c."""
+    # state[n] = a^n seed + c (a^(n-1) + ... + 1)
+    powers = np.cumprod(np.full(count, a, dtype=np.uint32), dtype=np.uint32)
     sums = np.cumsum(np.concatenate([np.ones(1, dtype=np.uint32), powers[:-1]]), dtype=np.uint32)
-    state = powers * np.uint32(seed) + sums * np.uint32(1013904223)
-    return np.right_shift(state, np.uint32(16))
+    return powers, sums * np.uint32(c)

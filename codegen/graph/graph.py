@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import Op, Shape, ShapeError
+from codegen.graph.pieces import in_pieces
 
 Range = tuple[float, float]
 """The least and the largest number that an input may hold, both float32."""
@@ -169,7 +170,7 @@ class Graph:
         values |= self.constant_values
         with np.errstate(all="ignore"):  # infinity and NaN are values like others
             for node in self.nodes:
-                values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+                values[node.name] = in_pieces(node.op, [values[name] for name in node.inputs])
         return values
 
     def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:

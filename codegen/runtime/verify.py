@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.errors import Mismatch
 from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
+from codegen.graph.evaluation import all_outputs, evaluate, sources
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
 from codegen.graph.ops.winograd import WinogradConv
@@ -217,8 +218,10 @@ def _check_sample(
     given = in_network_order(artefact, sample)
     checks = check_launches(session, launches, sample, given)
     results, through_c = session.run(sample), host.run(sample)
-    expected = unfolded.evaluate(given)
-    exact, rounded = launches.evaluate(given), rounded_evaluation(launches, given, as_computed(artefact, launches))
+    read, computed = sources(given), as_computed(artefact, launches)
+    expected = evaluate(unfolded, read, all_outputs(unfolded))
+    exact = evaluate(launches, read, all_outputs(launches))
+    rounded = rounded_evaluation(launches, read, all_outputs(launches), computed)
     outputs = []
     for declared, output, fused in zip(artefact.outputs, unfolded.outputs, launches.outputs, strict=True):
         y = expected[output.value]

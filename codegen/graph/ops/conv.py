@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import PADDING, Op, Shape, require
-from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, window_count, windows
+from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, require
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, seen, window_count, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,14 @@ class Conv(Op):
             self.pads,
         )
         return (x[0], self.weight.shape[0], *space)
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        found = seen(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
+        if found is None:
+            return None
+        space, pads = found
+        return Part(replace(self, pads=pads), ((box[0], (0, x[1]), *space),))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
@@ -203,6 +211,24 @@ class ConvTranspose(Op):
         left = f"padding {PADDING} leaves nothing of the output for input {list(x)}"
         require(min(space) >= 1, left, self.pads)
         return (x[0], self.channels, *space)
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        space, crops, behind = [], [], []
+        for a, (start, stop) in enumerate(box[2:]):
+            n, stride, reach = x[2 + a], self.stride[a], extent(self.kernel[a], self.dilation[a])
+            # Of the whole transpose, before anything is cropped.
+            start, stop = start + self.pads[a][0], stop + self.pads[a][0]
+            first = min(max(min(-((reach - 1 - start) // stride), start // stride), 0), n - 1)
+            last = max(min((stop - 1) // stride, n - 1), first)
+            rest = (last - first) * stride + reach - (stop - first * stride)
+            space.append((first, last + 1))
+            crops.append((start - first * stride, max(rest, 0)))
+            behind.append(max(-rest, 0))
+        if any(o >= max(s, d) for o, s, d in zip(behind, self.stride, self.dilation, strict=True)):
+            return None
+        op = replace(self, pads=tuple(crops), output_padding=tuple(behind))
+        return Part(op, ((box[0], (0, x[1]), *space),))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

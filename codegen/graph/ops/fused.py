@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from codegen.graph.bounded import Array, Bounded, Rounding
-from codegen.graph.ops.op import Op, Shape
+from codegen.graph.ops.op import Box, Op, Part, Shape, broadcast_box
 
 T = TypeVar("T")
 
@@ -24,6 +24,10 @@ class Stage:
     operand: int | None = None
     swapped: bool = False
     through: tuple[Stage, ...] = ()
+
+    def infer(self, value: Shape, inputs: tuple[Shape, ...]) -> Shape:
+        """The shape behind the stage, for a value of this shape and a launch with inputs of these."""
+        return self.op.infer(value) if self.operand is None else self.op.infer(value, inputs[self.operand])
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,28 @@ class Fused(Op):
 
     def infer(self, *shapes: Shape) -> Shape:
         return self._flow(shapes, lambda op, *xs: op.infer(*xs))
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        boxes: dict[int, Box] = {}
+        x = shapes[0]
+        before = [x, *(x := stage.infer(x, shapes) for stage in self.prologue)]
+        y = self.core.infer(x, *shapes[1 : self.arity])
+        behind = [y, *(y := stage.infer(y, shapes) for stage in self.epilogue)]
+
+        def back(stages: tuple[Stage, ...], reached: list[Shape], box: Box) -> Box:
+            """What stages read for a box behind the last of them of the value that they pass on."""
+            for stage, shape in zip(reversed(stages), reversed(reached[:-1]), strict=True):
+                if stage.operand is not None:
+                    boxes[stage.operand] = broadcast_box(box, shapes[stage.operand])
+                box = broadcast_box(box, shape)
+            return box
+
+        core = self.core.for_box(back(self.epilogue, behind, box), x, *shapes[1 : self.arity])
+        if core is None:
+            return None
+        boxes |= enumerate(core.boxes)
+        boxes[0] = back(self.prologue, before, core.boxes[0])
+        return Part(replace(self, core=core.op), tuple(boxes[k] for k in range(len(shapes))))
 
     def reference(self, *inputs: Array) -> Array:
         return self._flow(inputs, lambda op, *xs: op.reference(*xs))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.bounded import Array, Bounded, Rounding
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Box, Op, Part, Shape, require
 from codegen.graph.ops.window import per_channel
 
 
@@ -32,6 +32,9 @@ class BatchNorm(Op):
 
     def infer(self, *shapes: Shape) -> Shape:
         return _channelwise(shapes, len(self.gamma))
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        return Part(self, (box,))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

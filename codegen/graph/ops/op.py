@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from codegen.graph.bounded import Array, Bounded, Rounding, settled
 
 Shape = tuple[int, ...]
+
+Box = tuple[tuple[int, int], ...]
+"""A part of a tensor: the first element along each axis, and the one behind the last."""
 
 
 PADDING = "<padding>"  # in a message of ShapeError: the padding's value
@@ -61,6 +65,15 @@ class Op(ABC):
             read = tuple(x.flushed(rounding) for x in inputs)
             return settled(y, self.bound(y, read, rounding), rounding)
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        """What computes a box of the output from boxes of inputs of these shapes; None if that takes the whole inputs.
+
+        The box is whole along axis 1: of images only pixels are left out.
+        """
+        if not self.elementwise:
+            return None
+        return Part(self, tuple(broadcast_box(box, shape) for shape in shapes))
+
     @property
     def elementwise(self) -> bool:
         """Whether the output element depends on the same element of the inputs only, and on its channel."""
@@ -78,6 +91,29 @@ class Op(ABC):
     def title(self) -> str:
         """The operator's name in reports, in the field's words."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """An operator for a part of another's output: it reads these boxes of the other's inputs."""
+
+    op: Op
+    boxes: tuple[Box, ...]
+
+
+def whole(shape: Shape) -> Box:
+    """The box that is all of a tensor."""
+    return tuple((0, n) for n in shape)
+
+
+def extents(box: Box) -> Shape:
+    """The shape of a box."""
+    return tuple(stop - start for start, stop in box)
+
+
+def broadcast_box(box: Box, shape: Shape) -> Box:
+    """What an elementwise operator reads for a box of its output of an operand that is repeated where it has size 1."""
+    return tuple((0, 1) if n == 1 else part for part, n in zip(box, shape, strict=True))
 
 
 def frozen(array: NDArray[Any]) -> Array:

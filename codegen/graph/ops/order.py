@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.bounded import Array, Bounded, Rounding
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Box, Op, Part, Shape, require
 
 PARTS = ("values", "indices")
 
@@ -46,6 +46,12 @@ class Top(Op):
             f"{self.count} elements should be from 1 to the {x[self.axis]} along axis {self.axis} of input {list(x)}",
         )
         return (*x[: self.axis], self.count, *x[self.axis + 1 :])
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        if box[self.axis] != (0, self.count):
+            return None
+        return Part(self, ((*box[: self.axis], (0, x[self.axis]), *box[self.axis + 1 :]),))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

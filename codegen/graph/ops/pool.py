@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import PADDING, Op, Shape, require
-from codegen.graph.ops.window import Ints, Pads, check_window, extent, window_count, windows
+from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, require
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, seen, window_count, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,17 @@ class Pool(Op):
             self.pads,
         )
         return (*x[:2], *space)
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        found = seen(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
+        if found is None:
+            return None
+        space, pads = found
+        beyond = any(after > mine for (_, after), (_, mine) in zip(pads, self.pads, strict=True))
+        if self.kind == "average" and self.count_include_pad and beyond:
+            return None  # what a ceiling window reaches beyond the padding is not padding
+        return Part(replace(self, pads=pads, ceil_mode=False), ((*box[:2], *space),))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

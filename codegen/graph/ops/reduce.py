@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Box, Op, Part, Shape, require
 from codegen.graph.ops.window import Ints
 
 
@@ -33,6 +33,10 @@ class Reduce(Op):
             f"axes {list(self.axes)} should be below the {len(x)} axes of input {list(x)}",
         )
         return tuple(1 if a in self.axes else n for a, n in enumerate(x))
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        return Part(self, (tuple((0, n) if a in self.axes else box[a] for a, n in enumerate(x)),))
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Box, Op, Part, Shape, extents, require
 from codegen.graph.ops.window import Ints
 
 MODES = ("nearest", "bilinear", "bicubic")
@@ -97,6 +97,18 @@ class Resize(Op):
             f"scales {list(self.scales or ())} make less than half an element of input {list(x)}",
         )
         return (*x[:2], *self.size)
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        space, parts = [], []
+        for axis, ((start, stop), n) in enumerate(zip(box[2:], shapes[0][2:], strict=True)):
+            taps = self.taps(axis, n)
+            index = taps.index[start:stop]
+            first, last = int(index.min()), int(index.max())
+            space.append((first, last + 1))
+            parts.append(Taps(index - first, taps.weight[start:stop], taps.inside[start:stop]))
+        attributes = {f.name: getattr(self, f.name) for f in fields(Resize)}
+        op = _ResizePart(**{**attributes, "size": extents(box[2:])}, parts=tuple(parts))
+        return Part(op, ((*box[:2], *space),))
 
     def taps(self, axis: int, n: int) -> Taps:
         """The taps along a spatial axis, for an input of ``n`` elements there."""
@@ -196,3 +208,19 @@ class Resize(Op):
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
         return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class _ResizePart(Resize):
+    """A part of another resize's output, with that one's taps."""
+
+    parts: tuple[Taps, ...] = ()
+
+    def infer(self, *shapes: Shape) -> Shape:
+        return (*shapes[0][:2], *self.size)
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        return None
+
+    def taps(self, axis: int, n: int) -> Taps:
+        return self.parts[axis]

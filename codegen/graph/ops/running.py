@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Box, Op, Part, Shape, require
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,10 @@ class RunningSum(Op):
         (x,) = shapes
         require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")
         return x
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,) = shapes
+        return Part(self, (box,)) if box[self.axis] == (0, x[self.axis]) else None
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding
-from codegen.graph.ops.op import PADDING, Op, Shape, require
-from codegen.graph.ops.window import Ints, Pads
+from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, extents, require
+from codegen.graph.ops.window import Ints, Pads, seen
 
 
 class _Move(Op):
@@ -51,6 +51,9 @@ class Transpose(_Move):
         )
         return tuple(x[a] for a in self.axes)
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        return Part(self, (tuple(box[self.axes.index(a)] for a in range(len(box))),))
+
     def reference(self, *inputs: Array) -> Array:
         return inputs[0].transpose(self.axes)
 
@@ -80,6 +83,16 @@ class Select(_Move):
         require(min(self.counts) >= 1, f"counts {list(self.counts)} should be at least 1")
         return self.counts
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        space, starts = [], []
+        for n, start, step, (low, high) in zip(shapes[0], self.starts, self.steps, box, strict=True):
+            first, last = start + step * low, start + step * (high - 1)
+            below, above = min(first, last), max(first, last)
+            inside = below >= 0 and above < n
+            space.append((below, above + 1) if inside else (0, n))
+            starts.append(first - below if inside else first % n)
+        return Part(Select(tuple(starts), self.steps, extents(box)), (tuple(space),))
+
     def reference(self, *inputs: Array) -> Array:
         (y,) = inputs
         for axis, (start, step, count) in enumerate(zip(self.starts, self.steps, self.counts, strict=True)):
@@ -104,6 +117,11 @@ class Take(_Move):
         )
         return (*x[: self.axis], self.index.size, *x[self.axis + 1 :])
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        (x,), (low, high) = shapes, box[self.axis]
+        read = (*box[: self.axis], (0, x[self.axis]), *box[self.axis + 1 :])
+        return Part(Take(self.axis, self.index[low:high]), (read,))
+
     def reference(self, *inputs: Array) -> Array:
         return np.take(inputs[0], self.index.astype(np.int64), axis=self.axis)
 
@@ -125,6 +143,9 @@ class TakeChannels(_Move):
             "places should name channels that are there",
         )
         return (first[0], len(self.places), *first[2:])
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        return Part(self, tuple((box[0], (0, shape[1]), *box[2:]) for shape in shapes))
 
     def reference(self, *inputs: Array) -> Array:
         return np.stack([inputs[source][:, c] for source, c in self.places], axis=1)
@@ -165,6 +186,13 @@ class Pad(_Move):
             )
         return tuple(n + before + after for n, (before, after) in zip(x, self.pads, strict=True))
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        ones = (1,) * len(box)
+        found = seen(box, shapes[0], ones, ones, ones, self.pads)
+        if found is None or self.mode != "constant":
+            return None
+        return Part(Pad(found[1], self.value), (found[0],))
+
     def reference(self, *inputs: Array) -> Array:
         if self.mode == "constant":
             return np.pad(inputs[0], self.pads, constant_values=self.value)
@@ -198,6 +226,12 @@ class Concat(_Move):
             )
         return (*first[: self.axis], sum(s[self.axis] for s in shapes), *first[self.axis + 1 :])
 
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        if box[self.axis] != (0, sum(shape[self.axis] for shape in shapes)):
+            return None
+        a = self.axis
+        return Part(self, tuple((*box[:a], (0, shape[a]), *box[a + 1 :]) for shape in shapes))
+
     def reference(self, *inputs: Array) -> Array:
         return np.concatenate(inputs, axis=self.axis)
 
@@ -208,6 +242,9 @@ class Identity(_Move):
 
     def infer(self, *shapes: Shape) -> Shape:
         return shapes[0]
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        return Part(self, (box,))
 
     def reference(self, *inputs: Array) -> Array:
         return inputs[0]

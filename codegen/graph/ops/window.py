@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from codegen.graph.bounded import Array
-from codegen.graph.ops.op import PADDING, require
+from codegen.graph.ops.op import PADDING, Box, require
 
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]  # (before, after) of every spatial axis
@@ -46,6 +46,25 @@ def window_count(size: int, kernel: int, stride: int, dilation: int, pad: tuple[
     if ceil and (count - 1) * stride >= size + pad[0]:
         count -= 1
     return count
+
+
+def seen(
+    box: Box, size: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints, pads: Pads
+) -> tuple[Box, Pads] | None:
+    """What the windows of a box of the output see of an input of this size, and their padding around that.
+
+    All are of the spatial axes.  None where a window lies in the padding alone.
+    """
+    space, around = [], []
+    for a, (start, stop) in enumerate(box):
+        first = start * stride[a] - pads[a][0]
+        behind = (stop - 1) * stride[a] - pads[a][0] + extent(kernel[a], dilation[a])
+        low, high = max(first, 0), min(behind, size[a])
+        if low >= high:
+            return None
+        space.append((low, high))
+        around.append((low - first, behind - high))
+    return tuple(space), tuple(around)
 
 
 def windows(x: Array, kernel: Ints, stride: Ints, dilation: Ints, counts: Ints, pads: Pads, fill: float) -> Array:

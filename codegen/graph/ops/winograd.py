@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.conv import Conv
+from codegen.graph.ops.op import Box, Part, Shape
 from codegen.graph.ops.window import per_channel
 
 # Where the polynomials are evaluated besides at infinity, by m.  All are exact in float32, as are their products.
@@ -35,6 +36,12 @@ class WinogradConv(Conv):
     """A 3x3 convolution of stride 1 in tiles of ``tile`` x ``tile`` outputs: as exact, with another bound."""
 
     tile: int = 4
+
+    def for_box(self, box: Box, *shapes: Shape) -> Part | None:
+        ends = zip(box[2:], self.infer(*shapes)[2:], strict=True)
+        if any(start % self.tile or (stop % self.tile and stop != n) for (start, stop), n in ends):
+            return None  # all outputs of a tile depend on all its inputs
+        return super().for_box(box, *shapes)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs

@@ -1,0 +1,141 @@
+"""Parts of a network's tensors, computed from the parts of its inputs that they depend on.
+
+A tensor is forgotten when its last reader is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegen.graph.bounded import Array
+from codegen.graph.graph import Graph, Node
+from codegen.graph.ops.op import Box, Op, Shape, extents, whole
+from codegen.graph.pieces import Apply, in_pieces, reference, slices
+
+Source = Callable[[Box], NDArray[Any]]
+"""What gives a box of a tensor."""
+
+LARGE = 2**24
+"""Elements of a tensor: networks without a larger one are evaluated whole."""
+
+WINDOW = 16
+"""Elements along each axis of space of the windows of outputs that are computed of larger networks."""
+
+
+def sources(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Source]:
+    """Arrays as sources."""
+
+    def source(array: NDArray[Any]) -> Source:
+        return lambda box: array[slices(box)]
+
+    return {name: source(array) for name, array in arrays.items()}
+
+
+def all_outputs(graph: Graph) -> dict[str, Box]:
+    """All of the tensors that are outputs."""
+    return {output.value: whole(graph.shapes[output.value]) for output in graph.outputs}
+
+
+def evaluate(
+    graph: Graph, given: Mapping[str, Source], wanted: Mapping[str, Box], apply: Apply = reference
+) -> dict[str, Array]:
+    """The boxes of the tensors that are ``wanted``, by name; ``given`` are the inputs.
+
+    ``apply`` computes operators, of which it may get parts.
+    """
+    given = {**given, **sources(graph.constant_values)}
+    needed = _needed(graph, wanted)
+    readers = Counter(name for node in graph.nodes if node.name in needed for name in node.inputs)
+    readers.update(wanted.keys())
+    held: dict[str, NDArray[Any]] = {name: given[name](needed[name]) for name in given if name in needed}
+    with np.errstate(all="ignore"):  # infinity and NaN are values like others
+        for node in graph.nodes:
+            if node.name not in needed:
+                continue
+            op, boxes = _part(graph, node, needed[node.name])
+            inputs = [_cut(held[n], needed[n], box) for n, box in zip(node.inputs, boxes, strict=True)]
+            y = in_pieces(op, inputs, apply)
+            del inputs
+            for name in node.inputs:
+                readers[name] -= 1
+                if readers[name] == 0:
+                    del held[name]
+            held[node.name] = y[slices(_within(needed[node.name], graph.shapes[node.name], y.shape))]
+            del y
+    return {name: np.asarray(_cut(held[name], needed[name], box), dtype=np.float64) for name, box in wanted.items()}
+
+
+def windows(graph: Graph) -> list[dict[str, Box]]:
+    """What to evaluate of the outputs to know them: all at once, or windows of large images, one after the other.
+
+    The windows are at the corners, in the middle of the edges and in the middle of the image.  Where they depend on so
+    much of the network that it is more to compute, all is computed at once.
+    """
+    all_of_it = all_outputs(graph)
+    if max(map(math.prod, graph.shapes.values())) <= LARGE:
+        return [all_of_it]
+    rank = max(len(box) for box in all_of_it.values())
+    chosen = [{name: _window(graph.shapes[name], k) for name in all_of_it} for k in range(3 ** max(rank - 2, 0))]
+    return chosen if sum(_cost(graph, part) for part in chosen) < _cost(graph, all_of_it) else [all_of_it]
+
+
+def _window(shape: Shape, k: int) -> Box:
+    """The k-th window: the digits of k in base 3 say where it is along each axis, at the start, midway or at the end.
+
+    Short axes are whole, so that two windows of a tensor are the same or have no element in common.
+    """
+    box = []
+    for axis, n in enumerate(shape):
+        size = n if axis < 2 or n <= 3 * WINDOW else WINDOW
+        start = (n - size) * (k // 3 ** max(axis - 2, 0) % 3) // 2
+        box.append((start, start + size))
+    return tuple(box)
+
+
+def _cost(graph: Graph, wanted: Mapping[str, Box]) -> int:
+    """How many elements have to be computed."""
+    return sum(math.prod(extents(box)) for box in _needed(graph, wanted).values())
+
+
+def _needed(graph: Graph, wanted: Mapping[str, Box]) -> dict[str, Box]:
+    """The box of each tensor that wanted boxes depend on."""
+    needed = {name: _whole_channels(box, graph.shapes[name]) for name, box in wanted.items()}
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            _, boxes = _part(graph, node, needed[node.name])
+            for name, box in zip(node.inputs, boxes, strict=True):
+                box = _whole_channels(box, graph.shapes[name])
+                needed[name] = _hull(needed[name], box) if name in needed else box
+    return needed
+
+
+def _part(graph: Graph, node: Node, box: Box) -> tuple[Op, tuple[Box, ...]]:
+    """The operator for a box of a node's output, or for all of it, and the boxes of the inputs that it reads."""
+    shapes = tuple(graph.shapes[name] for name in node.inputs)
+    part = None if box == whole(graph.shapes[node.name]) else node.op.for_box(box, *shapes)
+    return (node.op, tuple(map(whole, shapes))) if part is None else (part.op, part.boxes)
+
+
+def _whole_channels(box: Box, shape: Shape) -> Box:
+    parts = enumerate(zip(box, shape, strict=True))
+    return tuple((0, n) if axis == 1 or len(shape) < 3 else part for axis, (part, n) in parts)
+
+
+def _hull(a: Box, b: Box) -> Box:
+    return tuple((min(s, t), max(e, f)) for (s, e), (t, f) in zip(a, b, strict=True))
+
+
+def _cut(array: NDArray[Any], held: Box, box: Box) -> NDArray[Any]:
+    """A box of a tensor, of which a larger box is held."""
+    return array[tuple(slice(s - first, e - first) for (s, e), (first, _) in zip(box, held, strict=True))]
+
+
+def _within(box: Box, shape: Shape, computed: Shape) -> Box:
+    """Where a box lies in what was computed: the box itself, or all of the tensor."""
+    return box if computed == shape else whole(computed)
