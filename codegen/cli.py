@@ -50,7 +50,15 @@ def _end(message: str, code: int) -> NoReturn:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="clgen")
 def main() -> None:
-    """Compiles trained convolutional networks to standalone OpenCL C, and proves the numbers."""
+    """Compiles trained convolutional networks to standalone OpenCL C, and proves the numbers.
+
+    \b
+    SPEC   a network in TOML (docs/spec.md)
+    MODEL  a trained model: .onnx, .keras, .h5
+    DIR    a folder that build wrote
+
+    Exit codes: 0 fine, 1 check failed, 2 spec or usage, 3 parameters, 4 device or compiler, 5 wrong numbers.
+    """
 
 
 _TARGETS = "; ".join(f"{t.name}: {t.title}" for t in TARGETS.values())
@@ -143,9 +151,10 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
 def import_command(
     model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool
 ) -> None:
-    """Write a model file as a spec, NAME.toml, and its parameters, NAME.safetensors; prints the spec's path.
+    """Write a model file as a spec and its parameters.
 
-    The spec is first evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
+    The files are NAME.toml and NAME.safetensors; prints the path of the first.  Before they are written, the spec is
+    evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
     """
     with _stage(f"importing {model}") as say:
         spec, checked = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say, not no_check)
@@ -172,9 +181,10 @@ def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes:
         click.echo(f"warning: {spec}: tensor {tensor!r} is used by no layer", err=True)
     if check and changes.any:
         names = ", ".join((*changes.written, *changes.removed))
-        command = f"clgen build {spec} -o {output} --target {target}"
-        command += f" --tuned-for {shlex.quote(tuned_for)}" if tuned_for else ""
-        raise CheckFailed(f"{folder}: would change: {names}; run {command}")
+        command = ["clgen", "build", str(spec), "-o", str(output), "--target", target]
+        command += ["--tuned-for", tuned_for] if tuned_for else []
+        command += [word for name, shape in shapes for word in ("--shape", f"{name}={','.join(map(str, shape))}")]
+        raise CheckFailed(f"{folder}: would change: {names}; run {shlex.join(command)}")
     click.echo(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     memory = manifest["memory"]
@@ -212,7 +222,10 @@ def list_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: 
     help="About how long to measure on a device, compiling included.",
 )
 def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pairs, budget: float) -> None:
-    """Measure which schedules are fastest on devices, for build; prints the file that says so, beside SPEC."""
+    """Measure which schedules are fastest on devices.
+
+    Writes them to SPEC's .tune.toml, which build reads, and prints its path.
+    """
     from codegen.runtime.devices import select
 
     with _stage(f"tuning {spec}") as say:
@@ -240,9 +253,7 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
 
 @main.command("verify")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@click.option(
-    "--spec", type=SPEC, help="Spec or model that DIR was built from, if it cannot be found from the manifest."
-)
+@_made_from_option
 @click.option("--inputs", type=SPEC, help="Your own samples: an .npz with the inputs by name, one or several stacked.")
 @_device_option
 @_target_or_own_option
@@ -259,7 +270,10 @@ def verify_command(
     shapes: Pairs,
     json_file: Path | None,
 ) -> None:
-    """Check an artefact on devices, layer by layer, against the float64 reference; exit 5 if it is wrong."""
+    """Check an artefact on devices against the float64 reference.
+
+    Each layer is checked by itself, then the whole network and its C host; exit 5 if anything is wrong.
+    """
     from codegen.runtime.devices import select
     from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
@@ -282,9 +296,7 @@ def verify_command(
 
 @main.command("bench")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@click.option(
-    "--spec", type=SPEC, help="Spec or model that DIR was built from, if it cannot be found from the manifest."
-)
+@_made_from_option
 @_device_option
 @_target_or_own_option
 @_shape_option
@@ -301,7 +313,10 @@ def bench_command(
     trace_file: Path | None,
     picture_file: Path | None,
 ) -> None:
-    """Time an artefact on devices, launch by launch and as a whole, beside what the devices can do at most."""
+    """Time an artefact on devices, as a whole and launch by launch.
+
+    Beside each time stands what the device can do at most.
+    """
     from codegen.runtime.bench import bench, format_bench
     from codegen.runtime.devices import select
     from codegen.runtime.picture import picture
@@ -345,19 +360,31 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 
 @main.command("devices")
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
-def devices_command(environment: bool) -> None:
-    """Show the OpenCL devices that are here."""
-    from codegen.runtime.devices import environment_exports, format_table, list_devices
+@_json_option
+def devices_command(environment: bool, json_file: Path | None) -> None:
+    """Show the OpenCL devices that are here, best first.
+
+    Each is tried with a small kernel, unless an earlier trial is on record; those that fail come last.
+    """
+    from codegen.runtime.devices import environment_exports
+    from codegen.runtime.inventory import as_json, format_table, tried_devices
 
     if environment:
+        if json_file is not None:
+            raise click.UsageError("--env and --json exclude each other")
         click.echo("\n".join(environment_exports()))
         return
-    click.echo(format_table(list_devices()))
+    tried = tried_devices()
+    if _json_only(json_file):
+        click.echo(json.dumps(as_json(tried), indent=1))
+        return
+    click.echo(format_table(tried))
+    _write_json(json_file, as_json(tried))
 
 
 @main.command("doctor")
 def doctor_command() -> None:
-    """Say what is missing for OpenCL here, and the command that installs it."""
+    """Say what OpenCL lacks here, and the command that installs it."""
     from codegen.runtime.doctor import diagnose, format_report, worst
 
     findings = diagnose()

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import pty
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +237,105 @@ def test_devices_and_doctor_answer(tmp_path: Path) -> None:
     assert clgen("doctor", cwd=tmp_path).returncode in (0, 4)
     exports = clgen("devices", "--env", cwd=tmp_path).stdout
     assert all(line.startswith("export ") for line in exports.splitlines())
+
+
+def test_devices_as_json(tmp_path: Path) -> None:
+    done = clgen("devices", "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    devices = json.loads(done.stdout)["devices"]
+    assert sum(device["default"] for device in devices) == any(device["fault"] is None for device in devices)
+    assert clgen("devices", "--json", "devices.json", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "devices.json").read_text())["devices"] == devices
+    done = clgen("devices", "--env", "--json", "-", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "--env and --json exclude each other" in done.stderr
+
+
+def test_python_m_codegen_is_clgen(spec: Path) -> None:
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "codegen", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=spec.parent, env=environment)
+
+    for arguments in (["--version"], ["build", "--help"], ["build", "absent.toml"], ["frobnicate"]):
+        ours, theirs = python(*arguments), clgen(*arguments, cwd=spec.parent)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert python("build", "tiny.toml").stdout == "generated/tiny\n"
+
+
+COMMANDS = ["bench", "build", "devices", "doctor", "explain", "import", "list", "run", "tune", "verify"]
+
+
+def test_help_reads_well_on_a_narrow_terminal(tmp_path: Path) -> None:
+    summary = clgen("--help", cwd=tmp_path, COLUMNS="80").stdout
+    listed = summary.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), "no summary is cut short"
+    for command in COMMANDS:
+        page = clgen(command, "--help", cwd=tmp_path, COLUMNS="80").stdout
+        assert page.startswith(f"Usage: clgen {command} ")
+        assert max(map(len, (summary + page).splitlines())) <= 80
+
+
+def test_commands_in_messages_can_be_pasted(spec: Path) -> None:
+    folder = spec.parent / "a folder; echo $HOME"
+    folder.mkdir()
+    tiny_spec(folder)
+    done = clgen("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT)
+    assert done.returncode == 1
+    command = done.stderr.strip().rpartition("; run ")[2]
+    pasted = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (pasted.returncode, pasted.stdout) == (0, f"{folder}/my out/tiny\n"), pasted.stderr
+    assert clgen("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT).returncode == 0
+
+
+def test_the_command_that_a_check_names_has_the_shapes(tmp_path: Path) -> None:
+    saved(model([node("Relu", "x(0)", "y")], {"x(0)": ("N", 3, "H", "W")}, {}), tmp_path)
+    done = clgen("build", "net.onnx", "--shape", "x(0)=1,3,8,8", "--check", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.endswith("; run clgen build net.onnx -o generated --target cpu --shape 'x(0)=1,3,8,8'\n")
+
+
+def test_a_missing_file_of_schedules_names_the_command_that_makes_it(spec: Path) -> None:
+    folder = spec.parent / "my specs"
+    folder.mkdir()
+    tiny_spec(folder)
+    done = clgen("build", "my specs/tiny.toml", "--tuned-for", "epyc", cwd=spec.parent)
+    assert done.returncode == 2
+    assert (
+        "tiny.tune.toml: is missing, which --tuned-for 'epyc' asks for; run clgen tune 'my specs/tiny.toml' first"
+        in (done.stderr)
+    )
+
+
+# Shell completion, which click makes; README.md says how it is switched on.
+
+BASH = """
+eval "$(_CLGEN_COMPLETE=bash_source clgen)"
+COMP_WORDS=(clgen {words}) COMP_CWORD={at}
+_clgen_completion clgen
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("bu", ["build"]), ("d", ["devices", "doctor"]), ("build --ta", ["--target"]), ("build --target g", ["gpu"])],
+)
+def test_bash_completes(words: str, completed: list[str], tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is missing: apt install bash")
+    script = BASH.format(words=words, at=len(words.split()))
+    done = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.split() == completed, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "function"), [("zsh", "compdef _clgen_completion clgen"), ("fish", "--command clgen")]
+)
+def test_completion_scripts_of_other_shells(shell: str, function: str, tmp_path: Path) -> None:
+    done = clgen(cwd=tmp_path, _CLGEN_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0 and function in done.stdout
 
 
 def test_a_closed_pipe_is_no_traceback(spec: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from codegen.errors import DeviceError
-from codegen.runtime import devices, doctor, embedded, probe
+from codegen.runtime import devices, doctor, embedded, inventory, probe
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.embedded import Environment
 from codegen.runtime.machine import Distribution, System
@@ -398,12 +398,59 @@ def test_two_equal_boards_are_two_devices() -> None:
 
 
 def test_the_table_is_aligned() -> None:
-    head, *rows = devices.format_table([INTEL, OLD]).splitlines()
+    head, *rows, fault = inventory.format_table([(INTEL, ""), (OLD, "crashes with SIGILL")]).splitlines()
     assert len(rows) == 2
+    assert fault == f"{POCL}: pthread-Intel Xeon crashes with SIGILL; clgen doctor says what to do"
     column = head.index("version")
     assert rows[1][column:].startswith("OpenCL 3.0 PoCL 3.0-rc2  3.0 ")
     assert "16.0 GiB" in rows[0] and "128 KiB" in rows[0] and "128 B" in rows[0]
-    assert "pip install" in devices.format_table([])
+    assert "pip install" in inventory.format_table([])
+
+
+def test_a_device_that_fails_its_trial_is_listed_last_and_never_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(
+        monkeypatch,
+        [
+            FakePlatform("broken", [fake_device(1, 2, "first")]),
+            FakePlatform("sound", [fake_device(2, 2, "second"), fake_device(3, 4, "third")]),
+        ],
+    )
+    monkeypatch.setattr(probe, "verdict", lambda identity: "crashes with SIGILL" if identity[0] == "broken" else "")
+    monkeypatch.delenv("CLGEN_DEVICE", raising=False)
+    report = inventory.as_json(inventory.tried_devices())
+    assert [(d["name"], d["default"], d["fault"]) for d in report["devices"]] == [
+        ("second", True, None),
+        ("third", False, None),
+        ("first", False, "crashes with SIGILL"),
+    ]
+    assert report["devices"][1] == {
+        "platform": "sound",
+        "name": "third",
+        "type": "GPU",
+        "version": "OpenCL 3.0 fake",
+        "driver": "1",
+        "compute_units": 4,
+        "global_memory_bytes": 2**30,
+        "constant_buffer_bytes": 2**16,
+        "alignment_bytes": 128,
+        "default": False,
+        "fault": None,
+    }
+
+
+@pytest.mark.parametrize(("wanted", "default"), [("third", ["third"]), ("no such device", [])])
+def test_the_environment_s_device_is_listed_as_the_default(
+    wanted: str, default: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [FakePlatform("sound", [fake_device(2, 2, "second"), fake_device(3, 4, "third")])])
+    monkeypatch.setenv("CLGEN_DEVICE", wanted)
+    report = inventory.as_json(inventory.tried_devices())
+    assert [device["name"] for device in report["devices"] if device["default"]] == default
+
+
+def test_no_device_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, FakeError(-1001))
+    assert inventory.as_json(inventory.tried_devices()) == {"devices": []}
 
 
 def test_the_devices_of_this_machine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from codegen.errors import SpecError
@@ -26,6 +27,6 @@ def find_spec(name: str, sha256: str, folder: Path) -> Path:
             f"{folder}: was generated from another version of {seen[0]}; build again, or give it with --spec"
         )
     raise SpecError(
-        f"{folder}: its spec {name} is not here nor around it; give it with --spec {name}, or where it was built from "
-        "a model file, --spec MODEL and the same --shape options"
+        f"{folder}: its spec {name} is not here nor around it; give it with --spec {shlex.quote(name)}, or where it "
+        "was built from a model file, --spec MODEL and the same --shape options"
     )

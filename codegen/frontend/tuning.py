@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,9 @@ def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = 
     if wanted == NONE or not (wanted or path.exists()):
         return None
     if not path.exists():
-        raise Place(str(path)).spec_error(f"is missing, which --tuned-for {wanted!r} asks for; run clgen tune first")
+        raise Place(str(path)).spec_error(
+            f"is missing, which --tuned-for {wanted!r} asks for; run clgen tune {shlex.quote(str(spec))} first"
+        )
     devices, sha256 = _read(path, targets)
     fitting = [device for device in devices if device.target == target]
     found = [device for device in fitting if wanted.casefold() in device.name.casefold()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -134,7 +135,7 @@ def mismatch(path: Path, tensor: str, maker: str, what: str) -> Mismatch:
     return Mismatch(
         f"{path}: the import does not compute what the model does.  The first tensor that differs is {tensor}, "
         f"of {maker}: {what}.  This is a bug of clgen: please report it, with the model if you can.  "
-        "clgen import --no-check imports the model all the same"
+        f"clgen import --no-check {shlex.quote(str(path))} imports the model all the same"
     )
 
 

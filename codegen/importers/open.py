@@ -12,7 +12,7 @@ from codegen.frontend.archive import read_safetensors
 from codegen.frontend.model import Model
 from codegen.frontend.naming import legal_model, model_fault
 from codegen.frontend.parameters import READERS, Parameters
-from codegen.frontend.place import listed
+from codegen.frontend.place import listed, show
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
 from codegen.importers.writer import Imported, write_document
@@ -64,7 +64,7 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES
 def _without_network(path: Path) -> SpecError:
     return SpecError(
         f"{path}: holds parameters without the network that they are of; name it in a spec, "
-        f'[model] weights = "{path.name}", or export the network to ONNX: docs/pytorch.md'
+        f"[model] weights = {show(path.name)}, or export the network to ONNX: docs/pytorch.md"
     )
 
 

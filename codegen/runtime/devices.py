@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import logging
@@ -133,6 +134,16 @@ def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[Device
     return [_first_sound(found, default_type)]
 
 
+def default_of(tried: Sequence[tuple[DeviceInfo, str]]) -> DeviceInfo | None:
+    """The one of these devices, best first, each with the verdict of its trial, that is taken without ``--device``."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted:
+        with contextlib.suppress(DeviceError):
+            return choose([device for device, _ in tried], [wanted])[0]
+        return None
+    return next((device for device, fault in tried if not fault), None)
+
+
 def environment_exports() -> list[str]:
     """Shell lines after which a C program sees the same OpenCL as this process, and a device that works by default."""
     lines = embedded.environment_exports()
@@ -181,30 +192,6 @@ def choose(
         # Not "in": two equal boards differ in nothing but their handles.
         chosen += [match for match in matches if not any(match is device for device in chosen)]
     return chosen
-
-
-def format_table(devices: Sequence[DeviceInfo]) -> str:
-    """The devices as aligned columns, one device a line."""
-    if not devices:
-        return f"no OpenCL device found; {INSTALL_HINT}"
-    rows = [("platform", "device", "type", "version", "driver", "units", "memory", "constant", "align")]
-    rows += [
-        (
-            device.platform,
-            device.name,
-            device.type,
-            device.version.split("  ")[0],  # PoCL goes on with its build options
-            device.driver,
-            str(device.compute_units),
-            f"{device.global_memory / 2**30:.1f} GiB",
-            f"{device.constant_buffer // 1024} KiB",
-            f"{device.alignment} B",
-        )
-        for device in devices
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _unusable(device: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ class _Importer:
             else:
                 known[name] = [1 if shape[0] is None else shape[0], *shape[1:]]
         if dynamic:
-            example = f"--shape {dynamic[0].split()[0]}=1,224,224,3"
+            example = "--shape " + shlex.quote(f"{dynamic[0].split()[0]}=1,224,224,3")
             raise self._place.spec_error(
                 f"leaves sizes of inputs open: {', '.join(dynamic)}; give them, as in {example}"
             )
