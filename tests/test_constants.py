@@ -179,3 +179,22 @@ def test_weights_are_finite_still(tmp_path: Path) -> None:
     path = spec(tmp_path, one_layer('op = "bias"', shape="[8]"), v__bias=np.full(8, -INF))
     with pytest.raises(ParameterError, match="which is infinite"):
         build.lower(path)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 5), (1, 3, 5, 5), (1, 3, 1, 1)])
+def test_infinities_do_not_leak_into_padding_lanes(shape: tuple[int, ...], device: DeviceInfo, tmp_path: Path) -> None:
+    """Three channels fill a part of a block: the convolution behind the mask multiplies zero weights with the rest."""
+    tables = one_layer('op = "relu"', "c", shape="[3, 5, 5]").replace('from = "v"', 'from = "conv"')
+    tables += '[[layer]]\nname = "masked"\nop = "add"\ninputs = ["v", "c"]\n'
+    tables += '[[layer]]\nname = "around"\nop = "pad"\ninput = "masked"\npadding = 1\nvalue = -inf\n'
+    tables += '[[layer]]\nname = "kept_around"\nop = "exp"\ninput = "around"\n'
+    tables += '[[layer]]\nname = "conv"\nop = "conv"\nbias = false\ninput = "kept_around"\n'
+    c = np.where(np.arange(np.prod(shape)) % 2 == 0, -INF, np.float32(0.5)).reshape(shape)
+    weight = noise(4, 3, 3, 3)
+    path = spec(tmp_path, tables, c=c, conv__weight=weight)
+    x = noise(1, 3, 5, 5)
+    y = np.pad(np.exp(np.maximum(x, 0).astype(np.float64) + c), [(0, 0), (0, 0), (1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(y, (3, 3), axis=(2, 3))
+    right = np.einsum("nihwkl,oikl->nohw", windows, weight)
+    for (got,) in by_device(path, {"x": x}, device, tmp_path):
+        np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-4)

@@ -49,6 +49,8 @@ def floats(*values: float) -> Array:
 PHOTO = noise(1, 3, 4, 5)
 WHOLE = np.arange(10_000, dtype=np.float32)
 
+SHAPED = np.empty(0)  # stands for noise in the shape that the model's input has
+
 FAULTS = (
     Fault("submap.onnx", (counted(1, 1, 2, 2) * 3,), counted(1, 1, 2, 2) * 2),
     Fault("divmap.onnx", (counted(1, 1, 2, 2) * 3,), np.full((1, 1, 2, 2), 3.0)),
@@ -68,6 +70,28 @@ FAULTS = (
     Fault("max_inf.onnx", (floats(np.inf, -np.inf, 1, -1).reshape(1, 4),)),
     # By ONNX's text, ceil(6 / 1) elements: "pool-same-dilated" in docs/operators.md.
     Fault("maxpool_same_dilated.onnx", (floats(1, 2, 3, 4, 5, 6).reshape(1, 1, 6),), floats(3, 4, 5, 6, 5, 6)),
+    # Constants wherever a tensor may stand, and what is computed from them.
+    Fault("g_concat_const/m.onnx", (SHAPED,)),
+    Fault("g_gemm_constA/m.onnx", (SHAPED,)),
+    Fault("g_conv_const_first/m.onnx", (SHAPED,)),
+    *(
+        Fault(f"adv_const_{op}/m.onnx", (SHAPED,))
+        for op in ("conv", "cos", "cumsum", "dq", "einsum", "leaky", "pad", "resize", "softmax")
+    ),
+    Fault("castlike_const.onnx", (SHAPED,)),
+    Fault("coordconv.onnx", (SHAPED,)),
+    Fault("gathernd_big.onnx", (SHAPED,)),
+    Fault("ws_doc.onnx", (SHAPED,)),
+    Fault("crash_reshape_gemm.onnx", (SHAPED,)),
+    Fault("out_constant/m.onnx", (SHAPED,)),
+    # Masks of infinities.
+    Fault("where_neginf/m.onnx", (SHAPED,)),
+    Fault("where_inf.onnx", (SHAPED,)),
+    Fault("mask_neginf/m.onnx", (SHAPED,)),
+    Fault("pad_ninf/m.onnx", (SHAPED,)),
+    # Conditions that are constant.
+    Fault("if_const/m.onnx", (SHAPED,)),
+    Fault("g_if_relu/m.onnx", (SHAPED,)),
     Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.float32(-2.5))),
     Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
 )
@@ -79,7 +103,9 @@ def wanted(fault: Fault) -> tuple[Path, dict[str, Array], list[Array]]:
         pytest.skip(f"{path} is not here: set CLGEN_FAULTS to the folder that holds the faults")
     proto = onnx.load(str(path))
     names = [value.name for value in proto.graph.input]
-    feeds = {name: np.asarray(x, dtype=np.float32) for name, x in zip(names, fault.inputs, strict=True)}
+    shapes = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in proto.graph.input]
+    given = [noise(*shape) if x is SHAPED else x for shape, x in zip(shapes, fault.inputs, strict=True)]
+    feeds = {name: np.asarray(x, dtype=np.float32) for name, x in zip(names, given, strict=True)}
     return path, feeds, expected(proto, feeds) if isinstance(fault.y, str) else [fault.y]
 
 
@@ -87,6 +113,7 @@ def assert_close(got: list[Array], right: list[Array]) -> None:
     for y, true in zip(got, right, strict=True):
         assert y.size == true.size
         most = np.max(np.abs(true), where=np.isfinite(true), initial=1e-30)
+        true = true.astype(np.float64)
         np.testing.assert_allclose(y.reshape(-1), true.reshape(-1), rtol=0, atol=PASS_MARK * most)
 
 

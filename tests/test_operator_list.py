@@ -11,15 +11,14 @@ from click.testing import CliRunner
 from conformance import node_cases
 from conftest import ROOT
 from keras_models import Layer, Net, source, write_keras
-from onnx_models import Array, expected, model, node, random, saved
-from test_import_onnx import CASES, by_import, floats, ints
+from onnx_models import Array, random
+from test_import_onnx import CASES
 
 from codegen.cli import main
 from codegen.importers.keras.functions import OPERATIONS
 from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.operators import OPERATORS
-from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
 from codegen.importers.open import open_model
 
@@ -44,72 +43,6 @@ def test_every_onnx_operator_is_compared_with_onnxruntime() -> None:
     left = set(OPERATORS) - {proto.op_type for case in CASES for proto in case.nodes}
     assert left <= {"SwiGLU"}
     assert left <= {case.group for case in node_cases()}
-
-
-A, B = ints(3, 1, 2), ints(1, 1, 5)
-TRUE, FALSE = np.array([True, True, False]), np.array([True, False, False])
-# The constants that an operator computes with, and its attributes.
-ADVANCE: dict[str, tuple[list[Array], dict[str, Any]]] = {
-    **{op: ([A, B], {}) for op in ("Add", "Sub", "Mul", "Div", "Equal", "Greater", "GreaterOrEqual")},
-    **{op: ([A, B], {}) for op in ("Less", "LessOrEqual", "Max", "Min", "Mod", "Pow")},
-    **{op: ([floats(3, 1, 2), floats(1, 1, 5)], {}) for op in ("Mean", "Sum", "PRelu")},
-    **{op: ([TRUE, FALSE], {}) for op in ("And", "Or", "Xor")},
-    **{op: ([floats(0.5, -1.5, 2)], {}) for op in ("Abs", "Ceil", "Clip", "Erf", "Exp", "Floor", "Neg", "Relu")},
-    **{op: ([floats(0.5, -1.5, 2)], {}) for op in ("Round", "Sigmoid", "Sign", "Tanh", "Reciprocal", "IsNaN", "IsInf")},
-    **{op: ([floats(0.5, 1.5, 2)], {}) for op in ("Log", "Sqrt", "Identity")},
-    **{op: ([A], {"axis": 0}) for op in ("ArgMax", "ArgMin")},
-    **{f"Reduce{k}": ([floats(0.5, 1.5, 2)], {}) for k in ("L1", "L2", "Max", "Mean", "Min", "Prod", "Sum")},
-    "AffineGrid": ([random(1, 2, 3), ints(1, 1, 2, 2)], {}),
-    "Cast": ([floats(1.5, 2)], {"to": 7}),
-    "CastLike": ([floats(1.5, 2), A], {}),
-    "Concat": ([A, B], {"axis": 0}),
-    "Constant": ([], {"value_floats": [1.0, 2.0]}),
-    "ConstantOfShape": ([A], {}),
-    "Expand": ([A, ints(2, 3)], {}),
-    "Flatten": ([random(2, 3, 2)], {"axis": 1}),
-    "Gather": ([A, ints(2, 0)], {"axis": 0}),
-    "GatherElements": ([A, ints(2, 0)], {"axis": 0}),
-    "GatherND": ([A, ints(2, 0).reshape(2, 1)], {}),
-    "Gemm": ([random(2, 3), random(3, 2)], {}),
-    "MatMul": ([random(2, 3), random(3, 2)], {}),
-    "Not": ([TRUE], {}),
-    "Range": ([np.array(1), np.array(7), np.array(2)], {}),
-    "Reshape": ([random(2, 3), ints(3, 2)], {}),
-    "ScatterElements": ([A, ints(2, 0), ints(8, 9)], {"axis": 0}),
-    "ScatterND": ([A, ints(2, 0).reshape(2, 1), ints(8, 9)], {}),
-    "Shape": ([random(2, 3)], {}),
-    "Size": ([random(2, 3)], {}),
-    "Slice": ([A, ints(1), ints(3)], {}),
-    "Split": ([A, ints(1, 2)], {"axis": 0}),
-    "Squeeze": ([random(1, 3), ints(0)], {}),
-    "Tile": ([A, ints(2)], {}),
-    "Transpose": ([random(2, 3)], {}),
-    "Trilu": ([random(3, 3)], {}),
-    "Unsqueeze": ([A, ints(0)], {}),
-    "Where": ([TRUE, A, B], {}),
-}
-
-
-def test_every_operator_on_constants_has_an_example() -> None:
-    assert set(ADVANCE) == COMPUTED_IN_ADVANCE
-
-
-@pytest.mark.parametrize("op", sorted(ADVANCE))
-def test_operators_on_constants(op: str, tmp_path: Path) -> None:
-    arrays, attributes = ADVANCE[op]
-    constants = {f"c{k}": values for k, values in enumerate(arrays)}
-    nodes = [
-        node(op, " ".join(constants), "a b" if op == "Split" else "a", **attributes),
-        node("Cast", "a", "f", to=1),
-        node("Reshape", "f all", "r"),
-        node("ReduceSum", "r zero", "s", keepdims=0),
-        node("Mul", "x s", "y"),
-    ]
-    constants |= {"all": ints(-1), "zero": ints(0)}
-    proto = model(nodes, {"x": (1, 3)}, constants, opset=20 if op == "AffineGrid" else 15)
-    x = {"x": random(1, 3)}
-    (got,), _ = by_import(saved(proto, tmp_path), x)
-    np.testing.assert_allclose(got, expected(proto, x)[0], rtol=1e-6)
 
 
 # Keras --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,19 @@ def number(wanted: str = "a finite number", low: float = -FLOAT32_MAX, below: fl
 
     bounds = {"minimum": low, **({"maximum": FLOAT32_MAX} if below is None else {"exclusiveMaximum": below})}
     return Kind(wanted, {"type": "number", **bounds}, parse)
+
+
+def number_or_infinity() -> Kind:
+    """A float32 number, ``inf`` or ``-inf``."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+            raise Unfit
+        if abs(value) > FLOAT32_MAX and not math.isinf(value):
+            raise Unfit
+        return float(value)
+
+    return Kind("a number, inf or -inf", {"type": "number"}, parse)
 
 
 def choice(*values: str) -> Kind:

@@ -17,6 +17,7 @@ from codegen.frontend.kinds import (
     Keys,
     choice,
     number,
+    number_or_infinity,
     number_pairs,
     padding,
     per_axis,
@@ -350,7 +351,7 @@ OPERATORS: Mapping[str, Operator] = {
         _pad,
         {
             "padding": Key(padding(), "As for conv, in numbers.", required=True),
-            "value": Key(number(), "The constant.", 0.0),
+            "value": Key(number_or_infinity(), "The constant.", 0.0),
             "mode": Key(choice(*PAD_MODES), "A constant, the edge, a mirror image without it, or around.", "constant"),
         },
     ),

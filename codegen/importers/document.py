@@ -53,6 +53,8 @@ class Port:
 class Document:
     """``layers`` are in order of computation, by name; ``source`` says what kind of model they are of.
 
+    ``constants`` are the tensors that layers and outputs read as they are: names of arrays, by the names of values.
+
     ``weight_layout`` is that of all arrays; with ``channels_last`` the application's arrays have their channels behind.
     """
 
@@ -60,6 +62,7 @@ class Document:
     source: str
     batch: int = 1
     inputs: list[Port] = field(default_factory=list)
+    constants: dict[str, str] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
     outputs: list[Port] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Document:
     weight_layout: str = "OIHW"
     channels_last: bool = False
     _symbols: dict[str, str] = field(default_factory=dict)
+    _constant_of: dict[str, str] = field(default_factory=dict)  # values of constants, by the names of arrays
 
     # Names ----------------------------------------------------------------------------------------------------------
 
@@ -112,11 +116,22 @@ class Document:
         self.arrays.setdefault(name, values)
         return name
 
+    def constant(self, name: str, values: Array) -> str:
+        """Stores a tensor that layers read as they read each other's values; returns the name of its value."""
+        tensor = self.array(name, values)
+        if tensor not in self._constant_of:
+            self._constant_of[tensor] = self.unique_layer(name)
+        value = self._constant_of[tensor]
+        self.constants[value] = tensor
+        return value
+
     # Layers ---------------------------------------------------------------------------------------------------------
 
     def shape(self, value: str) -> Shape:
         if value in self.layers:
             return self.layers[value].shape
+        if value in self.constants:
+            return self.arrays[self.constants[value]].shape
         return next(port.shape for port in self.inputs if port.name == value)
 
     def add(self, wanted: str, op: str, inputs: Iterable[str], options: Mapping[str, Any], note: str = "") -> str:
@@ -178,7 +193,8 @@ class Document:
             if name in needed:
                 needed.update(self.layers[name].inputs)
         self.layers = {name: layer for name, layer in self.layers.items() if name in needed}
-        named = set()
+        self.constants = {name: tensor for name, tensor in self.constants.items() if name in needed}
+        named = set(self.constants.values())
         for layer in self.layers.values():
             for value in tensor_names(layer.options):
                 named.add(value)

@@ -9,7 +9,6 @@ from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.choices import CHOICES
 from codegen.importers.onnx.operators import OPERATORS
-from codegen.importers.onnx.supported import COMPUTED_IN_ADVANCE
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
 
 _HEAD = """\
@@ -31,7 +30,9 @@ Resize), they are cut off, as ONNX has it.
 """
 
 _ADVANCE = """\
-Of constants and of shapes these are computed at import, in any type, whether they are above or not:
+Any input that is data may be a constant.  What depends on constants and shapes alone is computed at import, in any type
+and by any operator of ONNX that makes tensors, whether it is above or not, but for loops and random numbers.  Of an
+`If` whose condition is such a constant, the branch that it takes is imported.
 """
 
 _CHOICES = """\
@@ -62,7 +63,6 @@ def operators_table() -> str:
             _ONNX,
             _table("operator", OPERATORS, ONNX_LIMITS),
             _ADVANCE,
-            _list(COMPUTED_IN_ADVANCE),
             _CHOICES,
             _choices(),
             _KERAS,

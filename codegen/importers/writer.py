@@ -38,6 +38,8 @@ def write_document(document: Document) -> Imported:
         lines.append(f"weight_layout = {toml(document.weight_layout)}")
     for port in document.inputs:
         lines += ["", "[[input]]", *_port(port), *_shape(port.shape, document)]
+    for name, tensor in document.constants.items():
+        lines += ["", "[[constant]]", f"name = {toml(name)}", *([f"tensor = {toml(tensor)}"] if tensor != name else [])]
     before = document.inputs[0].name if len(document.inputs) == 1 else None
     for layer in document.layers.values():
         lines += ["", *_layer(layer, before, document.arrays)]

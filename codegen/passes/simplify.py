@@ -224,6 +224,6 @@ def _join_flatten(graph: Graph) -> Graph:
         source = graph.by_name.get(node.inputs[0])
         if isinstance(node.op, Dense) and source is not None and isinstance(source.op, Reshape):
             before, after = graph.shapes[source.inputs[0]], graph.shapes[source.name]
-            if before[0] == after[0]:
+            if len(before) > 1 and before[0] == after[0]:
                 replaced[node.name] = (Node(node.name, node.op, source.inputs),)
     return graph.rewritten(replaced, {})

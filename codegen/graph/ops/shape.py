@@ -165,6 +165,10 @@ class Pad(_Move):
     value: float = 0.0
     mode: str = "constant"
 
+    @property
+    def finite(self) -> bool:
+        return self.mode != "constant" or bool(np.isfinite(self.value))
+
     def __post_init__(self) -> None:
         require(self.mode in PAD_MODES, f"unknown mode {self.mode!r}")
 

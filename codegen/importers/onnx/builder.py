@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
-from codegen.importers.onnx.node import Constant, Live, Refused, Value
+from codegen.importers.onnx.node import Constant, Live, Refused, Value, kind_of
 
 LARGEST_WHOLE = 2**24  # up to which float32 has all whole numbers
 
@@ -41,12 +41,9 @@ class Builder:
 
     def _check(self, constant: Constant) -> None:
         values = constant.values
-        if values.dtype.kind == "f":
-            return
-        if not self._whole or values.dtype.kind not in "iub":
+        if values.dtype.kind != "f" and (not self._whole or values.dtype.kind not in "iub"):
             raise Refused(f"its constant {constant.name} holds {values.dtype}, not floating-point numbers")
-        if values.size and not -LARGEST_WHOLE <= int(values.min()) <= int(values.max()) <= LARGEST_WHOLE:
-            raise Refused(f"its constant {constant.name} holds whole numbers beyond {LARGEST_WHOLE}")
+        _check_whole(constant)
 
     def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> Constant:
         """The constant of these values, which were computed from another one and are named after it."""
@@ -90,6 +87,12 @@ class Builder:
             keys["stop"] = behind
         return self.layer("slice", x, tag, **keys)
 
+    def channels(self, values: Live, x: Live, tag: str) -> Live:
+        """A tensor [C] as one that is broadcast along the channels of x."""
+        if values.shape != x.shape[1:2]:
+            raise Refused(f"its {tag} {list(values.shape)} does not fit the channels of {list(x.shape)}")
+        return self.reshape(values, (1, values.shape[0], *[1] * (len(x.shape) - 2)), f"{tag}.channels")
+
     def repeat(self, x: Live, times: Sequence[int], tag: str = "") -> Live:
         return x if all(n == 1 for n in times) else self.layer("repeat", x, tag, times=list(times))
 
@@ -102,21 +105,35 @@ class Builder:
         """The name of a tensor of the node's own."""
         return self._document.array(f"{self.wanted}.{what}", values)
 
-    def power(self, x: Live, exponent: float) -> Live:
-        return self.layer("pow", [x, self.shifted(self.zero(x, "zero"), exponent, "exponent")], "power")
+    def stored(self, constant: Constant, rank: int = 0) -> Live:
+        """The constant as a tensor that layers read, with axes of size 1 in front if it has fewer than ``rank``."""
+        values = constant.values
+        if values.size == 0:
+            raise Refused(f"its constant {constant.name} {list(values.shape)} has no elements")
+        if values.dtype.kind not in "fiub":
+            raise Refused(f"its constant {constant.name} holds {values.dtype}, not numbers")
+        _check_whole(constant)
+        shape = (1,) * (rank - values.ndim) + values.shape
+        return Live(self._document.constant(constant.name, values.reshape(shape or (1,))), shape, kind_of(constant))
 
-    def zero(self, x: Live, tag: str = "") -> Live:
-        """0 in the shape of x, also where x is NaN: nothing is less than itself."""
-        return self.layer("less", [x, x], tag)
+    def number(self, value: float, x: Live) -> Live:
+        """A number as a tensor with as many axes as x."""
+        return self.stored(_number(value), len(x.shape))
+
+    def power(self, x: Live, exponent: float) -> Live:
+        return self.layer("pow", [x, self.number(exponent, x)], "power")
 
     def affine(self, x: Live, factor: float, shift: float = 0.0, tag: str = "") -> Live:
         """x times a number plus another."""
+        if len(x.shape) < 2:
+            y = self.layer("mul", [x, self.number(factor, x)], f"{tag}.product" if tag and shift else tag)
+            return self.layer("add", [y, self.number(shift, x)], tag) if shift else y
         bias = self.tensor(_number(shift)) if shift else False
-        return self.with_constant(x, _number(factor), lambda x, t: self.layer("scale", x, tag, weight=t, bias=bias))
+        return self.layer("scale", x, tag, weight=self.tensor(_number(factor)), bias=bias)
 
     def shifted(self, x: Live, shift: float, tag: str = "") -> Live:
         """x plus a number."""
-        return self.with_constant(x, _number(shift), lambda x, t: self.layer("bias", x, tag, bias=t))
+        return self.combined("add", x, _number(shift), tag)
 
     def quotient(self, x: Live, divisor: Constant, tag: str = "") -> Live:
         """x by a constant: a product where that is exact, which it is with the reciprocal of a power of two."""
@@ -124,34 +141,20 @@ class Builder:
         fraction, exponent = np.frexp(values)
         # Reciprocals beyond 2^-126 and 2^126 may overflow, or be flushed to zero.
         if ((np.abs(fraction) == 0.5) & (np.abs(exponent - 1) <= 126)).all():
-            reciprocal = self.derived(divisor, "reciprocal", 1 / values)
-            return self.with_constant(x, reciprocal, lambda x, t: self.layer("scale", x, tag, weight=t, bias=False))
-        return self.with_constant(x, divisor, lambda x, t: self.layer("scale", x, tag, divisor=t, bias=False))
+            return self.combined("mul", x, self.derived(divisor, "reciprocal", 1 / values), tag)
+        return self.combined("div", x, divisor, tag)
 
     def aligned(self, values: Sequence[Value], tag: str = "") -> list[Live]:
-        """The values as tensors with the same number of axes: constants in full, shorter shapes with 1 in front."""
-        x = next(value for value in values if isinstance(value, Live))
+        """The values as tensors with the same number of axes: shorter shapes get axes of size 1 in front."""
         before = f"{tag}." if tag else ""
-        lives = [
-            self.full(x, v, f"{before}constant_{i}") if isinstance(v, Constant) else v for i, v in enumerate(values)
-        ]
-        found = [v for v in lives if v is not None]
-        rank = max(len(v.shape) for v in found)
+        found = [value for value in values if value is not None]
+        rank = max(len(value.shape) for value in found)
         return [
-            self.reshape(v, (1,) * (rank - len(v.shape)) + v.shape, f"{before}input_{i}")
+            self.stored(v, rank)
+            if isinstance(v, Constant)
+            else self.reshape(v, (1,) * (rank - len(v.shape)) + v.shape, f"{before}input_{i}")
             for i, v in enumerate(found, 1)
         ]
-
-    def full(self, x: Live, constant: Constant, tag: str) -> Live:
-        """A live tensor with the constant's values, broadcast to x."""
-        zero = self.zero(x, f"{tag}.zero")
-        return self.with_constant(zero, constant, lambda z, t: self.layer("bias", z, tag, bias=t))
-
-    def filled(self, x: Live, constant: Constant, tag: str) -> Live:
-        """A live tensor with the constant's shape and values; x is any that the network computes."""
-        row = self.reshape(x, (1, math.prod(x.shape)), f"{tag}.row")
-        one = self.reshape(self.select(row, 1, range(1), f"{tag}.one"), (1,) * constant.values.ndim)
-        return self.full(one, constant, tag)
 
     def take(self, x: Live, places: NDArray[Any], tag: str = "") -> Live:
         """The elements at these places in row-major order, in the shape of ``places``."""
@@ -167,12 +170,11 @@ class Builder:
         """The elements of one axis at these indices."""
         return self.layer("take", x, tag, axis=axis, indices=self.constant("indices", indices.astype(np.float32)))
 
-    def with_constant(self, x: Live, constant: Constant, apply: Callable[[Live, str], Live]) -> Live:
-        """``apply`` to x and the name of a stored tensor with a value for each channel or for all: the constant,
-        broadcast to x.
+    def combined(self, op: str, x: Live, constant: Constant, tag: str = "") -> Live:
+        """``op`` of x and a constant, broadcast to each other: add, mul, div or prelu.
 
-        Values along another axis make it axis 1 in between; those of more than one are taken as channels of all
-        elements in a row.
+        A value for each channel, or one for all, is a parameter of the layer, so that it can go into the weights of a
+        neighbour.  Values along another axis make it axis 1 in between.  Others, and infinite ones, are a tensor.
         """
         self._check(constant)
         values = constant.values
@@ -180,21 +182,39 @@ class Builder:
             around = np.broadcast_shapes(x.shape, values.shape)
         except ValueError:
             raise Refused(f"constant {list(values.shape)} does not fit {list(x.shape)}") from None
-        x = self.expand(x, around, "expanded")
-        shape = (1,) * (len(x.shape) - values.ndim) + values.shape
+        shape = (1,) * (len(around) - values.ndim) + values.shape
         varied = [axis for axis, n in enumerate(shape) if n != 1]
-        if len(shape) >= 2 and varied in ([], [1]):
-            return apply(x, self.tensor(constant))
-        if len(varied) == 1 and varied != [0]:
-            axes = list(range(len(shape)))
-            axes[1], axes[varied[0]] = varied[0], 1
-            return self.transpose(apply(self.transpose(x, axes, "to_channels"), self.tensor(constant)), axes)
-        # All samples as one, if the constant differs between them.
-        batch = () if 0 in varied or len(shape) == 1 else x.shape[:1]
-        whole = np.broadcast_to(values.reshape(shape)[:1] if batch else values, (1, *x.shape[1:]) if batch else x.shape)
-        whole = whole.reshape(-1)
-        row = self.reshape(x, (*(batch or (1,)), whole.size), "row")
-        return self.reshape(apply(row, self._document.array(f"{constant.name}.row", whole)), x.shape)
+        usable = bool(np.isfinite(values).all()) and not (op == "div" and (values == 0).any())
+        if around != x.shape or len(shape) < 2 or len(varied) > 1 or varied == [0] or not usable:
+            return self.layer(op, self.aligned([x, constant]), tag) if op != "prelu" else self.prelu(x, constant)
+        layer, key = _CHANNELWISE[op]
+        keys: dict[str, Any] = {key: self.tensor(constant), **({"bias": False} if layer == "scale" else {})}
+        if varied in ([], [1]):
+            return self.layer(layer, x, tag, **keys)
+        axes = list(range(len(shape)))
+        axes[1], axes[varied[0]] = varied[0], 1
+        return self.transpose(self.layer(layer, self.transpose(x, axes, "to_channels"), tag, **keys), axes)
+
+    def prelu(self, x: Live, slope: Value) -> Live:
+        """x where it is positive, else x times the slope, which is any tensor."""
+        negative = self.layer("mul", self.aligned([self.layer("clip", x, "below", max=0.0), slope]), "negative")
+        return self.layer("add", self.aligned([self.layer("relu", x, "above"), negative]))
+
+
+_CHANNELWISE = {
+    "add": ("bias", "bias"),
+    "mul": ("scale", "weight"),
+    "div": ("scale", "divisor"),
+    "prelu": ("prelu", "slope"),
+}
+"""The layer that has a constant for each channel as a parameter, and the key that names it."""
+
+
+def _check_whole(constant: Constant) -> None:
+    values = constant.values
+    whole = values.dtype.kind in "iu" and values.size
+    if whole and not -LARGEST_WHOLE <= int(values.min()) <= int(values.max()) <= LARGEST_WHOLE:
+        raise Refused(f"its constant {constant.name} holds whole numbers beyond {LARGEST_WHOLE}")
 
 
 def _number(value: float) -> Constant:

@@ -18,18 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import Mismatch
-from codegen.frontend import toml
-from codegen.frontend.archive import read_safetensors
-from codegen.frontend.parameters import Parameters
 from codegen.frontend.place import show
 from codegen.graph.graph import Graph
 from codegen.graph.ops import Shape
 from codegen.importers import compare
 from codegen.importers.compare import ImportCheck, Tally
+from codegen.importers.load import load_document
 from codegen.importers.onnx.evaluate import READINGS, NotEvaluated, evaluate, evaluate_constants
 from codegen.importers.onnx.node import Constant, Live
 from codegen.importers.onnx.translate import Trace, trace_onnx
-from codegen.importers.writer import write_document
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
@@ -72,9 +69,7 @@ def _graph(trace: Trace) -> Graph:
     document = trace.document
     document.prune()
     document.fill()
-    spec = write_document(document)
-    weights = Parameters.of_bytes("", spec.weights, read_safetensors) if spec.weights else Parameters()
-    return toml.load_bytes("", f"{spec.name}.toml", spec.text, weights).graph
+    return load_document(document)
 
 
 def _renamed(trace: Trace, given: compare.Inputs) -> dict[str, Array]:
@@ -279,7 +274,7 @@ def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping
     for theirs in values.values():
         off = compare.FLOAT32_TOLERANCE * compare.largest(theirs)
         by_shape.setdefault(theirs.shape, []).append((theirs, _few(theirs), off))
-    mine = {i.name: np.asarray(inputs[i.name], np.float64) for i in graph.inputs}
+    mine = {i.name: np.asarray(inputs[i.name], np.float64) for i in graph.inputs} | dict(graph.constant_values)
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             y = node.op.reference(*(mine[name] for name in node.inputs))

@@ -123,24 +123,20 @@ def _normalized(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Liv
 def _scaled(y: Live, node: Node, b: Builder, repeat: int = 1, trailing: bool = False) -> Live:
     """Times input 1 plus input 2; a value for each channel, or with ``trailing`` broadcast to the last axes."""
 
-    def scale(x: Live, tensor: str) -> Live:
-        return b.layer("scale", x, "scaled", weight=tensor, bias=False)
-
-    def shift(x: Live, tensor: str) -> Live:
-        return b.layer("bias", x, bias=tensor)
-
-    for i, what, apply in ((1, "scale", scale), (2, "bias", shift)):
-        constant = node.optional(i, what)
-        if constant is None:
+    for i, what, op, tag in ((1, "scale", "mul", "scaled"), (2, "bias", "add", "")):
+        value = node.input(i)
+        if value is None:
             continue
         if not trailing:
-            values = constant.values
-            if values.ndim != 1 or values.size * repeat != y.shape[1]:
-                raise Refused(f"its {what} {list(values.shape)} does not fit the {y.shape[1]} channels")
-            if repeat > 1:
-                constant = b.derived(constant, "channels", np.repeat(values, repeat))
-            constant = Constant(constant.name, constant.values.reshape(-1, *[1] * (len(y.shape) - 2)))
-        y = b.with_constant(y, constant, apply)
+            if len(value.shape) != 1 or value.shape[0] * repeat != y.shape[1]:
+                raise Refused(f"its {what} {list(value.shape)} does not fit the {y.shape[1]} channels")
+            if isinstance(value, Live):
+                each = b.reshape(value, (value.shape[0], 1), f"{what}.column")
+                value = b.channels(b.reshape(b.repeat(each, (1, repeat), what), (y.shape[1],), f"{what}.row"), y, what)
+            else:
+                values = np.repeat(value.values, repeat).reshape(-1, *[1] * (len(y.shape) - 2))
+                value = Constant(value.name, values) if repeat == 1 else b.derived(value, "channels", values)
+        y = b.combined(op, y, value, tag) if isinstance(value, Constant) else b.layer(op, b.aligned([y, value]), tag)
     return y
 
 
@@ -196,7 +192,7 @@ def _lp_norm(node: Node, b: Builder) -> Live:
         raise Refused(f"p = {p} should be 1 or 2")
     total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=[axis])
     length = _sqrt(total, b) if p == 2 else total
-    nothing = b.layer("equal", [length, b.zero(length, "zero")], "nothing")  # 1 where 0 would be divided by 0
+    nothing = b.layer("equal", [length, b.number(0, length)], "nothing")  # 1 where 0 would be divided by 0
     return b.layer("div", [x, b.layer("add", [length, nothing], "divisor")])
 
 

@@ -1,107 +1,145 @@
-"""Nodes that are computed here and now: those of constants, and those that ask for shapes, which are known."""
+"""Nodes that are computed at import: those of constants, and those that ask for shapes, which are known."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
-from codegen.importers.onnx.supported import BROADCAST, SAME_OR_LESS
+
+Array = NDArray[Any]
 
 MAX_ELEMENTS = 2**26  # of one folded tensor
 MAX_TOTAL = 2**28  # of all of a model
+_SMALL = 1024  # elements of a constant that may say a shape
 
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
+"""The first opset for which the onnx package evaluates an operator that has meant the same before."""
+
+_TYPES = {"float": np.float32, "int": np.int64, "bool": np.bool_}
+
+Compute = Callable[[Node], list[Array]]
+"""Evaluates a node of constants by the layers that the import has for it, in float64."""
 
 
 class Folder:
-    """Evaluates nodes with the reference implementation of the onnx package, within bounds on memory."""
+    """Evaluates nodes of constants within bounds on memory.
 
-    def __init__(self, opset: int) -> None:
+    Most are evaluated by the reference implementation of the onnx package, in the model's own types; operators of
+    ``layers``, of which that differs from what engines do, by ``compute``.
+    """
+
+    def __init__(self, opset: int, layers: frozenset[str], compute: Compute) -> None:
         self._opset = opset
+        self._layers = layers
+        self._compute = compute
         self._total = 0
 
-    def fold(self, node: Node, proto: onnx.NodeProto) -> list[NDArray[Any]] | None:
+    def fold(self, node: Node, proto: onnx.NodeProto) -> list[Array] | None:
         """The outputs, if they are known; None if the network computes them."""
-        if node.op in ("Shape", "Size") and isinstance(node.input(0), Live):
-            return [_of_shape(node)]
-        if any(isinstance(value, Live) for value in node.inputs) or node.op in _RANDOM:
+        first = node.input(0)
+        if node.op in ("Shape", "Size") and isinstance(first, Live):
+            return [_of_shape(node, first)]
+        if node.op == "CastLike" and isinstance(first, Constant):
+            return [_cast_like(first, node)]
+        if any(isinstance(value, Live) for value in node.inputs) or node.op in _RANDOM | _CONTROL_FLOW:
             return None
         arrays = [value.values if isinstance(value, Constant) else None for value in node.inputs]
-        self._count(_elements(node, arrays))
-        return self._evaluate(node, proto, arrays)
-
-    def _evaluate(self, node: Node, proto: onnx.NodeProto, arrays: Sequence[NDArray[Any] | None]) -> list[NDArray[Any]]:
-        feeds = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
-        inputs = [helper.make_empty_tensor_value_info(name) for name in feeds]
-        outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
-        graph = helper.make_graph([proto], "constant", inputs, outputs)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self._opset)])
-        try:
-            with np.errstate(all="ignore"):
-                results = ReferenceEvaluator(model).run(None, feeds)
-        except Exception as error:  # the reference raises whatever numpy and its own code make of wrong arguments
-            raise Refused(f"it cannot be computed: {_first_line(error)}") from error
-        by_name = dict(zip((name for name in proto.output if name), results, strict=True))
-        arrays_out = [by_name.get(name) for name in proto.output]
-        if not all(array is None or isinstance(array, (np.ndarray, np.generic)) for array in arrays_out):
-            raise Refused("it makes something else than tensors")
-        return [np.asarray(array) for array in arrays_out]
+        self._count(_stored(node) if node.op == "Constant" else _elements(proto, self._opset, arrays))
+        if node.op in self._layers and isinstance(first, Constant) and first.values.dtype.kind == "f":
+            with contextlib.suppress(Refused):  # what no layer does, such as BatchNorm in training mode
+                return [y.astype(first.values.dtype) for y in self._compute(node)]
+        return _evaluated(proto, self._opset, arrays)
 
     def _count(self, elements: int) -> None:
         self._total += elements
-        if elements > MAX_ELEMENTS or self._total > MAX_TOTAL:
+        if elements > MAX_ELEMENTS:
             raise Refused(f"it makes a constant of {elements} elements; {MAX_ELEMENTS} are the most")
+        if self._total > MAX_TOTAL:
+            raise Refused(f"with its constant the model's have {self._total} elements; {MAX_TOTAL} are the most")
 
 
-def _of_shape(node: Node) -> NDArray[np.int64]:
-    shape = node.live_shape()
+def _of_shape(node: Node, x: Live) -> Array:
     if node.op == "Size":
-        return np.array(math.prod(shape), dtype=np.int64)
-    return np.array(shape[slice(node.get("start", 0), node.get("end"))], dtype=np.int64)
+        return np.array(math.prod(x.shape), dtype=np.int64)
+    return np.array(x.shape[slice(node.get("start", 0), node.get("end"))], dtype=np.int64)
 
 
-def _elements(node: Node, arrays: Sequence[NDArray[Any] | None]) -> int:
-    """At most how many elements the outputs have."""
-    present = [array for array in arrays if array is not None]
-    sizes = [array.size for array in present]
+def _stored(node: Node) -> int:
+    """How many elements a Constant has whose file may not have them all."""
+    sparse = node.get("sparse_value")
+    return math.prod(sparse.sparse_tensor.dims) if sparse is not None else 0
+
+
+def _cast_like(x: Constant, node: Node) -> Array:
+    """The constant in the other input's type, of which only the type counts."""
+    like = node.input(1)
+    if isinstance(like, Live):
+        return x.values.astype(_TYPES[like.kind])
+    assert isinstance(like, Constant)
+    return x.values.astype(like.values.dtype)
+
+
+def _model(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None], small: int) -> onnx.ModelProto:
+    """A model of one node; inputs of at most ``small`` elements are part of it."""
+    given = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in given.items()
+        if array.size > small
+    ]
+    stored = [numpy_helper.from_array(array, name) for name, array in given.items() if array.size <= small]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
+    graph = helper.make_graph([proto], "constant", inputs, outputs, stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> list[Array]:
+    feeds = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
+    known = max(opset, EVALUATED_FROM.get(proto.op_type, opset))
     try:
-        if node.op in SAME_OR_LESS:
-            return sum(sizes) * (max(sizes) if node.op.startswith("Gather") else 1)
-        if node.op == "Expand":
-            return math.prod(np.broadcast_shapes(present[0].shape, _counts(present[1])))
-        if node.op in BROADCAST:
-            return math.prod(np.broadcast_shapes(*(array.shape for array in present)))
-        if node.op == "ConstantOfShape":
-            return math.prod(_counts(present[0]))
-        if node.op == "AffineGrid":
-            return math.prod(_counts(present[1])) * 3
-        if node.op == "Tile":
-            return present[0].size * math.prod(_counts(present[1]))
-        if node.op == "Range":
-            start, limit, delta = (float(array) for array in present)
-            return max(0, math.ceil((limit - start) / delta))
-        if node.op in ("MatMul", "Gemm"):
-            return math.prod(sizes[:2])
-    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        with np.errstate(all="ignore"):
+            results: Any = ReferenceEvaluator(_model(proto, known, arrays, -1)).run(None, feeds)
+    except Exception as error:  # the reference raises whatever numpy and its own code make of wrong arguments
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
-    raise Refused("it is computed from constants only, but is not one of the operators that are computed in advance")
+    if not all(isinstance(array, (np.ndarray, np.generic)) for array in results):
+        raise Refused("it makes something else than tensors")
+    by_name = dict(zip((name for name in proto.output if name), results, strict=True))
+    return [np.asarray(by_name.get(name)) for name in proto.output]
 
 
-def _counts(values: NDArray[Any]) -> tuple[int, ...]:
-    counts = tuple(int(n) for n in values.reshape(-1))
-    if len(counts) > 16 or min(counts, default=0) < 0:
-        raise ValueError(f"{list(counts[:16])} is not a shape")
-    return counts
+def _elements(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> int:
+    """At most how many elements the outputs have: by ONNX's rules for shapes, where these know."""
+    present = [array for array in arrays if array is not None]
+    try:
+        model = onnx.shape_inference.infer_shapes(_model(proto, opset, arrays, _SMALL), data_prop=True)
+    except Exception as error:  # whatever the rules make of wrong arguments
+        raise Refused(f"it cannot be computed: {_first_line(error)}") from error
+    sizes = [_size(value) for value in model.graph.output]
+    if sizes and None not in sizes:
+        return sum(size for size in sizes if size is not None)
+    # As many as there are indices of the elements, or as a whole number among the inputs says.
+    numbers = [int(np.abs(array).max()) for array in present if 0 < array.size <= _SMALL and array.dtype.kind in "iu"]
+    return max([sum(array.size * max(array.ndim, 1) for array in present), *numbers])
+
+
+def _size(value: onnx.ValueInfoProto) -> int | None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+        return None
+    return math.prod(d.dim_value for d in tensor.shape.dim)
 
 
 def _first_line(error: BaseException) -> str:

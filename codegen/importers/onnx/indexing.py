@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.importers.onnx.builder import LARGEST_WHOLE, Builder
-from codegen.importers.onnx.node import Constant, Live, Node, Refused
+from codegen.importers.onnx.node import Live, Node, Refused
 
 _MOST_RANGES = 8  # of which a gathered tensor is joined; beyond, a table says where each element is
 _MOST_ROUNDS = 64  # in which updates of one element are applied, one in each
@@ -113,9 +112,7 @@ def _scatter_nd(node: Node, b: Builder) -> Live:
 
 
 def _shape(node: Node, i: int) -> tuple[int, ...]:
-    value = node.input(i)
-    assert value is not None
-    shape = value.shape if isinstance(value, Live) else value.values.shape
+    shape = node.shape(i)
     if math.prod(shape) > LARGEST_WHOLE:
         raise Refused(f"it takes of {math.prod(shape)} elements by indices; {LARGEST_WHOLE} are the most")
     return shape
@@ -128,17 +125,14 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
         raise Refused(f"reduction {reduction} is unknown")
     if places.shape != _shape(node, 2):
         raise Refused(f"its updates {list(_shape(node, 2))} do not fit its indices")
-    source = next(value for value in (node.input(0), node.input(2)) if isinstance(value, Live))
-    data, updates = (
-        _row(value, source, b, what) for value, what in ((node.input(0), "data"), (node.input(2), "updates"))
-    )
+    data, updates = (_row(node.live(i), b, what) for i, what in ((0, "data"), (2, "updates")))
     targets, count = places.reshape(-1), math.prod(shape)
     if reduction == "none":
         table = np.arange(count)
         table[targets] = count + np.arange(targets.size)  # numpy, too, lets the last one win
         return b.take(b.layer("concat", [data, updates], "both"), table.reshape(shape))
     op, neutral = _REDUCTIONS[reduction]
-    nothing = _nothing(b.select(data, 1, range(1), "one"), neutral, b)
+    nothing = b.number(neutral, data)
     pool = b.layer("concat", [updates, nothing], "pool")
     # The k-th update of every element, round by round.
     order = np.argsort(targets, kind="stable")
@@ -154,17 +148,7 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
     return b.reshape(data, shape)
 
 
-def _nothing(one: Live, neutral: float, b: Builder) -> Live:
-    """The number that changes nothing, in the shape of ``one``; the logarithm of 0 where it is infinite."""
-    zero = b.zero(one, "zero")
-    if math.isfinite(neutral):
-        return b.shifted(zero, neutral, "nothing") if neutral else zero
-    lowest = b.layer("log", zero, "lowest")
-    return lowest if neutral < 0 else b.layer("neg", lowest, "nothing")
-
-
-def _row(value: Any, source: Live, b: Builder, what: str) -> Live:
-    live = b.filled(source, value, what) if isinstance(value, Constant) else value
+def _row(live: Live, b: Builder, what: str) -> Live:
     return b.reshape(live, (1, math.prod(live.shape)), f"{what}.row")
 
 

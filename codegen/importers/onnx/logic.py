@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder
-from codegen.importers.onnx.node import Constant, Live, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
 
 KINDS = {1: "float", 6: "int", 7: "int", 9: "bool"}
 """What a tensor's numbers stand for, by ONNX's type: float32, int32, int64 or bool."""
@@ -43,21 +43,25 @@ def _not(node: Node, b: Builder) -> Live:
 def _where(node: Node, b: Builder) -> Live:
     """What is not chosen may be infinite, so that it is masked, not multiplied by 0."""
     condition, *values = node.inputs
-    x = next(value for value in node.inputs if isinstance(value, Live))
+    true: Value = condition
+    false: Value
     if isinstance(condition, Constant):
-        given = condition.values.astype(np.float32)
-        true = b.full(x, Constant(f"{condition.name}.true", given), "true")
-        false = b.full(x, Constant(f"{condition.name}.false", 1 - given), "false")
+        false = Constant(f"{condition.name}.false", ~condition.values.astype(bool))
     else:
-        assert isinstance(condition, Live)
-        true, false = condition, b.affine(condition, -1, 1, "false")
-    parts = []
+        false = b.affine(node.live(), -1, 1, "false")
+    parts: list[Value] = []
     for what, value, where in zip(("chosen", "other"), values, (true, false), strict=True):
-        if not isinstance(value, Constant) or value.values.any():
+        if isinstance(value, Constant) and isinstance(where, Constant):
+            # Known here and now: what is not chosen is 0.
+            masked = np.where(where.values.astype(bool), value.values, np.zeros_like(value.values))
+            parts.append(b.derived(value, what, masked))
+        elif not isinstance(value, Constant) or value.values.any():
             parts.append(b.layer("mask", b.aligned([value, where], what), what))
-    y = b.layer("add", b.aligned(parts)) if len(parts) == 2 else parts[0] if parts else b.zero(true)
-    shapes = [value.shape if isinstance(value, Live) else value.values.shape for value in node.inputs if value]
-    return b.expand(y, np.broadcast_shapes(*shapes), "expanded")
+    if not parts:
+        return b.layer("mask", b.aligned([values[0], true]))
+    y = b.layer("add", b.aligned(parts)) if len(parts) == 2 else parts[0]
+    assert isinstance(y, Live)
+    return b.expand(y, np.broadcast_shapes(*(value.shape for value in node.inputs if value)), "expanded")
 
 
 def _cast(node: Node, b: Builder) -> Live:
@@ -80,7 +84,7 @@ def _as(x: Live, kind: str, b: Builder) -> Live:
         )
     if x.kind == kind or kind == "float" or (x.kind, kind) == ("bool", "int"):
         return Live(x.name, x.shape, kind)
-    y = b.layer("trunc", x) if kind == "int" else b.affine(b.layer("equal", [x, b.zero(x, "zero")], "false"), -1, 1)
+    y = b.layer("trunc", x) if kind == "int" else b.affine(b.layer("equal", [x, b.number(0, x)], "false"), -1, 1)
     return Live(y.name, y.shape, kind)
 
 
@@ -91,7 +95,7 @@ def _mod(node: Node, b: Builder) -> Live:
         return rest
     # With the divisor's sign: once more the divisor where the signs differ.
     signs = b.layer("mul", b.aligned([b.layer("sign", rest, "sign"), b.layer("sign", y, "divisor_sign")]), "signs")
-    differ = b.layer("less", [signs, b.zero(signs, "zero")], "differ")
+    differ = b.layer("less", [signs, b.number(0, signs)], "differ")
     return b.layer("add", b.aligned([rest, b.layer("mask", b.aligned([y, differ]), "more")]))
 
 
@@ -107,7 +111,7 @@ def _is_inf(node: Node, b: Builder) -> Live:
     if negative and positive:
         return b.layer("is_inf", x)
     if not (negative or positive):
-        return b.zero(b.layer("is_inf", x, "any"))
+        return b.layer("less", [x, x])  # nothing is less than itself
     return b.layer("is_inf", b.layer("relu", x if positive else b.layer("neg", x, "negative"), "side"))
 
 
@@ -134,7 +138,7 @@ def hardmax(x: Live, b: Builder, axis: int) -> Live:
     size = x.shape[axis]
     shape = [size if a == axis else 1 for a in range(len(x.shape))]
     places = Constant(f"places_{size}", np.arange(size, dtype=np.float32).reshape(shape))
-    return b.layer("equal", [b.full(x, places, "places"), b.layer("argmax", x, "largest", axis=axis)])
+    return b.layer("equal", [b.stored(places), b.layer("argmax", x, "largest", axis=axis)])
 
 
 def _top_k(node: Node, b: Builder) -> list[Live]:
@@ -157,7 +161,7 @@ def _trilu(node: Node, b: Builder) -> Live:
     ones = np.ones(x.shape[-2:], dtype=np.float32)
     offset = int(np.clip(k[0], -ones.shape[0], ones.shape[1]))
     kept = np.triu(ones, offset) if node.flag("upper", 1) else np.tril(ones, offset)
-    return b.layer("mask", [x, b.full(x, Constant(f"{b.wanted}.kept", kept), "kept")])
+    return b.layer("mask", [x, b.stored(Constant(f"{b.wanted}.kept", kept), len(x.shape))])
 
 
 LOGIC_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {

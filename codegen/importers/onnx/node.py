@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ class Constant:
     name: str
     values: NDArray[Any]
 
+    @property
+    def shape(self) -> Shape:
+        return self.values.shape
+
 
 Value = Live | Constant | None
 
@@ -50,7 +54,10 @@ def kind_of(value: Value) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """``name`` is the node's own or its output's; ``outputs`` are the names of those that something reads, or ""."""
+    """``name`` is the node's own or its output's; ``outputs`` are the names of those that something reads, or "".
+
+    ``stored`` makes a tensor that layers can read of a constant.
+    """
 
     op: str
     name: str
@@ -58,30 +65,36 @@ class Node:
     inputs: Sequence[Value]
     outputs: Sequence[str]
     attributes: dict[str, Any]
+    stored: Callable[[Constant], Live]
 
     # Inputs ---------------------------------------------------------------------------------------------------------
 
     def input(self, i: int) -> Value:
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def live_shape(self, i: int = 0) -> Shape:
+    def shape(self, i: int) -> Shape:
+        """The shape of an input that is there."""
         value = self.input(i)
-        assert isinstance(value, Live)
+        if value is None:
+            raise Refused(f"its input {i + 1} is absent")
         return value.shape
 
     def live(self, i: int = 0, least: int = 0) -> Live:
-        """An input that the network computes, of at least so many axes."""
+        """An input as a tensor that layers can read, of at least so many axes."""
         value = self.input(i)
-        if not isinstance(value, Live):
-            raise Refused(f"its input {i + 1} is {'absent' if value is None else 'constant'}")
+        if value is None:
+            raise Refused(f"its input {i + 1} is absent")
+        if isinstance(value, Constant):
+            value = self.stored(value)
         if len(value.shape) < least:
             raise Refused(f"its input {list(value.shape)} has no axis of channels")
         return value
 
     def optional(self, i: int, what: str) -> Constant | None:
+        """An input that only a constant can be."""
         value = self.input(i)
         if isinstance(value, Live):
-            raise Refused(f"its {what} is computed by the network; it should be a constant")
+            raise Refused(f"the network computes its {what}; only constants are supported there")
         return value
 
     def constant(self, i: int, what: str) -> Constant:

@@ -31,16 +31,23 @@ def _batch_norm(node: Node, b: Builder) -> Live:
         raise Refused("it is in training mode: export the model for inference")
     if not node.flag("spatial", 1):
         raise Refused("spatial = 0, statistics for each element, is not supported")
+    x, epsilon = node.live(least=2), node.real("epsilon", 1e-5)
     names = ("gamma", "beta", "mean", "variance")
-    tensors = {key: b.tensor(node.constant(i, what)) for i, (key, what) in enumerate(zip(names, names, strict=True), 1)}
-    return b.layer("batch_norm", node.live(least=2), epsilon=node.real("epsilon", 1e-5), **tensors)
+    given = {name: node.input(i) for i, name in enumerate(names, 1)}
+    constants = {name: value for name, value in given.items() if isinstance(value, Constant)}
+    if len(constants) == len(given):
+        return b.layer("batch_norm", x, epsilon=epsilon, **{key: b.tensor(c) for key, c in constants.items()})
+    gamma, beta, mean, variance = (b.channels(node.live(i), x, name) for i, name in enumerate(names, 1))
+    deviation = b.layer("sqrt", b.shifted(variance, epsilon, "epsilon"), "deviation")
+    normalized = b.layer("div", [b.layer("sub", [x, mean], "centred"), deviation], "normalized")
+    return b.layer("add", [b.layer("mul", [normalized, gamma], "scaled"), beta])
 
 
 def _add(node: Node, b: Builder) -> Live:
     x, constant = _with_constant(node)
     if constant is None:
         return _together("add", node, b)
-    return b.with_constant(x, constant, lambda x, t: b.layer("bias", x, bias=t))
+    return b.combined("add", x, constant)
 
 
 def _sub(node: Node, b: Builder) -> Live:
@@ -52,14 +59,14 @@ def _sub(node: Node, b: Builder) -> Live:
         constant = b.derived(constant, "negative", -(values if values.dtype.kind == "f" else values.astype(np.float64)))
     else:
         x = b.layer("neg", x, "negative")
-    return b.with_constant(x, constant, lambda x, t: b.layer("bias", x, bias=t))
+    return b.combined("add", x, constant)
 
 
 def _mul(node: Node, b: Builder) -> Live:
     x, constant = _with_constant(node)
     if constant is None:
         return _together("mul", node, b)
-    return b.with_constant(x, constant, lambda x, t: b.layer("scale", x, weight=t, bias=False))
+    return b.combined("mul", x, constant)
 
 
 def _div(node: Node, b: Builder) -> Live:
@@ -73,7 +80,7 @@ def _div(node: Node, b: Builder) -> Live:
 
 
 def _binary(op: str) -> One:
-    """An operator of any two inputs: constants become tensors that are the same whatever the network's input is."""
+    """An operator of any two inputs."""
 
     def binary(node: Node, b: Builder) -> Live:
         return _joined(op, b.aligned(node.inputs), b)
@@ -143,11 +150,18 @@ def _bound(kind: str) -> Operator:
 
 
 def _clip(node: Node, b: Builder) -> Live:
+    x = node.live()
     if node.opset < 11:
-        low, high = node.real("min", -math.inf), node.real("max", math.inf)
-    else:
-        low, high = node.number(1, "minimum", -math.inf), node.number(2, "maximum", math.inf)
-    return _clipped(node.live(), b, low, high)
+        return _clipped(x, b, node.real("min", -math.inf), node.real("max", math.inf))
+    bounds = node.input(1), node.input(2)
+    if not any(isinstance(bound, Live) for bound in bounds):
+        return _clipped(x, b, node.number(1, "minimum", -math.inf), node.number(2, "maximum", math.inf))
+    for op, bound in zip(("max", "min"), bounds, strict=True):
+        if bound is not None:
+            if math.prod(bound.shape) != 1:
+                raise Refused(f"its bound {list(bound.shape)} is not one number")
+            x = b.layer(op, b.aligned([x, bound]), "at_least" if op == "max" else "")
+    return x
 
 
 def _clipped(x: Live, b: Builder, low: float, high: float) -> Live:
@@ -198,8 +212,8 @@ def _swiglu(node: Node, b: Builder) -> Live:
 
 
 def _prelu(node: Node, b: Builder) -> Live:
-    slope = node.constant(1, "slope")
-    return b.with_constant(node.live(), slope, lambda x, t: b.layer("prelu", x, slope=t))
+    slope = node.input(1)
+    return b.combined("prelu", node.live(), slope) if isinstance(slope, Constant) else b.prelu(node.live(), slope)
 
 
 def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:
@@ -277,7 +291,7 @@ def _gemm_sum(y: Live, shift: Value, beta: float, b: Builder) -> Live:
     if isinstance(shift, Live):
         return b.layer("add", b.aligned([y, shift if beta == 1 else b.affine(shift, beta, tag="beta")]))
     shift = b.derived(shift, "beta", shift.values * np.float64(beta))
-    return b.with_constant(y, shift, lambda y, t: b.layer("bias", y, bias=t))
+    return b.combined("add", y, shift)
 
 
 def _row(values: NDArray[Any], count: int) -> NDArray[np.float64]:
@@ -292,9 +306,7 @@ def _matmul(node: Node, b: Builder) -> Live:
     x, weight = node.inputs
     if isinstance(x, Live) and isinstance(weight, Constant) and 2 <= len(x.shape) <= 5 and weight.values.ndim == 2:
         return _by_constant(x, weight, b)
-    live = next(value for value in node.inputs if isinstance(value, Live))
-    lives = [b.filled(live, value, "constant") if isinstance(value, Constant) else value for value in (x, weight)]
-    a, c = (value for value in lives if value is not None)
+    a, c = node.live(0), node.live(1)
     # A vector is a row in first place, a column in second place.
     ranks = len(a.shape), len(c.shape)
     a = b.reshape(a, (1, *a.shape), "row") if ranks[0] == 1 else a
@@ -463,6 +475,19 @@ OPERATORS: Mapping[str, Operator] = {
     **SELECTION_OPERATORS,
     **WINDOW_OPERATORS,
 }
+
+BY_LAYERS = frozenset(
+    [
+        *COMPOSITE_OPERATORS,
+        *RESIZE_OPERATORS,
+        *WINDOW_OPERATORS,
+        *("BatchNormalization", "Hardmax", "LogSoftmax", "Pad", "Scatter", "ScatterElements", "ScatterND", "Softmax"),
+    ]
+)
+"""Operators of floating-point numbers that are computed by their layers where all inputs are constants.
+
+The onnx package's own evaluator differs from engines in cases of each.
+"""
 
 FRACTIONAL = frozenset(
     [

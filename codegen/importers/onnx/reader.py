@@ -63,7 +63,7 @@ def read(path: Path, shapes: Shapes) -> Network:
         raise place.spec_error("has no outputs")
     nodes = _needed(graph, outputs)
     _check_order(nodes, {*initializers, *declared}, outputs, place)
-    read_names = frozenset([*outputs, *(name for node in nodes for name in node.input)])
+    read_names = frozenset(outputs).union(*map(_read_within, nodes))
     used = {name: value for name, value in declared.items() if name in read_names}
     notes = [f"no output depends on input {show(name)}, which is left out" for name in declared if name not in used]
     inputs = _input_shapes(used, shapes, place)
@@ -96,6 +96,8 @@ def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
     """All names, which protobuf gives as bytes where they are damaged."""
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for branch in _branches(node):
+            yield from _texts(branch)
         yield from (text for a in node.attribute for text in (a.name, a.ref_attr_name))
     for tensor in graph.initializer:
         yield tensor.name
@@ -120,15 +122,42 @@ def _needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
     for node in reversed(graph.node):
         if any(name in names for name in node.output if name):
             kept.append(node)
-            names.update(name for name in node.input if name)
+            names.update(_read_by(node))
     return kept[::-1]
+
+
+def _branches(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs within a node: the branches of a condition, the body of a loop."""
+    return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node reads, those that the graphs within it take from outside included."""
+    names = {name for name in node.input if name}
+    for branch in _branches(node):
+        made = {i.name for i in branch.input} | {tensor.name for tensor in branch.initializer}
+        for inner in branch.node:
+            names |= _read_by(inner) - made
+            made.update(inner.output)
+        names |= {output.name for output in branch.output} - made
+    return names
+
+
+def _read_within(node: onnx.NodeProto) -> set[str]:
+    """All tensors that a node and the nodes within it read, and the outputs of the graphs within."""
+    names = set(node.input)
+    for branch in _branches(node):
+        names.update(output.name for output in branch.output)
+        for inner in branch.node:
+            names |= _read_within(inner)
+    return names
 
 
 def _check_order(nodes: list[onnx.NodeProto], known: set[str], outputs: list[str], place: Place) -> None:
     known = set(known)
     for node in nodes:
-        for name in node.input:
-            if name and name not in known:
+        for name in sorted(_read_by(node)):
+            if name not in known:
                 raise place.spec_error(
                     f"node {show(node.name)} ({node.op_type}) reads {show(name)}, which nothing makes"
                 )

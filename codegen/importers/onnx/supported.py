@@ -8,33 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _SPACE = "1 to 3 axes of space"
-_SLOPES = "the slope is a constant"
 _INDICES = "the indices are constants"
 _TYPES = "of what the network computes: to float32, int32, int64 or bool, held as float32"
 
 LIMITS: Mapping[str, str] = {
     "AveragePool": _SPACE,
-    "BatchNormalization": "in inference; parameters are constants, one for each channel (spatial = 1)",
+    "BatchNormalization": "in inference; one parameter for each channel (spatial = 1)",
     "Cast": _TYPES,
     "CastLike": _TYPES,
-    "Clip": "the bounds are constants",
-    "Conv": f"{_SPACE}; weight and bias are constants",
-    "ConvTranspose": f"{_SPACE}; weight and bias are constants; auto_pad = SAME leaves no gaps between windows",
+    "Col2Im": _SPACE,
+    "Conv": _SPACE,
+    "ConvTranspose": f"{_SPACE}; the weight is a constant; auto_pad = SAME leaves no gaps between windows",
     "CumSum": "axis is known at import",
     "Dropout": "in inference; the mask is not made",
     "Expand": "the shape is known at import",
     "Gather": _INDICES,
     "GatherElements": _INDICES,
     "GatherND": _INDICES,
-    "GroupNormalization": "scale and bias are constants",
-    "InstanceNormalization": "scale and bias are constants",
-    "LayerNormalization": "scale and bias are constants",
     "LpNormalization": "p is 1 or 2",
     "LpPool": _SPACE,
     "MaxPool": f"{_SPACE}; the indices are not made",
-    "PRelu": _SLOPES,
     "Pad": "pads and value are known at import; modes but constant do not crop",
-    "RMSNormalization": "the scale is a constant",
     "Resize": "scales, sizes and roi are known at import; at most 3 axes of space",
     "Scatter": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "ScatterElements": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
@@ -45,18 +39,3 @@ LIMITS: Mapping[str, str] = {
     "TopK": "k is known at import",
     "Upsample": "at most 3 axes of space; scales are constants of at least 1",
 }
-
-# What is computed of constants, by how many elements that makes.
-BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "Where"})
-SAME_OR_LESS = frozenset(
-    [
-        *("Abs", "And", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "Equal", "Erf"),
-        *("Exp", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual", "Identity"),
-        *("IsInf", "IsNaN", "Less", "LessOrEqual", "Log", "Neg", "Not", "Or", "PRelu", "Reciprocal", "ReduceL1"),
-        *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round"),
-        *("ScatterElements", "ScatterND", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze"),
-        *("Tanh", "Transpose", "Trilu", "Unsqueeze", "Xor"),
-    ]
-)
-_COUNTED = {"AffineGrid", "ConstantOfShape", "Expand", "Gemm", "MatMul", "Range", "Tile"}
-COMPUTED_IN_ADVANCE = BROADCAST | SAME_OR_LESS | _COUNTED

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import AttributeProto
+from numpy.typing import NDArray
+from onnx import AttributeProto, helper
 
 from codegen.errors import ClgenError, SpecError
 from codegen.frontend.place import show
 from codegen.frontend.spec import MOST_SIZES
 from codegen.graph.ops import Shape, ShapeError
 from codegen.importers.document import Document
+from codegen.importers.load import load_document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
-from codegen.importers.onnx.operators import FRACTIONAL, OPERATORS
+from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
 from codegen.importers.patterns import simplify
 
+_NONE = "there is no such operator in a spec"
 _MOST_LISTED = 200  # unsupported nodes that an error lists
 
 
@@ -35,11 +38,17 @@ _UNKNOWN = _Unknown()
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now."""
+    """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now.
+
+    The nodes of the network are those that were translated: of a condition that is constant, the branch that is taken.
+    """
 
     network: Network
     document: Document
     values: Mapping[str, Value | _Unknown]
+
+
+MOST_NESTED = 32  # conditions within conditions
 
 
 def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
@@ -61,7 +70,9 @@ class _Translator:
     def __init__(self, network: Network, document: Document) -> None:
         self._network = network
         self._document = document
-        self._folder = Folder(network.opset)
+        self._folder = Folder(network.opset, BY_LAYERS, self._computed)
+        self._nodes: list[onnx.NodeProto] = []
+        self._depth = 0
         self._values: dict[str, Value | _Unknown] = {}
         self._refused: list[str] = []
 
@@ -73,7 +84,9 @@ class _Translator:
             raise self._error()
         for name in self._network.outputs:
             self._output(name)
-        return Trace(self._network, self._document, self._values)
+        if not any(isinstance(self._values[name], Live) for name in self._network.outputs):
+            raise self._network.place.spec_error("has no output that depends on an input: all of them are constants")
+        return Trace(replace(self._network, nodes=self._nodes), self._document, self._values)
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
         """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""
@@ -94,8 +107,13 @@ class _Translator:
 
     def _output(self, name: str) -> None:
         value = self._lookup(name)
-        if not isinstance(value, Live):
-            raise self._network.place.spec_error(f"output {show(name)} is the same for all inputs")
+        if isinstance(value, Constant):
+            try:
+                value = Builder(self._document, name, "", whole=True).stored(value)
+            except Refused as error:
+                self._document.notes.append(f"output {show(name)}, the same for all inputs, is left out: {error}")
+                return
+        assert isinstance(value, Live)
         self._document.add_output(name, value.name)
 
     def _lookup(self, name: str) -> Value | _Unknown:
@@ -111,13 +129,57 @@ class _Translator:
             label = f"{proto.domain}.{label}"
         results: list[Value | _Unknown]
         try:
-            results = self._results(proto)
+            results = self._taken(proto) if _is_condition(proto) else self._results(proto)
         except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
             self._refused.append(f"{label}: {error}")
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
                 self._values[name] = result
+        if not _is_condition(proto):
+            self._nodes.append(proto)
+
+    def _taken(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
+        """The outputs of the branch that a constant condition takes, whose nodes are translated."""
+        _checked(proto, self._network.opset)
+        condition = self._lookup(proto.input[0])
+        if isinstance(condition, _Unknown):
+            return [_UNKNOWN] * len(proto.output)
+        if not isinstance(condition, Constant) or condition.values.size != 1:
+            raise Refused("its condition is computed by the network; only a branch that is known at import is taken")
+        wanted = "then_branch" if condition.values.reshape(-1)[0] else "else_branch"
+        branch = next(a.g for a in proto.attribute if a.name == wanted)
+        if len(branch.output) != len(proto.output):
+            raise Refused(f"its {wanted} has {len(branch.output)} outputs instead of {len(proto.output)}")
+        if self._depth == MOST_NESTED:
+            raise Refused(f"conditions are nested more than {MOST_NESTED} deep")
+        for name in [tensor.name for tensor in branch.initializer] + [n for inner in branch.node for n in inner.output]:
+            if name and (name in self._values or name in self._network.initializers):
+                raise Refused(f"its {wanted} makes {show(name)}, which is made outside too")
+        self._network.initializers.update({tensor.name: tensor for tensor in branch.initializer})
+        self._depth += 1
+        for inner in branch.node:
+            self._node(inner)
+        self._depth -= 1
+        for inner, outer in zip(branch.output, proto.output, strict=True):
+            self._nodes.append(helper.make_node("Identity", [inner.name], [outer], name=proto.name))
+        return [self._lookup(inner.name) for inner in branch.output]
+
+    def _computed(self, node: Node) -> list[NDArray[Any]]:
+        """The outputs of a node of constants by the layers for it, with the first one as the input of a network."""
+        first = node.input(0)
+        assert isinstance(first, Constant)
+        document = Document("constant", "an ONNX model")
+        builder = Builder(document, "constant", "")
+        x = Live(document.add_input("x", first.shape or (1,)), first.shape)
+        inputs = [x, *node.inputs[1:]]
+        result = OPERATORS[node.op](replace(node, inputs=inputs, stored=builder.stored), builder)
+        results = result if isinstance(result, list) else [result]
+        for k, y in enumerate(results):
+            document.add_output(f"output_{k}", y.name)
+        document.fill()
+        values = load_document(document).evaluate({"x": first.values.reshape(first.shape or (1,))})
+        return [values[y.name].reshape(y.shape) for y in results]
 
     def _results(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
         schema = _checked(proto, self._network.opset)
@@ -125,19 +187,20 @@ class _Translator:
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
             if operator not in OPERATORS and operator not in ("Shape", "Size"):
-                raise Refused("there is no such operator in a spec")
+                raise Refused(_NONE)
             return [_UNKNOWN] * len(proto.output)
         outputs = [name if name in self._network.read_names else "" for name in proto.output]
         known = [value for value in values if not isinstance(value, _Unknown)]
         name = proto.name or next(filter(None, proto.output))
-        node = Node(operator, name, self._network.opset, known, outputs, _attributes(proto))
+        whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
+        attributes = _attributes(proto)
+        builder = Builder(self._document, _wanted(operator, name, known), name, whole)
+        node = Node(operator, name, self._network.opset, known, outputs, attributes, builder.stored)
         folded = self._folder.fold(node, proto)
         if folded is not None:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
-            raise Refused("there is no such operator in a spec")
-        whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
-        builder = Builder(self._document, _wanted(node), name, whole)
+            raise Refused(_NONE)
         result = OPERATORS[operator](node, builder)
         results = result if isinstance(result, list) else [result]
         typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
@@ -218,13 +281,17 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
     return found
 
 
-def _wanted(node: Node) -> str:
+def _is_condition(proto: onnx.NodeProto) -> bool:
+    return proto.op_type == "If" and proto.domain in DOMAINS
+
+
+def _wanted(operator: str, name: str, inputs: Sequence[Value]) -> str:
     """A name for the node's layer: that of its parameters, so that they need no names, or a path without repetition."""
-    for value in node.inputs[1:2]:
+    for value in inputs[1:2]:
         if isinstance(value, Constant) and value.name.endswith((".weight", ".kernel", ".gamma", ".slope", ".alpha")):
             return value.name.rpartition(".")[0]
-    parts = [part for part in node.name.split("/") if part]
-    if len(parts) > 1 and re.fullmatch(rf"{node.op}(_\d+)?", parts[-1]):
+    parts = [part for part in name.split("/") if part]
+    if len(parts) > 1 and re.fullmatch(rf"{operator}(_\d+)?", parts[-1]):
         parts.pop()
     parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
-    return ".".join(parts) or node.op
+    return ".".join(parts) or operator

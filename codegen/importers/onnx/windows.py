@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from codegen.graph.ops.window import extent, same_pads
 from codegen.importers.onnx.builder import Builder, collapsed, window
-from codegen.importers.onnx.node import Constant, Live, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
 
 
 def _padding(node: Node, space: tuple[int, ...], kernel: Any, stride: Any, dilation: Any) -> Any:
@@ -46,18 +50,22 @@ def _steps(node: Node, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return stride, dilation
 
 
-def _weight(node: Node, rank: int) -> Constant:
-    weight = node.constant(1, "weight")
-    if weight.values.ndim != rank + 2:
-        raise Refused(f"its weight {list(weight.values.shape)} should have {rank + 2} axes")
-    if node.get("kernel_shape") and tuple(node.get("kernel_shape")) != weight.values.shape[2:]:
-        raise Refused(f"kernel_shape {node.get('kernel_shape')} is not that of weight {list(weight.values.shape)}")
-    return weight
+def _weight(node: Node, rank: int) -> Value:
+    shape = node.shape(1)
+    if len(shape) != rank + 2:
+        raise Refused(f"its weight {list(shape)} should have {rank + 2} axes")
+    if node.get("kernel_shape") and tuple(node.get("kernel_shape")) != shape[2:]:
+        raise Refused(f"kernel_shape {node.get('kernel_shape')} is not that of weight {list(shape)}")
+    return node.input(1)
 
 
-def _bias(node: Node, b: Builder, i: int = 2) -> str | bool:
-    bias = node.optional(i, "bias")
-    return False if bias is None else b.tensor(bias)
+def _with_bias(node: Node, b: Builder, layer: Callable[[str | bool], Live]) -> Live:
+    """A layer of weights with a bias that is constant, or with a sum behind it."""
+    bias = node.input(2)
+    if not isinstance(bias, Live):
+        return layer(False if bias is None else b.tensor(bias))
+    y = layer(False)
+    return b.layer("add", [y, b.channels(bias, y, "bias")], "biased")
 
 
 def _conv(node: Node, b: Builder) -> Live:
@@ -65,13 +73,51 @@ def _conv(node: Node, b: Builder) -> Live:
     space = _spatial(x)
     weight = _weight(node, len(space))
     stride, dilation = _steps(node, len(space))
-    keys = window(stride, dilation, _padding(node, space, weight.values.shape[2:], stride, dilation))
+    padding = _padding(node, space, node.shape(1)[2:], stride, dilation)
     groups = node.get("group", 1)
+    if not isinstance(weight, Constant):
+        pads = same_pads(space, node.shape(1)[2:], stride, dilation) if padding == "same" else padding
+        y = _by_computed_weight(x, node.live(1), b, stride, dilation, pads, groups)
+        bias = node.input(2)
+        return y if bias is None else b.layer("add", [y, b.channels(node.live(2), y, "bias")], "biased")
+    keys = window(stride, dilation, padding)
     depthwise = groups == x.shape[1] > 1
     if groups != 1 and not depthwise:
         keys = {"groups": groups, **keys}
     op = "depthwise_conv" if depthwise else "conv"
-    return b.layer(op, x, weight=b.tensor(weight), bias=_bias(node, b), **keys)
+    tensor = b.tensor(weight)
+    return _with_bias(node, b, lambda bias: b.layer(op, x, weight=tensor, bias=bias, **keys))
+
+
+def _by_computed_weight(
+    x: Live,
+    weight: Live,
+    b: Builder,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    pads: Sequence[Sequence[int]],
+    groups: int,
+) -> Live:
+    """A convolution whose weight [Co, Ci/groups, *kernel] the network computes: the product with im2col's matrix."""
+    batch, channels = x.shape[:2]
+    outputs, inputs, *kernel = weight.shape
+    if groups < 1 or inputs * groups != channels or outputs % groups:
+        raise Refused(f"its weight {list(weight.shape)} with group = {groups} does not fit input {list(x.shape)}")
+    padded = b.layer("pad", x, "padded", **window((), (), pads)) if any(map(any, pads)) else x
+    size = [(n - extent(k, d)) // s + 1 for n, k, s, d in zip(padded.shape[2:], kernel, stride, dilation, strict=True)]
+    if min(size) < 1:
+        raise Refused(f"its window {kernel} is larger than the padded input {list(padded.shape)}")
+    taps = []
+    for tap in itertools.product(*map(range, kernel)):
+        part, word = padded, "_".join(map(str, tap))
+        for axis, (k, n, s, d) in enumerate(zip(tap, size, stride, dilation, strict=True), 2):
+            part = b.select(part, axis, range(k * d, k * d + (n - 1) * s + 1, s), f"tap_{word}_axis_{axis}")
+        taps.append(b.reshape(part, (batch, channels, 1, math.prod(size)), f"tap_{word}"))
+    columns = b.layer("concat", taps, "columns", axis=2) if len(taps) > 1 else taps[0]
+    rows = inputs * len(taps)
+    columns = b.reshape(columns, (batch, groups, rows, math.prod(size)), "im2col")
+    matrix = b.reshape(weight, (1, groups, outputs // groups, rows), "weight")
+    return b.reshape(b.layer("matmul", [matrix, columns], "product"), (batch, outputs, *size))
 
 
 def _conv_transpose(node: Node, b: Builder) -> Live:
@@ -79,7 +125,9 @@ def _conv_transpose(node: Node, b: Builder) -> Live:
     space = _spatial(x)
     rank = len(space)
     weight = _weight(node, rank)
-    kernel = weight.values.shape[2:]
+    if not isinstance(weight, Constant):
+        raise Refused("the network computes its weight; only constants are supported there")
+    kernel = weight.shape[2:]
     stride, dilation = _steps(node, rank)
     extra = node.ints("output_padding", rank, 0)
     free = [
@@ -103,7 +151,40 @@ def _conv_transpose(node: Node, b: Builder) -> Live:
         keys["output_padding"] = collapsed(extra)
     if node.get("group", 1) != 1:
         keys = {"groups": node.get("group"), **keys}
-    return b.layer("conv_transpose", x, weight=b.tensor(weight), bias=_bias(node, b), **keys)
+    tensor = b.tensor(weight)
+    return _with_bias(node, b, lambda bias: b.layer("conv_transpose", x, weight=tensor, bias=bias, **keys))
+
+
+def _column_to_image(node: Node, b: Builder) -> Live:
+    """Col2Im: adds the columns [N, C * block, blocks] up where they come from, as a transposed convolution does."""
+    x = node.live()
+    size, block = node.whole_numbers(1, "image_shape") or (), node.whole_numbers(2, "block_shape") or ()
+    rank = len(size)
+    if len(x.shape) != 3 or rank not in (1, 2, 3) or len(block) != rank or min(*size, *block) < 1:
+        raise Refused(f"image_shape {list(size)} and block_shape {list(block)} do not fit input {list(x.shape)}")
+    stride, dilation = _steps(node, rank)
+    pads = node.ints("pads", 2 * rank, 0)
+    around = list(zip(pads[:rank], pads[rank:], strict=True))
+    blocks = [
+        (n + sum(pair) - extent(k, d)) // s + 1
+        for n, pair, k, s, d in zip(size, around, block, stride, dilation, strict=True)
+    ]
+    count = math.prod(block)
+    if min(blocks) < 1 or math.prod(blocks) != x.shape[2] or x.shape[1] % count or min(pads) < 0:
+        raise Refused(f"image_shape {list(size)} and block_shape {list(block)} do not fit input {list(x.shape)}")
+    channels = x.shape[1] // count
+    # Each element of a block is a channel; its weight is one where the element goes.
+    taps = np.tile(np.eye(count, dtype=np.float32).reshape(count, 1, *block), (channels, *[1] * (rank + 1)))
+    rest = [
+        n + sum(pair) - extent(k, d) - (m - 1) * s
+        for n, pair, k, s, d, m in zip(size, around, block, stride, dilation, blocks, strict=True)
+    ]
+    keys = window(stride, dilation, around)
+    if any(rest):
+        keys["output_padding"] = collapsed(rest)
+    image = b.reshape(x, (*x.shape[:2], *blocks), "blocks")
+    weight = b.constant("weight", taps)
+    return b.layer("conv_transpose", image, weight=weight, bias=False, groups=channels, **keys)
 
 
 def _pool(kind: str) -> Callable[[Node, Builder], Live]:
@@ -139,6 +220,7 @@ def _global_pool(kind: str) -> Callable[[Node, Builder], Live]:
 
 WINDOW_OPERATORS: Mapping[str, Callable[[Node, Builder], Live]] = {
     "AveragePool": _pool("average"),
+    "Col2Im": _column_to_image,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "GlobalAveragePool": _global_pool("average"),

@@ -1,0 +1,17 @@
+"""Document -> graph, by way of the spec that is written of it."""
+
+from __future__ import annotations
+
+from codegen.frontend import toml
+from codegen.frontend.archive import read_safetensors
+from codegen.frontend.parameters import Parameters
+from codegen.graph.graph import Graph
+from codegen.importers.document import Document
+from codegen.importers.writer import write_document
+
+
+def load_document(document: Document) -> Graph:
+    """The network of the document, as a spec that is written and read."""
+    spec = write_document(document)
+    weights = Parameters.of_bytes("", spec.weights, read_safetensors) if spec.weights else Parameters()
+    return toml.load_bytes("", f"{spec.name}.toml", spec.text, weights).graph
