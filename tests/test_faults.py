@@ -133,3 +133,16 @@ def test_devices_are_right(fault: Fault, device: DeviceInfo, tmp_path: Path) -> 
 def by_port(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays under the names that the spec has for the inputs."""
     return {i.name: x for i, x in zip(open_model(path).graph.inputs, feeds.values(), strict=True)}
+
+
+def test_a_list_of_numbers_before_a_dense_layer(device: DeviceInfo, tmp_path: Path) -> None:
+    """crash.toml: reduce_sum leaves [2], which reshape makes [2, 1]; y is the sums times the only weight, plus bias."""
+    path = FOLDER / "crash.toml"
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set CLGEN_FAULTS to the folder that holds the faults")
+    with np.load(FOLDER / "crash.npz") as archive:
+        arrays = dict(archive)
+    x = np.array([[1, 2, 3, 4], [0, -1, 0.5, 2]], np.float32)
+    right = np.array([[10.0], [1.5]]) @ arrays["fc.weight"].T + arrays.get("fc.bias", 0)
+    for got in by_device(path, {"x": x}, device, tmp_path):
+        assert_close(got, [right])

@@ -110,7 +110,7 @@ class Layer:
 
     def check_order(self, where: str) -> None:
         """Refuses to flatten channels and space silently where the network may be from a framework that has NHWC."""
-        if self.channels_last and self.shape[1] > 1 and math.prod(self.shape[2:]) > 1:
+        if self.channels_last and len(self.shape) > 2 and self.shape[1] > 1 and math.prod(self.shape[2:]) > 1:
             raise self.place.spec_error(
                 f"flattens {list(self.shape)}, and frameworks differ in the order: write {where} = "
                 '"NHWC" (trained with Keras or TensorFlow) or "NCHW" (PyTorch)'
