@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,16 +35,26 @@ _OF_TRAINING = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class Tensor:
-    """An array of a file; ``place`` is the key of the spec that asked for it."""
+    """An array of a file; ``place`` is the key of the spec that asked for it.
+
+    ``in_float64`` has what :meth:`widened` gave before, for whichever layer.
+    """
 
     place: Place
     file: str
     name: str
     values: NDArray[Any]
+    in_float64: dict[tuple[int, ...], Array] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
+
+    def widened(self, axes: tuple[int, ...]) -> Array:
+        """The values in float64 with the axes in this order: one array for all layers that name the tensor."""
+        if axes not in self.in_float64:
+            self.in_float64[axes] = widened(self.values.transpose(axes))
+        return self.in_float64[axes]
 
     def error(self, message: str) -> ParameterError:
         return self.place.parameter_error(f"tensor {show(self.name)} {list(self.shape)} of {self.file} {message}")
@@ -58,6 +68,7 @@ class Parameters:
         self.sha256 = sha256
         self._archive: Archive = archive or {}
         self._used: set[str] = set()
+        self._in_float64: dict[str, dict[tuple[int, ...], Array]] = {}
         self._claims: Callable[[str], str] = lambda name: ""
 
     @staticmethod
@@ -111,7 +122,7 @@ class Parameters:
             raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{near}")
         self._used.add(name)
         try:
-            tensor = Tensor(place, self.file, name, self._archive[name].load())
+            tensor = Tensor(place, self.file, name, self._archive[name].load(), self._in_float64.setdefault(name, {}))
             if finite:
                 _check_finite(tensor)
             return tensor

@@ -122,8 +122,8 @@ def _read(
         raise tensor.error("is empty")
     if not can_be(tensor.shape):
         raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}{condition(layout)}")
-    moved = tensor.values.transpose(_AXES[layout](len(tensor.shape)))
-    return widened(moved).reshape(_ordered(tensor.shape, layout)), layout
+    moved = tensor.widened(_AXES[layout](len(tensor.shape)))
+    return moved.reshape(_ordered(tensor.shape, layout)), layout
 
 
 def _ordered(shape: Shape, layout: str) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -36,14 +36,13 @@ from codegen.graph.ops import (
     Top,
     Transpose,
 )
+from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other
 from codegen.plan.layout import Layout, blocked, channels_last, plain, up
 from codegen.plan.memory import Lifetime, assign
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan, Preparation
 from codegen.plan.schedules import channels, convolution, dense, general, moves, rows, sample
 from codegen.plan.schedules.launch import LaunchSketch
-from codegen.plan.target import ALIGNMENT_BYTES, TABLE_BYTES, Target
-
-ALIGNMENT = ALIGNMENT_BYTES // 4
+from codegen.plan.target import TABLE_BYTES, Target
 
 
 def plan(
@@ -60,10 +59,11 @@ def plan(
     homes = _homes(graph, target)
     layouts = {name: home.layout for name, home in homes.items()}
     drafts: list[Draft] = []
+    known: dict[bytes, Floats] = {}
     for node in graph.nodes:
         if not homes[node.name].computed_elsewhere:
             sketch = LaunchSketch(node, target, layouts)
-            drafts += _schedule(sketch, choices.get(node.name))
+            drafts += (_with_known(draft, known) for draft in _schedule(sketch, choices.get(node.name)))
             homes |= {name: _Home(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
     offsets, arena, separate = _share_memory(homes, drafts)
     places = {
@@ -71,7 +71,7 @@ def plan(
         for name, home in homes.items()
     }
     outputs = tuple(places[output.value] for output in graph.outputs)
-    weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
+    weights_bytes = 4 * sum({digest(a): a.size for d in drafts for a in d.parameters.values()}.values())
     if weights_bytes <= TABLE_BYTES and not graph.constants and not any(d.prepared for d in drafts):
         baked = _with_tables(graph.name, drafts, places, notes)
     else:
@@ -90,6 +90,15 @@ def plan(
         weights=baked.weights,
         zeros=max((d.zeros for d in drafts), default=0),
     )
+
+
+def _with_known(draft: Draft, known: dict[bytes, Floats]) -> Draft:
+    """The draft with known arrays in place of equal constants: layers may name the same tensor, however large."""
+    parameters = {k: known.setdefault(digest(values), values) for k, values in draft.parameters.items()}
+    prepared = draft.prepared
+    if prepared is not None:
+        prepared = replace(prepared, weight=known.setdefault(digest(prepared.weight), prepared.weight))
+    return replace(draft, parameters=parameters, prepared=prepared)
 
 
 @dataclass(frozen=True)
@@ -168,11 +177,11 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
     homes: dict[str, _Home] = {}
     for k, i in enumerate(graph.inputs):
         homes[i.name] = _Home(i.name, "input", k, 0, channels_last(i.shape) if i.channels_last else plain(i.shape))
-    at = 0
+    blob = Blob()
     for constant in graph.constants:
         layout = _constant_layout(graph, constant, target)
+        (at,) = blob.place([_packed(constant.values, layout)])
         homes[constant.name] = _Home(constant.name, "weights", 0, at, layout)
-        at += up(layout.span, ALIGNMENT)
     outputs = {output.value: (k, output.channels_last) for k, output in enumerate(graph.outputs)}
     joined = _concatenations(graph, target)
     for node in graph.nodes:
@@ -302,6 +311,9 @@ def _share_memory(homes: Mapping[str, _Home], drafts: list[Draft]) -> tuple[Mapp
 # Kernels -------------------------------------------------------------------------------------------------------------
 
 
+SHARED_TABLE = 64  # numbers of a table that is worth looking up elsewhere
+
+
 @dataclass(frozen=True)
 class _Baked:
     """Kernels and launches with their constants in place."""
@@ -316,17 +328,21 @@ class _Baked:
 def _with_tables(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> _Baked:
-    """Constants are __constant tables; a kernel belongs to one launch."""
+    """Constants are __constant tables, large ones printed once; a kernel with tables belongs to one launch."""
     names = _Names(model)
     kernels: dict[str, Kernel] = {}
     shared: dict[str, str] = {}
+    printed: dict[bytes, str] = {}
     launches = []
     for draft in drafts:
         key = _key(draft)
         if draft.parameters or key not in shared:
             name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters))
-            tables = {f"{name}_{k}": v for k, v in draft.parameters.items()}
             constants = {k: f"{name}_{k}" for k in draft.parameters}
+            for k, values in draft.parameters.items():
+                if values.size >= SHARED_TABLE:
+                    constants[k] = printed.setdefault(digest(values), constants[k])
+            tables = {f"{name}_{k}": v for k, v in draft.parameters.items() if constants[k] == f"{name}_{k}"}
             kernels[name] = _kernel(name, draft, constants, tables, draft.sizes, notes.get(draft.node, ()))
             shared[key] = name
         launches.append(_launch(draft, kernels[shared[key]], places, {}, draft.sizes, notes))
@@ -342,32 +358,36 @@ def _with_blob(
     """
     names = _Names(graph.name)
     kernels: dict[str, Kernel] = {}
-    preparations, launches, blob = [], [], _Blob()
+    preparations: list[Launch] = []
+    prepared_at: dict[str, int] = {}
+    launches, blob, prepared = [], Blob(), 0
     for constant in graph.constants:
-        start = blob.append(_packed(constant.values, places[constant.name].layout))
-        blob.align()
+        (start,) = blob.place([_packed(constant.values, places[constant.name].layout)])
         assert start == places[constant.name].offset
-    prepared = 0
     for draft in drafts:
-        prepared_at, sizes, constants = prepared, dict(draft.sizes), {}
+        sizes, starts, constants = dict(draft.sizes), {"weights": blob.at}, {}
         if draft.prepared:
-            preparations.append(
-                _preparation(draft, draft.prepared, names, kernels, blob.append(draft.prepared.weight), prepared)
-            )
-            blob.align()
+            (start,) = blob.place([draft.prepared.weight])
+            launch = _preparation(draft, draft.prepared, names, kernels, start, prepared)
+            made = repr((launch.kernel, start, draft.prepared.sizes))
+            if made not in prepared_at:
+                preparations.append(launch)
+                prepared_at[made] = prepared
+                prepared += up(draft.prepared.floats, ALIGNMENT)
             constants["weight"] = "u"
-            prepared += up(draft.prepared.floats, ALIGNMENT)
-        weights_at = blob.at
-        for k, values in draft.parameters.items():
-            start = blob.append(values) - weights_at
-            if start and draft.sizes:
-                sizes[f"{k}_at"] = start
-            constants[k] = "w" if not start else f"(w + {k}_at)" if draft.sizes else f"(w + {start})"
-        blob.align()
-        key = _key(draft)
+            starts["prepared"] = prepared_at[made]
+        found = blob.place(list(draft.parameters.values()))
+        # Where a tensor is that other launches have, too, is no number that kernels can share.
+        told = bool(draft.sizes) or not follow_each_other(found, list(draft.parameters.values()))
+        for k, start in zip(draft.parameters, found, strict=True):
+            starts["weights"] = found[0]
+            offset = start - found[0]
+            if offset and told:
+                sizes[f"{k}_at"] = offset
+            constants[k] = "w" if not offset else f"(w + {k}_at)" if told else f"(w + {offset})"
+        key = f"{_key(draft)} {told}"
         if key not in kernels:
-            kernels[key] = _kernel(names.new(draft.label), draft, constants, {}, sizes, ())
-        starts = {"weights": weights_at, "prepared": prepared_at}
+            kernels[key] = _kernel(names.new(draft.label), draft, constants, None, sizes, ())
         launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
     weights = blob.whole()
     return _Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
@@ -379,31 +399,6 @@ def _packed(values: Array, layout: Layout) -> Floats:
     with np.errstate(over="ignore"):
         floats[layout.offsets()] = values
     return floats
-
-
-class _Blob:
-    """The array of all constants, as it grows."""
-
-    def __init__(self) -> None:
-        self.at = 0
-        self._parts: list[Floats] = []
-
-    def append(self, values: Floats) -> int:
-        """Where the values begin."""
-        start = self.at
-        self._add(values)
-        self.align(16)
-        return start
-
-    def align(self, multiple: int = ALIGNMENT) -> None:
-        self._add(np.zeros(up(self.at, multiple) - self.at, dtype=np.float32))
-
-    def whole(self) -> Floats:
-        return np.concatenate(self._parts)
-
-    def _add(self, values: Floats) -> None:
-        self._parts.append(values)
-        self.at += values.size
 
 
 def _preparation(
@@ -434,12 +429,12 @@ def _kernel(
     name: str,
     draft: Draft,
     constants: Mapping[str, str],
-    tables: Mapping[str, Floats],
+    tables: Mapping[str, Floats] | None,
     sizes: Mapping[str, int],
     notes: tuple[str, ...],
 ) -> Kernel:
     parameters = [Parameter(LaunchSketch.operand_name(k), "read") for k in range(len(draft.reads))]
-    if draft.parameters and not tables:
+    if draft.parameters and tables is None:
         parameters.append(Parameter("w", "weights"))
     if draft.prepared:
         parameters.append(Parameter("u", "prepared"))
@@ -449,7 +444,7 @@ def _kernel(
         parameters.append(Parameter("scratch", "scratch"))
     parameters.append(Parameter("y", "write"))
     parameters += [Parameter(size, "size") for size in sizes]
-    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables, draft.title, notes)
+    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables or {}, draft.title, notes)
 
 
 def _launch(

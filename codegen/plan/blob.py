@@ -1,0 +1,66 @@
+"""The array of all constants: the artefact's weights, each tensor once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from codegen.plan.layout import up
+from codegen.plan.plan import Floats
+from codegen.plan.target import ALIGNMENT_BYTES
+
+ALIGNMENT = ALIGNMENT_BYTES // 4
+
+
+class Blob:
+    """The array as it grows.  Several launches may have the same constants, as layers may name the same tensor."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._parts: list[Floats] = []
+        self._places: dict[tuple[bytes, ...], tuple[int, ...]] = {}
+
+    def place(self, constants: Sequence[Floats]) -> tuple[int, ...]:
+        """Where each of a launch's constants begins: one behind the other, but for the first if that is there already.
+
+        The first is the largest as a rule, a layer's weight.  The others are always behind it.
+        """
+        key = tuple(map(digest, constants))
+        if key not in self._places:
+            starts = [*self._places.get(key[:1], ())]
+            starts += [self._append(values) for values in constants[len(starts) :]]
+            self._align(ALIGNMENT)
+            self._places[key] = tuple(starts)
+            self._places.setdefault(key[:1], tuple(starts[:1]))
+        return self._places[key]
+
+    def whole(self) -> Floats:
+        return np.concatenate(self._parts)
+
+    def _append(self, values: Floats) -> int:
+        start = self.at
+        self._add(values)
+        self._align(16)
+        return start
+
+    def _align(self, multiple: int) -> None:
+        self._add(np.zeros(up(self.at, multiple) - self.at, dtype=np.float32))
+
+    def _add(self, values: Floats) -> None:
+        self._parts.append(values)
+        self.at += values.size
+
+
+def digest(values: Floats) -> bytes:
+    """The same for equal arrays only."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).digest()
+
+
+def follow_each_other(starts: Sequence[int], constants: Sequence[Floats]) -> bool:
+    """Whether constants lie where they do if none of them was there before."""
+    return all(
+        behind == start + up(values.size, 16)
+        for start, behind, values in zip(starts[:-1], starts[1:], constants, strict=False)
+    )
