@@ -175,7 +175,7 @@ def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path) -
     assert done.returncode == 5
     assert "was generated from another net.onnx, or with another --shape; build again" in done.stderr
     done = clgen("verify", "generated/net", "--spec", "net.onnx", cwd=tmp_path)
-    assert done.returncode == 2 and "give them with --shape x=?,3,?,?" in done.stderr
+    assert done.returncode == 2 and "give them with --shape 'x=?,3,?,?'" in done.stderr
 
 
 @pytest.mark.usefixtures("has_device")

@@ -17,6 +17,7 @@ from conftest import ROOT
 from everywhere import by_device, by_reference
 from onnx_models import Array, expected
 
+from codegen.errors import ClgenError
 from codegen.importers.open import open_model
 from codegen.runtime.devices import DeviceInfo
 
@@ -96,11 +97,31 @@ FAULTS = (
     Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
 )
 
+REFUSED = {
+    "external_missing/m.onnx": 'w.bin, which holds tensor "w", is missing beside the model: put it there, or save the '
+    "model with its tensors inside",
+    "zero_size_dim/m.onnx": 'input "x" [1, 0, 5] has a size of 0, so that there is nothing to compute; if the 0 stands '
+    "for an open size, give it with --shape 'x=1,?,5'",
+}
 
-def wanted(fault: Fault) -> tuple[Path, dict[str, Array], list[Array]]:
-    path = FOLDER / fault.file
+
+def present(file: str) -> Path:
+    path = FOLDER / file
     if not path.exists():
         pytest.skip(f"{path} is not here: set CLGEN_FAULTS to the folder that holds the faults")
+    return path
+
+
+@pytest.mark.parametrize("file", REFUSED)
+def test_what_cannot_be_imported_is_said_clearly(file: str) -> None:
+    path = present(file)
+    with pytest.raises(ClgenError) as caught:
+        open_model(path)
+    assert str(caught.value) == f"{path}: {REFUSED[file]}"
+
+
+def wanted(fault: Fault) -> tuple[Path, dict[str, Array], list[Array]]:
+    path = present(fault.file)
     proto = onnx.load(str(path))
     names = [value.name for value in proto.graph.input]
     shapes = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in proto.graph.input]

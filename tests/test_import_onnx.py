@@ -898,14 +898,16 @@ def test_commands_take_a_model(tmp_path: Path) -> None:
     assert (tmp_path / "any_relu.toml").is_file() and (tmp_path / "any_relu" / "any_relu.c").is_file()
     result = runner.invoke(main, ["import", str(path)])
     assert result.exit_code == 2
-    assert "x is [N, 3, H, W]; give them with --shape x=?,3,?,?" in result.output
+    assert "x is [N, 3, H, W]; give them with --shape 'x=?,3,?,?'" in result.output
 
 
 def test_all_dynamic_inputs_are_named(tmp_path: Path) -> None:
     path = saved(model([node("Add", "x z", "y")], {"x": ("N", 3), "z": ("M", 3)}, {}), tmp_path)
-    with pytest.raises(SpecError, match=r"x is \[N, 3\]; z is \[M, 3\]; give them with --shape x=\?,3 --shape z=\?,3"):
+    with pytest.raises(
+        SpecError, match=r"x is \[N, 3\]; z is \[M, 3\]; give them with --shape 'x=\?,3' --shape 'z=\?,3'"
+    ):
         open_model(path)
-    with pytest.raises(SpecError, match=r"z is \[M, 3\]; give them with --shape z=\?,3"):
+    with pytest.raises(SpecError, match=r"z is \[M, 3\]; give them with --shape 'z=\?,3'"):
         open_model(path, {"x": (1, 3)})
     with pytest.raises(SpecError, match=r'no input "q".*its inputs are "x" and "z"'):
         open_model(path, {"q": (1, 3)})
@@ -951,9 +953,6 @@ def test_external_data(tmp_path: Path) -> None:
     )
     inside, outside = import_model(path, "net"), import_model(tmp_path / "outside.onnx", "net")
     assert inside == outside
-    (tmp_path / "w").unlink()
-    with pytest.raises(SpecError, match=r"outside\.onnx"):
-        import_model(tmp_path / "outside.onnx")
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------

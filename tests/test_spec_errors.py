@@ -839,7 +839,7 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
     "empty": (
         GOOD,
         put(stem__weight=np.zeros((0, 4, 3, 3))),
-        'layer "stem": weight: tensor "stem.weight" [0, 4, 3, 3] of net.npz is empty',
+        'layer "stem": weight: tensor "stem.weight" [0, 4, 3, 3] of net.npz has a size of 0',
     ),
     "bool": (
         GOOD,

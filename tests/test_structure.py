@@ -39,7 +39,9 @@ ENTERS_IN = {
     "onnx": {
         "importers/onnx/constants.py",
         "importers/onnx/evaluate.py",
+        "importers/onnx/external.py",
         "importers/onnx/reader.py",
+        "importers/onnx/refusals.py",
         "importers/onnx/translate.py",
         "importers/open.py",
     },

@@ -279,7 +279,7 @@ def _grid_sample(layer: Layer) -> list[Step]:
     if len(layer.inputs) == 1:
         tensor = layer.tensor("grid", "grid", fits=lambda shape: len(shape) == len(layer.shape))
         if 0 in tensor.shape:
-            raise tensor.error("is empty")
+            raise tensor.error("has a size of 0")
         grid = widened(tensor.values)
     elif layer.options["grid"] is not None:
         raise layer.place.key("grid").spec_error("names a tensor, but there is a second input; drop one")

@@ -119,7 +119,7 @@ def _read(
     if len(tensor.shape) != wanted:
         raise tensor.error(f"should have {wanted} axes for input {list(layer.shape)}")
     if 0 in tensor.shape:
-        raise tensor.error("is empty")
+        raise tensor.error("has a size of 0")
     if not can_be(tensor.shape):
         raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}{condition(layout)}")
     moved = tensor.widened(_AXES[layout](len(tensor.shape)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.frontend.place import show
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
 from codegen.importers.onnx.node import Constant, Live, Refused, Value, kind_of
@@ -42,7 +43,7 @@ class Builder:
     def _check(self, constant: Constant) -> None:
         values = constant.values
         if values.dtype.kind != "f" and (not self._whole or values.dtype.kind not in "iub"):
-            raise Refused(f"its constant {constant.name} holds {values.dtype}, not floating-point numbers")
+            raise Refused(f"its constant {show(constant.name)} holds {values.dtype}, not floating-point numbers")
         _check_whole(constant)
 
     def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> Constant:
@@ -75,7 +76,7 @@ class Builder:
         if chosen == range(size):
             return x
         if not chosen:
-            raise Refused(f"it takes nothing of the {size} elements of axis {axis}")
+            raise Refused(f"it takes nothing of the {size} elements of axis {axis}, which leaves a size of 0")
         keys: dict[str, Any] = {"axis": axis}
         if chosen.step != 1:
             keys["step"] = chosen.step
@@ -98,6 +99,8 @@ class Builder:
 
     def expand(self, x: Live, shape: Shape, tag: str = "") -> Live:
         """x repeated where it has size 1, to this shape."""
+        if 0 in shape:
+            raise Refused(f"it makes {list(shape)}, which has a size of 0")
         x = self.reshape(x, (1,) * (len(shape) - len(x.shape)) + x.shape, "axes")
         return self.repeat(x, [m if n == 1 else 1 for n, m in zip(x.shape, shape, strict=True)], tag)
 
@@ -109,9 +112,9 @@ class Builder:
         """The constant as a tensor that layers read, with axes of size 1 in front if it has fewer than ``rank``."""
         values = constant.values
         if values.size == 0:
-            raise Refused(f"its constant {constant.name} {list(values.shape)} has no elements")
+            raise Refused(f"its constant {show(constant.name)} {list(values.shape)} has a size of 0")
         if values.dtype.kind not in "fiub":
-            raise Refused(f"its constant {constant.name} holds {values.dtype}, not numbers")
+            raise Refused(f"its constant {show(constant.name)} holds {values.dtype}, not numbers")
         _check_whole(constant)
         shape = (1,) * (rank - values.ndim) + values.shape
         return Live(self._document.constant(constant.name, values.reshape(shape or (1,))), shape, kind_of(constant))
@@ -214,7 +217,7 @@ def _check_whole(constant: Constant) -> None:
     values = constant.values
     whole = values.dtype.kind in "iu" and values.size
     if whole and not -LARGEST_WHOLE <= int(values.min()) <= int(values.max()) <= LARGEST_WHOLE:
-        raise Refused(f"its constant {constant.name} holds whole numbers beyond {LARGEST_WHOLE}")
+        raise Refused(f"its constant {show(constant.name)} holds whole numbers beyond {LARGEST_WHOLE}")
 
 
 def _number(value: float) -> Constant:

@@ -22,7 +22,9 @@ Places = NDArray[np.int64]
 
 def _indices(node: Node, i: int = 1) -> Places:
     values = node.constant(i, "indices").values
-    if values.dtype.kind not in "iu" or values.size == 0 or values.size > LARGEST_WHOLE:
+    if values.size == 0:
+        raise Refused(f"its indices {list(values.shape)} have a size of 0")
+    if values.dtype.kind not in "iu" or values.size > LARGEST_WHOLE:
         raise Refused(f"its indices {list(values.shape)} are not a list of whole numbers")
     return values.astype(np.int64)
 

@@ -356,7 +356,7 @@ def _reshape(node: Node, b: Builder) -> Live:
     if wanted is None:
         raise Refused("its shape is absent")
     if any(n == 0 and (i >= len(x.shape) or node.flag("allowzero")) for i, n in enumerate(wanted)):
-        raise Refused(f"shape {list(wanted)} makes an empty tensor of {list(x.shape)}")
+        raise Refused(f"its shape {list(wanted)} has a size of 0")
     sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
     known = math.prod(n for n in sizes if n != -1)
     if sizes.count(-1) > 1 or min(sizes, default=1) < -1 or math.prod(x.shape) % known:

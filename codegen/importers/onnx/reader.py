@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,12 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from codegen.errors import SpecError
+from codegen.errors import ClgenError
 from codegen.frontend.archive import MAX_BYTES
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.frontend.spec import MAX_ELEMENTS
 from codegen.graph.ops import Shape
+from codegen.importers.onnx.external import load_external
 
 OLDEST = 7
 NEWEST = onnx.defs.onnx_opset_version()
@@ -76,16 +78,17 @@ def _load(path: Path, place: Place) -> onnx.ModelProto:
             raise place.spec_error("is not a regular file" if path.exists() else "does not exist")
         if path.stat().st_size > MAX_BYTES:
             raise place.spec_error(f"has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        load_external(model, path, place)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
     except OSError as error:
         raise place.spec_error(f"cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise place.spec_error("does not fit into memory") from error
-    except SpecError:
+    except ClgenError:
         raise
-    except Exception as error:  # protobuf and the loader of external data have classes of their own
+    except Exception as error:  # protobuf has classes of its own
         raise place.spec_error(f"is not an ONNX model, or is damaged: {_line(error)}") from error
     if not model.HasField("graph"):
         raise place.spec_error("is not an ONNX model: it has no graph")
@@ -188,12 +191,18 @@ def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, pl
         shape = given.get(name) or tuple(n if isinstance(n, int) else 0 for n in sizes or ())
         if sizes is not None and name in given:
             fits = len(sizes) == len(shape) and all(
-                n == m for n, m in zip(shape, sizes, strict=True) if isinstance(m, int)
+                n == m for n, m in zip(shape, sizes, strict=True) if isinstance(m, int) and m
             )
             if not fits:
                 raise place.spec_error(
                     f"input {show(name)} is {_shown(sizes)}; --shape {_option(name, shape)} does not fit"
                 )
+        if name not in given and 0 in (sizes or ()):
+            example = _option(name, [n or "?" for n in shape])
+            raise place.spec_error(
+                f"input {show(name)} {_shown(sizes or ())} has a size of 0, so that there is nothing to compute; if "
+                f"the 0 stands for an open size, give it with --shape {example}"
+            )
         if not all(shape) and name not in given:
             dynamic.append(f"{name} is {_shown(sizes or ())}")
         found[name] = shape
@@ -226,7 +235,7 @@ def _sizes(name: str, value: onnx.ValueInfoProto, place: Place) -> tuple[int | s
     if not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
-        int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param or "?"
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or "?"
         for d in value.type.tensor_type.shape.dim
     )
 
@@ -236,7 +245,7 @@ def _shown(sizes: tuple[int | str, ...]) -> str:
 
 
 def _option(name: str, shape: Any) -> str:
-    return f"{name}={','.join(map(str, shape))}"
+    return shlex.quote(f"{name}={','.join(map(str, shape))}")
 
 
 def _line(error: Exception) -> str:

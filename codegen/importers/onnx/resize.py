@@ -112,7 +112,7 @@ def _resized(
     more: dict[str, Any],
 ) -> Live:
     if not 1 <= min(size) <= max(size) <= _MAX_SIZE:
-        raise Refused(f"it makes {list(size)} of {list(x.shape)}")
+        raise Refused(f"it makes {list(size)} of {list(x.shape)}{', which has a size of 0' if 0 in size else ''}")
     if mode not in _MODES:
         raise Refused(f"mode {mode} is unknown")
     rank = len(size)

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, helper
 
-from codegen.errors import ClgenError, SpecError
+from codegen.errors import ClgenError
 from codegen.frontend.place import show
 from codegen.frontend.spec import MOST_SIZES
 from codegen.graph.ops import Shape, ShapeError
@@ -23,10 +23,8 @@ from codegen.importers.onnx.constants import Folder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
 from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
+from codegen.importers.onnx.refusals import NO_OPERATOR, Refusals
 from codegen.importers.patterns import simplify
-
-_NONE = "there is no such operator in a spec"
-_MOST_LISTED = 200  # unsupported nodes that an error lists
 
 
 class _Unknown:
@@ -74,14 +72,14 @@ class _Translator:
         self._nodes: list[onnx.NodeProto] = []
         self._depth = 0
         self._values: dict[str, Value | _Unknown] = {}
-        self._refused: list[str] = []
+        self._refused = Refusals()
 
     def translate(self) -> Trace:
         self._inputs(self._network.inputs)
         for proto in self._network.nodes:
             self._node(proto)
         if self._refused:
-            raise self._error()
+            raise self._refused.error(self._nodes, self._network.place)
         for name in self._network.outputs:
             self._output(name)
         if not any(isinstance(self._values[name], Live) for name in self._network.outputs):
@@ -97,13 +95,6 @@ class _Translator:
                     f"input {show(name)} {list(shape)} has {len(shape)} axes; {1 + MOST_SIZES} are the most"
                 )
             self._values[name] = Live(self._document.add_input(name, shape or (1,)), shape)
-
-    def _error(self) -> SpecError:
-        lines = self._refused[:_MOST_LISTED]
-        more = len(self._refused) - len(lines)
-        count = f"{len(self._refused)} nodes are" if len(self._refused) > 1 else "1 node is"
-        listed = "\n".join(f"  {line}" for line in [*lines, *([f"and {more} more"] if more else [])])
-        return self._network.place.spec_error(f"{count} not supported:\n{listed}")
 
     def _output(self, name: str) -> None:
         value = self._lookup(name)
@@ -124,14 +115,11 @@ class _Translator:
         return self._values[name]
 
     def _node(self, proto: onnx.NodeProto) -> None:
-        label = f"{proto.op_type} {show(proto.name or next(filter(None, proto.output), ''))}"
-        if proto.domain not in DOMAINS:
-            label = f"{proto.domain}.{label}"
         results: list[Value | _Unknown]
         try:
             results = self._taken(proto) if _is_condition(proto) else self._results(proto)
         except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
-            self._refused.append(f"{label}: {error}")
+            self._refused.add(proto, str(error))
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
@@ -187,7 +175,7 @@ class _Translator:
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
             if operator not in OPERATORS and operator not in ("Shape", "Size"):
-                raise Refused(_NONE)
+                raise Refused(NO_OPERATOR)
             return [_UNKNOWN] * len(proto.output)
         outputs = [name if name in self._network.read_names else "" for name in proto.output]
         known = [value for value in values if not isinstance(value, _Unknown)]
@@ -200,7 +188,7 @@ class _Translator:
         if folded is not None:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
-            raise Refused(_NONE)
+            raise Refused(NO_OPERATOR)
         result = OPERATORS[operator](node, builder)
         results = result if isinstance(result, list) else [result]
         typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
