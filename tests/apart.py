@@ -65,7 +65,7 @@ def groups(artefact: Artefact) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Region:
-    """A piece of one of the artefact's buffers that has a buffer of its own here; in floats."""
+    """A piece of one of the artefact's buffers that has a buffer of its own here; in elements."""
 
     buffer: str
     index: int
@@ -136,11 +136,14 @@ def run_apart(artefact: Artefact, inputs: dict[str, Floats], native_floats: int)
 
     def buffer(region: Region) -> Any:
         if region not in buffers:
-            buffers[region] = cl.Buffer(context, cl.mem_flags.READ_WRITE, 4 * (region.stop - region.start))
+            ports = {"input": artefact.inputs, "output": artefact.outputs}.get(region.buffer)
+            kind = np.dtype(ports[region.index]["type"] if ports else np.float32)
+            size = kind.itemsize * (region.stop - region.start)
+            buffers[region] = cl.Buffer(context, cl.mem_flags.READ_WRITE, size)
             content = None
             if region.buffer == "input":
                 assert region.start == 0
-                content = inputs[artefact.inputs[region.index]["name"]]
+                content = inputs[artefact.inputs[region.index]["name"]].astype(kind)
             elif region.buffer == "weights":
                 assert artefact.weights is not None
                 content = artefact.weights[region.start : region.stop]
@@ -158,7 +161,7 @@ def run_apart(artefact: Artefact, inputs: dict[str, Floats], native_floats: int)
         cl.enqueue_nd_range_kernel(queue, kernel, tuple(launch["global"]), (1, 1, 1))
     results = {}
     for k, declared in enumerate(artefact.outputs):
-        results[declared["name"]] = np.empty(declared["shape"], dtype=np.float32)
+        results[declared["name"]] = np.empty(declared["shape"], dtype=declared["type"])
         whole = Region("output", k, 0, results[declared["name"]].size)
         cl.enqueue_copy(queue, results[declared["name"]], buffers[whole])
     return results

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from codegen.graph.graph import Graph, Input, Output, Range
 from codegen.graph.ops import (
+    Convert,
     Divide,
     GridSample,
     MatMul,
@@ -31,6 +32,7 @@ from codegen.graph.ops import (
 )
 from codegen.graph.ops.activation import ACTIVATIONS
 from codegen.graph.ops.elementwise import COMPARISONS
+from codegen.graph.types import FLOAT32, TYPES
 
 
 class Net(networks.Net):
@@ -44,13 +46,16 @@ class Net(networks.Net):
         assert not outputs
         return Graph(self.name, tuple(self.inputs), tuple(self.nodes), tuple(self.outputs))
 
-    def input(self, name: str, *shape: int, channels_last: bool = False, declared: Range | None = None) -> str:
-        self.inputs.append(Input(name, shape, channels_last, declared))
+    def input(
+        self, name: str, *shape: int, channels_last: bool = False, declared: Range | None = None, kind: str = FLOAT32
+    ) -> str:
+        self.inputs.append(Input(name, shape, channels_last, declared, kind))
         self.shapes[name] = shape
-        return name
+        return name if kind == FLOAT32 else self.add(Convert(kind, FLOAT32), name)
 
-    def output(self, name: str, value: str, channels_last: bool = False) -> None:
-        self.outputs.append(Output(name, value, channels_last))
+    def output(self, name: str, value: str, channels_last: bool = False, kind: str = FLOAT32) -> None:
+        value = value if kind == FLOAT32 else self.add(Convert(FLOAT32, kind), value)
+        self.outputs.append(Output(name, value, channels_last, kind))
 
     def reshape(self, x: str, *shape: int) -> str:
         return self.add(Reshape(shape), x)
@@ -512,6 +517,18 @@ def stages() -> Graph:
     return net.graph()
 
 
+def types() -> Graph:
+    """Inputs and outputs of every type, in both orders of axes; images with whole channel blocks and without."""
+    net = Net("types")
+    for k, kind in enumerate(TYPES):
+        x = net.input(f"in_{kind}", 1, 7 + k % 3, 2, 3, channels_last=k % 2 == 0, kind=kind)
+        net.output(f"out_{kind}", net.conv(net.act(x), 9 - k % 3, 1), channels_last=k % 2 == 1, kind=kind)
+    number = net.input("number", 1, kind="int32")
+    net.output("rows", net.act(net.input("row", 2, 9, kind="uint8"), "relu"), kind="int8")
+    net.output("single", net.act(number, "relu"), kind="bool")
+    return net.graph()
+
+
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
     f.__name__: f
     for f in (
@@ -530,5 +547,6 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
         sums,
         places,
         stages,
+        types,
     )
 }

@@ -66,11 +66,12 @@ def calls(folder: Path) -> str:
     manifest = json.loads((folder / "manifest.json").read_text())
     name = manifest["name"]
     counts = {
-        kind: [f"{name}_{kind}_{tensor['name']}_COUNT".upper() for tensor in manifest[f"{kind}s"]]
+        kind: [f"({name}_{kind}_{tensor['name']}_BYTES + 3) / 4".upper() for tensor in manifest[f"{kind}s"]]
         for kind in ("input", "output")
     }
     tensors = ", ".join(
-        [f"in[{k}]" for k in range(len(counts["input"]))] + [f"out[{k}]" for k in range(len(counts["output"]))]
+        [f"(void *)in[{k}]" for k in range(len(counts["input"]))]
+        + [f"(void *)out[{k}]" for k in range(len(counts["output"]))]
     )
     return f"""\
 #include "{name}.h"

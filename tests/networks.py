@@ -35,6 +35,7 @@ from codegen.graph.ops import (
     PRelu,
     Shape,
 )
+from codegen.graph.types import is_whole
 from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
@@ -239,10 +240,17 @@ def vectors(wide: bool) -> Iterator[None]:
 def inputs_of(graph: Graph, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Normally distributed inputs in the network's order of axes."""
     rng = np.random.default_rng(seed)
-    return {i.name: rng.standard_normal(i.shape).astype(np.float32) for i in graph.inputs}
+    return {i.name: _normal(rng, i.shape, i.type) for i in graph.inputs}
+
+
+def _normal(rng: np.random.Generator, shape: Sequence[int], kind: str) -> NDArray[Any]:
+    """Normally distributed numbers, or for integers and bools, up to 99, whole ones."""
+    if is_whole(kind):
+        return rng.integers(0, 2 if kind == "bool" else 100, shape).astype(kind)
+    return rng.standard_normal(shape).astype(kind)
 
 
 def normal_sample(artefact: Artefact, seed: int = 0) -> Sample:
     """Normally distributed inputs in the user's layout, a few of them beyond what a spec's range usually is."""
     rng = np.random.default_rng(seed)
-    return {i["name"]: rng.standard_normal(i["shape"]).astype(np.float32) for i in artefact.inputs}
+    return {i["name"]: _normal(rng, i["shape"], i["type"]) for i in artefact.inputs}

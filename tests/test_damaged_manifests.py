@@ -126,9 +126,15 @@ EDITS: dict[str, tuple[Change, str]] = {
         "memory.weights_bytes: 4 should be 1024, the size of the file",
     ),
     "no such buffer": (lambda m: m["tensors"]["image"].update(index=1), "tensors.image.index: buffer input 1 is not"),
+    "no type": (lambda m: m["inputs"][0].update(type="float31"), 'inputs[0].type: "float31" should be "float32" or'),
+    "not the kernel's type": (
+        lambda m: m["inputs"][0].update(type="uint8"),
+        "buffer input holds uint8, but kernel tiny_",
+    ),
+    "no name of its own": (lambda m: m["inputs"][0].update(original=""), 'inputs[0].original: "" should be text'),
     "beyond the buffer": (
         lambda m: m["tensors"]["image"].update(offset=1),
-        "tensors.image: ends at float 126 of buffer input 0, which has 126",
+        "tensors.image: ends at element 126 of buffer input 0, which has 126",
     ),
     "a stride less": (
         lambda m: m["tensors"]["image"]["strides"].pop(),
@@ -158,7 +164,7 @@ EDITS: dict[str, tuple[Change, str]] = {
     ),
     "beyond the weights": (
         lambda m: launch(m)["arguments"][pointer(m) + 1].update(value=2**31),
-        "value: 2147483648 is not in buffer weights, which has 256 floats",
+        "value: 2147483648 is not in buffer weights, which has 256 elements",
     ),
     "an unknown tensor": (
         lambda m: launch(m).update(reads=["ghost"]),

@@ -364,24 +364,24 @@ def test_verify_takes_the_users_samples(tmp_path: Path) -> None:
 
 
 WRONG_SAMPLES: dict[str, tuple[dict[str, np.ndarray], str]] = {
-    "name": ({"sound": np.zeros((1, 40, 6, 1))}, "array 'sound' is no input of logmel; inputs: power"),
-    "none": ({}, "input 'power' is missing; it should be [1, 40, 6, 1] of float32"),
+    "name": ({"sound": np.zeros((1, 40, 6, 1))}, 'array "sound" is no input of logmel; inputs: "power"'),
+    "none": ({}, 'input "power" is missing; it should be [1, 40, 6, 1] of float32'),
     "layout": (
         {"power": np.zeros((1, 1, 40, 6))},
-        "input 'power' is [1, 1, 40, 6] of float64; it should be [1, 40, 6, 1] of float32, or several of them "
+        'input "power" is [1, 1, 40, 6] of float64; it should be [1, 40, 6, 1] of float32, or several of them '
         "stacked along an axis in front",
     ),
     "without batch": (
         {"power": np.zeros((40, 6, 1))},
-        "input 'power' is [40, 6, 1] of float64; it should be [1, 40, 6, 1] of float32, or several of them",
+        'input "power" is [40, 6, 1] of float64; it should be [1, 40, 6, 1] of float32, or several of them',
     ),
     "stacked twice": (
         {"power": np.zeros((2, 2, 1, 40, 6, 1))},
-        "input 'power' is [2, 2, 1, 40, 6, 1] of float64; it should be",
+        'input "power" is [2, 2, 1, 40, 6, 1] of float64; it should be',
     ),
-    "no samples": ({"power": np.zeros((0, 1, 40, 6, 1))}, "input 'power' is [0, 1, 40, 6, 1] of float64; it should be"),
-    "text": ({"power": np.full((1, 40, 6, 1), "a")}, "input 'power' is [1, 40, 6, 1] of <U1; it should be"),
-    "too large": ({"power": np.full((1, 40, 6, 1), 1e39)}, "input 'power' holds numbers beyond float32"),
+    "no samples": ({"power": np.zeros((0, 1, 40, 6, 1))}, 'input "power" is [0, 1, 40, 6, 1] of float64; it should be'),
+    "text": ({"power": np.full((1, 40, 6, 1), "a")}, 'input "power" is [1, 40, 6, 1] of <U1; it should be'),
+    "too large": ({"power": np.full((1, 40, 6, 1), 1e39)}, 'input "power" holds numbers beyond float32'),
 }
 
 

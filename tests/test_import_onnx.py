@@ -869,7 +869,8 @@ name = "head"  # /head/Gemm
 op = "dense"
 
 [[output]]
-name = "scores_out_0"  # scores/out:0
+name = "scores_out_0"
+original = "scores/out:0"
 from = "head"
 """
 

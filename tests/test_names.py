@@ -13,6 +13,7 @@ from conftest import ROOT
 from codegen import build
 from codegen.errors import SpecError
 from codegen.frontend.naming import model_fault, port_fault
+from codegen.graph.types import TYPES
 from codegen.plan import planner
 from codegen.runtime.host import STRICT, find_compiler
 
@@ -58,6 +59,15 @@ from = "sum"
 """
 
 
+TYPED = """
+[model]
+name = "zzmodel"
+"""
+TYPED += "".join(f'[[input]]\nname = "zzgiven{k}"\nfull_shape = [3]\ntype = "{kind}"\n' for k, kind in enumerate(TYPES))
+TYPED += "".join(f'[[layer]]\nname = "r{k}"\nop = "relu"\ninput = "zzgiven{k}"\n' for k in range(len(TYPES)))
+TYPED += "".join(f'[[output]]\nname = "zztaken{k}"\nfrom = "r{k}"\ntype = "{kind}"\n' for k, kind in enumerate(TYPES))
+
+
 def generate(
     folder: Path,
     model: str = "zzmodel",
@@ -74,7 +84,7 @@ def generate(
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Every identifier in the generated C of models with and without a blob, with prepared weights, with ranges."""
+    """Every identifier in the generated C of models with and without a blob, prepared weights, ranges, types."""
     texts = [path.read_text() for path in (ROOT / "generated" / "digits").glob("*.[ch]")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "TABLE_BYTES", 0)
@@ -83,11 +93,12 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = generate(tmp_path_factory.mktemp("prepared"), shape=(64, 30, 30), weight=(64, 64, 3, 3))
     assert "PREPARATION_COUNT" in (folder / "zzmodel.c").read_text()
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
-    folder = tmp_path_factory.mktemp("ranges")
-    (folder / "s.toml").write_text(RANGES)
-    folder, _ = build.build(build.lower(folder / "s.toml"), folder / "generated", "cpu")
-    assert "input_noise" in (folder / "zzmodel.c").read_text()
-    texts += [path.read_text() for path in folder.glob("*.[ch]")]
+    for spec, word in ((RANGES, "input_noise"), (TYPED, "element_type")):
+        folder = tmp_path_factory.mktemp("spec")
+        (folder / "s.toml").write_text(spec)
+        folder, _ = build.build(build.lower(folder / "s.toml"), folder / "generated", "cpu")
+        assert word in (folder / "zzmodel.c").read_text()
+        texts += [path.read_text() for path in folder.glob("*.[ch]")]
     found: set[str] = set()
     for text in texts:
         code = re.sub(r"/\*.*?\*/|\"(\\.|[^\"\\])*\"|0x[0-9a-fA-Fp.+-]+f?", " ", text, flags=re.DOTALL)

@@ -16,6 +16,7 @@ from codegen.runtime.artefact import Floats, to_user_order
 from codegen.runtime.devices import DeviceInfo, opencl
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
+from codegen.runtime.verify import same_bits
 
 BOARD_LINE = 4 * LINE_FLOATS
 
@@ -76,7 +77,7 @@ def test_teams_compute_what_launches_compute(name: str, device: DeviceInfo, tmp_
         expected = session.run(inputs)
         for team in teams:
             for output, values in team.run(inputs, number).items():
-                assert np.array_equal(values.view(np.uint32), expected[output].view(np.uint32)), (output, team.workers)
+                assert same_bits(values, expected[output]), (output, team.workers)
 
 
 @pytest.mark.parametrize("name", ["tables", "ports", "prepared"])
@@ -93,4 +94,4 @@ def test_hosts_compute_the_same_by_one_launch_and_by_many(
         with Host(artefact, library, device) as host:
             results.append([host.run(given(built, session, shift)) for shift in range(3)])
     for one, separate in zip(*results, strict=True):
-        assert all(np.array_equal(one[o].view(np.uint32), separate[o].view(np.uint32)) for o in one)
+        assert all(same_bits(one[o], separate[o]) for o in one)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from codegen import __version__
 from codegen.emit import choice
 from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
+from codegen.emit.ports import port_context, range_context, types_context
 from codegen.emit.render import network_buffers, render, render_kernels
 from codegen.emit.seal import sealed
 from codegen.emit.selftest import SelfTest
-from codegen.graph.domain import SEED, SEED_STEP, grid, range_text
+from codegen.graph.domain import SEED, SEED_STEP
 from codegen.graph.graph import Input, Output, Range
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
@@ -103,6 +104,11 @@ def _host_context(
     pictures: Pictures | None,
 ) -> dict[str, Any]:
     graph = plan.graph
+    inputs = [
+        port_context(i, i.shape) | range_context(i, chosen)
+        for i, chosen in zip(graph.inputs, selftest.ranges, strict=True)
+    ]
+    outputs = [port_context(o, graph.shapes[o.value]) for o in graph.outputs]
     return {
         "name": graph.name,
         "NAME": graph.name.upper(),
@@ -115,11 +121,9 @@ def _host_context(
             "device_types": dict(choice.DEVICE_TYPES),
             "other_type": choice.OTHER_TYPE,
         },
-        "inputs": [
-            _tensor_context(i, i.shape) | _range_context(i, chosen)
-            for i, chosen in zip(graph.inputs, selftest.ranges, strict=True)
-        ],
-        "outputs": [_tensor_context(o, graph.shapes[o.value]) for o in graph.outputs],
+        "inputs": inputs,
+        "outputs": outputs,
+        **types_context([*graph.inputs, *graph.outputs], [port["bytes"] for port in inputs + outputs]),
         "arena_bytes": 4 * plan.arena_floats,
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
@@ -143,7 +147,7 @@ def _host_context(
         "selftest": {
             "seed": SEED,
             "seed_step": SEED_STEP,
-            "grid": asdict(grid(selftest.ranges[0])) if len(set(selftest.ranges)) == 1 else None,
+            "grid": inputs[0]["grid"] if all(i["grid"] == inputs[0]["grid"] for i in inputs) else None,
             "outputs": [
                 {
                     "index_of_output": k,
@@ -156,43 +160,12 @@ def _host_context(
     }
 
 
-def _tensor_context(declared: Input | Output, shape: tuple[int, ...]) -> dict[str, Any]:
-    user = user_shape(shape, declared.channels_last)
-    count = int(np.prod(shape))
-    return {
-        "name": declared.name,
-        "NAME": declared.name.upper(),
-        "count": count,
-        "bytes": 4 * count,
-        "shape": list(user),
-        "layout": layout_name(len(shape), declared.channels_last),
-    }
-
-
-def _range_context(declared: Input, chosen: Range) -> dict[str, Any]:
-    return {
-        "range": range_text(chosen),
-        "declared": declared.range is not None,
-        "grid": asdict(grid(chosen)),
-    }
-
-
-def user_shape(shape: tuple[int, ...], channels_last: bool) -> tuple[int, ...]:
-    """The shape of the user's array for a tensor of this shape in the network's order."""
-    return (shape[0], *shape[2:], shape[1]) if channels_last else shape
-
-
-def layout_name(rank: int, channels_last: bool) -> str:
-    """The user's order of axes in letters."""
-    if channels_last:
-        return {3: "NLC", 4: "NHWC", 5: "NDHWC"}.get(rank, "N...C")
-    return {1: "N", 2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}.get(rank, "row-major")
-
-
 def _example_context(plan: Plan, pictures: Pictures) -> dict[str, Any]:
     shape = pictures.images.shape[1:]
     channels_last = plan.graph.inputs[0].channels_last
+    kind = plan.graph.inputs[0].type
     flat = pictures.images.reshape(-1)
+    flat = flat.astype(kind).astype(np.float32) if kind == "float16" else flat
     whole = bool(np.all(flat == np.clip(np.rint(flat), 0, 255)))
     grey = len(shape) == 3 and shape[2 if channels_last else 0] == 1
     rows, columns = (shape[:2] if channels_last else shape[1:]) if grey else (0, 0)
@@ -266,9 +239,11 @@ def _manifest(plan: Plan, made_from: Provenance, ranges: Sequence[Range], digest
 
 
 def _declared(declared: Input | Output, shape: tuple[int, ...]) -> dict[str, Any]:
-    context = _tensor_context(declared, shape)
+    context = port_context(declared, shape)
     return {
         "name": declared.name,
+        "original": declared.own_name,
+        "type": declared.type,
         "shape": context["shape"],
         "layout": context["layout"],
         "channels_last": declared.channels_last,

@@ -11,6 +11,7 @@ import jinja2
 
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
+from codegen.graph.types import CL_TYPES, FLOAT32
 from codegen.plan.plan import Argument, Kernel, Launch, Plan
 from codegen.plan.target import LINE_FLOATS
 
@@ -59,10 +60,12 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         fetching=_uses(kernels, "PREFETCH"),
         bounding=_uses(kernels, "AT_LEAST", "AT_MOST"),
         comparing=_uses(kernels, "GREATER", "LESSER"),
+        reading_doubles=_uses(kernels, "from_double"),
+        writing_doubles=_uses(kernels, "to_double"),
         wide=bool(plan.target.wide),
         kernels=kernels,
         network={
-            "parameters": [_parameter(buffer) for buffer in network_buffers(plan)],
+            "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
             "steps": [_step(launch) for launch in plan.launches],
         },
     )
@@ -84,9 +87,14 @@ def _buffer(argument: Argument) -> str:
     return f"{argument.kind}{argument.index}" if counted else argument.kind
 
 
-def _parameter(buffer: Argument) -> str:
+def _parameter(buffer: Argument, plan: Plan) -> str:
     written = buffer.kind in ("arena", "output")
-    return f"__global {'' if written else 'const '}float *{_buffer(buffer)}"
+    kind = FLOAT32
+    if buffer.kind == "input":
+        kind = plan.graph.inputs[buffer.index].type
+    elif buffer.kind == "output":
+        kind = plan.graph.outputs[buffer.index].type
+    return f"__global {'' if written else 'const '}{CL_TYPES[kind]} *{_buffer(buffer)}"
 
 
 def _step(launch: Launch) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from codegen.graph.bounded import FLOAT32, Array, Bounded
+from codegen.graph import bounded
+from codegen.graph.bounded import Array, Bounded
 from codegen.graph.domain import find_domain
 from codegen.graph.evaluation import Source, evaluate
 from codegen.graph.graph import Constant, Graph, Node, Range
 from codegen.graph.ops import Fused, Op, Shape
 from codegen.graph.ops.op import Box, extents
 from codegen.graph.ops.winograd import WinogradConv
+from codegen.graph.types import FLOAT32
 
 SAMPLES = 32
 
@@ -65,7 +67,7 @@ def self_test(unfolded: Graph, launches: Graph) -> SelfTest:
             np.concatenate([_flat(parts[k][output.value], output.channels_last) for k in boxes.values()])
             for parts in (domain.values, noise)
         )
-        allowed = tolerance(y, off)
+        allowed = tolerance(y, off, output.type)
         # Infinity and NaN, as of a logarithm, cannot be compared by a tolerance.
         finite = np.flatnonzero(np.abs(y) <= np.finfo(np.float32).max)
         spread = np.unique(np.linspace(0, finite.size - 1, min(SAMPLES, finite.size)).astype(int))
@@ -112,19 +114,21 @@ def _rounded(op: Op, inputs: Sequence[Array]) -> Array:
     y = op.reference(*inputs)
     spreads = isinstance(op, Fused) and isinstance(op.core, WinogradConv)
     if spreads and not all((np.abs(x) < LARGE).all() for x in inputs):
-        true = op.bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
+        true = op.bounded(*map(Bounded.exact, inputs), rounding=bounded.FLOAT32)
         y = np.where(np.isinf(true.error), np.nan, y)
     return y.astype(np.float32).astype(np.float64)
 
 
-def tolerance(y: Array, noise: Array) -> float:
+def tolerance(y: Array, noise: Array, kind: str = FLOAT32) -> float:
     """How far an output ``y`` may be off from end to end: the pass mark, or more where the network amplifies noise.
 
-    ``noise`` is what rounding every tensor to float32 changes.  A power of two, so that the last bits of a float64
+    ``noise`` is what rounding every tensor to float32 changes; ``kind`` is the output's type, as rounding a number to
+    float16 can make two of what are almost one.  A power of two, so that the last bits of a float64
     computation, which depend on the machine, do not show.
     """
     finite = np.isfinite(y) & np.isfinite(noise)
     largest = float(np.max(np.abs(y), initial=0, where=finite))
     amplified = float(np.max(np.abs(noise), initial=0, where=finite))
-    allowed = max(PASS_MARK * largest, NOISE_FACTOR * amplified, float(np.finfo(np.float32).tiny))
+    apart = largest * float(np.finfo(np.float16).eps) if kind == "float16" else 0.0
+    allowed = apart + max(PASS_MARK * largest, NOISE_FACTOR * amplified, float(np.finfo(np.float32).tiny))
     return float(min(2.0 ** np.ceil(np.log2(allowed)), 2.0**127))

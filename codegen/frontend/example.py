@@ -14,6 +14,7 @@ from codegen.frontend.parameters import Parameters, first_index
 from codegen.frontend.place import Place
 from codegen.frontend.spec import ExampleTable
 from codegen.graph.graph import Graph
+from codegen.graph.types import is_whole, limits
 
 T = TypeVar("T", bound=np.generic)
 
@@ -31,6 +32,12 @@ def read_example(table: ExampleTable, graph: Graph, folder: Path, file: str) -> 
     labels = data.read(table.label, place.key("label"))
     if images.shape[1:] != shape or not images.shape or images.shape[0] == 0:
         raise images.error(f"should be [count, {', '.join(map(str, shape))}], samples of input {x.name}")
+    if is_whole(x.type):
+        low, high = limits(x.type)
+        other = (images.values != np.trunc(images.values)) | (images.values < low) | (images.values > high)
+        if other.any():
+            at = first_index(other)
+            raise images.error(f"has {images.values[tuple(at)]} at {at}; input {x.name} takes {x.type}")
     if labels.shape != images.shape[:1]:
         raise labels.error(f"should be [{images.shape[0]}], one for each image")
     if labels.values.dtype.kind not in "iu":

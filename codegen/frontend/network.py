@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.parameters import Parameters, widened
 from codegen.frontend.place import Place, show
 from codegen.frontend.spec import MOST_SIZES, ConstantTable, LayerTable, OutputTable, Spec, check_size
-from codegen.graph.graph import Constant, Graph, GraphError, Node, Output
-from codegen.graph.ops import Shape, ShapeError
+from codegen.graph.graph import Constant, Graph, GraphError, Input, Node, Output
+from codegen.graph.ops import Convert, Shape, ShapeError
+from codegen.graph.types import FLOAT32
 
 
 class Stopped(Exception):
@@ -41,9 +42,10 @@ def build_graph(spec: Spec, parameters: Parameters) -> Graph:
             raise Stopped(table.name, shapes.keys(), error) from error
         shapes[table.name] = shape
         nodes.extend(_nodes(table, steps))
-    outputs = tuple(_output(table, spec, shapes[table.value]) for table in spec.outputs)
+    outputs = [_output(table, spec, shapes[table.value]) for table in spec.outputs]
+    nodes, outputs = _converted(spec.inputs, nodes, outputs)
     try:
-        return Graph(spec.model.name, spec.inputs, tuple(nodes), outputs, constants)
+        return Graph(spec.model.name, spec.inputs, tuple(nodes), tuple(outputs), constants)
     except GraphError as error:
         raise Place(spec.place.file, f"layer {show(error.node)}").spec_error(str(error)) from error
 
@@ -112,4 +114,21 @@ def _output(table: OutputTable, spec: Spec, shape: Shape) -> Output:
     spatial = [i for i in spec.inputs if len(i.shape) > 2]
     usual = bool(spatial) and all(i.channels_last for i in spatial)
     last = usual if table.layout is None else table.layout == "NHWC"
-    return Output(table.name, table.value, last and len(shape) > 2)
+    return Output(table.name, table.value, last and len(shape) > 2, table.type, table.original)
+
+
+def _converted(
+    inputs: Sequence[Input], nodes: Sequence[Node], outputs: Sequence[Output]
+) -> tuple[list[Node], list[Output]]:
+    """The same with a conversion behind each input and before each output that is not of float32."""
+    read = {i.name: f"{i.name}/{FLOAT32}" for i in inputs if i.type != FLOAT32}
+    behind = [Node(read[i.name], Convert(i.type, FLOAT32), (i.name,)) for i in inputs if i.name in read]
+    within = [Node(node.name, node.op, tuple(read.get(name, name) for name in node.inputs)) for node in nodes]
+    before, made = [], []
+    for k, output in enumerate(outputs):
+        value = read.get(output.value, output.value)
+        if output.type != FLOAT32:
+            before.append(Node(f"{value}/{output.type}_{k}", Convert(FLOAT32, output.type), (value,)))
+            value = before[-1].name
+        made.append(replace(output, value=value))
+    return [*behind, *within, *before], made

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from codegen.frontend import batch_norm, naming
 from codegen.frontend.activation import ACTIVATION, read_activation
 from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
@@ -17,8 +19,9 @@ from codegen.frontend.order import cycle, in_order, needed
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.frontend.reader import Document, many_tables, one_table, read_table, unknown_key
 from codegen.frontend.weights import MODEL_LAYOUTS
-from codegen.graph.graph import Input
+from codegen.graph.graph import Input, Range
 from codegen.graph.ops import Shape
+from codegen.graph.types import FLOAT32, TYPES, is_whole, limits
 
 MAX_ELEMENTS = 2**31 - 1  # of any tensor, so that OpenCL C's int can index it
 MOST_SIZES = 5  # of an input, without the batch
@@ -50,6 +53,8 @@ INPUT_KEYS: Keys = {
     "range": Key(
         interval(), "The least and the largest number that the input may hold; else one with finite outputs is found."
     ),
+    "type": Key(choice(*TYPES), "Type of the application's numbers; bool is a byte.", FLOAT32),
+    "original": Key(TEXT, "The input's name in the model that the spec was imported from, if it is another."),
 }
 
 CONSTANT_KEYS: Keys = {
@@ -62,6 +67,8 @@ OUTPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "from": Key(TEXT, "The layer or input whose value it is; else the one of the output's name."),
     "layout": Key(choice(*LAYOUTS), "Else NHWC if all inputs that have space are NHWC, NCHW otherwise."),
+    "type": Key(choice(*TYPES), "Type of the application's numbers: integers are cut off, bool is a byte.", FLOAT32),
+    "original": Key(TEXT, "The output's name in the model that the spec was imported from, if it is another."),
 }
 
 EXAMPLE_KEYS: Keys = {
@@ -136,6 +143,8 @@ class OutputTable:
     name: str
     value: str
     layout: str | None
+    type: str
+    original: str
 
 
 @dataclass(frozen=True)
@@ -212,7 +221,7 @@ def _model(tables: Mapping[str, Any], place: Place) -> ModelTable:
 
 def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple[Input, ...]:
     inputs: list[Input] = []
-    taken = _Taken()
+    taken, own = _Taken(), set[str]()
     for at, value in _named_tables(tables, "input", place):
         read = read_table(value, INPUT_KEYS, at)
         name = read["name"]
@@ -225,8 +234,30 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
         last = read["layout"] == "NHWC" and len(shape) > 1
         whole_shape = (*batch, shape[-1], *shape[:-1]) if last else (*batch, *shape)
         check_size(whole_shape, at.key(key))
-        inputs.append(Input(name, whole_shape, last, read["range"]))
+        _check_range(read["range"], read["type"], at.key("range"))
+        inputs.append(Input(name, whole_shape, last, read["range"], read["type"], _original(read, own, at)))
     return tuple(inputs)
+
+
+def _original(read: Mapping[str, Any], own: set[str], at: Place) -> str:
+    """The key ``original``, "" where it only repeats the name; ``own`` are such names of the ports before."""
+    name = read["original"] or read["name"]
+    if name in own:
+        raise at.key("original" if read["original"] else "name").spec_error(
+            f"{show(name)} is used twice; the names in a model must differ"
+        )
+    own.add(name)
+    return "" if name == read["name"] else str(name)
+
+
+def _check_range(chosen: Range | None, kind: str, at: Place) -> None:
+    if chosen is None:
+        return
+    low, high = limits(kind)
+    if chosen[0] < np.float32(low) or chosen[1] > np.float32(high):
+        raise at.spec_error(f"{show(list(chosen))} should be within {kind}, from {low} to {high}")
+    if is_whole(kind) and not all(end.is_integer() for end in chosen):
+        raise at.spec_error(f"{show(list(chosen))} should be two whole numbers for {kind}")
 
 
 def _constants(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Place) -> tuple[ConstantTable, ...]:
@@ -312,7 +343,7 @@ def _outputs(
 ) -> tuple[OutputTable, ...]:
     """``values`` are the names of all that an output can be."""
     outputs: list[OutputTable] = []
-    taken = _Taken(i.name for i in inputs)
+    taken, own = _Taken(i.name for i in inputs), set[str]()
     for at, value in _named_tables(tables, "output", place):
         read = read_table(value, OUTPUT_KEYS, at)
         name, source = read["name"], read["from"]
@@ -323,7 +354,7 @@ def _outputs(
         if source not in values:
             remedy = suggestion(source, values) or '; write from = "..." with the one that it is' * (key == "name")
             raise at.key(key).spec_error(f"{show(source)} is neither a layer nor an input{remedy}")
-        outputs.append(OutputTable(name, source, read["layout"]))
+        outputs.append(OutputTable(name, source, read["layout"], read["type"], _original(read, own, at)))
     return tuple(outputs)
 
 

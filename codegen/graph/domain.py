@@ -5,13 +5,14 @@ network's outputs are finite, as a logarithm or a square root needs positive num
 
 Made-up numbers are ``n * step`` with odd integers n and a step that is a power of two, all of them exact in float32.
 So no rounding can differ between machines or compilers, and a number is neither 0 nor an end of the range, where a
-logarithm or a reciprocal would be infinite.
+logarithm or a reciprocal would be infinite.  Those of integers and bools are whole, the ends of the range among them;
+those of float16 are exact in float16.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,15 @@ from codegen.graph.bounded import Array
 from codegen.graph.evaluation import Source, evaluate, windows
 from codegen.graph.graph import Graph, Input, Range
 from codegen.graph.ops.op import Box, extents
+from codegen.graph.types import FLOAT32, is_whole, limits
 
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (-16.0, 16.0), (0.0, 16.0))
-"""What is tried for inputs without a declared range, in this order."""
+"""What is tried for inputs of floating-point numbers without a declared range, in this order."""
+
+SIGNED: tuple[Range, ...] = ((-128.0, 127.0), (0.0, 127.0))
+UNSIGNED: tuple[Range, ...] = ((0.0, 255.0),)
+BOOL: tuple[Range, ...] = ((0.0, 1.0),)
+"""The same for signed and unsigned integers, and for bools: those of a byte, which all integer types hold."""
 
 SEED = 20260101
 SEED_STEP = 7919  # from one input to the next
@@ -38,7 +45,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Grid:
     """The made-up numbers of a range: ``(first + 2 k) * step`` for k from 0 to ``count`` - 1.
 
-    ``step`` is a power of two, ``|first + 2 k| <= 2^24`` and ``1 <= count <= 2^16``.
+    ``step`` is a power of two (a half where all whole numbers are meant), ``|first + 2 k| <= 2^24`` and
+    ``1 <= count <= 2^16``.
     """
 
     first: int
@@ -70,8 +78,7 @@ def find_domain(graph: Graph) -> Domain:
     size = sum(math.prod(extents(part[output.value])) for part in parts for output in graph.outputs)
     best: Domain | None = None
     fewest = size
-    for found in RANGES if any(i.range is None for i in graph.inputs) else RANGES[:1]:
-        ranges = tuple(i.range or found for i in graph.inputs)
+    for ranges in _tried(graph.inputs):
         given = made_up(graph.inputs, ranges)
         domain = Domain(ranges, given, parts, [evaluate(graph, given, part) for part in parts])
         finite = _finite(domain, graph)
@@ -83,6 +90,20 @@ def find_domain(graph: Graph) -> Domain:
     if best is None:
         raise ParameterError(_not_finite(graph, next(name for name, count in finite.items() if not count)))
     return best
+
+
+def _tried(inputs: tuple[Input, ...]) -> Iterator[tuple[Range, ...]]:
+    """Ranges for all inputs, those without a declared one going through the ranges of their type together."""
+    tried = [candidates(i.type) if i.range is None else (i.range,) for i in inputs]
+    for k in range(max(map(len, tried))):
+        yield tuple(ranges[min(k, len(ranges) - 1)] for ranges in tried)
+
+
+def candidates(kind: str) -> tuple[Range, ...]:
+    """What is tried for an input of this type without a declared range."""
+    if not is_whole(kind):
+        return RANGES
+    return BOOL if kind == "bool" else SIGNED if limits(kind)[0] < 0 else UNSIGNED
 
 
 def _finite(domain: Domain, graph: Graph) -> dict[str, int]:
@@ -99,7 +120,7 @@ def _not_finite(graph: Graph, output: str) -> str:
     message = f"output {output!r} is infinite or NaN everywhere"
     if not open_names:
         return f"{message} for inputs in their declared ranges, {declared}; write the ranges that the network is for"
-    tried = ", ".join(map(range_text, RANGES))
+    tried = ", ".join(dict.fromkeys(range_text(r) for i in graph.inputs if i.range is None for r in candidates(i.type)))
     return (
         f"{message} for inputs in {tried}{f' with {declared}' if declared else ''}; "
         f"write the range that the network is for in the spec: range = [low, high] in [[input]] {open_names[0]!r}"
@@ -118,7 +139,7 @@ def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, S
     Its constants are Numerical Recipes' "quick and dirty" ones.  The generator fills the user's layout in order.
     """
     return {
-        i.name: _Numbers(i, (SEED + SEED_STEP * k) % 2**32, grid(chosen))
+        i.name: _Numbers(i, (SEED + SEED_STEP * k) % 2**32, grid(chosen, i.type))
         for k, (i, chosen) in enumerate(zip(inputs, ranges, strict=True))
     }
 
@@ -151,15 +172,19 @@ class _Numbers:
         return values
 
 
-def grid(chosen: Range) -> Grid:
-    """The grid with the most numbers strictly inside a range, at most 2^16 of them.
+def grid(chosen: Range, kind: str = FLOAT32) -> Grid:
+    """The grid of numbers of a type with the most of them strictly inside a range, at most 2^16.
 
-    A range without such numbers, as between two neighbours of float32, has one number.
+    A range without such numbers, as between two neighbours of float32, has one number.  The numbers of integers and
+    bools are all whole numbers of the range, or evenly spread among them, its ends included.
     """
+    if is_whole(kind):
+        return _whole_grid(chosen, kind)
     low, high = chosen
     mantissa, exponent = math.frexp(max(abs(low), abs(high)))
-    # All multiples of `unit` up to the larger end are float32 numbers: there are at most 2^24.
-    unit = max(exponent - (25 if mantissa == 0.5 else 24), -149)
+    # All multiples of `unit` up to the larger end are numbers of the type: of float32 there are at most 2^24.
+    digits, smallest = (11, -24) if kind == "float16" else (24, -149)
+    unit = max(exponent - digits - (mantissa == 0.5), smallest)
     # The smallest step for which at most 2^16 odd multiples fit; halves, as the width may be beyond float64's integers.
     mantissa, exponent = math.frexp(high - low)
     half = max(exponent - (18 if mantissa == 0.5 else 17), unit)
@@ -170,6 +195,17 @@ def grid(chosen: Range) -> Grid:
     if first > last:
         first = last = math.ceil(lowest)
     return Grid(first, (last - first) // 2 + 1, math.ldexp(1.0, half))
+
+
+def _whole_grid(chosen: Range, kind: str) -> Grid:
+    least, most = limits(kind)
+    low, high = max(int(chosen[0]), int(least)), min(int(chosen[1]), int(most))
+    spacing = 1
+    # At most 2^16 numbers, of which none is more than 2^23 times the spacing.
+    while (high - low) // spacing >= DRAWS or max(-low, high) // spacing > 2**23:
+        spacing *= 2
+    first, last = -(-low // spacing), high // spacing
+    return Grid(2 * first, last - first + 1, spacing / 2)
 
 
 def on_grid(draws: NDArray[np.uint32], chosen: Grid) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import Op, Shape, ShapeError
 from codegen.graph.pieces import in_pieces
+from codegen.graph.types import FLOAT32
 
 Range = tuple[float, float]
 """The least and the largest number that an input may hold, both float32."""
@@ -31,13 +32,21 @@ class Input:
     """A tensor that the user gives.  ``shape`` is in the network's order of axes, NCHW.
 
     With ``channels_last`` the user's array has its channels behind (NHWC).  ``range`` is None where the spec declares
-    none.
+    none.  ``type`` is that of the user's numbers: where it is not float32, all that reads the input is a conversion.
+    ``original`` is the input's name in the model that the network was imported from, "" if it is ``name`` too.
     """
 
     name: str
     shape: Shape
     channels_last: bool = False
     range: Range | None = None
+    type: str = FLOAT32
+    original: str = ""
+
+    @property
+    def own_name(self) -> str:
+        """The name in the user's model, by which files of arrays have the tensor."""
+        return self.original or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +62,21 @@ class Constant:
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that the user gets: ``value`` names what is computed, ``name`` is what the user calls it."""
+    """A tensor that the user gets: ``value`` names what is computed, ``name`` is what the user calls it.
+
+    ``type`` and ``original`` are as for inputs; where the type is not float32, ``value`` is made by a conversion.
+    """
 
     name: str
     value: str
     channels_last: bool = False
+    type: str = FLOAT32
+    original: str = ""
+
+    @property
+    def own_name(self) -> str:
+        """The name in the user's model, by which files of arrays have the tensor."""
+        return self.original or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +180,7 @@ class Graph:
             for node in replaced.get(old.name, (old,)):
                 inputs = tuple(renamed.get(name, name) for name in node.inputs)
                 nodes.append(node if inputs == node.inputs else Node(node.name, node.op, inputs))
-        outputs = tuple(Output(o.name, renamed.get(o.value, o.value), o.channels_last) for o in self.outputs)
+        outputs = tuple(replace(o, value=renamed.get(o.value, o.value)) for o in self.outputs)
         return self.with_nodes(nodes, outputs)
 
     def evaluate(self, inputs: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from codegen.frontend.place import Place, show
 from codegen.frontend.reader import read_table
 from codegen.frontend.spec import check_size, layer_keys
 from codegen.graph.ops import Shape, ShapeError
+from codegen.graph.types import FLOAT32
 
 Array = NDArray[Any]
 
@@ -41,12 +42,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: ``name`` in the spec, ``original`` in the model, ``value`` what an output takes."""
+    """An input or output: ``name`` in the spec, ``original`` in the model, ``value`` what an output takes.
+
+    ``type`` is that of the application's numbers.
+    """
 
     name: str
     original: str
     shape: Shape
     value: str = ""
+    type: str = FLOAT32
 
 
 @dataclass
@@ -74,15 +79,17 @@ class Document:
 
     # Names ----------------------------------------------------------------------------------------------------------
 
-    def add_input(self, original: str, shape: Shape) -> str:
+    def add_input(self, original: str, shape: Shape, kind: str = FLOAT32) -> str:
+        """Declares an input whose numbers are of type ``kind``; returns its name in the spec."""
         name = self._port_name(original, self._symbols)
         self._symbols[naming.symbol(name)] = name
-        self.inputs.append(Port(name, original, shape))
+        self.inputs.append(Port(name, original, shape, type=kind))
         return name
 
-    def add_output(self, original: str, value: str) -> None:
+    def add_output(self, original: str, value: str, kind: str = FLOAT32) -> None:
+        """Declares a value an output, with numbers of type ``kind``."""
         taken = {naming.symbol(port.name): port.name for port in (*self.inputs, *self.outputs)}
-        self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value))
+        self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value, kind))
 
     def _port_name(self, original: str, taken: Mapping[str, str]) -> str:
         """The name itself if a spec may have it, else what is left of it in C."""
@@ -184,7 +191,7 @@ class Document:
         """Lets all readers of one value read another."""
         for layer in self.layers.values():
             layer.inputs = [new if name == old else name for name in layer.inputs]
-        self.outputs = [Port(p.name, p.original, p.shape, new if p.value == old else p.value) for p in self.outputs]
+        self.outputs = [replace(p, value=new) if p.value == old else p for p in self.outputs]
 
     def prune(self) -> None:
         """Drops layers and arrays that nothing needs."""
@@ -209,7 +216,7 @@ class Document:
         if not self.layers:
             port = self.outputs[0]
             copy = self.add("copy", "reshape", [port.value], {"full_shape": list(port.shape)})
-            self.outputs[0] = Port(port.name, port.original, port.shape, copy)
+            self.outputs[0] = replace(port, value=copy)
 
 
 # Keys of a spec whose text is the name of a tensor.

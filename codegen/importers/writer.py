@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import safetensors.numpy
 
 from codegen.frontend.value import toml
 from codegen.graph.ops import Shape
+from codegen.graph.types import FLOAT32
 from codegen.importers.document import Document, Layer, Port
 from codegen.importers.tidy import without_defaults
 
@@ -37,7 +38,7 @@ def write_document(document: Document) -> Imported:
     if document.arrays and document.weight_layout != "OIHW":
         lines.append(f"weight_layout = {toml(document.weight_layout)}")
     for port in document.inputs:
-        lines += ["", "[[input]]", *_port(port), *_shape(port.shape, document)]
+        lines += ["", "[[input]]", *_port(port, document.inputs), *_shape(port.shape, document)]
     for name, tensor in document.constants.items():
         lines += ["", "[[constant]]", f"name = {toml(name)}", *([f"tensor = {toml(tensor)}"] if tensor != name else [])]
     before = document.inputs[0].name if len(document.inputs) == 1 else None
@@ -46,7 +47,7 @@ def write_document(document: Document) -> Imported:
         before = layer.name
     spatial = any(len(port.shape) > 2 for port in document.inputs)
     for port in document.outputs:
-        lines += ["", "[[output]]", *_port(port)]
+        lines += ["", "[[output]]", *_port(port, document.outputs)]
         if port.value != port.name:
             lines.append(f"from = {toml(port.value)}")
         if document.channels_last and not spatial and len(port.shape) > 2:
@@ -64,9 +65,15 @@ def _shape(shape: Shape, document: Document) -> list[str]:
     return [f"shape = {toml(sample)}"]
 
 
-def _port(port: Port) -> list[str]:
-    changed = "" if port.name == port.original else f"  # {_comment(port.original)}"
-    return [f"name = {toml(port.name)}{changed}"]
+def _port(port: Port, ports: Sequence[Port]) -> list[str]:
+    """The names and the type of one of several inputs or outputs."""
+    lines = [f"name = {toml(port.name)}"]
+    first = next(other for other in ports if other.original == port.original)
+    # UTF-8 has no halves of surrogate pairs, which JSON has.
+    storable = not any("\ud800" <= c <= "\udfff" for c in port.original)
+    if port.original != port.name and first is port and storable:
+        lines.append(f"original = {toml(port.original)}")
+    return [*lines, *([f"type = {toml(port.type)}"] if port.type != FLOAT32 else [])]
 
 
 def _layer(layer: Layer, before: str | None, arrays: Collection[str]) -> list[str]:

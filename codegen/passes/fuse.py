@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from codegen.graph.graph import Graph, Node, Output
+from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import (
     Activation,
     Affine,
@@ -312,5 +312,5 @@ def _with_output_copies(graph: Graph) -> Graph:
             continue
         name = f"{output.value}/output{k}"
         nodes.append(Node(name, Fused(Identity(), 1), (output.value,)))
-        outputs.append(Output(output.name, name, output.channels_last))
+        outputs.append(replace(output, value=name))
     return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs), graph.constants)

@@ -18,6 +18,7 @@ from codegen.graph.ops import (
     BatchNorm,
     Binary,
     Conv,
+    Convert,
     ConvTranspose,
     Dense,
     Divide,
@@ -56,7 +57,8 @@ def _fold_constants(graph: Graph) -> Graph:
     """Computes the nodes that depend on constants alone, unless that makes far more numbers than there were."""
     known, kept = dict(graph.constant_values), []
     for node in graph.nodes:
-        if all(name in known for name in node.inputs):
+        # An output of another type is written by a kernel that converts.
+        if not isinstance(node.op, Convert) and all(name in known for name in node.inputs):
             given = [known[name] for name in node.inputs]
             if math.prod(graph.shapes[node.name]) <= max(MOST_FOLDED, 4 * sum(x.size for x in given)):
                 with np.errstate(all="ignore"):  # infinity and NaN are values like others

@@ -42,6 +42,8 @@ class Draft:
 
     Two numbers say how a convolution rounds, for verification: ``winograd`` is the size of Winograd's tiles if the
     launch completes a convolution computed so, else 0; with ``in_blocks`` its sums are made in two levels.
+
+    ``x_type`` and ``y_type`` are the OpenCL types of what the core reads and the launch writes.
     """
 
     node: str
@@ -59,6 +61,8 @@ class Draft:
     prepared: Preparation | None = None
     winograd: int = 0
     in_blocks: bool = False
+    x_type: str = "float"
+    y_type: str = "float"
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Parameter:
 
     name: str
     role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size"
+    type: str = "float"  # of the elements of a buffer
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import (
     Concat,
     Conv,
+    Convert,
     ConvTranspose,
     Dense,
     Fused,
@@ -36,6 +37,7 @@ from codegen.graph.ops import (
     Top,
     Transpose,
 )
+from codegen.passes.fuse import WIDE_INPUT
 from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other
 from codegen.plan.layout import Layout, blocked, channels_last, plain, up
 from codegen.plan.memory import Lifetime, assign
@@ -136,6 +138,7 @@ _PLAIN = (MatMul, Reduce, Reshape, RunningSum, Softmax, Top)
 """Operators whose kernels do not write the padding lanes of channel blocks: what they make is row-major."""
 
 _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
+    Convert: moves.plan_convert,
     ConvTranspose: general.plan_transposed,
     Dense: dense.plan_dense,
     Pool: rows.plan_pool,
@@ -223,6 +226,8 @@ def _core(node: Node) -> Op:
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
     """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
     if len(graph.shapes[node.name]) not in (3, 4) or isinstance(_core(node), _PLAIN):
+        return False
+    if isinstance(_core(node), Convert) and graph.shapes[node.name][1] < WIDE_INPUT:
         return False
     return not all(isinstance(_core(c), Reshape) for c in graph.consumers[node.name])
 
@@ -433,7 +438,8 @@ def _kernel(
     sizes: Mapping[str, int],
     notes: tuple[str, ...],
 ) -> Kernel:
-    parameters = [Parameter(LaunchSketch.operand_name(k), "read") for k in range(len(draft.reads))]
+    types = [draft.x_type, *["float"] * len(draft.reads)]
+    parameters = [Parameter(LaunchSketch.operand_name(k), "read", types[k]) for k in range(len(draft.reads))]
     if draft.parameters and tables is None:
         parameters.append(Parameter("w", "weights"))
     if draft.prepared:
@@ -442,7 +448,7 @@ def _kernel(
         parameters.append(Parameter("zeros", "zeros"))
     if draft.scratch:
         parameters.append(Parameter("scratch", "scratch"))
-    parameters.append(Parameter("y", "write"))
+    parameters.append(Parameter("y", "write", draft.y_type))
     parameters += [Parameter(size, "size") for size in sizes]
     return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables or {}, draft.title, notes)
 

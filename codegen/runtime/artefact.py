@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.seal import SEAL, digest
 from codegen.errors import Mismatch, SpecError
+from codegen.graph.types import FLOAT32, size_of, to_float32
 from codegen.runtime.consistent import check
-from codegen.runtime.manifest import At, parse
+from codegen.runtime.manifest import At, parse, shown
 
 Floats = NDArray[np.float32]
+Values = NDArray[Any]
+"""Elements of an input or output, in its own type."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's place: offset and strides count floats in ``buffer``.
+    """A tensor's place: offset and strides count elements of ``type`` in ``buffer``.
 
     The buffer is "arena", "input", "output" or, for a constant, "weights".
     """
@@ -34,6 +37,7 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     block: int
+    type: str = FLOAT32
 
     @property
     def bytes(self) -> int:
@@ -41,7 +45,7 @@ class Tensor:
         counts = list(self.shape)
         if self.block > 1:
             counts[1] = -(-counts[1] // self.block) * self.block
-        return 4 * math.prod(counts)
+        return size_of(self.type) * math.prod(counts)
 
     def indices(self) -> NDArray[np.int64]:
         """Where in its buffer each element lies, by the manifest's definition of strides and blocks."""
@@ -114,10 +118,7 @@ def read(folder: Path) -> Artefact:
         raise Mismatch(f"{folder / f'{name}_weights.c.bin'}: {len(blob)} bytes are not whole floats; build again")
     weights = None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
     check(manifest, source, None if weights is None else weights.size, At(path))
-    tensors = {
-        name: Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"])
-        for name, t in manifest["tensors"].items()
-    }
+    tensors = {name: _tensor(t, manifest) for name, t in manifest["tensors"].items()}
     return Artefact(folder, manifest, source, weights, tensors)
 
 
@@ -132,6 +133,13 @@ def read_unchanged(folder: Path) -> Artefact:
             f"{folder / MANIFEST}: not the manifest that was generated (its SHA-256 is not {SEAL}); build again"
         )
     return artefact
+
+
+def _tensor(t: Mapping[str, Any], manifest: Mapping[str, Any]) -> Tensor:
+    """A tensor's place; its elements are the port's own in the buffers of inputs and outputs, floats in all others."""
+    ports = {"input": manifest["inputs"], "output": manifest["outputs"]}.get(t["buffer"])
+    kind = ports[t["index"]]["type"] if ports else FLOAT32
+    return Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"], kind)
 
 
 def _checked(folder: Path, name: str, sha256: str) -> bytes:
@@ -149,14 +157,21 @@ def _checked(folder: Path, name: str, sha256: str) -> bytes:
     return content
 
 
+def port_label(declared: Mapping[str, Any]) -> str:
+    """An input or output for errors: its name, and the one that it has in the model if that is another."""
+    name, original = declared["name"], declared["original"]
+    return shown(name) if name == original else f"{shown(name)} ({shown(original)} in the model)"
+
+
 def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
     """An array in the network's order of axes, NCHW, as its user has it: NHWC where declared so."""
     return np.moveaxis(array, 1, -1) if declared["channels_last"] else array
 
 
-def in_network_order(artefact: Artefact, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Inputs in the user's layout, in the network's order of axes, NCHW."""
+def in_network_order(artefact: Artefact, inputs: Mapping[str, Values]) -> dict[str, Floats]:
+    """Inputs in the user's layout as the network computes with them: in its order of axes, NCHW, and in float32."""
+    floats = {i["name"]: to_float32(np.asarray(inputs[i["name"]])) for i in artefact.inputs}
     return {
-        i["name"]: np.moveaxis(inputs[i["name"]], -1, 1) if i["channels_last"] else inputs[i["name"]]
+        i["name"]: np.moveaxis(floats[i["name"]], -1, 1) if i["channels_last"] else floats[i["name"]]
         for i in artefact.inputs
     }

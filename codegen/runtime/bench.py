@@ -21,7 +21,7 @@ import numpy as np
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Conv, ConvTranspose, Dense, Fused, MatMul, Op, Shape
-from codegen.runtime.artefact import Artefact, Floats
+from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.host import Host, compile_host
@@ -161,7 +161,7 @@ def _bench_device(
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
-def _launch_runs(session: Session, inputs: Mapping[str, Floats], seconds: float) -> list[tuple[Interval, ...]]:
+def _launch_runs(session: Session, inputs: Mapping[str, Values], seconds: float) -> list[tuple[Interval, ...]]:
     """When each launch ran, for each of many inferences."""
     session.write(inputs)
     count = len(session.artefact.launches)
@@ -178,7 +178,7 @@ def _launch_runs(session: Session, inputs: Mapping[str, Floats], seconds: float)
     return repeated(run, seconds)
 
 
-def _whole_runs(host: Host, inputs: Mapping[str, Floats], seconds: float) -> list[float]:
+def _whole_runs(host: Host, inputs: Mapping[str, Values], seconds: float) -> list[float]:
     """Microseconds of each of many inferences."""
 
     def run() -> float:

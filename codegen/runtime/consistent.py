@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from codegen.graph.types import CL_TYPES, FLOAT32
 from codegen.runtime.manifest import At, shown
 
 MOST_ITEMS = 2**40  # of a launch: hours of work
 
-Sizes = Mapping[str, list[int]]  # floats of each buffer, by kind and index
+Sizes = Mapping[str, list[int]]  # elements of each buffer, by kind and index
 
 
 def check(manifest: Mapping[str, Any], source: str, weights: int | None, at: At) -> None:
@@ -32,7 +33,11 @@ def check(manifest: Mapping[str, Any], source: str, weights: int | None, at: At)
 def _check_ports(manifest: Mapping[str, Any], at: At) -> None:
     taken: set[str] = set()
     for kind in ("inputs", "outputs"):
+        own: set[str] = set()
         for k, port in enumerate(manifest[kind]):
+            if port["original"] in own:
+                at[kind][k]["original"].refuse(f"{shown(port['original'])} is there twice")
+            own.add(port["original"])
             if port["name"].upper() in taken:
                 at[kind][k]["name"].refuse(f"{shown(port['name'])} is there twice")
             taken.add(port["name"].upper())
@@ -58,7 +63,7 @@ def _sizes(manifest: Mapping[str, Any], weights: int | None, at: At) -> Sizes:
 
 
 def _size(sizes: Sizes, kind: str, index: int, at: At) -> int:
-    """The floats of a buffer; refuses one that is not there."""
+    """The elements of a buffer; refuses one that is not there."""
     if index >= len(sizes[kind]):
         at["index"].refuse(f"buffer {kind} {index} is not there")
     return sizes[kind][index]
@@ -75,11 +80,11 @@ def _check_tensor(tensor: Mapping[str, Any], sizes: Sizes, at: At) -> None:
     last = tensor["offset"] + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + block - 1
     size = _size(sizes, tensor["buffer"], tensor["index"], at)
     if last >= size:
-        at.refuse(f"ends at float {last} of buffer {tensor['buffer']} {tensor['index']}, which has {size}")
+        at.refuse(f"ends at element {last} of buffer {tensor['buffer']} {tensor['index']}, which has {size}")
 
 
 def _check_launch(
-    launch: Mapping[str, Any], manifest: Mapping[str, Any], kernels: Mapping[str, list[bool]], sizes: Sizes, at: At
+    launch: Mapping[str, Any], manifest: Mapping[str, Any], kernels: Mapping[str, list[str]], sizes: Sizes, at: At
 ) -> None:
     parameters = kernels.get(launch["kernel"])
     if parameters is None or launch["kernel"] not in {k["name"] for k in manifest["kernels"]}:
@@ -89,17 +94,21 @@ def _check_launch(
     arguments = launch["arguments"]
     if len(arguments) != len(parameters):
         at["arguments"].refuse(f"are {len(arguments)}; kernel {launch['kernel']} has {len(parameters)} parameters")
-    for k, (argument, is_pointer) in enumerate(zip(arguments, parameters, strict=True)):
-        here, kind = at["arguments"][k], argument["kind"]
+    for k, (argument, pointed) in enumerate(zip(arguments, parameters, strict=True)):
+        here, kind, is_pointer = at["arguments"][k], argument["kind"], bool(pointed)
         if is_pointer != (kind != "number"):
             here["kind"].refuse(f"{shown(kind)} should be {'a buffer' if is_pointer else 'a number'}")
         if not is_pointer:
             continue
         size = _size(sizes, kind, argument["index"], here)
+        ports = {"input": "inputs", "output": "outputs"}.get(kind)
+        holds = manifest[ports][argument["index"]]["type"] if ports else FLOAT32
+        if CL_TYPES[holds] != pointed:
+            here.refuse(f"buffer {kind} holds {holds}, but kernel {launch['kernel']} takes {pointed}")
         behind = arguments[k + 1] if k + 1 < len(arguments) and kind != "zeros" else None
         if behind is not None and behind["kind"] == "number" and behind["value"] >= max(size, 1):
             at["arguments"][k + 1]["value"].refuse(
-                f"{behind['value']} is not in buffer {kind}, which has {size} floats"
+                f"{behind['value']} is not in buffer {kind}, which has {size} elements"
             )
     for key in ("reads", "writes") if "reads" in launch else ():
         for name in launch[key] if key == "reads" else [launch[key]]:
@@ -107,9 +116,12 @@ def _check_launch(
                 at[key].refuse(f"{shown(name)} is none of the tensors")
 
 
-def _signatures(source: str) -> dict[str, list[bool]]:
-    """The kernels of a program: of each parameter, whether it is a pointer."""
+def _signatures(source: str) -> dict[str, list[str]]:
+    """The kernels of a program: for each parameter the type that it points to, "" if it is no pointer."""
     return {
-        name: ["*" in parameter for parameter in parameters.replace(" OF_GRID", "").split(",")]
+        name: [
+            parameter.partition("*")[0].split()[-1] if "*" in parameter else ""
+            for parameter in parameters.replace(" OF_GRID", "").split(",")
+        ]
         for name, parameters in re.findall(r"^(?:KERNEL|STEP)\nvoid (\w+)\(([^()]*)\)", source, re.MULTILINE)
     }

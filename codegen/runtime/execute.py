@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import DeviceError
-from codegen.runtime.artefact import Artefact, Floats
+from codegen.graph.types import FLOAT32, size_of
+from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo, opencl
 
 
 class Session:
     """One compiled artefact on one device, with buffers of its own.
 
-    Outputs and inputs are in the user's layout, by the user's names.  With ``profiling`` the events of launches say
-    when they ran.
+    Outputs and inputs are in the user's layout and types, by their names in C.  With ``profiling`` the events of
+    launches say when they ran.
     """
 
     def __init__(self, artefact: Artefact, device: DeviceInfo, *, profiling: bool = False) -> None:
@@ -43,18 +44,19 @@ class Session:
             self._enqueue(self._bind(cl, program, launch), launch)
         self._kernels = [self._bind(cl, program, launch) for launch in artefact.launches]
 
-    def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+    def run(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """All launches, from arrays to arrays."""
         self.write(inputs)
         for index in range(len(self._kernels)):
             self.launch(index)
         return self.outputs()
 
-    def write(self, inputs: Mapping[str, Floats]) -> None:
+    def write(self, inputs: Mapping[str, Values]) -> None:
         """Puts the inputs on the device."""
         cl = opencl()
         for k, declared in enumerate(self.artefact.inputs):
-            cl.enqueue_copy(self.queue, self._buffers["input", k], np.ascontiguousarray(inputs[declared["name"]]))
+            array = np.ascontiguousarray(inputs[declared["name"]], dtype=declared["type"])
+            cl.enqueue_copy(self.queue, self._buffers["input", k], array)
 
     def launch(self, index: int) -> Any:
         """One launch; returns its pyopencl.Event."""
@@ -67,22 +69,22 @@ class Session:
         except cl.Error as error:
             raise DeviceError(f"{self.device.name}: {launch['kernel']}: {error}") from error
 
-    def tensor(self, name: str) -> Floats:
+    def tensor(self, name: str) -> Values:
         """What a tensor holds now, in the network's order of axes."""
         tensor = self.artefact.tensors[name]
         buffer = self._buffers[tensor.buffer, tensor.index]
         indices = tensor.indices()
         first, last = int(indices.min()), int(indices.max())
-        memory = np.empty(last - first + 1, dtype=np.float32)
-        opencl().enqueue_copy(self.queue, memory, buffer, src_offset=4 * first)
+        memory = np.empty(last - first + 1, dtype=tensor.type)
+        opencl().enqueue_copy(self.queue, memory, buffer, src_offset=memory.itemsize * first)
         return memory[indices - first]
 
-    def outputs(self) -> dict[str, Floats]:
+    def outputs(self) -> dict[str, Values]:
         """The outputs as the device holds them."""
         cl = opencl()
         results = {}
         for k, declared in enumerate(self.artefact.outputs):
-            array = np.empty(declared["shape"], dtype=np.float32)
+            array = np.empty(declared["shape"], dtype=declared["type"])
             cl.enqueue_copy(self.queue, array, self._buffers["output", k])
             results[declared["name"]] = array
         return results
@@ -92,9 +94,10 @@ class Session:
         manifest = self.artefact.manifest
         buffers: dict[tuple[str, int], Any] = {}
 
-        def empty(count: int) -> Any:
+        def empty(count: int, kind: str = FLOAT32) -> Any:
             """Full of zeros, as the C host's are: what a launch leaves out is the same in every run."""
-            size = 4 * max(count, 1)
+            # A buffer is filled with whole floats.
+            size = 4 * max(-(-count * size_of(kind) // 4), 1)
             buffer = cl.Buffer(self.context, flags.READ_WRITE, size)
             cl.enqueue_fill_buffer(self.queue, buffer, np.float32(0), 0, size)
             return buffer
@@ -104,9 +107,9 @@ class Session:
 
         try:
             for k, declared in enumerate(self.artefact.inputs):
-                buffers["input", k] = empty(int(np.prod(declared["shape"])))
+                buffers["input", k] = empty(int(np.prod(declared["shape"])), declared["type"])
             for k, declared in enumerate(self.artefact.outputs):
-                buffers["output", k] = empty(int(np.prod(declared["shape"])))
+                buffers["output", k] = empty(int(np.prod(declared["shape"])), declared["type"])
             buffers["arena", 0] = empty(manifest["memory"]["arena_bytes"] // 4)
             if self.artefact.weights is not None:
                 buffers["weights", 0] = filled(self.artefact.weights)
@@ -128,14 +131,14 @@ class Session:
         return kernel
 
 
-def steps(session: Session, inputs: Mapping[str, Floats]) -> Iterator[tuple[dict[str, Any], Floats]]:
+def steps(session: Session, inputs: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], Values]]:
     """Runs launch by launch, and yields each with the tensor it made before the next one can overwrite anything."""
     # Written now, not at the first step: a view of an input needs no step to be read.
     session.write(inputs)
     return _launched(session)
 
 
-def _launched(session: Session) -> Iterator[tuple[dict[str, Any], Floats]]:
+def _launched(session: Session) -> Iterator[tuple[dict[str, Any], Values]]:
     for index, launch in enumerate(session.artefact.launches):
         session.launch(index)
         yield launch, session.tensor(launch["writes"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from codegen.errors import DeviceError
-from codegen.runtime.artefact import Artefact, Floats
+from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo, opencl
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
@@ -64,10 +64,10 @@ class Host:
             self.close()
             raise
 
-    def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
-        """<name>_run on arrays in the user's layout."""
-        given = [np.ascontiguousarray(inputs[i["name"]], dtype=np.float32) for i in self.artefact.inputs]
-        results = {o["name"]: np.empty(o["shape"], dtype=np.float32) for o in self.artefact.outputs}
+    def run(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """<name>_run on arrays in the user's layout and types, by their names in C."""
+        given = [np.ascontiguousarray(inputs[i["name"]], dtype=i["type"]) for i in self.artefact.inputs]
+        results: dict[str, Values] = {o["name"]: np.empty(o["shape"], dtype=o["type"]) for o in self.artefact.outputs}
         arrays = [*given, *results.values()]
         run = self._function("run", ctypes.c_int, Handle, *([Handle] * len(arrays)))
         self._check("run", run(self._model, *(a.ctypes.data for a in arrays)))

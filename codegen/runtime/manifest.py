@@ -18,6 +18,7 @@ from codegen.emit.choice import DEVICE_TYPES, OTHER_TYPE
 from codegen.emit.output import FORMAT
 from codegen.emit.seal import SEAL
 from codegen.errors import SpecError
+from codegen.graph.types import TYPES
 
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 MOST_ELEMENTS = 2**31 - 1  # of a tensor: OpenCL C's int indexes it
@@ -136,6 +137,12 @@ def _interval(value: Any, at: At) -> None:
         at.unfit(value, "[low, high], two finite float32 numbers with low <= high")
 
 
+def _own_name(value: Any, at: At) -> None:
+    """The name in a model, which may be any text."""
+    if not isinstance(value, str) or not value or any("\ud800" <= c <= "\udfff" for c in value):
+        at.unfit(value, "text")
+
+
 def _shape(value: Any, at: At) -> None:
     list_of(whole(1, MOST_ELEMENTS), 1, 8)(value, at)
     if math.prod(value) > MOST_ELEMENTS:
@@ -154,7 +161,14 @@ FILE_OR_NONE = text(rf"({_FILE})?", "the name of a file, without folders, or emp
 OPTIONS = text(r"(-D[A-Z][A-Z0-9_]*(=[0-9]+)?( |$))*", 'definitions of macros, such as "-DWIDE"')
 BUFFER = ("arena", "input", "output", "weights")
 
-_PORT = {"name": LINE, "shape": _shape, "layout": LINE, "channels_last": _flag}
+_PORT = {
+    "name": LINE,
+    "original": _own_name,
+    "type": choice(*TYPES),
+    "shape": _shape,
+    "layout": LINE,
+    "channels_last": _flag,
+}
 _LAUNCH = {
     "node": LINE,
     "title": LINE,

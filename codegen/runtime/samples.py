@@ -1,9 +1,7 @@
-"""Inputs of an artefact, as contiguous float32 arrays in the user's layout: made up, or from the user's file."""
+"""Inputs of an artefact, as contiguous arrays in the user's layout and types: made up, or from the user's file."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,42 +9,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.errors import ParameterError, SpecError
-from codegen.runtime.artefact import Artefact, Floats
+from codegen.errors import ParameterError
+from codegen.graph.types import FLOAT32, is_whole, limits
+from codegen.runtime.arrays import read_arrays
+from codegen.runtime.artefact import Artefact, Values, port_label
+from codegen.runtime.manifest import shown
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 SPECIAL_NUMBERS = np.array([np.nan, np.inf, -np.inf, -0.0, _LARGEST, -_LARGEST, 1e-40, -1e-40], np.float32)
 """NaN, the infinities, the negative zero, the largest numbers of either sign, and two denormal ones."""
 
-Sample = Mapping[str, Floats]
-"""The arrays of one run, by the inputs' names."""
+Sample = Mapping[str, Values]
+"""The arrays of one run, by the inputs' names in C."""
 
 
 def random_sample(artefact: Artefact, seed: int = 0) -> Sample:
-    """Numbers spread evenly over the range that the manifest has for each input."""
+    """Numbers spread evenly over the range that the manifest has for each input; whole ones where its type is."""
     rng = np.random.default_rng(seed)
-    return {
-        i["name"]: (low + (high - low) * rng.random(i["shape"])).astype(np.float32)
-        for i in artefact.inputs
-        for low, high in [i["range"]]
-    }
+    return {i["name"]: _random(rng, i) for i in artefact.inputs}
+
+
+def _random(rng: np.random.Generator, declared: Mapping[str, Any]) -> Values:
+    (low, high), shape, kind = declared["range"], declared["shape"], declared["type"]
+    if not is_whole(kind):
+        return np.asarray(low + (high - low) * rng.random(shape), dtype=kind)
+    least, most = limits(kind)
+    first, last = max(int(low), int(least)), min(int(high), int(most))
+    drawn = rng.integers(first, last, shape, dtype=np.uint64 if kind == "uint64" else np.int64, endpoint=True)
+    return drawn.astype(kind)
+
+
+def special_numbers(kind: str) -> Values:
+    """The ends of a type's range and other numbers that are easily taken for another."""
+    if kind == "bool":
+        return np.array([False, True])
+    if is_whole(kind):
+        low, high = limits(kind)
+        return np.array([n for n in (0, 1, low, high, -1, 2**24 + 1) if low <= n <= high], dtype=kind)
+    if kind == FLOAT32:
+        return SPECIAL_NUMBERS
+    largest, smallest = np.finfo(kind).max, np.finfo(kind).smallest_subnormal
+    ends = [np.nan, np.inf, -np.inf, -0.0, largest, -largest, smallest, -smallest]
+    # A double half way between two floats, and doubles that are denormal floats.
+    more = [] if kind == "float16" else [1 + 2.0**-24, 1 + 3 * 2.0**-24, 1e-40, -1e-40]
+    return np.array([*ends, *more], dtype=kind)
 
 
 def with_special_numbers(sample: Sample) -> Sample:
-    """The sample with each of SPECIAL_NUMBERS at two places of every input, or at as many as leave half of it alone."""
+    """The sample with each of its type's special numbers at two places of every input, or at half of the places."""
     rng = np.random.default_rng(0)
     special = {}
     for name, values in sample.items():
         mixed = values.copy()
-        chosen = np.tile(SPECIAL_NUMBERS, 2)[: (mixed.size + 1) // 2]
+        chosen = np.tile(special_numbers(str(values.dtype)), 2)[: (mixed.size + 1) // 2]
         mixed.reshape(-1)[rng.choice(mixed.size, chosen.size, replace=False)] = chosen
         special[name] = mixed
     return special
 
 
 def read_sample(artefact: Artefact, path: Path) -> Sample:
-    """The inputs of one run from an .npz, by the model's names.
+    """The inputs of one run from an .npz, by their names in the model, or in C where these are nobody else's.
 
     SpecError if the file cannot be read; ParameterError if an array is missing, misshapen or not of numbers.
     """
@@ -71,42 +94,56 @@ def read_samples(artefact: Artefact, path: Path) -> Sequence[Sample]:
     return [{name: array[k] for name, array in stacks.items()} for k in range(len(stacks[first]))]
 
 
-def _read(artefact: Artefact, path: Path, *, stacked: bool) -> dict[str, Floats]:
+def _read(artefact: Artefact, path: Path, *, stacked: bool) -> dict[str, Values]:
     """An array for each input, of its shape; with ``stacked`` also with one axis more in front."""
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array without a name")
-        with archive:
-            given = {name: archive[name] for name in archive.files}
-        for name, array in given.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"its member {name!r} is not an array")
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted: RuntimeError
-        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {error}") from error
-    names = [i["name"] for i in artefact.inputs]
-    for name in given:
-        if name not in names:
-            raise ParameterError(f"{path}: array {name!r} is no input of {artefact.name}; inputs: {', '.join(names)}")
-    return {i["name"]: _checked(given, i, path, stacked) for i in artefact.inputs}
+    given = read_arrays(path)
+    by_name = _inputs_by_name(artefact)
+    found: dict[str, NDArray[Any]] = {}
+    for name, array in given.items():
+        declared = by_name.get(name)
+        if declared is None:
+            listed = ", ".join(map(port_label, artefact.inputs))
+            raise ParameterError(f"{path}: array {shown(name)} is no input of {artefact.name}; inputs: {listed}")
+        if declared["name"] in found:
+            raise ParameterError(f"{path}: input {port_label(declared)} is given by both of its names; drop one")
+        found[declared["name"]] = array
+    return {i["name"]: _checked(found.get(i["name"]), i, path, stacked) for i in artefact.inputs}
 
 
-def _checked(given: Mapping[str, NDArray[Any]], declared: Mapping[str, Any], path: Path, stacked: bool) -> Floats:
-    name, shape = declared["name"], list(declared["shape"])
-    wanted = f"{shape} of float32" + (", or several of them stacked along an axis in front" if stacked else "")
-    if name not in given:
-        raise ParameterError(f"{path}: input {name!r} is missing; it should be {wanted}")
-    array = given[name]
+def _inputs_by_name(artefact: Artefact) -> dict[str, dict[str, Any]]:
+    """The inputs by their own names in the model, and by their names in C where no other input owns these."""
+    return {**{i["name"]: i for i in artefact.inputs}, **{i["original"]: i for i in artefact.inputs}}
+
+
+def _checked(array: NDArray[Any] | None, declared: Mapping[str, Any], path: Path, stacked: bool) -> Values:
+    label, kind, shape = port_label(declared), declared["type"], list(declared["shape"])
+    wanted = f"{shape} of {kind}" + (", or several of them stacked along an axis in front" if stacked else "")
+    if array is None:
+        raise ParameterError(f"{path}: input {label} is missing; it should be {wanted}")
     got = list(array.shape)
     if array.ndim == 0 and shape == [1]:  # a number
         array, got = array.reshape(1), shape
     fits = got == shape or (stacked and got[1:] == shape and len(array) > 0)
-    if not fits or array.dtype.kind not in "fiu":
-        raise ParameterError(f"{path}: input {name!r} is {got} of {array.dtype}; it should be {wanted}")
-    with np.errstate(over="ignore"):
-        narrow = np.asarray(array, dtype=np.float32, order="C")
-    if np.any(np.isinf(narrow) & np.isfinite(array)):
-        raise ParameterError(f"{path}: input {name!r} holds numbers beyond float32")
-    return narrow
+    if not fits or array.dtype.kind not in ("fiu" if kind == FLOAT32 else "fiub"):
+        raise ParameterError(f"{path}: input {label} is {got} of {array.dtype}; it should be {wanted}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = np.asarray(array, dtype=kind, order="C")
+    if kind == FLOAT32:
+        if np.any(np.isinf(cast) & np.isfinite(array)):
+            raise ParameterError(f"{path}: input {label} holds numbers beyond float32")
+    elif not _same_numbers(array, cast):
+        raise ParameterError(
+            f"{path}: input {label} is of {array.dtype}, which does not become {kind} without loss; it should be "
+            f"{wanted}: convert it as the model's own preprocessing does, with .astype(np.{cast.dtype.name})"
+        )
+    return cast
+
+
+def _same_numbers(array: NDArray[Any], cast: NDArray[Any]) -> bool:
+    """Whether a conversion has kept every number.  Floating-point numbers do not become integers, be they whole."""
+    if array.dtype.kind == "f" and cast.dtype.kind != "f":
+        return False
+    back = cast.astype(array.dtype)
+    # Out of range, a number may come back as itself by wrapping around twice, but with another sign.
+    signs = array.dtype.kind == "b" or cast.dtype.kind == "b" or bool(np.all((array < 0) == (cast < 0)))
+    return signs and bool(np.array_equal(back, array, equal_nan=array.dtype.kind == "f"))

@@ -26,7 +26,7 @@ from codegen.graph.evaluation import all_outputs, evaluate, sources
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
 from codegen.graph.ops.winograd import WinogradConv
-from codegen.runtime.artefact import Artefact, Floats, in_network_order, to_user_order
+from codegen.runtime.artefact import Artefact, Floats, Values, in_network_order, to_user_order
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session, steps
 from codegen.runtime.host import Host, compile_host
@@ -234,7 +234,7 @@ def _check_sample(
                 name=output.name,
                 error=largest_error(got, true, to_user_order(rounded[fused.value], declared)),
                 largest=float(np.max(np.abs(true), initial=0, where=np.isfinite(true))),
-                tolerance=tolerance(y, noise),
+                tolerance=tolerance(y, noise, output.type),
                 matches_host=same_bits(got, through_c[declared["name"]]),
             )
         )
@@ -296,7 +296,7 @@ def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array,
 
 
 def check_launches(
-    session: Session, launches: Graph, user: Mapping[str, Floats], given: Mapping[str, NDArray[np.float32]]
+    session: Session, launches: Graph, user: Mapping[str, Values], given: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Check, ...]:
     held: dict[str, NDArray[Any]] = dict(given)
     launched = {launch["writes"] for launch in session.artefact.launches}
@@ -355,7 +355,7 @@ def _as_computed(op: Op, launch: Mapping[str, Any]) -> Op:
     return replace(op, core=ConvInBlocks(**attributes))
 
 
-def largest_error(got: Floats, true: Array, rounded: Array) -> float:
+def largest_error(got: Values, true: Array, rounded: Array) -> float:
     """max|got - true|; infinite if an infinity or NaN of ``true`` is missing, or one is where ``true`` has none.
 
     ``rounded`` is the same computation with every tensor rounded to float32.  Where an infinity or NaN comes and goes
@@ -371,9 +371,10 @@ def largest_error(got: Floats, true: Array, rounded: Array) -> float:
     return float(np.max(np.where(wrong, np.inf, np.where(numbers, error, 0.0)), initial=0))
 
 
-def same_bits(a: Floats, b: Floats) -> bool:
+def same_bits(a: Values, b: Values) -> bool:
     """Whether all elements are the same to the bit, but for the sign and payload of NaN, which no standard fixes."""
-    return bool(np.all((a.view(np.uint32) == b.view(np.uint32)) | (np.isnan(a) & np.isnan(b))))
+    bits = f"u{a.itemsize}"
+    return bool(np.all((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))))
 
 
 def _kind(values: Floats) -> Array:

@@ -1,7 +1,7 @@
 /* check.h: what the test programs share.
  *
  * "calls.h" is written by the test for each model: its header, its name as MODEL and MODEL_UPPER, how many floats its
- * inputs and outputs have, and its run and enqueue with all tensors in one array.
+ * inputs and outputs take, and its run and enqueue with all tensors in one array.
  */
 #ifndef CHECK_H
 #define CHECK_H

@@ -2,6 +2,7 @@
 
 from codegen.graph.ops.activation import Activation, PRelu
 from codegen.graph.ops.conv import Conv, ConvInBlocks, ConvTranspose
+from codegen.graph.ops.convert import Convert
 from codegen.graph.ops.dense import Dense
 from codegen.graph.ops.elementwise import Binary
 from codegen.graph.ops.fused import Fused, Stage
@@ -26,6 +27,7 @@ __all__ = [
     "Conv",
     "ConvInBlocks",
     "ConvTranspose",
+    "Convert",
     "Dense",
     "Divide",
     "Fused",

@@ -149,6 +149,8 @@ class LaunchSketch:
         scratch: str | None = None,
         winograd: int = 0,
         in_blocks: bool = False,
+        x_type: str = "float",
+        y_type: str = "float",
     ) -> Draft:
         """The launch; ``reads`` and ``writes`` are the node's own unless it is one of several launches."""
         assert min(groups) >= 1
@@ -168,6 +170,8 @@ class LaunchSketch:
             prepared=prepared,
             winograd=winograd,
             in_blocks=in_blocks,
+            x_type=x_type,
+            y_type=y_type,
         )
 
     def _stage(

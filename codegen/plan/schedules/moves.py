@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 from codegen.graph.bounded import sum_block
-from codegen.graph.ops import Concat, Identity, Pad, Reduce, RunningSum, Select, Softmax, Take, Top, Transpose
+from codegen.graph.ops import Concat, Convert, Identity, Pad, Reduce, RunningSum, Select, Softmax, Take, Top, Transpose
+from codegen.graph.types import CL_TYPES
 from codegen.plan.layout import Layout, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, scaled
@@ -78,6 +79,23 @@ def _padded(mode: str, name: str, pair: tuple[int, int], size: int) -> str:
     if mode == "wrap":
         return f"({scaled(name, 1, size - pair[0])}) % {size}"
     return f"{size - 1} - abs((int)({size - 1} - abs({index})))"
+
+
+def plan_convert(s: LaunchSketch) -> Draft:
+    """Converts each element between an input's or output's type and float32, and puts it in order on the way."""
+    op: Convert = s.core
+    variables = {
+        "x": s.x,
+        "y": s.y,
+        "dims": _dims(s.y),
+        "source": op.source,
+        "target": op.target,
+        "filled": _filled(s.y),
+        "names": _names("i", len(s.y.shape)),
+        "epilogue": s.epilogue(_same, vector=False),
+    }
+    label, x_type, y_type = f"{op.title}_{_label(s.y)}", CL_TYPES[op.source], CL_TYPES[op.target]
+    return s.draft("convert.cl.jinja", label, variables, _grid(s.y), x_type=x_type, y_type=y_type)
 
 
 def plan_reduce(s: LaunchSketch) -> Draft:

@@ -1,0 +1,69 @@
+"""The number types of a network's inputs and outputs.  Between them a network computes in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOAT32 = "float32"
+TYPES = (
+    *("float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    "bool",
+)
+"""By numpy's names.  bool is a byte: 0 is false, anything else true."""
+
+CL_TYPES: Mapping[str, str] = {
+    **{FLOAT32: "float", "float16": "half", "float64": "ulong", "bool": "uchar"},
+    **{"int8": "char", "int16": "short", "int32": "int", "int64": "long"},
+    **{"uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong"},
+}
+"""What buffers of these types hold in OpenCL C.  A float64 goes by its bits, which devices without doubles read too."""
+
+
+def is_whole(kind: str) -> bool:
+    """Whether numbers of this type are whole: integers and bool."""
+    return np.dtype(kind).kind in "iub"
+
+
+def size_of(kind: str) -> int:
+    """Bytes of one element."""
+    return np.dtype(kind).itemsize
+
+
+def limits(kind: str) -> tuple[float, float]:
+    """The least and the largest finite number of a type; those of integers are exact Python integers."""
+    if kind == "bool":
+        return 0, 1
+    if is_whole(kind):
+        return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+    return float(np.finfo(kind).min), float(np.finfo(kind).max)
+
+
+def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """What a network computes with: the nearest float32, of two equally near the even one; true is 1."""
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
+        return values.astype(np.float32)
+
+
+def from_float32(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
+    """Results as numbers of another type.
+
+    Integers are cut off towards zero, and are the type's nearest number beyond its range, 0 for NaN.  bool is true for
+    all but zero.  float16 is the nearest one, of two equally near the even one, and infinite beyond its range.
+    """
+    if kind == "bool":
+        return values != 0
+    if not is_whole(kind):
+        with np.errstate(over="ignore"):
+            return values.astype(kind)
+    low, high = limits(kind)
+    whole = np.trunc(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
+    inside = (whole >= low) & (whole < float(high) + 1)
+    with np.errstate(invalid="ignore"):
+        result = np.where(inside, whole, 0.0).astype(kind)
+    result[whole < low] = low
+    result[(whole >= low) & ~inside] = high
+    return result
