@@ -48,7 +48,7 @@ WORDS: list[tuple[str, str, str]] = [
     ("", r"in training mode|its mask is used", TRAINING),
     ("", r"has no output that depends on an input|has no input on which", CONSTANT),
     ("ConstantOfShape", "", CONSTANT),
-    ("", r"has a size of 0", EMPTY),
+    ("", r"a size of 0", EMPTY),
     ("pytorch-converted", r"Gather .* the network computes its indices", INDEXED),
     ("MaxPool", r"its second output, the indices, is used", INDEXED),
 ]
