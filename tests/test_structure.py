@@ -42,6 +42,7 @@ ENTERS_IN = {
         "importers/onnx/external.py",
         "importers/onnx/reader.py",
         "importers/onnx/refusals.py",
+        "importers/onnx/sequences.py",
         "importers/onnx/translate.py",
         "importers/open.py",
     },

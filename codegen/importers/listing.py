@@ -9,6 +9,7 @@ from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.choices import CHOICES
 from codegen.importers.onnx.operators import OPERATORS
+from codegen.importers.onnx.sequences import SEQUENCE_OPERATORS
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
 
 _HEAD = """\
@@ -33,6 +34,9 @@ _ADVANCE = """\
 Any input that is data may be a constant.  What depends on constants and shapes alone is computed at import, in any type
 and by any operator of ONNX that makes tensors, whether it is above or not, but for loops and random numbers.  Of an
 `If` whose condition is such a constant, the branch that it takes is imported.
+
+Sequences of tensors of a length that is known at import, as PyTorch's exporter makes them of `chunk` and `split`, are
+taken apart:
 """
 
 _CHOICES = """\
@@ -63,6 +67,7 @@ def operators_table() -> str:
             _ONNX,
             _table("operator", OPERATORS, ONNX_LIMITS),
             _ADVANCE,
+            _list(SEQUENCE_OPERATORS),
             _CHOICES,
             _choices(),
             _KERAS,

@@ -24,6 +24,7 @@ from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, ki
 from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read
 from codegen.importers.onnx.refusals import NO_OPERATOR, Refusals
+from codegen.importers.onnx.sequences import SEQUENCE_OPERATORS, Known, Parts, expanded
 from codegen.importers.patterns import simplify
 
 
@@ -33,17 +34,20 @@ class _Unknown:
 
 _UNKNOWN = _Unknown()
 
+Translated = Value | _Unknown | Parts
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now.
 
-    The nodes of the network are those that were translated: of a condition that is constant, the branch that is taken.
+    The nodes of the network are those that were translated: of a condition that is constant, the branch that is taken;
+    for sequences of tensors, nodes without them.
     """
 
     network: Network
     document: Document
-    values: Mapping[str, Value | _Unknown]
+    values: Mapping[str, Translated]
 
 
 MOST_NESTED = 32  # conditions within conditions
@@ -71,7 +75,7 @@ class _Translator:
         self._folder = Folder(network.opset, BY_LAYERS, self._computed)
         self._nodes: list[onnx.NodeProto] = []
         self._depth = 0
-        self._values: dict[str, Value | _Unknown] = {}
+        self._values: dict[str, Translated] = {}
         self._refused = Refusals()
 
     def translate(self) -> Trace:
@@ -98,6 +102,8 @@ class _Translator:
 
     def _output(self, name: str) -> None:
         value = self._lookup(name)
+        if isinstance(value, Parts):
+            raise self._network.place.spec_error(f"output {show(name)} is a sequence; outputs should be tensors")
         if isinstance(value, Constant):
             try:
                 value = Builder(self._document, name, "", whole=True).stored(value)
@@ -107,7 +113,7 @@ class _Translator:
         assert isinstance(value, Live)
         self._document.add_output(name, value.name)
 
-    def _lookup(self, name: str) -> Value | _Unknown:
+    def _lookup(self, name: str) -> Translated:
         if not name:
             return None
         if name not in self._values:
@@ -115,19 +121,23 @@ class _Translator:
         return self._values[name]
 
     def _node(self, proto: onnx.NodeProto) -> None:
-        results: list[Value | _Unknown]
+        replaced = proto.domain in DOMAINS and (proto.op_type == "If" or proto.op_type in SEQUENCE_OPERATORS)
+        results: list[Translated]
         try:
-            results = self._taken(proto) if _is_condition(proto) else self._results(proto)
+            if not replaced:
+                results = self._results(proto)
+            else:
+                results = self._taken(proto) if proto.op_type == "If" else self._sequence(proto)
         except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
             self._refused.add(proto, str(error))
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
                 self._values[name] = result
-        if not _is_condition(proto):
+        if not replaced:
             self._nodes.append(proto)
 
-    def _taken(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
+    def _taken(self, proto: onnx.NodeProto) -> list[Translated]:
         """The outputs of the branch that a constant condition takes, whose nodes are translated."""
         _checked(proto, self._network.opset)
         condition = self._lookup(proto.input[0])
@@ -153,6 +163,34 @@ class _Translator:
             self._nodes.append(helper.make_node("Identity", [inner.name], [outer], name=proto.name))
         return [self._lookup(inner.name) for inner in branch.output]
 
+    def _sequence(self, proto: onnx.NodeProto) -> list[Translated]:
+        """The sequence that a node makes, or its output as made by nodes without sequences, which are translated."""
+        _checked(proto, self._network.opset)
+        if any(isinstance(self._lookup(name), _Unknown) for name in proto.input):
+            return [_UNKNOWN]
+        result = expanded(proto, Known(self._parts, self._shape, self._constant, self._network.opset))
+        if isinstance(result, Parts):
+            return [result]
+        for inner in result:
+            self._node(inner)
+        return [self._lookup(proto.output[0])]
+
+    def _parts(self, name: str) -> Parts:
+        value = self._lookup(name)
+        if not isinstance(value, Parts):
+            raise Refused(f"its input {show(name)} is not a sequence")
+        return value
+
+    def _shape(self, name: str) -> Shape:
+        value = self._lookup(name)
+        if not isinstance(value, (Live, Constant)):
+            raise Refused(f"its input {show(name)} is not a tensor")
+        return value.shape
+
+    def _constant(self, name: str) -> NDArray[Any] | None:
+        value = self._lookup(name)
+        return value.values if isinstance(value, Constant) else None
+
     def _computed(self, node: Node) -> list[NDArray[Any]]:
         """The outputs of a node of constants by the layers for it, with the first one as the input of a network."""
         first = node.input(0)
@@ -169,7 +207,7 @@ class _Translator:
         values = load_document(document).evaluate({"x": first.values.reshape(first.shape or (1,))})
         return [values[y.name].reshape(y.shape) for y in results]
 
-    def _results(self, proto: onnx.NodeProto) -> list[Value | _Unknown]:
+    def _results(self, proto: onnx.NodeProto) -> list[Translated]:
         schema = _checked(proto, self._network.opset)
         operator = proto.op_type
         values = [self._lookup(name) for name in proto.input]
@@ -177,8 +215,10 @@ class _Translator:
             if operator not in OPERATORS and operator not in ("Shape", "Size"):
                 raise Refused(NO_OPERATOR)
             return [_UNKNOWN] * len(proto.output)
+        if any(isinstance(value, Parts) for value in values):
+            raise Refused("its input is a sequence of tensors")
         outputs = [name if name in self._network.read_names else "" for name in proto.output]
-        known = [value for value in values if not isinstance(value, _Unknown)]
+        known = [value for value in values if not isinstance(value, (_Unknown, Parts))]
         name = proto.name or next(filter(None, proto.output))
         whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
         attributes = _attributes(proto)
@@ -267,10 +307,6 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
         else:  # tensors and graphs, which only nodes have that are folded or not supported
             found[attribute.name] = attribute
     return found
-
-
-def _is_condition(proto: onnx.NodeProto) -> bool:
-    return proto.op_type == "If" and proto.domain in DOMAINS
 
 
 def _wanted(operator: str, name: str, inputs: Sequence[Value]) -> str:
