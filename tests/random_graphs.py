@@ -12,6 +12,7 @@ With ``--verify N`` every Nth graph is built and run too, by pyopencl and by the
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,12 @@ class Draft:
         self.constants[name] = np.asarray(values, dtype=dtype)
         return name
 
+    def known(self, shape: tuple[int, ...]) -> str:
+        """A constant that stands where a tensor of the network may."""
+        name = self.constant(self.real(*shape))
+        self.values[name] = self.constants[name].astype(np.float64)
+        return name
+
     def ints(self, *values: int) -> str:
         return self.constant(values, np.int64)
 
@@ -101,7 +108,7 @@ class Draft:
         return self.values[name]
 
     def pick(self, kind: str = "f", low: int = 0, high: int = 5, fits: Callable[[Array], bool] = lambda x: True) -> str:
-        """A tensor that the network computes, mostly the last that will do; else a new input."""
+        """A tensor that the network computes, mostly the last that will do; else a new input, or a constant."""
         names = [n for n, v in self.values.items() if v.dtype.kind == kind and low <= v.ndim <= high and fits(v)]
         if names and self.chance(0.9):
             return names[-1] if self.chance(0.8) else self.one(names)
@@ -113,7 +120,7 @@ class Draft:
         for _ in range(50):
             shape = self.shape(max(low, 1), high)
             if fits(np.zeros(shape)):
-                return self.input(shape)
+                return self.known(shape) if self.chance(0.3) else self.input(shape)
         raise Unfit("no shape fits")
 
     def add(self, op: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> str:
@@ -335,6 +342,18 @@ def _conv(d: Draft, op: str) -> None:
     w[w == 0] = 1  # BLAS, in which our reference computes, may leave out products with 0, also that with infinity
     bias = [d.constant(d.real(count))] if d.chance() else []
     d.add(op, [x, d.constant(w), *bias], group=groups if groups > 1 or d.chance() else None, **more)
+
+
+def _column_to_image(d: Draft, op: str) -> None:
+    rank = d.whole(1, 2)
+    block, stride, dilation = ([d.whole(1, 2) for _ in range(rank)] for _ in range(3))
+    size = [d.whole(4, 6) for _ in range(rank)]
+    pads = [d.whole(0, 1) for _ in range(2 * rank)]
+    blocks = [
+        (n + pads[k] + pads[rank + k] - dilation[k] * (block[k] - 1) - 1) // stride[k] + 1 for k, n in enumerate(size)
+    ]
+    x = d.input((d.whole(1, 2), d.whole(1, 3) * math.prod(block), math.prod(blocks)))
+    d.add(op, [x, d.ints(*size), d.ints(*block)], strides=stride, dilations=dilation, pads=pads)
 
 
 def _pool(d: Draft, op: str) -> None:
@@ -660,7 +679,14 @@ MAKERS: Mapping[str, Maker] = {
     **dict.fromkeys(["Cast", "CastLike"], _cast),
     **dict.fromkeys([op for op in OPERATORS if op.startswith("Reduce")], _reduce),
     **{"BatchNormalization": _batch_norm, "Clip": _clip, "Concat": _concat, "CumSum": _cum_sum, "Dropout": _dropout},
-    **{"Gemm": _gemm, "GridSample": _grid_sample, "LRN": _lrn, "LpNormalization": _lp_norm, "MatMul": _matmul},
+    **{
+        "Col2Im": _column_to_image,
+        "Gemm": _gemm,
+        "GridSample": _grid_sample,
+        "LRN": _lrn,
+        "LpNormalization": _lp_norm,
+        "MatMul": _matmul,
+    },
     **{"MeanVarianceNormalization": _mean_variance, "Not": _not, "PRelu": _prelu, "Pad": _pad, "Pow": _pow},
     **{"Resize": _resize, "Slice": _slice, "Split": _split, "SwiGLU": _swiglu, "TopK": _top_k, "Trilu": _trilu},
     **{"Upsample": _upsample, "Where": _where},

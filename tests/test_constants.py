@@ -11,7 +11,7 @@ from everywhere import by_device, by_reference
 from codegen import build
 from codegen.errors import ParameterError, SpecError
 from codegen.graph.graph import Graph
-from codegen.graph.ops import Affine, Binary, Divide
+from codegen.graph.ops import Affine, Binary, Divide, PRelu
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import verify
@@ -51,6 +51,12 @@ CASES = {
     "each element": ('op = "mul"\ninputs = ["x", "c"]', noise(1, 8, 3, 4), lambda x, c: x * c),
     "repeated": ('op = "sub"\ninputs = ["c", "x"]', noise(1, 1, 1, 4), lambda x, c: c - x),
     "mask": ('op = "add"\ninputs = ["x", "c"]', MASK, lambda x, c: x + c),
+    "slopes": ('op = "prelu"\ninputs = ["x", "c"]', noise(1, 8, 3, 4), lambda x, c: np.where(x < 0, x * c, x)),
+    "a slope of a row": (
+        'op = "prelu"\ninputs = ["x", "c"]',
+        noise(1, 1, 3, 1),
+        lambda x, c: np.where(x < 0, x * c, x),
+    ),
     "infinite number": ('op = "min"\ninputs = ["x", "c"]', np.full((1, 1, 1, 1), INF), lambda x, c: x),
     "not a number": (
         'op = "add"\ninputs = ["x", "c"]',
@@ -129,6 +135,8 @@ def test_a_value_for_each_channel_folds_into_weights(tmp_path: Path) -> None:
         ('op = "sub"\ninputs = ["c", "x"]', noise(1, 1, 1, 1), Affine),
         ('op = "mul"\ninputs = ["c", "x"]', noise(1, 8, 1, 1), Affine),
         ('op = "div"\ninputs = ["x", "c"]', noise(1, 8, 1, 1), Divide),
+        ('op = "prelu"\ninputs = ["x", "c"]', noise(1, 8, 1, 1), PRelu),
+        ('op = "prelu"\ninputs = ["c", "x"]', noise(1, 8, 3, 4), Binary),
         ('op = "div"\ninputs = ["c", "x"]', noise(1, 8, 1, 1), Binary),
         ('op = "div"\ninputs = ["x", "c"]', np.zeros((1, 1, 1, 1)), Binary),
         ('op = "add"\ninputs = ["x", "c"]', np.full((1, 8, 1, 1), -INF), Binary),

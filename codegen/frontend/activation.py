@@ -10,7 +10,7 @@ from codegen.frontend.layer import Layer, Operator, Step
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.frontend.reader import read_table
 from codegen.frontend.weights import channel_values
-from codegen.graph.ops import Activation, PRelu, Softmax
+from codegen.graph.ops import Activation, Binary, PRelu, Softmax
 from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
 
 AXIS = whole(-5, 4)
@@ -54,6 +54,10 @@ def _parameter_keys(kind: str) -> Keys:
 
 
 def _prelu(layer: Layer) -> list[Step]:
+    if len(layer.inputs) > 1 and not layer.attached:
+        if layer.options["slope"] is not None:
+            raise layer.place.key("slope").spec_error("has no meaning beside a second input, which is the slope")
+        return [Step("prelu", Binary("prelu"), layer.inputs[1:])]
     # <layer>.weight is the operator's that this is attached to.
     suffixes = ("slope", "alpha") if layer.attached else ("slope", "alpha", "weight")
     return [Step("prelu", PRelu(channel_values(layer, "slope", *suffixes)))]
@@ -66,9 +70,11 @@ def _softmax(layer: Layer) -> list[Step]:
 ACTIVATION_OPERATORS: Mapping[str, Operator] = {
     **{kind: _activation(kind) for kind in sorted([*ACTIVATIONS, *ALIASES])},
     "prelu": Operator(
-        "x, or slope x where x < 0, with a slope for each channel.",
+        "x, or slope x where x < 0, with a slope for each channel; or the slopes are a second input.",
         _prelu,
         {"slope": Key(TEXT, "Name of the tensor, [C] or [1]; else <layer>.slope, .alpha or (of an operator) .weight.")},
+        1,
+        2,
     ),
     "softmax": Operator("exp(x) / sum of exp(x) along one axis.", _softmax, {"axis": Key(AXIS, "In NCHW order.", 1)}),
 }

@@ -26,6 +26,7 @@ from codegen.graph.ops import (
     Identity,
     Pad,
     Pool,
+    PRelu,
     Reshape,
     Top,
     Transpose,
@@ -71,7 +72,7 @@ def _fold_constants(graph: Graph) -> Graph:
 def _without_channel_constant(graph: Graph, node: Node) -> Node:
     """A binary operator of a tensor and a finite constant, one number or one for each channel, as a map of channels."""
     op = node.op
-    if not isinstance(op, Binary) or op.kind not in ("add", "sub", "mul", "div"):
+    if not isinstance(op, Binary) or op.kind not in ("add", "sub", "mul", "div", "prelu"):
         return node
     shape = graph.shapes[node.name]
     for side, name in enumerate(node.inputs):
@@ -88,8 +89,10 @@ def _without_channel_constant(graph: Graph, node: Node) -> Node:
             return Node(node.name, Affine(one, -channels) if side == 1 else Affine(-one, channels), (x,))
         if op.kind == "mul":
             return Node(node.name, Affine(channels, zero), (x,))
-        if side == 1 and channels.all():
+        if op.kind == "div" and side == 1 and channels.all():
             return Node(node.name, Divide(channels), (x,))
+        if op.kind == "prelu" and side == 1:
+            return Node(node.name, PRelu(channels), (x,))
     return node
 
 

@@ -19,6 +19,7 @@ FUNCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "max": np.maximum,
     "pow": np.power,
     "fmod": np.fmod,
+    "prelu": lambda x, slope: np.where(x < 0, x * slope, x),
     "mask": lambda x, condition: np.where(condition != 0, x, 0.0),
     "equal": np.equal,
     "greater": np.greater,
@@ -68,6 +69,9 @@ class Binary(Op):
         a, b = inputs
         if self.kind == "mul":
             propagated = np.abs(a.value) * b.error + np.abs(b.value) * a.error + a.error * b.error
+        elif self.kind == "prelu":
+            steepness = np.fmax(np.abs(b.value) + b.error, 1.0)
+            propagated = steepness * a.error + np.where(a.value - a.error < 0, np.abs(a.value) * b.error, 0.0)
         elif self.kind in ("div", "pow"):
             propagated = self._at_corners(y, a, b)
         elif self.kind in ("min", "max"):

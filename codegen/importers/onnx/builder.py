@@ -189,7 +189,7 @@ class Builder:
         varied = [axis for axis, n in enumerate(shape) if n != 1]
         usable = bool(np.isfinite(values).all()) and not (op == "div" and (values == 0).any())
         if around != x.shape or len(shape) < 2 or len(varied) > 1 or varied == [0] or not usable:
-            return self.layer(op, self.aligned([x, constant]), tag) if op != "prelu" else self.prelu(x, constant)
+            return self.layer(op, self.aligned([x, constant]), tag)
         layer, key = _CHANNELWISE[op]
         keys: dict[str, Any] = {key: self.tensor(constant), **({"bias": False} if layer == "scale" else {})}
         if varied in ([], [1]):
@@ -197,11 +197,6 @@ class Builder:
         axes = list(range(len(shape)))
         axes[1], axes[varied[0]] = varied[0], 1
         return self.transpose(self.layer(layer, self.transpose(x, axes, "to_channels"), tag, **keys), axes)
-
-    def prelu(self, x: Live, slope: Value) -> Live:
-        """x where it is positive, else x times the slope, which is any tensor."""
-        negative = self.layer("mul", self.aligned([self.layer("clip", x, "below", max=0.0), slope]), "negative")
-        return self.layer("add", self.aligned([self.layer("relu", x, "above"), negative]))
 
 
 _CHANNELWISE = {

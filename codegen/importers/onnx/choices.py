@@ -223,6 +223,22 @@ CHOICES: tuple[Choice, ...] = (
         lambda use: True,
     ),
     _choice(
+        "col2im-dilated",
+        "Col2Im",
+        [RUNTIME],
+        "ONNX Runtime takes no notice of dilations, but for two axes of space",
+        "ONNX's text and `onnx.reference`: dilated blocks",
+        lambda use: use.most("dilations") > 1 and len(use.attributes["dilations"]) != 2,
+    ),
+    _choice(
+        "batch-norm-training",
+        "BatchNormalization",
+        [RUNTIME],
+        "`training_mode = 1`, of constants: ONNX Runtime normalizes by a blend with the given mean and variance",
+        "ONNX's text and `onnx.reference`: by the mean and the variance of the input",
+        lambda use: use.attributes.get("training_mode", 0) == 1,
+    ),
+    _choice(
         "clip-infinity",
         "Clip",
         [RUNTIME],

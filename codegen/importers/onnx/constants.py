@@ -28,6 +28,9 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 """The first opset for which the onnx package evaluates an operator that has meant the same before."""
 
+_TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})
+"""Operators whose result depends on the type of their inputs."""
+
 _TYPES = {"float": np.float32, "int": np.int64, "bool": np.bool_}
 
 Compute = Callable[[Node], list[Array]]
@@ -107,6 +110,10 @@ def _model(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None], sm
 
 
 def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> list[Array]:
+    """The node's outputs by the onnx package, in float64 where that is only more precise, rounded once at the end."""
+    given = [array for array in arrays if array is not None and array.dtype.kind == "f"]
+    wider = proto.op_type not in _TYPED and bool(given)
+    arrays = [x.astype(np.float64) if wider and x is not None and x.dtype.kind == "f" else x for x in arrays]
     feeds = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
     known = max(opset, EVALUATED_FROM.get(proto.op_type, opset))
     try:
@@ -116,6 +123,8 @@ def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
     if not all(isinstance(array, (np.ndarray, np.generic)) for array in results):
         raise Refused("it makes something else than tensors")
+    if wider:
+        results = [y.astype(given[0].dtype) if y.dtype == np.float64 else y for y in results]
     by_name = dict(zip((name for name in proto.output if name), results, strict=True))
     return [np.asarray(by_name.get(name)) for name in proto.output]
 

@@ -22,6 +22,8 @@ Array = NDArray[Any]
 
 _FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
+_TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})  # results depend on types
+
 SMALL = 16  # elements of a constant that an importer may write as decimal numbers
 
 
@@ -84,10 +86,9 @@ def evaluate_constants(proto: onnx.NodeProto, opset: int, inputs: Sequence[Array
     with np.errstate(all="ignore"):
         try:
             training = any(a.name == "training_mode" and a.i for a in proto.attribute)
-            if proto.op_type in OWN and first is not None and first.dtype.kind == "f" and not training:
-                wider = [None if x is None else wide(x) for x in inputs]
-                found = _own(proto, opset, wider, READINGS[0])
-                return [None if y is None else y.astype(first.dtype) for y in found]
+            if first is not None and first.dtype.kind == "f" and proto.op_type not in _TYPED and not training:
+                found = evaluate(proto, opset, inputs, [False] * len(inputs))
+                return [y.astype(first.dtype) if y is not None and y.dtype == np.float64 else y for y in found]
             return _run(_evaluator(proto, opset, inputs), proto, inputs)
         except Exception as error:
             raise NotEvaluated(str(error)[:200]) from error

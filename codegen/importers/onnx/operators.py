@@ -213,7 +213,9 @@ def _swiglu(node: Node, b: Builder) -> Live:
 
 def _prelu(node: Node, b: Builder) -> Live:
     slope = node.input(1)
-    return b.combined("prelu", node.live(), slope) if isinstance(slope, Constant) else b.prelu(node.live(), slope)
+    if isinstance(slope, Constant):
+        return b.combined("prelu", node.live(), slope)
+    return b.layer("prelu", b.aligned([node.live(), slope]))
 
 
 def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:

@@ -156,7 +156,10 @@ def _conv_transpose(node: Node, b: Builder) -> Live:
 
 
 def _column_to_image(node: Node, b: Builder) -> Live:
-    """Col2Im: adds the columns [N, C * block, blocks] up where they come from, as a transposed convolution does."""
+    """Col2Im: adds the columns [N, C * block, blocks] up where they come from.
+
+    Element by element of the block: no zero weight multiplies an infinity or NaN that belongs elsewhere.
+    """
     x = node.live()
     size, block = node.whole_numbers(1, "image_shape") or (), node.whole_numbers(2, "block_shape") or ()
     rank = len(size)
@@ -164,27 +167,30 @@ def _column_to_image(node: Node, b: Builder) -> Live:
         raise Refused(f"image_shape {list(size)} and block_shape {list(block)} do not fit input {list(x.shape)}")
     stride, dilation = _steps(node, rank)
     pads = node.ints("pads", 2 * rank, 0)
-    around = list(zip(pads[:rank], pads[rank:], strict=True))
     blocks = [
-        (n + sum(pair) - extent(k, d)) // s + 1
-        for n, pair, k, s, d in zip(size, around, block, stride, dilation, strict=True)
+        (n + before + behind - extent(k, d)) // s + 1
+        for n, before, behind, k, s, d in zip(size, pads[:rank], pads[rank:], block, stride, dilation, strict=True)
     ]
     count = math.prod(block)
     if min(blocks) < 1 or math.prod(blocks) != x.shape[2] or x.shape[1] % count or min(pads) < 0:
         raise Refused(f"image_shape {list(size)} and block_shape {list(block)} do not fit input {list(x.shape)}")
     channels = x.shape[1] // count
-    # Each element of a block is a channel; its weight is one where the element goes.
-    taps = np.tile(np.eye(count, dtype=np.float32).reshape(count, 1, *block), (channels, *[1] * (rank + 1)))
-    rest = [
-        n + sum(pair) - extent(k, d) - (m - 1) * s
-        for n, pair, k, s, d, m in zip(size, around, block, stride, dilation, blocks, strict=True)
-    ]
-    keys = window(stride, dilation, around)
-    if any(rest):
-        keys["output_padding"] = collapsed(rest)
-    image = b.reshape(x, (*x.shape[:2], *blocks), "blocks")
-    weight = b.constant("weight", taps)
-    return b.layer("conv_transpose", image, weight=weight, bias=False, groups=channels, **keys)
+    columns = b.reshape(x, (x.shape[0], channels, count, *blocks), "columns")
+    taps = []
+    for k, tap in enumerate(itertools.product(*map(range, block))):
+        word = "_".join(map(str, tap))
+        part = b.reshape(b.select(columns, 2, range(k, k + 1), f"column_{word}"), (x.shape[0], channels, *blocks))
+        if any(s > 1 for s in stride):
+            ones = b.constant("ones", np.ones((channels, 1, *[1] * rank), dtype=np.float32))
+            keys = window(stride, (), ())
+            part = b.layer("conv_transpose", part, f"spread_{word}", weight=ones, bias=False, groups=channels, **keys)
+        around = []
+        for axis, (t, d, before, n) in enumerate(zip(tap, dilation, pads[:rank], size, strict=True), 2):
+            first, length = t * d - before, part.shape[axis]
+            part = b.select(part, axis, range(max(-first, 0), min(length, n - first)), f"cropped_{word}_{axis}")
+            around.append((max(first, 0), max(n - first - length, 0)))
+        taps.append(b.layer("pad", part, f"placed_{word}", **window((), (), around)) if any(map(any, around)) else part)
+    return b.layer("add", taps) if len(taps) > 1 else taps[0]
 
 
 def _pool(kind: str) -> Callable[[Node, Builder], Live]:
