@@ -719,6 +719,16 @@ def windows() -> Iterator[Case]:
                     {**shared, **padding},
                     probe=False,
                 )
+    for rank, block, stride, dilation, pad in itertools.product((1, 2, 3), (1, 2), (1, 2), (1, 2), (0, 1)):
+        size = (5, 4, 6)[:rank]
+        blocks = [(n + 2 * pad - dilation * (block - 1) - 1) // stride + 1 for n in size]
+        columns = live(2, 3 * block**rank, math.prod(blocks))
+        keys = {"strides": [stride] * rank, "dilations": [dilation] * rank, "pads": [pad] * (2 * rank)}
+        name = f"Col2Im-{rank}-k{block}s{stride}d{dilation}p{pad}"
+        yield Case(name, "Col2Im", (columns, ints(*size), ints(*[block] * rank)), keys, 18)
+        image, weight = live(2, 4, *size), live(6, 2, *[block] * rank, seed=3)
+        name = f"Conv-computed-{rank}-k{block}s{stride}d{dilation}p{pad}"
+        yield Case(name, "Conv", (image, weight, live(6, seed=4)), {**keys, "group": 2})
     for rank in (1, 2, 3):
         x = live(2, 4, *(5, 4, 3)[:rank])
         for op, keys in (

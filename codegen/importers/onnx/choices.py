@@ -231,14 +231,6 @@ CHOICES: tuple[Choice, ...] = (
         lambda use: use.most("dilations") > 1 and len(use.attributes["dilations"]) != 2,
     ),
     _choice(
-        "batch-norm-training",
-        "BatchNormalization",
-        [RUNTIME],
-        "`training_mode = 1`, of constants: ONNX Runtime normalizes by a blend with the given mean and variance",
-        "ONNX's text and `onnx.reference`: by the mean and the variance of the input",
-        lambda use: use.attributes.get("training_mode", 0) == 1,
-    ),
-    _choice(
         "clip-infinity",
         "Clip",
         [RUNTIME],
