@@ -343,3 +343,13 @@ def test_a_closed_pipe_is_no_traceback(spec: Path) -> None:
         f"clgen explain {spec} | head -c 1", shell=True, capture_output=True, text=True, check=False, cwd=spec.parent
     )
     assert "Traceback" not in done.stderr
+
+
+def test_import_of_a_spec_says_that_it_is_one(spec: Path) -> None:
+    done = clgen("import", "tiny.toml", cwd=spec.parent)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'clgen: error: tiny.toml: is a spec already, which clgen build takes; ".onnx", ".keras", ".h5" or ".hdf5" '
+        "files "
+        "are imported\n"
+    )

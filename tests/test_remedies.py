@@ -44,7 +44,8 @@ def test_keras_weights_in_a_spec_of_pytorch_s_layout(tmp_path: Path) -> None:
     """Where the first weight fits either way, the error comes behind it."""
     assert refused(tmp_path, TWO, KERAS, "[3, 40, 40]") == (
         'layer "last": weight: tensor "last.kernel" [1, 1, 32, 64] of w.npz read as OIHW does not fit input '
-        '[1, 3, 40, 11] with groups = 1; the weights look like HWIO: write weight_layout = "HWIO" in [model]'
+        "[1, 3, 40, 11]: with groups = 1 the weight takes 1 channels, not 3; the weights look like HWIO: write "
+        'weight_layout = "HWIO" in [model]'
     )
 
 
@@ -69,7 +70,8 @@ def test_pytorch_weights_in_a_spec_of_keras_layout(tmp_path: Path) -> None:
     tensors: Shapes = {"first.weight": (32, 3, 5, 5), "last.weight": (64, 32, 1, 1)}
     assert refused(tmp_path, TWO, tensors, model='weight_layout = "HWIO"') == (
         'layer "first": weight: tensor "first.weight" [32, 3, 5, 5] of w.npz read as HWIO does not fit input '
-        '[1, 3, 16, 16] with groups = 1; the weight looks like OIHW: write weight_layout = "OIHW", here or in [model] '
+        "[1, 3, 16, 16]: with groups = 1 the weight takes 5 channels, not 3; the weight looks like OIHW: write "
+        'weight_layout = "OIHW", here or in [model] '
         "for all layers"
     )
 
@@ -78,7 +80,8 @@ def test_one_layer_of_another_layout(tmp_path: Path) -> None:
     tensors: Shapes = {"first.weight": (32, 3, 3, 3), "last.kernel": (3, 3, 32, 64)}
     assert refused(tmp_path, TWO, tensors) == (
         'layer "last": weight: tensor "last.kernel" [3, 3, 32, 64] of w.npz read as OIHW does not fit input '
-        '[1, 32, 16, 16] with groups = 1; the weight looks like HWIO: write weight_layout = "HWIO"'
+        "[1, 32, 16, 16]: with groups = 1 the weight takes 3 channels, not 32; the weight looks like HWIO: write "
+        'weight_layout = "HWIO"'
     )
 
 
@@ -110,20 +113,21 @@ def test_layouts_of_other_convolutions(op: str, more: str, shape: tuple[int, ...
 
 def test_dense_weights_the_other_way_round(tmp_path: Path) -> None:
     assert refused(tmp_path, layer("last", "dense"), {"last.kernel": (10, 5)}, "[10]") == (
-        'layer "last": weight: tensor "last.kernel" [10, 5] of w.npz read as OI does not fit input [1, 10]; the weight '
-        'looks like IO: write weight_layout = "IO", or weight_layout = "HWIO" in [model] for all layers'
+        'layer "last": weight: tensor "last.kernel" [10, 5] of w.npz read as OI does not fit input [1, 10]: the weight '
+        'takes 5 features, not 10; the weight looks like IO: write weight_layout = "IO", or weight_layout = "HWIO" in '
+        "[model] for all layers"
     )
     message = refused(tmp_path, layer("last", "dense"), {"last.weight": (5, 10)}, "[10]", 'weight_layout = "HWIO"')
     assert message.endswith(
-        'read as IO does not fit input [1, 10]; the weight looks like OI: write weight_layout = "OI", or '
-        'weight_layout = "OIHW" in [model] for all layers'
+        "read as IO does not fit input [1, 10]: the weight takes 5 features, not 10; the weight looks like OI: write "
+        'weight_layout = "OI", or weight_layout = "OIHW" in [model] for all layers'
     )
 
 
 def test_no_layout_is_named_where_none_fits(tmp_path: Path) -> None:
     assert refused(tmp_path, layer("last"), {"last.weight": (7, 7, 7, 7)}) == (
         'layer "last": weight: tensor "last.weight" [7, 7, 7, 7] of w.npz read as OIHW does not fit input '
-        "[1, 3, 16, 16] with groups = 1"
+        "[1, 3, 16, 16]: with groups = 1 the weight takes 7 channels, not 3"
     )
 
 
@@ -149,7 +153,8 @@ def test_a_shape_with_the_batch_before_a_layer_without_weights(tmp_path: Path) -
 def test_channels_last_in_an_nchw_shape(tmp_path: Path) -> None:
     assert refused(tmp_path, TWO, TORCH, "[16, 16, 3]") == (
         'layer "first": weight: tensor "first.weight" [32, 3, 3, 3] of w.npz read as OIHW does not fit input '
-        '[1, 16, 16, 3] with groups = 1; input "x": shape [16, 16, 3] looks like channels last: write layout = "NHWC"'
+        '[1, 16, 16, 3]: with groups = 1 the weight takes 3 channels, not 16; input "x": shape [16, 16, 3] looks like '
+        'channels last: write layout = "NHWC"'
     )
 
 
@@ -235,6 +240,18 @@ def test_a_misspelt_name_of_a_tensor_that_another_layer_reads_too(tmp_path: Path
         'layer "last": weight: no tensor "first.weigh" in w.npz; did you mean "first.weight" [3, 3, 1, 1]? Write '
         'weight = "first.weight"'
     )
+
+
+@pytest.mark.parametrize("missing", ["moving_mean", "moving_variance"])
+def test_no_array_of_a_batch_norm_stands_in_for_another(missing: str, tmp_path: Path) -> None:
+    layers = layer("first", more="batch_norm = { epsilon = 1e-3 }") + layer("bn", "batch_norm", "epsilon = 1e-3")
+    layers += layer("last", more="batch_norm = { epsilon = 1e-3 }")
+    weights: Shapes = {"first.weight": (3, 3, 1, 1), "last.weight": (3, 3, 1, 1)}
+    for prefix in ("first.bn", "bn", "last.bn"):
+        tensors = {**weights, **batch_norm("first.bn", 3), **batch_norm("bn", 3), **batch_norm("last.bn", 3)}
+        del tensors[f"{prefix}.{missing}"]
+        message = refused(tmp_path, layers, tensors)
+        assert message.endswith(f'in w.npz; say which with {missing.removeprefix("moving_")} = "..."'), message
 
 
 def test_no_tensor_is_suggested_that_fits_in_neither_name_nor_shape(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from safetensors.numpy import save
 from codegen.errors import ClgenError, ParameterError, SpecError
 from codegen.frontend.archive import READERS, Unreadable
 from codegen.frontend.naming import layer_fault, model_fault, port_fault
+from codegen.frontend.operators import OPERATORS
 from codegen.frontend.toml import load
 
 GOOD = """\
@@ -225,6 +227,25 @@ SPECS: dict[str, tuple[str, str]] = {
         edited('[[input]]\nname = "x"\nshape = [4, 6, 6]\n', ""),
         "has no input: write at least one [[input]]",
     ),
+    "a name without quotes": (
+        edited('name = "net"', "name = net"),
+        "is not valid TOML: Invalid value (at line 2, column 8): name = net; strings stand in double quotes, true and "
+        "false are lower case",
+    ),
+    "Python's True": (
+        edited("padding = 1", "bias = True"),
+        "is not valid TOML: Invalid value (at line 12, column 8): bias = True; strings stand in double quotes, true "
+        "and false are lower case",
+    ),
+    "a key twice": (
+        edited("padding = 1", "padding = 1\npadding = 2"),
+        "is not valid TOML: Cannot overwrite a value (at line 13, column 12): padding = 2",
+    ),
+    "a list without brackets": (
+        edited("[4, 6, 6]", "4, 6, 6  \u2028" + "x" * 100),
+        "is not valid TOML: Expected newline or end of document after a statement (at line 7, column 10): shape = 4, "
+        "6, 6",
+    ),
     # [model]
     "no name": (edited('name = "net"\n', ""), "model: name: is missing; it should be a string"),
     "keyword": (
@@ -385,6 +406,47 @@ SPECS: dict[str, tuple[str, str]] = {
         'layer "both": op: unknown operator "Concat"; did you mean "concat"?',
     ),
     "op like none": (edited('"concat"', '"zzz"'), 'layer "both": op: unknown operator "zzz"; known are "conv", ...'),
+    **{
+        f"op {name}": (
+            edited('"dense"', f'"{name}"'),
+            f'layer "head": op: unknown operator "{name}"; did you mean "{meant}"?',
+        )
+        for name, meant in {
+            "Conv2d": "conv",
+            "Conv2DTranspose": "conv_transpose",
+            "ConvTranspose2d": "conv_transpose",
+            "DepthwiseConv2D": "depthwise_conv",
+            "BatchNorm2d": "batch_norm",
+            "MaxPooling2D": "max_pool",
+            "avg_pool2d": "average_pool",
+            "AdaptiveAvgPool2d": "global_average_pool",
+            "GlobalAveragePooling2D": "global_average_pool",
+            "Concatenate": "concat",
+            "UpSampling2D": "upsample",
+            "ZeroPadding2D": "pad",
+            "LeakyReLU": "leaky_relu",
+            "Dense": "dense",
+        }.items()
+    },
+    "op that none is like": (
+        edited('"dense"', '"lstm"'),
+        'layer "head": op: unknown operator "lstm"; known are "conv", "depthwise_conv", "conv_transpose", "dense", '
+        '"bias", "scale", "batch_norm", "max_pool", "average_pool", "lp_pool", "global_max_pool", '
+        f'"global_average_pool", "add", "sub", "mul", "div" and {len(OPERATORS) - 16} more: docs/spec.md',
+    ),
+    "pad": (edited("padding", "pad"), 'layer "stem": unknown key "pad"; did you mean "padding"?'),
+    "filters": (
+        edited("padding = 1", "filters = 8"),
+        'layer "stem": unknown key "filters": the weight\'s shape says it; leave the key out',
+    ),
+    "kernel_size of a convolution": (
+        edited("padding = 1", "kernel_size = 3"),
+        'layer "stem": unknown key "kernel_size": the weight\'s shape says it; leave the key out',
+    ),
+    "activation none": (
+        edited('"relu"', '"linear"'),
+        'layer "stem": activation: "linear" changes nothing: leave the key out',
+    ),
     "dropout": (
         edited('"concat"', '"dropout"'),
         'layer "both": op: "dropout" does nothing in inference: leave the layer out',
@@ -814,13 +876,14 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
         GOOD,
         put(stem__weight=np.zeros((8, 3, 5, 5))),
         'layer "stem": weight: tensor "stem.weight" [8, 3, 5, 5] of net.npz read as OIHW does not fit input '
-        "[1, 4, 6, 6] with groups = 1",
+        "[1, 4, 6, 6]: with groups = 1 the weight takes 3 channels, not 4",
     ),
     "weight's layout": (
         GOOD,
         put(stem__weight=np.zeros((3, 3, 4, 8))),
         'layer "stem": weight: tensor "stem.weight" [3, 3, 4, 8] of net.npz read as OIHW does not fit input '
-        '[1, 4, 6, 6] with groups = 1; the weight looks like HWIO: write weight_layout = "HWIO", here or in [model] '
+        "[1, 4, 6, 6]: with groups = 1 the weight takes 3 channels, not 4; the weight looks like HWIO: write "
+        'weight_layout = "HWIO", here or in [model] '
         "for "
         "all layers",
     ),
@@ -828,13 +891,13 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
         layer('op = "conv"\ngroups = 3\nweight = "stem.weight"'),
         put(),
         'layer "a": weight: tensor "stem.weight" [8, 4, 3, 3] of net.npz read as OIHW does not fit input '
-        "[1, 4, 6, 6] with groups = 3",
+        "[1, 4, 6, 6]: with groups = 3 the weight takes 12 channels, not 4",
     ),
     "dense": (
         GOOD,
         put(head__weight=np.zeros((108, 5))),
-        'layer "head": weight: tensor "head.weight" [108, 5] of net.npz read as OI does not fit input [1, 12, 3, 3]; '
-        'the weight looks like IO: write weight_layout = "IO"',
+        'layer "head": weight: tensor "head.weight" [108, 5] of net.npz read as OI does not fit input [1, 12, 3, 3]: '
+        'the weight takes 5 features, not 108; the weight looks like IO: write weight_layout = "IO"',
     ),
     "empty": (
         GOOD,
@@ -892,7 +955,7 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
         GOOD,
         put(stem__bn__running_var=None),
         'layer "stem": batch_norm.variance: no tensor "stem.bn.moving_variance", "stem.bn.running_var", '
-        '"stem.bn.variance" or "stem.bn.var" in net.npz; did you mean...',
+        '"stem.bn.variance" or "stem.bn.var" in net.npz; say which with variance = "..."',
     ),
     "no BatchNorm at all": (
         GOOD,
@@ -914,7 +977,8 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
     "scale demanded": (
         edited("1e-3 }", "1e-3, scale = true }"),
         put(stem__bn__weight=None),
-        'layer "stem": batch_norm.gamma: no tensor "stem.bn.gamma" or "stem.bn.weight" in net.npz; did you mean...',
+        'layer "stem": batch_norm.gamma: no tensor "stem.bn.gamma" or "stem.bn.weight" in net.npz; say which with '
+        'gamma = "..."',
     ),
     "channels": (
         GOOD,
@@ -1000,8 +1064,11 @@ def test_example_of_two_inputs(refuse: Refuse) -> None:
 def test_spec_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"none\.toml: cannot be read: No such file"):
         load(tmp_path / "none.toml")
-    with pytest.raises(SpecError, match="is not a regular file"):
+    with pytest.raises(SpecError, match=r": is a folder; give the \.toml file of a spec, or a model file$"):
         load(tmp_path)
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(SpecError, match=r"pipe\.toml: is not a regular file$"):
+        load(tmp_path / "pipe.toml")
     (tmp_path / "binary.toml").write_bytes(b"a = \xff")
     with pytest.raises(SpecError, match="is not a TOML file: byte 4 is not UTF-8"):
         load(tmp_path / "binary.toml")

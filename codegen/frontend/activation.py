@@ -7,7 +7,7 @@ from typing import Any
 
 from codegen.frontend.kinds import TEXT, Key, Keys, choice, number, table, whole
 from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.place import Place, known, show, suggestion
 from codegen.frontend.reader import read_table
 from codegen.frontend.weights import channel_values
 from codegen.graph.ops import Activation, Binary, PRelu, Softmax
@@ -92,8 +92,10 @@ def read_activation(value: Any, place: Place) -> tuple[Operator, dict[str, Any]]
     if kind is None:
         raise at.spec_error("is missing; it should name the activation")
     if not isinstance(kind, str) or kind not in ACTIVATION_OPERATORS:
+        if isinstance(kind, str) and kind.lower() in ("none", "linear", "identity", ""):
+            raise at.spec_error(f"{show(kind)} changes nothing: leave the key out")
         near = suggestion(kind, ACTIVATION_OPERATORS) if isinstance(kind, str) else ""
-        raise at.spec_error(f"unknown activation {show(kind)}{near or f'; known are {listed(ACTIVATION_OPERATORS)}'}")
+        raise at.spec_error(f"unknown activation {show(kind)}{near or known(ACTIVATION_OPERATORS)}")
     operator = ACTIVATION_OPERATORS[kind]
     rest = {name: item for name, item in written.items() if name != "op"}
     return operator, read_table(rest, operator.keys, place)

@@ -106,6 +106,11 @@ def _prefix(layer: Layer) -> str:
     return present[0] if present else prefixes[0]
 
 
+def array_of(word: str) -> str:
+    """Which of BatchNorm's arrays goes by this word in either vocabulary; "" if none does."""
+    return next((array for array, words in _VOCABULARY.items() if word in words), "")
+
+
 def own_prefixes(name: str) -> list[str]:
     """The prefixes of tensors that belong to the BatchNorm attached to the layer of this name."""
     return [f"{name}.bn", f"{name}.batch_norm"]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from codegen.frontend.batch_norm import own_prefixes, sibling_prefix
+from codegen.frontend.batch_norm import array_of, own_prefixes, sibling_prefix
+from codegen.frontend.operators import OPERATORS
+from codegen.frontend.place import Place
 from codegen.frontend.spec import Spec
 
 
 def claims(spec: Spec) -> Callable[[str], str]:
-    """The place of the table that reads a tensor, by its name; "" for a tensor that no table reads.
+    """The place of the table or key that reads a tensor, by its name; "" for a tensor that nothing reads.
 
     A table reads the tensors that it names.  Of the others a layer reads those that begin with its name and a dot, and
-    its BatchNorm those that begin with a prefix of BatchNorm.
+    its BatchNorm those that begin with a prefix of BatchNorm, which has a key for each.
     """
     named = {constant.tensor: str(constant.place) for constant in spec.constants}
-    prefixes: dict[str, str] = {}
+    prefixes: dict[str, tuple[Place, bool]] = {}  # with whether a BatchNorm reads
     for layer in spec.layers:
         parts = [("", layer.options)]
         parts += [("batch_norm", layer.batch_norm.options)] if layer.batch_norm is not None else []
@@ -24,11 +26,10 @@ def claims(spec: Spec) -> Callable[[str], str]:
             place = str(layer.place.key(key) if key else layer.place)
             named.update({value: place for value in options.values() if isinstance(value, str)})
         if layer.batch_norm is not None:
-            place = str(layer.place.key("batch_norm"))
             chosen = layer.batch_norm.options["prefix"]
             for prefix in [*own_prefixes(layer.name), sibling_prefix(layer.name)] if chosen is None else [chosen]:
-                prefixes[prefix] = place
-    prefixes |= {layer.name: str(layer.place) for layer in spec.layers}
+                prefixes[prefix] = layer.place.key("batch_norm"), True
+    prefixes |= {layer.name: (layer.place, layer.operator is OPERATORS["batch_norm"]) for layer in spec.layers}
 
     def reader(tensor: str) -> str:
         if tensor in named:
@@ -37,7 +38,9 @@ def claims(spec: Spec) -> Callable[[str], str]:
         while "." in prefix:
             prefix = prefix.rpartition(".")[0]
             if prefix in prefixes:
-                return prefixes[prefix]
+                place, normalises = prefixes[prefix]
+                array = array_of(tensor[len(prefix) + 1 :]) if normalises else ""
+                return str(place.key(array) if array else place)
         return ""
 
     return reader

@@ -158,11 +158,12 @@ class Parameters:
         """The tensor that may be meant: one of the right shape that nothing else reads, else one that is spelt alike
         and either has the right shape or is read by nothing else."""
         fitting = [name for name in self.unused if fits(self._archive[name].shape)]
-        free = [name for name in fitting if self._claims(name) in ("", str(place.table_of_keys))]
+        free = [name for name in fitting if self._claims(name) in ("", str(place), str(place.table_of_keys))]
         alike = _nearest(names, free, 0.0 if len(free) == 1 else 0.5)
         if alike:
             return self._meant(alike, place, ", which fits and which nothing else reads")
-        fitting = [name for name in self.names if fits(self._archive[name].shape)]
+        # A name that the spec gives may be that of another layer's tensor, misspelt; one by the rule is not.
+        fitting = [name for name in self.names if len(names) == 1 and fits(self._archive[name].shape)]
         unread = [name for name in self.unused if not self._claims(name)]
         alike = _nearest(names, [*unread, *fitting], 0.7)
         return self._meant(alike, place) if alike else ""

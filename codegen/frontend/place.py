@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.errors import ParameterError, SpecError
 
 _LONGEST = 80  # characters of a value that an error repeats
+_MOST_LISTED = 16  # words that an error lists
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,23 @@ class Place:
 
 def show(value: Any) -> str:
     """A value as TOML writes it, on one line and not too long."""
-    text = _toml(value)
+    return shortened(_toml(value))
+
+
+def shortened(text: str) -> str:
+    """The text, or how it begins."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would not print escaped."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, (str, bool)):
         # JSON writes strings and booleans as TOML does.  What a terminal would not print is escaped as well.
-        text = json.dumps(value, ensure_ascii=False)
-        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+        return printable(json.dumps(value, ensure_ascii=False))
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_toml(key)[1:-1]} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
@@ -68,12 +78,20 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     return f" {last} ".join(filter(None, (", ".join(quoted[:-1]), *quoted[-1:])))
 
 
-def suggestion(word: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+def known(words: Collection[str]) -> str:
+    """``; known are ...`` with the first words of a long list, and where all are."""
+    if len(words) <= _MOST_LISTED:
+        return f"; known are {listed(words, 'and')}"
+    first = ", ".join(map(show, itertools.islice(words, _MOST_LISTED)))
+    return f"; known are {first} and {len(words) - _MOST_LISTED} more: docs/spec.md"
+
+
+def suggestion(word: str, words: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
     """``; did you mean "..."?`` with the nearest known word, or nothing where none is near."""
-    known = list(known)
+    words = list(words)
     meant = (synonyms or {}).get(word.lower())
-    if meant not in known:
-        by_lower = {k.lower(): k for k in reversed(known)}
+    if meant not in words:
+        by_lower = {k.lower(): k for k in reversed(words)}
         near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
         meant = by_lower[near[0]] if near else None
     return f"; did you mean {show(meant)}?" if meant is not None else ""

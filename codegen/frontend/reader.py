@@ -13,7 +13,7 @@ import tomli
 
 from codegen.errors import SpecError
 from codegen.frontend.kinds import Keys
-from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.place import Place, listed, printable, shortened, show, suggestion
 
 # Words of the frameworks for keys of a spec.
 _SYNONYMS = {
@@ -22,7 +22,10 @@ _SYNONYMS = {
     "eps": "epsilon",
     "kernel_size": "kernel",
     "pool_size": "kernel",
+    "pad": "padding",
     "pads": "padding",
+    "use_bias": "bias",
+    "act": "activation",
     "dilation_rate": "dilation",
     "negative_slope": "alpha",
     "running_var": "variance",
@@ -39,6 +42,15 @@ _ONE = ("model", "example")
 _MANY = ("input", "constant", "layer", "output")
 
 
+# Words of the frameworks for what the shape of a layer's weight says.
+_OF_WEIGHT = frozenset(
+    [
+        *("filters", "in_channels", "in_features", "kernel", "kernel_shape", "kernel_size", "num_filters"),
+        *("num_output", "out_channels", "out_features", "units"),
+    ]
+)
+
+
 @dataclass(frozen=True)
 class Document:
     """A TOML file: ``place`` names it in errors, ``sha256`` is of its bytes."""
@@ -51,6 +63,8 @@ class Document:
 def read_document(path: Path) -> Document:
     place = Place(str(path))
     try:
+        if path.is_dir():
+            raise place.spec_error("is a folder; give the .toml file of a spec, or a model file")
         if path.exists() and not path.is_file():
             raise place.spec_error("is not a regular file")
         data = path.read_bytes()
@@ -71,7 +85,7 @@ def parse_document(data: bytes, place: Place) -> Document:
         tables = tomli.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "tables or arrays are nested too deeply"
-        raise place.spec_error(f"is not valid TOML: {reason}{_wrong_brackets(text)}") from None
+        raise place.spec_error(f"is not valid TOML: {reason}{_wrong_brackets(text) or _quoted(reason, text)}") from None
     return Document(place, hashlib.sha256(data).hexdigest(), tables)
 
 
@@ -92,8 +106,20 @@ def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, 
 
 
 def unknown_key(name: str, keys: Collection[str], place: Place) -> SpecError:
+    if name.lower() in _OF_WEIGHT and "weight_layout" in keys:
+        return place.spec_error(f"unknown key {show(name)}: the weight's shape says it; leave the key out")
     known = f"; known are {listed(keys, 'and')}" if keys else "; none is known here"
     return place.spec_error(f"unknown key {show(name)}{suggestion(name, keys, _SYNONYMS) or known}")
+
+
+def _quoted(reason: str, text: str) -> str:
+    """The line that a complaint of tomli is about, and what values look like if it is about one."""
+    found = re.search(r"\(at line ([0-9]+), column [0-9]+\)$", reason)
+    lines = text.splitlines()
+    if found is None or int(found[1]) > len(lines):
+        return ""
+    words = "; strings stand in double quotes, true and false are lower case" * reason.startswith("Invalid value")
+    return f": {shortened(printable(lines[int(found[1]) - 1].strip()))}{words}"
 
 
 def _wrong_brackets(text: str) -> str:

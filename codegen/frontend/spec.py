@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, interval, tabl
 from codegen.frontend.layer import Operator
 from codegen.frontend.operators import OPERATORS
 from codegen.frontend.order import cycle, in_order, needed
-from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.place import Place, known, listed, show, suggestion
 from codegen.frontend.reader import Document, many_tables, one_table, read_table, unknown_key
 from codegen.frontend.weights import MODEL_LAYOUTS
 from codegen.graph.graph import Input, Range
@@ -92,17 +93,37 @@ _OP_SYNONYMS = {
     "avgpool": "average_pool",
     "avg_pool": "average_pool",
     "batchnormalization": "batch_norm",
-    "conv1d": "conv",
-    "conv2d": "conv",
+    "adaptiveavgpool": "global_average_pool",
+    "adaptivemaxpool": "global_max_pool",
+    "averagepool": "average_pool",
+    "averagepooling": "average_pool",
+    "batchnorm": "batch_norm",
+    "bn": "batch_norm",
+    "cat": "concat",
+    "concatenate": "concat",
+    "convolution": "conv",
+    "convtranspose": "conv_transpose",
     "deconv": "conv_transpose",
+    "deconvolution": "conv_transpose",
+    "depthwiseconv": "depthwise_conv",
+    "fc": "dense",
     "fully_connected": "dense",
     "gap": "global_average_pool",
+    "globalaveragepool": "global_average_pool",
+    "globalaveragepooling": "global_average_pool",
+    "globalmaxpool": "global_max_pool",
+    "globalmaxpooling": "global_max_pool",
     "gemm": "dense",
     "linear": "dense",
     "matmul": "dense",
+    "maxpooling": "max_pool",
     "multiply": "mul",
+    "permute": "transpose",
     "resize": "upsample",
     "subtract": "sub",
+    "upsampling": "upsample",
+    "view": "reshape",
+    "zeropadding": "pad",
 }
 _NOTHING_TO_DO = ("dropout", "identity", "noop")
 
@@ -319,8 +340,10 @@ def _operator(op: str, place: Place) -> Operator:
         return OPERATORS[op]
     if op.lower() in _NOTHING_TO_DO:
         raise place.spec_error(f"{show(op)} does nothing in inference: leave the layer out")
-    near, known = suggestion(op, OPERATORS, _OP_SYNONYMS), f"; known are {listed(OPERATORS, 'and')}"
-    raise place.spec_error(f"unknown operator {show(op)}{near or known}")
+    # Frameworks say how many axes of space there are: Conv2d, MaxPooling2D.
+    plain = re.sub(r"_?[123]d(?=transpose|$)", "", op.lower())
+    near = suggestion(op, OPERATORS, {op.lower(): _OP_SYNONYMS.get(plain, plain)})
+    raise place.spec_error(f"unknown operator {show(op)}{near or known(OPERATORS)}")
 
 
 def _read_inputs(read: Mapping[str, Any], before: str | None, place: Place) -> tuple[str, ...]:

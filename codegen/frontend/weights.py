@@ -46,10 +46,13 @@ def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
     def groups(layout: str) -> int:
         return channels if layout == "HWCM" and asked is None else asked or 1
 
-    def fits(shape: Shape, layout: str) -> bool:
-        return shape[1] * groups(layout) == channels and shape[0] % groups(layout) == 0
+    def misfit(shape: Shape, layout: str) -> str:
+        taken, parts = shape[1] * groups(layout), groups(layout)
+        if taken != channels:
+            return f"with groups = {parts} the weight takes {taken} channels, not {channels}"
+        return f"groups = {parts} do not divide the {shape[0]} output channels" if shape[0] % parts else ""
 
-    weight, layout = _read(layer, family, fits, lambda layout: f" with groups = {groups(layout)}")
+    weight, layout = _read(layer, family, misfit)
     return weight, groups(layout)
 
 
@@ -57,16 +60,22 @@ def conv_transpose_weight(layer: Layer) -> Array:
     """[Ci, Co/groups, *kernel]."""
     groups = layer.options["groups"]
 
-    def fits(shape: Shape, layout: str) -> bool:
-        return shape[0] == layer.channels and shape[0] % groups == 0
+    def misfit(shape: Shape, layout: str) -> str:
+        if shape[0] != layer.channels:
+            return f"the weight takes {shape[0]} channels, not {layer.channels}"
+        return f"groups = {groups} do not divide the {shape[0]} input channels" if shape[0] % groups else ""
 
-    return _read(layer, "conv_transpose", fits, lambda layout: f" with groups = {groups}")[0]
+    return _read(layer, "conv_transpose", misfit)[0]
 
 
 def dense_weight(layer: Layer) -> Array:
     """[out, in]."""
     features = math.prod(layer.shape[1:])
-    return _read(layer, "dense", lambda shape, layout: shape[1] == features, lambda layout: "")[0]
+
+    def misfit(shape: Shape, layout: str) -> str:
+        return "" if shape[1] == features else f"the weight takes {shape[1]} features, not {features}"
+
+    return _read(layer, "dense", misfit)[0]
 
 
 def bias(layer: Layer, channels: int) -> Array:
@@ -102,18 +111,16 @@ def _for_each_channel(layer: Layer, tensor: Tensor) -> Array:
     return widened(np.broadcast_to(tensor.values.reshape(-1), channels))
 
 
-def _read(
-    layer: Layer,
-    family: str,
-    fits: Callable[[Shape, str], bool],
-    condition: Callable[[str], str],
-) -> tuple[Array, str]:
-    """The weight in the graph's order, and the layout that it had in the file."""
+def _read(layer: Layer, family: str, misfit: Callable[[Shape, str], str]) -> tuple[Array, str]:
+    """The weight in the graph's order, and the layout that it had in the file.
+
+    ``misfit`` says why a shape in the graph's order does not fit the input, if the file's order was this layout.
+    """
     layout = layer.options["weight_layout"] or _MEANT[family][layer.weight_layout]
     wanted = 2 if family == "dense" else len(layer.shape)
 
     def can_be(shape: Shape) -> bool:
-        return len(shape) == wanted and 0 not in shape and fits(_ordered(shape, layout), layout)
+        return len(shape) == wanted and 0 not in shape and not misfit(_ordered(shape, layout), layout)
 
     tensor = layer.tensor("weight", "weight", "kernel", fits=can_be)
     if len(tensor.shape) != wanted:
@@ -121,7 +128,8 @@ def _read(
     if 0 in tensor.shape:
         raise tensor.error("has a size of 0")
     if not can_be(tensor.shape):
-        raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}{condition(layout)}")
+        why = misfit(_ordered(tensor.shape, layout), layout)
+        raise tensor.error(f"read as {layout} does not fit input {list(layer.shape)}: {why}")
     moved = tensor.widened(_AXES[layout](len(tensor.shape)))
     return moved.reshape(_ordered(tensor.shape, layout)), layout
 

@@ -53,6 +53,8 @@ def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES
     importer = IMPORTERS.get(path.suffix.lower())
     if path.suffix.lower() in READERS:
         raise _without_network(path)
+    if path.suffix.lower() == ".toml":
+        raise SpecError(f"{path}: is a spec already, which clgen build takes; {listed(IMPORTERS)} files are imported")
     if importer is None:
         raise SpecError(f"{path}: is not a model that can be imported; {listed(IMPORTERS)} files can")
     fault = model_fault(name) if name is not None else None
