@@ -109,7 +109,7 @@ def test_behind_weights(producer: str, rank: str, bias: bool) -> None:
 @pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_behind_weights_in_three_dimensions(groups: int, transposed: bool, bias: bool) -> None:
-    """Strided, padded on one side, and with what rides behind; one of the operands is repeated along the depth."""
+    """Strided, padded on one side, and with what is attached; one of the operands is repeated along the depth."""
     n = Net((1, 4, 5, 4, 3), (1, 6, 1, 1, 1))
     attributes = {"stride": (2, 1, 1), "pads": ((1, 0), (0, 0), (0, 1)), "groups": groups, "bias": bias}
     y = n.bn((n.conv_transpose if transposed else n.conv)("x", 6, (3, 2, 2), **attributes, name="w"), name="bn")
@@ -315,7 +315,7 @@ def test_concat_of_concats_splits() -> None:
 
 @pytest.mark.parametrize("other", ["output", "layer", "twice"])
 def test_concat_is_not_split_where_a_branch_is_used_twice(other: str) -> None:
-    """As in DenseNet: the BN rides in front of the conv that reads it, and the branch stays for the other reader."""
+    """As in DenseNet: the BN is fused in front of the conv that reads it, and the branch stays for the other reader."""
     n = Net((1, 3, 6, 6))
     a, b = n.conv("x", 8, 1, name="a"), n.conv("x", 8, 1, name="b")
     joined = n.concat(a, a if other == "twice" else b)

@@ -218,7 +218,7 @@ def test_tiny(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> No
 
 
 def test_bottleneck(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> None:
-    """An inverted residual on NHWC images, for 16 lanes."""
+    """An inverted residual on NHWC images."""
     shapes = {"expand.kernel": (1, 1, 3, 18), "depthwise.kernel": (3, 3, 18, 1), "project.kernel": (1, 1, 18, 3)}
     bns = {**normalized("expand", 18), **normalized("depthwise", 18), **normalized("project", 3)}
     golden(generated(tmp_path, BLOCK, {**shapes, **bns}, "cpu"))

@@ -210,6 +210,6 @@ def test_kernels_compile_for_intel_gpus(name: str, device: str, tool: Callable[[
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "Build succeeded" in said, said
     assert list((tmp_path / "out").glob("*.bin"))
-    # Registers spilled are the only warnings, and only where long functions ride in an epilogue.
+    # Registers spilled are the only warnings, and only where long functions are in an epilogue.
     assert said.count("warning") == said.count("spilled")
     assert name == "stages" or "spilled" not in said, said

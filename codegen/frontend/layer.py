@@ -28,8 +28,8 @@ class Step:
 class Layer:
     """A layer with its keys read and its inputs known.
 
-    For what rides behind the operator (``batch_norm``, ``activation``), ``attached`` is true, ``place`` and ``options``
-    are those of its own table, and the tensors <layer>.weight and <layer>.bias belong to the operator.
+    For a BatchNorm or activation that is attached to the operator, ``attached`` is true, ``place`` and ``options`` are
+    those of its own table, and the tensors <layer>.weight and <layer>.bias belong to the operator.
     """
 
     name: str

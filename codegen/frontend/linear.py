@@ -54,7 +54,7 @@ def _conv(family: str) -> Operator:
         **(groups if family == "conv" else {}),
     }
     doc = {
-        "conv": "Convolution (cross-correlation, as in all frameworks), 1-D or 2-D by its input.",
+        "conv": "Convolution (cross-correlation, as in all frameworks), in 1 to 3 axes of space, as its input has.",
         "depthwise_conv": "Convolution of each channel by itself: groups is the number of channels.",
     }
     return Operator(doc[family], build, keys)

@@ -65,7 +65,7 @@ def _constant(table: ConstantTable, parameters: Parameters) -> Constant:
 def _layer(
     table: LayerTable, spec: Spec, shapes: Mapping[str, Shape], parameters: Parameters
 ) -> tuple[list[Step], Shape]:
-    """The operator's steps and those of what rides behind it, and the shape of the result."""
+    """The operator's steps and those of what is attached to it, and the shape of the result."""
     layer = Layer(
         name=table.name,
         place=table.place,

@@ -138,7 +138,7 @@ class ModelTable:
 
 @dataclass(frozen=True)
 class Attached:
-    """What rides behind an operator."""
+    """A BatchNorm or an activation that is attached to an operator."""
 
     operator: Operator
     options: Mapping[str, Any]

@@ -25,7 +25,7 @@ def load(path: Path) -> Model:
 
 
 def load_bytes(file: str, spec_name: str, text: bytes, weights: Parameters) -> Model:
-    """The network that a spec says which is in memory, with its parameters; ``file`` is what errors name."""
+    """The network of a spec that is in memory, with its parameters; errors cite ``file``."""
     return _model(parse_document(text, Place(file)), spec_name, Path(), weights)
 
 

@@ -224,7 +224,7 @@ _TENSOR_KEYS = frozenset({"weight", "bias", "divisor", "slope", "gamma", "beta",
 
 
 def tensor_names(options: Mapping[str, Any]) -> list[str]:
-    """The tensors that a layer's table names, those of what rides behind it included."""
+    """The tensors that a layer's table names, those of what is attached to it included."""
     found = []
     for key, value in options.items():
         if key in ("batch_norm", "activation") and isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Several layers that are one in the field's words: activations spelt out, Caffe's Scale, what rides behind a layer.
+"""Several layers that are one in the field's words: activations spelt out, Caffe's Scale, what is attached to a layer.
 
 The patterns look at layers, not at a model's own nodes: there x/6, x*(1/6) and (1/6)*x are all a ``scale``.
 """
@@ -19,7 +19,7 @@ _MOVES = frozenset({"reshape", "transpose", "flatten", "concat", "pad", "upsampl
 
 
 def simplify(document: Document) -> None:
-    """Applies every pattern until none fits, then lets BatchNorm and activations ride behind the layer before."""
+    """Applies every pattern until none fits, then attaches BatchNorm and activations to the layer before."""
     again = True
     while again:
         again = False
@@ -189,7 +189,7 @@ def _caffe_scale(document: Document, layer: Layer) -> bool:
 _PATTERNS = (_hard_sigmoid, _hard_swish, _silu, _mish, _gelu)
 
 
-# Riding behind a layer ----------------------------------------------------------------------------------------------
+# Attaching to a layer ------------------------------------------------------------------------------------------------
 
 
 def _attach(document: Document) -> None:

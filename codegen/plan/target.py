@@ -38,7 +38,7 @@ class Target:
 
     @property
     def stages(self) -> bool:
-        """Whether private memory is a cache's, and worth copying to."""
+        """Whether private memory is cached, so that copying input into it pays (CPUs)."""
         return self.panel_bytes > 0
 
 

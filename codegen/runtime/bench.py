@@ -276,7 +276,7 @@ def _starts(launch: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _table_bytes(value: object) -> int:
-    """The parameters of an operator, and of those that ride on it, as float32."""
+    """The parameters of an operator, and of those that are fused into it, as float32."""
     if isinstance(value, np.ndarray):
         return 4 * value.size
     if isinstance(value, tuple):

@@ -1,7 +1,7 @@
 """Which schedules are fastest on a device: artefacts that differ in schedules alone, timed layer by layer in turns.
 
-Every schedule that any layer can have gets an artefact in which all layers that can have it do.  In each round all of
-them run, one after the other, so that whatever slows a machine down for a while slows all of them.  The layers' winners
+For every schedule an artefact is built, in which each layer that can use the schedule does.  In each round all of them
+run, one after the other, so that whatever slows a machine down for a while slows all of them.  The layers' winners
 then run together against what clgen estimates, and stay where they are faster in that company as well: a schedule that
 won by luck, or because of its neighbours, is out.
 """

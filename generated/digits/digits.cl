@@ -113,7 +113,7 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
  * Direct convolution 3x3, stride 1x1: 1x1x8x8 -> 1x16x8x8.
  * One work-item: a row, in tiles of ROW pixels x 2 blocks of 8 channels; acc is in registers.
  * What it sees of the input is put into staged first, with zeros around it.
- * weight is [1 tiles of channels][1][3][3][16].
+ * weight is [1 tile of channels][1][3][3][16].
  */
 STEP
 void digits_stem(
@@ -248,7 +248,7 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -377,7 +377,7 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -634,7 +634,7 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
  *
  * Direct convolution 3x3, stride 1x1: 1x8x8x8 -> 1x16x8x8.
  * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels in PASSES passes; acc is in registers.
- * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].
+ * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
 STEP
 void digits_mix1_b3_conv(
@@ -746,7 +746,7 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -1059,8 +1059,8 @@ __constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 5x5, stride 1x1: 1x8x8x8 -> 1x8x8x8.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].
+ * One work-item: TILES tiles of ROW pixels, x 1 block of 8 channels; acc is in registers.
+ * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
 STEP
 void digits_mix1_b5_conv(
@@ -1190,7 +1190,7 @@ void digits_max_pool3x3_s1_8(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
+                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = GREATER(v, acc[t]);
                     }
@@ -1238,7 +1238,7 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -1380,7 +1380,7 @@ void digits_max_pool2x2_s2_4(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 2; ++kx) {
-                        const int t = (i - kx) / 2; /* the window that sees it so, if any */
+                        const int t = (i - kx) / 2; /* the window that has pixel i as tap kx, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
                             acc[t] = GREATER(v, acc[t]);
                     }
@@ -1452,7 +1452,7 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -1605,7 +1605,7 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -1862,7 +1862,7 @@ __constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
  *
  * Direct convolution 3x3, stride 1x1: 1x8x4x4 -> 1x16x4x4.
  * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][1 x 8 inputs][3][3], each [8][16].
+ * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
 STEP
 void digits_mix2_b3_conv(
@@ -1997,7 +1997,7 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -2310,8 +2310,8 @@ __constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 5x5, stride 1x1: 1x8x4x4 -> 1x8x4x4.
- * One work-item: TILES tiles of ROW pixels, x 1 blocks of 8 channels; acc is in registers.
- * weight is [1 tiles of channels][1 x 8 inputs][5][5], each [8][8].
+ * One work-item: TILES tiles of ROW pixels, x 1 block of 8 channels; acc is in registers.
+ * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
 STEP
 void digits_mix2_b5_conv(
@@ -2441,7 +2441,7 @@ void digits_max_pool3x3_s1_4(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
+                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = GREATER(v, acc[t]);
                     }
@@ -2513,7 +2513,7 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -2808,24 +2808,26 @@ void digits_softmax_1x10(
 #ifdef ONE_LAUNCH
 /* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
  *
- * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,
- * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
- * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
+ * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+ * No worker waits for one that has not begun.
  *
- * board is [1 + workers][LINE], so that workers disturb each other as little as can be, zeros before run 0.  Its numbers
- * only grow.  With before, the items of all steps and runs before this step: number 0 is before and the items that are
- * done, the others before and those that are taken of a share; or less, if there are none yet.  They may wrap around, as
- * every run moves all that it looks at.  A run that an event keeps from beginning does no harm.
+ * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
+ * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
+ * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
+ * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
+ * valid.
  */
 struct team {
     volatile __global uint *board;
     uint me, workers;
     uint before;
-    uint helped; /* shares of this step of which nothing is left */
-    uint done; /* items of this step, by this worker */
+    uint helped; /* shares of this step that have no items left */
+    uint done; /* items of this step that this worker has finished */
 };
 
-/* Counts that many more on a number of the board, from before on, up to most; what it was beyond before, or most. */
+/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
 static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
 {
     for (;;) {
@@ -2838,7 +2840,7 @@ static uint count_on(volatile __global uint *number, const uint before, const ui
     }
 }
 
-/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
+/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
 static int next_item(struct team *team, const uint count)
 {
     const uint each = (count + team->workers - 1) / team->workers;
@@ -2864,10 +2866,10 @@ static int next_item(struct team *team, const uint count)
 }
 
 #define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
+/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
-/* Which of n0 parts of scratch memory: always the same for a worker, whose cache then holds it, where they are enough. */
+/* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
 KERNEL

@@ -31,10 +31,10 @@ from codegen.plan.target import Target
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
 STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
-GATHERED_FOR = 128  # channels of output, from which on gathering what windows see pays
-GATHERED_ROW = 13  # pixels whose windows must fit, likewise
+GATHERED_FOR = 128  # least output channels for which gathering the windows' pixels pays
+GATHERED_ROW = 13  # least pixels of a tile whose windows fit STAGED_BYTES, for gathering to pay
 LEAST_ITEMS = 8  # of a launch
-FAR_WEIGHT = 24  # multiply-adds in the time that a vector of weights takes to come from memory
+FAR_WEIGHT = 24  # latency of a weight vector from memory, in multiply-adds of one vector unit
 MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
 
 

@@ -14,7 +14,7 @@ from codegen.plan.plan import Draft
 from codegen.plan.schedules import pool
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
-# Of one output element, up to which a kernel has no loops over them: those of bicubic.
+# Most taps of one output element that are unrolled: bicubic's 4x4.
 UNROLLED_TAPS = 16
 
 

@@ -34,8 +34,8 @@ from codegen.plan.target import LINE_FLOATS
 LEAST_CHANNELS = 16
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
-FITTING = 20  # tiles in a slot, from which on groups pay: a group's tiles read the weights together
-LEAST_GROUPS = 14  # to keep all of a machine busy; those of an image of 56x56 pixels fill a tile of registers
+FITTING = 20  # least tiles in a slot for which groups, whose tiles read the weights together, pay
+LEAST_GROUPS = 14  # of an image: they keep all cores busy, and with 56x56 pixels each fills one register tile
 MOST_SLOTS = 16
 
 # Of the transforms for m = 4, which evaluate polynomials at 0, infinity, a, -a, b and -b.  The usual 1 and 2 for a and

@@ -102,7 +102,7 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
  *
  * Direct convolution 1x1, stride 1x1: 2x3x1x20 -> 2x18x1x20.
  * One work-item: TILES tiles of ROW pixels, x 3 blocks of 8 channels in PASSES passes; acc is in registers.
- * weight is [1 tiles of channels][1 x 3 inputs][1][1], each [3][24].
+ * weight is [1 tile of channels][1 x 3 inputs][1][1], each [3][24].
  */
 STEP
 void bottleneck_expand(
@@ -277,7 +277,7 @@ void bottleneck_depthwise(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that sees it so, if any */
+                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = fma(v, weights[kx], acc[t]);
                     }
@@ -332,7 +332,7 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
 /* conv -> add
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 blocks of 8 channels.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
@@ -441,24 +441,26 @@ void bottleneck_sum(
 #ifdef ONE_LAUNCH
 /* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
  *
- * Every work-item is a worker of a team, which does one step after the other: first the items of the worker's own share,
- * the same part of the image in every step, so that much of it is still in the worker's caches; then what others have
- * left of theirs.  The next step begins when all items are done.  Nobody waits for a worker that has not begun.
+ * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+ * No worker waits for one that has not begun.
  *
- * board is [1 + workers][LINE], so that workers disturb each other as little as can be, zeros before run 0.  Its numbers
- * only grow.  With before, the items of all steps and runs before this step: number 0 is before and the items that are
- * done, the others before and those that are taken of a share; or less, if there are none yet.  They may wrap around, as
- * every run moves all that it looks at.  A run that an event keeps from beginning does no harm.
+ * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
+ * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
+ * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
+ * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
+ * valid.
  */
 struct team {
     volatile __global uint *board;
     uint me, workers;
     uint before;
-    uint helped; /* shares of this step of which nothing is left */
-    uint done; /* items of this step, by this worker */
+    uint helped; /* shares of this step that have no items left */
+    uint done; /* items of this step that this worker has finished */
 };
 
-/* Counts that many more on a number of the board, from before on, up to most; what it was beyond before, or most. */
+/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
 static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
 {
     for (;;) {
@@ -471,7 +473,7 @@ static uint count_on(volatile __global uint *number, const uint before, const ui
     }
 }
 
-/* The number of an item to be done, of a step of so many; or -1, once all of them are done. */
+/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
 static int next_item(struct team *team, const uint count)
 {
     const uint each = (count + team->workers - 1) / team->workers;
@@ -497,10 +499,10 @@ static int next_item(struct team *team, const uint count)
 }
 
 #define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* Shares are of neighbouring rows where images are large, and of channels, whose weights are then read once, if not. */
+/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
-/* Which of n0 parts of scratch memory: always the same for a worker, whose cache then holds it, where they are enough. */
+/* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
 KERNEL
