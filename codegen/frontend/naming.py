@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from codegen.frontend import c_names
 from codegen.frontend.place import show
 from codegen.frontend.reserved import HOST_WORDS
 
@@ -17,48 +18,15 @@ IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
 LAYER = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 
 
-def _words(*texts: str) -> frozenset[str]:
-    return frozenset(word for text in texts for word in text.split())
-
-
-_KEYWORDS = _words(
-    # C99 to C23
-    """alignas alignof asm auto bool break case char const constexpr continue default do double else enum extern false
-    float for goto if inline int long nullptr register restrict return short signed sizeof static static_assert struct
-    switch thread_local true typedef typeof typeof_unqual union unsigned void volatile while""",
-    # C++20
-    """and and_eq bitand bitor catch char8_t char16_t char32_t class co_await co_return co_yield compl concept
-    const_cast consteval constinit decltype delete dynamic_cast explicit export friend mutable namespace new noexcept
-    not not_eq operator or or_eq private protected public reinterpret_cast requires static_cast template this throw try
-    typeid typename using virtual wchar_t xor xor_eq""",
-)
-
-# Types and macros of the headers that a host includes, on Linux and on Windows.
-_HEADERS = _words(
-    """BOOL CONST DELETE EOF ERROR FALSE FILE IN NULL OPTIONAL OUT TRUE VOID assert errno far huge hyper int16_t int32_t
-    int64_t int8_t interface intmax_t intptr_t linux main max max_align_t min near offsetof ptrdiff_t size_t small
-    ssize_t stderr stdin stdout time_t uint16_t uint32_t uint64_t uint8_t uintmax_t uintptr_t unix va_list"""
-)
-
-# Functions of the C library: the model's name becomes a type at file scope, where these are declared.
-_FUNCTIONS = _words(
-    """abort abs acos acosh asin asinh atan atan2 atanh atexit atof atoi atol atoll bsearch calloc cbrt ceil clearerr
-    clock copysign cos cosh ctime difftime div erf erfc exit exp exp2 expm1 fabs fclose fdim feof ferror fflush fgetc
-    fgetpos fgets floor fma fmax fmin fmod fopen fprintf fputc fputs fread free freopen frexp fscanf fseek fsetpos ftell
-    fwrite gamma getc getchar getenv gets gmtime hypot ilogb index isalnum isalpha isdigit isfinite isinf islower isnan
-    isnormal isspace isupper isxdigit j0 j1 jn labs ldexp ldiv lgamma llabs lldiv llrint llround localtime log log10
-    log1p log2 logb longjmp lrint lround malloc mblen memchr memcmp memcpy memmove memset mktime modf nan nearbyint
-    nextafter nexttoward perror pow printf putc putchar puts qsort raise rand read realloc remainder remove remquo
-    rename rewind rindex rint round scalbln scalbn scanf select setbuf setjmp setvbuf signal signbit sin sinh snprintf
-    sprintf sqrt srand sscanf strcat strchr strcmp strcpy strcspn strerror strlen strncat strncmp strncpy strpbrk
-    strrchr strspn strstr strtod strtof strtok strtol strtoul system tan tanh tgamma time tmpfile tmpnam tolower toupper
-    trunc ungetc vprintf write y0 y1 yn"""
-)
-
 # Names that generated functions use for other arguments and variables.
-_LOCALS = _words("model device context queue status event events num_events wait_list run_batch enqueue_on_buffers")
+_LOCALS = frozenset(
+    {
+        *("model", "device", "context", "queue", "status", "event", "events", "num_events", "wait_list", "run_batch"),
+        "enqueue_on_buffers",
+    }
+)
 
-_FILES = _words("example manifest")
+_FILES = frozenset({"example", "manifest"})
 _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))]
 )
@@ -129,8 +97,20 @@ def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
 
 def _model_fault(name: str) -> str | None:
     fault = _identifier_fault(name)
-    if fault is None and name in _FUNCTIONS:
+    if fault is None and name in c_names.FUNCTIONS:
         fault = f"{show(name)} is a function of the C library"
+    if fault is None and name in c_names.SYMBOL_PREFIXES:
+        fault = f"{show(name)} begins functions of the C library, which the generated ones would replace"
+    if fault is None and name in c_names.OPENCL_PREFIXES:
+        fault = f"{show(name)} begins functions of OpenCL C"
+    if fault is None and name.lower() in c_names.CMAKE_TARGETS:
+        fault = f"{show(name)} is a target of CMake"
+    if fault is None and name.lower() in c_names.HEADERS:
+        fault = f"{show(name)} is a header of the system, in whose place {name}.h would be found"
+    if fault is None and f"{name.upper()}_OK" in c_names.TYPES_AND_MACROS:
+        fault = f"{show(name)} makes the status {name.upper()}_OK, which is a macro of a C header"
+    if fault is None and name in c_names.LIBRARIES:
+        fault = f"{show(name)} is a library or project that linkers or CMake know"
     if fault is None and name.lower() in _FILES:
         fault = f"{show(name)} is the name of another generated file"
     if fault is None and name.lower() in _WINDOWS_DEVICES:
@@ -173,9 +153,9 @@ def _identifier_fault(name: str) -> str | None:
         )
     if len(name) > MAX_IDENTIFIER:
         return f"{show(name)} has {len(name)} characters; {MAX_IDENTIFIER} is the most"
-    if name in _KEYWORDS:
+    if name in c_names.KEYWORDS:
         return f"{show(name)} is a keyword of C or C++"
-    if name in _HEADERS or name.lower().startswith("cl_") or name == "cl":
+    if c_names.is_taken(name) or name.lower().startswith("cl_") or name == "cl":
         return f"{show(name)} is taken by a C, Windows or OpenCL header"
     return None
 
