@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.frontend.archive import MAX_ELEMENTS, Archive, Stored, Unreadable
-from codegen.frontend.pickled import Foreign, Symbol, ordered_dict, unpickle
+from codegen.frontend.pickled import MOST_KEY, Foreign, Symbol, ordered_dict, unpickle
 from codegen.frontend.place import listed, show
 
+MOST_AXES = 64  # of a tensor: PyTorch's own limit
 _MAGIC = 0x1950A86A20F9469CFC6C
 _SAVE = "save model.state_dict() instead"
 
@@ -141,7 +142,9 @@ def _persistent(identity: Any) -> Any:
         return kind
     view = rest[2] if len(rest) > 2 else None
     offset = _whole(view[1]) if view is not None else 0
-    return _Storage(kind.name.rpartition(".")[2], str(key), offset)
+    if not isinstance(kind, Symbol) or not isinstance(key, str):
+        raise ValueError("a storage without its class or key")
+    return _Storage(kind.name.rpartition(".")[2], key, offset)
 
 
 def _rebuild(storage: _Storage, offset: int, shape: Any, stride: Any, *_: Any) -> _Tensor:
@@ -157,6 +160,10 @@ def _rebuild_v3(
 
 
 def _tensor(storage: _Storage, dtype: str, offset: int, shape: Any, stride: Any) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise ValueError("a tensor without a storage")
+    if any(not isinstance(axes, tuple) or len(axes) > MOST_AXES for axes in (shape, stride)):
+        raise ValueError(f"a tensor whose shape and strides are no tuples of at most {MOST_AXES} numbers")
     shape, stride = (tuple(_whole(n) for n in axes) for axes in (shape, stride))
     if len(shape) != len(stride):
         raise ValueError(f"a tensor {list(shape)} with strides {list(stride)}")
@@ -179,13 +186,16 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-        raise ValueError(f"{value!r} where a size should be")
+        said = f"{value}" if isinstance(value, int) and abs(value) < MOST_KEY else f"a {type(value).__name__}"
+        raise ValueError(f"{said} where a size should be")
     return value
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:
     if isinstance(value, Foreign):
-        raise Unreadable(f"holds an object of class {value.name}, and nothing of a file is executed; {_SAVE}")
+        raise Unreadable(
+            f"holds an object of class {show(value.name)[1:-1]}, and nothing of a file is executed; {_SAVE}"
+        )
     if not isinstance(value, dict):
         raise Unreadable(f"holds no state_dict; {_SAVE}")
     tensors = _tensors(value)

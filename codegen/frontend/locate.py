@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from codegen.errors import SpecError
+from codegen.frontend.reader import MOST_BYTES
 
 
 def find_spec(name: str, sha256: str, folder: Path) -> Path:
@@ -16,6 +17,9 @@ def find_spec(name: str, sha256: str, folder: Path) -> Path:
     for place in places:
         for path in (place / name, place / "specs" / name):
             try:
+                # A pipe would keep the search waiting.
+                if not path.is_file() or path.stat().st_size > MOST_BYTES:
+                    continue
                 content = path.read_bytes()
             except OSError:
                 continue

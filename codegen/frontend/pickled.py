@@ -2,6 +2,9 @@
 
 A pickle is a program for a stack machine.  This machine knows the instructions that data needs; of the functions that a
 pickle calls it knows those that are given to it, and puts a :class:`Foreign` where any other would have made a value.
+
+A small pickle can make a value of any size: by reference a tuple holds itself in two places, that one another in two.
+No such value is printed, compared or hashed; instructions, and what functions are given, are counted.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ class Foreign:
 
     name: str
 
+
+MOST_INSTRUCTIONS = 5_000_000  # a checkpoint of 10,000 tensors with its optimizer has about 2,000,000
+MOST_GIVEN = 5_000_000  # items of all arguments of all functions
+MOST_KEY = 2**63  # of the keys that are numbers: longer ones cannot be printed
 
 _MARK = object()
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -58,6 +65,7 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
     persistent id.  Raises whatever a damaged pickle leads to."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    given = 0
 
     def marked() -> list[Any]:
         k = len(stack) - 1
@@ -69,8 +77,10 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
         del stack[k:]
         return items
 
-    for code, argument, _ in pickletools.genops(stream):
+    for count, (code, argument, _) in enumerate(pickletools.genops(stream)):
         name = code.name
+        if count > MOST_INSTRUCTIONS:
+            raise ValueError(f"a pickle of more than {MOST_INSTRUCTIONS} instructions")
         if name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name in _LITERALS:
@@ -104,12 +114,20 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
             stack.append(Symbol(str(argument).replace(" ", ".")))
         elif name == "STACK_GLOBAL":
             word, module = stack.pop(), stack.pop()
+            if not isinstance(word, str) or not isinstance(module, str):
+                raise ValueError("a pickle that names a function by something else than texts")
             stack.append(Symbol(f"{module}.{word}"))
         elif name in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
             options = stack.pop() if name == "NEWOBJ_EX" else None
             arguments, called = stack.pop(), stack.pop()
             known = functions.get(called.name) if isinstance(called, Symbol) and not options else None
-            made = Foreign(getattr(called, "name", "?")) if known is None else known(*arguments)
+            if known is None:
+                made = Foreign(called.name if isinstance(called, Symbol | Foreign) else "?")
+            else:
+                given += len(arguments) + sum(len(a) for a in arguments if isinstance(a, (tuple, list, dict, str)))
+                if given > MOST_GIVEN:
+                    raise ValueError(f"a pickle whose functions are given more than {MOST_GIVEN} items")
+                made = known(*arguments)
             stack.append(made)
         elif name == "BUILD":
             stack.pop()  # attributes, of which data has none that matter
@@ -135,8 +153,8 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
 def ordered_dict(*arguments: Any) -> dict[Any, Any]:
     """collections.OrderedDict, of nothing or of a list of pairs."""
     made: dict[Any, Any] = {}
-    for pair in arguments[0] if arguments else ():
-        _set(made, list(pair))
+    for key, value in arguments[0] if arguments else ():
+        _set(made, [key, value])
     return made
 
 
@@ -145,5 +163,5 @@ def _set(table: Any, items: list[Any]) -> None:
     if not isinstance(table, dict):
         return
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if isinstance(key, (str, int)):
+        if isinstance(key, str) or (isinstance(key, int) and abs(key) < MOST_KEY):
             table[key] = value

@@ -60,6 +60,9 @@ class Document:
     tables: Mapping[str, Any]
 
 
+MOST_BYTES = 2**26  # of a file: a spec of 5,000 layers has about a hundredth of it
+
+
 def read_document(path: Path) -> Document:
     place = Place(str(path))
     try:
@@ -67,6 +70,8 @@ def read_document(path: Path) -> Document:
             raise place.spec_error("is a folder; give the .toml file of a spec, or a model file")
         if path.exists() and not path.is_file():
             raise place.spec_error("is not a regular file")
+        if path.stat().st_size > MOST_BYTES:
+            raise place.spec_error(f"has {path.stat().st_size} bytes; {MOST_BYTES} are the most of a TOML file")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

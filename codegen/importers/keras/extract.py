@@ -100,7 +100,8 @@ def limit_memory(size: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    limit = 2**32 + 4 * size
+    # No limit that is there already is raised.
+    limit = min([2**32 + 4 * size, *(n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

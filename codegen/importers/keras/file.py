@@ -33,6 +33,8 @@ class KerasFile:
 def open_keras(path: Path) -> KerasFile:
     place = Place(str(path))
     try:
+        if path.exists() and not path.is_file():
+            raise place.spec_error("is not a regular file")
         with path.open("rb") as stream:
             magic = stream.read(8)
         size = path.stat().st_size
