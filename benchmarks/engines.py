@@ -207,7 +207,10 @@ def ncnn_shape(model: Path) -> tuple[int, ...]:
 
 
 def peak_kilobytes() -> int:
-    """Of this process.  Not getrusage's: that begins with the memory of the process that started this one."""
+    """The peak memory of this process.
+
+    getrusage's peak would begin with the memory of the process that started this one.
+    """
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("VmHWM:") + 1])
 

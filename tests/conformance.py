@@ -150,7 +150,7 @@ def network(case: Case) -> Network:
 
 
 def _lifted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """From an older opset to 7; for the converter of onnx, but not for ONNX, slopes of PRelu may stay as they are."""
+    """Converts a model of an older opset to opset 7, with slopes of PRelu that onnx's converter leaves as they are."""
     slopes = {node.input[1] for node in model.graph.node if node.op_type == "PRelu"}
     model = onnx.version_converter.convert_version(model, OLDEST)
     for tensor in model.graph.initializer:

@@ -222,7 +222,7 @@ class Stages:
 
 
 def lower(graph: Graph) -> Stages:
-    """As codegen.build does it."""
+    """Lowers a graph as codegen.build does."""
     folded, folds = fold(simplify(graph), graph)
     launches, rides = fuse(folded)
     return Stages(graph, folded, launches, report(graph, folds, rides))

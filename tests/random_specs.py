@@ -134,7 +134,7 @@ class _Sketch:
         self.arrays[name] = values.astype(np.float32)
 
     def optional_bias(self, layer: dict[str, Any], channels: int) -> None:
-        """With a bias that is found, named, or ignored; or without."""
+        """The keys of a layer whose bias is found, named or ignored, or that has none."""
         kind = self.one_of("there", "there", "none", "named", "ignored")
         if kind == "named":
             layer["bias"] = f"bias of {layer['name']}"
@@ -780,7 +780,7 @@ class _Sketch:
     # The text
 
     def finish(self) -> RandomSpec:
-        """With an output for all that nobody has read, and sometimes for what somebody has."""
+        """Adds an output for every value that no layer reads, and sometimes for one that a layer does."""
         if not self.layers:
             self.activation()
         values = [name for name in (*self.shapes, *(layer["name"] for layer in self.layers)) if name not in self.used]

@@ -46,7 +46,7 @@ def test_no_warning_with_the_systems_opencl(
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_no_warning_in_what_other_systems_compile(compiler: str, tool: Tool, generated: Callable[[str], Path]) -> None:
-    """Of Windows and macOS only what the preprocessor chooses for them; not their compilers."""
+    """Covers the code that the preprocessor chooses for Windows and macOS, not their compilers."""
     folder = generated("weighty")
     host, weights = sources(folder)
     strict = [tool(compiler), *STRICT, "-fsyntax-only"]
@@ -98,7 +98,7 @@ def test_symbols(
 
 @pytest.mark.parametrize("name", ["tables", "weighty", "ports", "prepared"])
 def test_only_create_allocates(name: str, tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
-    """By the object code: no way leads from run, enqueue or selftest to an allocation."""
+    """In the object code no chain of calls leads from run, enqueue or selftest to an allocation."""
     called: dict[str, set[str]] = {}
     for source in sources(generated(name)):
         do([tool("gcc"), "-std=c99", "-O0", "-ffunction-sections", "-c", source, "-o", tmp_path / "object.o"])

@@ -103,7 +103,7 @@ def kept(binary: bytes, magic: bytes = b"CLGENB01", size: int | None = None) -> 
 def test_compiled_kernels_are_kept_for_the_next_create(
     runtime: Runtime, sanitizing: Callable[[str, str], str], generated: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """In a file that is used as it is, and made anew where it is not whole or of no use; a folder need not be there."""
+    """The file is used as it is, and written anew where it is damaged or rejected; its folder need not exist."""
     found = sanitizing("gcc", "address,undefined")
     create = program(found, C / "create.c", generated("tables"), tmp_path / "create", SANITIZERS, [])
     folder = tmp_path / "kept"

@@ -353,3 +353,13 @@ def test_import_of_a_spec_says_that_it_is_one(spec: Path) -> None:
         "files "
         "are imported\n"
     )
+
+
+def test_a_file_of_neither_kind_is_told_from_a_broken_spec(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(b"TFL3")
+    done = clgen("build", "net.tflite", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("clgen: error: net.tflite: is not valid TOML: ")
+    assert done.stderr.endswith(
+        '; if it is a model and no spec: ".onnx", ".keras", ".h5" and ".hdf5" files are imported\n'
+    )

@@ -103,7 +103,7 @@ def change_attribute(proto: onnx.ModelProto, chosen: random.Random) -> None:
 
 
 def change_dims(proto: onnx.ModelProto, chosen: random.Random) -> None:
-    """Of an input or of a constant, whose elements then do not fit."""
+    """Changes the sizes of an input, or of a constant, whose elements then do not fit."""
     shapes = [i.type.tensor_type.shape for i in proto.graph.input]
     if proto.graph.initializer and chosen.random() < 0.4:
         dims = chosen.choice(proto.graph.initializer).dims

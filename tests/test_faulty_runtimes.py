@@ -100,7 +100,7 @@ def test_a_c_program_takes_another_too(
 
 @with_intels
 def test_the_users_word_is_not_overruled(runtime: Runtime, faulty: Faulty, built: Path) -> None:
-    """By name a faulty runtime is taken, whatever it does."""
+    """A faulty runtime that is named is taken, whatever it does."""
     done = faulty.clgen("verify", "generated/tiny", "--device", "faulty", cwd=built, told="build")
     assert done.returncode == -signal.SIGABRT and done.stderr.startswith("LLVM ERROR")
     exports = faulty.clgen("devices", "--env", cwd=built, told="build", CLGEN_DEVICE="portable").stdout

@@ -315,7 +315,7 @@ def test_concat_of_concats_splits() -> None:
 
 @pytest.mark.parametrize("other", ["output", "layer", "twice"])
 def test_concat_is_not_split_where_a_branch_is_used_twice(other: str) -> None:
-    """As in DenseNet: the BN is fused in front of the conv that reads it, and the branch stays for the other reader."""
+    """In DenseNet the BN is fused in front of the conv that reads it, and the branch stays for the other reader."""
     n = Net((1, 3, 6, 6))
     a, b = n.conv("x", 8, 1, name="a"), n.conv("x", 8, 1, name="b")
     joined = n.concat(a, a if other == "twice" else b)

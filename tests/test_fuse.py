@@ -371,7 +371,7 @@ def concat_of_a_tensor_that_is_read_elsewhere() -> tuple[Graph, list[str]]:
 
 @case
 def concat_that_appends_to_all_before() -> tuple[Graph, list[str]]:
-    """As densely connected networks do, written as a concatenation of the one before."""
+    """Each concatenation appends to the one before, as in densely connected networks."""
     n = Net((2, 3, 4, 4))
     x = n.conv("x", 8, 1)
     for _ in range(3):

@@ -518,7 +518,7 @@ def test_links_into_other_files_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_fer_mini_xception(tmp_path: Path, device: DeviceInfo) -> None:
-    """As in test_cases, from the original file; ``tf_y`` is what Keras itself computed."""
+    """Checks the network of test_cases from its original file; ``tf_y`` is what Keras itself computed."""
     folder = trained("fer_mini_xception")
     lowered = build.lower(folder / "emotion_model.hdf5")
     assert not any(node.op.title == "batch_norm" for node in lowered.launches.nodes)

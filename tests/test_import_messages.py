@@ -97,7 +97,7 @@ def test_external_data_by_a_link_that_leads_out(tmp_path: Path) -> None:
 
 
 def test_external_data_beside_the_file_that_a_linked_model_leads_to(tmp_path: Path) -> None:
-    """As in the cache of Hugging Face's hub, where both are links into a folder of blobs."""
+    """The cache of Hugging Face's hub is like this: both are links into a folder of blobs."""
     blobs, folder = tmp_path / "blobs", tmp_path / "snapshot"
     blobs.mkdir()
     folder.mkdir()

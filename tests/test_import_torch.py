@@ -432,7 +432,7 @@ TRAINED: dict[str, tuple[str, Any, int]] = {
 
 @pytest.mark.parametrize("case", TRAINED)
 def test_trained_networks(tmp_path: Path, device: DeviceInfo, case: str) -> None:
-    """As in test_cases, the original parameters under a spec that names no tensor."""
+    """Takes the original parameters of a network of test_cases, with a spec that names no tensor."""
     folder = trained(case)
     weights, made, norms = TRAINED[case]
     expected = np.load(folder / "ref.npz")

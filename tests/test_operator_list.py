@@ -39,7 +39,7 @@ def test_limits_are_of_operators() -> None:
 
 
 def test_every_onnx_operator_is_compared_with_onnxruntime() -> None:
-    """As cases of test_operators_agree_with_onnxruntime; what onnxruntime does not know, in test_conformance."""
+    """Each is a case of test_operators_agree_with_onnxruntime, or of test_conformance if onnxruntime lacks it."""
     left = set(OPERATORS) - {proto.op_type for case in CASES for proto in case.nodes}
     assert left <= {"SwiGLU"}
     assert left <= {case.group for case in node_cases()}

@@ -506,7 +506,7 @@ def test_relu6_and_swish_are_other_names() -> None:
 @pytest.mark.parametrize(("kind", "parameters"), VARIANTS, ids=str)
 @pytest.mark.parametrize("error", [1e-3, 0.3, 2.0])
 def test_functions_move_no_further_than_they_say(kind: str, parameters: dict[str, float], error: float) -> None:
-    """From anywhere, to anywhere within the error, for all functions; and some function does move that far."""
+    """No function moves further, from any number to any other within the error, and some function moves that far."""
     op = Activation.of(kind, **parameters)
     rule, low_high = ACTIVATIONS[kind], DOMAIN.get(kind, (-8.0, 8.0))
     x = np.linspace(*low_high, 5001)

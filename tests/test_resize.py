@@ -111,7 +111,7 @@ ROIS = [((0.11, 0.83), (0.32, 0.9)), ((-0.4, 0.7), (0.2, 1.6)), ((0.9, 0.1), (1.
 @pytest.mark.parametrize("size", [(3, 7), (1, 1), (5, 4)], ids=str)
 @pytest.mark.parametrize("mode", MODES)
 def test_parts_of_the_input(mode: str, size: tuple[int, int], roi: tuple[tuple[float, float], ...]) -> None:
-    """As ONNX has it; onnxruntime lets cubic taps beyond the input through, and skips axes that keep their size."""
+    """ONNX's definition counts: onnxruntime takes cubic taps beyond the input, and skips axes that keep their size."""
     op = Resize(size, mode, CROP, "round_prefer_floor", roi=roi, outside=7.5)
     model = model_of(op, (5, 6))
     agrees(op, by_onnx(model), model[1])

@@ -132,7 +132,7 @@ def check(layer: Layer, device: DeviceInfo, expected: Sequence[str]) -> None:
 
 
 def assert_computed_so(layers: Layers) -> None:
-    """That each copy of the layer is in the schedule that was asked for."""
+    """Asserts that each copy of the layer has the schedule that was asked for."""
     templates = {k["name"]: k["template"].partition(".")[0] for k in layers.artefact.manifest["kernels"]}
     for name in layers.names:
         used = [templates[launch["kernel"]] for launch in layers.artefact.launches if launch["node"] == name]

@@ -507,7 +507,7 @@ def test_a_layer_s_weight_layout_wins(layout: str, spec: Spec) -> None:
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_transposed_same_is_the_adjoint_of_conv_same(kernel: int, stride: int, spec: Spec) -> None:
-    """As TensorFlow defines it: the gradient of a convolution with padding "same" whose output is this input."""
+    """TensorFlow defines it as the gradient of a convolution with padding "same" whose output is this input."""
     weight = values(2, 3, kernel, kernel)
     body = f'[[layer]]\nname = "a"\nop = "conv_transpose"\nstride = {stride}\npadding = "same"'
     model = spec(body, {"a.weight": weight}, (2, 4, 4))

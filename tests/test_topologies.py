@@ -99,7 +99,7 @@ def test_a_wrong_epsilon_in_the_last_batch_norm_is_found(case: Case) -> None:
 
 
 def test_outputs_are_those_of_onnxruntime(case: Case) -> None:
-    """By the float64 reference of the launches; on devices below."""
+    """Checks the float64 reference of the launches; the next test runs them on devices."""
     x = np.random.default_rng(1).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     (y,) = expected(case.proto, {"image": x})
     launches = case.lowered.launches

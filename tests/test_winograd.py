@@ -19,7 +19,7 @@ from codegen.graph.ops.winograd import WinogradConv, matrices
 
 @pytest.mark.parametrize("tile", [2, 4])
 def test_the_transforms_compute_a_convolution(tile: int) -> None:
-    """In one dimension, of whole numbers: A^T [(G g) * (B^T d)]."""
+    """Checks A^T [(G g) * (B^T d)] on whole numbers in one dimension."""
     a, g, b = matrices(tile)
     rng = np.random.default_rng(0)
     weight, given = rng.integers(-9, 9, 3), rng.integers(-9, 9, tile + 2)

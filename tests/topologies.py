@@ -78,7 +78,7 @@ class Net:
         return self._node("Conv", inputs, channels, group=groups, kernel_shape=shape[2:], pads=pads, strides=strides)
 
     def batch_norm(self, x: str) -> str:
-        """With gammas of both signs."""
+        """A BatchNorm with gammas of both signs."""
         n = self.channels(x)
         gamma = self._rng.uniform(0.5, 1.2, n) * np.where(self._rng.random(n) < 0.2, -1, 1)
         statistics = {

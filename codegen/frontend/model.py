@@ -1,4 +1,4 @@
-"""What every frontend hands on."""
+"""The result of a frontend: a network, and the samples, hashes and unused tensors that belong to it."""
 
 from __future__ import annotations
 

@@ -77,7 +77,13 @@ def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
     if path.suffix.lower() not in IMPORTERS:
         if shapes:
             raise SpecError(f"{path}: --shape is for model files; a spec says its shapes itself")
-        return toml.load(path)
+        try:
+            return toml.load(path)
+        except SpecError as error:
+            if path.suffix.lower() == ".toml" or not path.is_file():
+                raise
+            known = listed(IMPORTERS, "and")
+            raise SpecError(f"{error}; if it is a model and no spec: {known} files are imported") from error
     return as_model(path, import_model(path, shapes=shapes))
 
 
