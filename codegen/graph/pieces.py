@@ -6,6 +6,7 @@ A convolution's reference, say, multiplies a matrix that has each input element 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -60,6 +61,9 @@ def pieces(shape: Shape, inputs: Sequence[Shape]) -> Iterator[Box]:
         yield whole(shape)
         return
     room = PIECE // max(x[1] for x in (shape, *inputs) if len(x) > 1)
+    if math.prod(shape) <= room * shape[1]:
+        yield whole(shape)
+        return
     steps = list(shape)
     for axis in reversed([0, *range(2, len(shape))]):
         least = min(shape[axis], STEP if axis else 1)

@@ -75,6 +75,7 @@ class Document:
     weight_layout: str = "OIHW"
     channels_last: bool = False
     _symbols: dict[str, str] = field(default_factory=dict)
+    _numbered: dict[str, int] = field(default_factory=dict)  # how far the numbers behind a name are taken
     _constant_of: dict[str, str] = field(default_factory=dict)  # values of constants, by the names of arrays
 
     # Names ----------------------------------------------------------------------------------------------------------
@@ -102,10 +103,11 @@ class Document:
     def unique_layer(self, wanted: str) -> str:
         """A name for a layer, like this one; it is taken from now on."""
         base = naming.legal_layer(wanted)
-        name, k = base, 1
+        name, k = base, self._numbered.get(base, 1)
         while naming.symbol(name) in self._symbols:
             k += 1
             name = f"{base}_{k}"
+        self._numbered[base] = k
         self._symbols[naming.symbol(name)] = name
         return name
 
@@ -186,12 +188,6 @@ class Document:
         counts = Counter(name for layer in self.layers.values() for name in layer.inputs)
         counts.update(port.value for port in self.outputs)
         return counts
-
-    def replace(self, old: str, new: str) -> None:
-        """Lets all readers of one value read another."""
-        for layer in self.layers.values():
-            layer.inputs = [new if name == old else name for name in layer.inputs]
-        self.outputs = [replace(p, value=new) if p.value == old else p for p in self.outputs]
 
     def prune(self) -> None:
         """Drops layers and arrays that nothing needs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from codegen.frontend.activation import ACTIVATION_OPERATORS
 from codegen.importers.document import Document, Layer
@@ -172,12 +173,12 @@ def _gelu(document: Document, layer: Layer) -> bool:
     return x is not None and _become(layer, "gelu", x)
 
 
-def _caffe_scale(document: Document, layer: Layer) -> bool:
+def _caffe_scale(document: Document, layer: Layer, uses: Counter[str]) -> bool:
     """scale, then bias: one scale with both."""
     before = document.layers.get(layer.inputs[0]) if layer.op == "bias" else None
     if before is None or before.op != "scale" or before.options["bias"] is not False:
         return False
-    if document.uses()[before.name] != 1:
+    if uses[before.name] != 1:
         return False
     layer.op = "scale"
     layer.options = {**before.options, "bias": layer.options["bias"]}
@@ -194,17 +195,18 @@ _PATTERNS = (_hard_sigmoid, _hard_swish, _silu, _mish, _gelu)
 
 def _attach(document: Document) -> None:
     document.prune()
-    for layer in list(document.layers.values()):
-        _caffe_scale(document, layer)
     uses = document.uses()
     for layer in list(document.layers.values()):
-        if len(layer.inputs) != 1:
-            continue
-        before = document.layers.get(layer.inputs[0])
+        _caffe_scale(document, layer, uses)
+    renamed: dict[str, str] = {}
+    for layer in list(document.layers.values()):
+        layer.inputs = [renamed.get(name, name) for name in layer.inputs]
+        before = document.layers.get(layer.inputs[0]) if len(layer.inputs) == 1 else None
         if before is not None and uses[before.name] == 1 and _rides(layer, before, uses):
-            document.replace(layer.name, before.name)
+            renamed[layer.name] = before.name
             uses[before.name] = uses[layer.name]
             del document.layers[layer.name]
+    document.outputs = [replace(port, value=renamed.get(port.value, port.value)) for port in document.outputs]
 
 
 def _rides(layer: Layer, before: Layer, uses: Counter[str]) -> bool:

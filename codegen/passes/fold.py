@@ -205,13 +205,18 @@ def _distribute(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] |
 
 
 def _consumers_take_prologue(graph: MutableGraph, node: Node) -> bool:
-    if node.name in graph.results:
-        return False
-    return all(
-        isinstance(c.op, (*TAKES_PROLOGUE, Binary))
-        or (isinstance(c.op, Affine | Divide | Activation | PRelu) and _consumers_take_prologue(graph, c))
-        for c in graph.consumers(node.name)
-    )
+    """Whether all that reads the node can compute it on the way in, and the maps behind it that it passes through."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node.name in graph.results:
+            return False
+        for reader in graph.consumers(node.name):
+            if isinstance(reader.op, Affine | Divide | Activation | PRelu):
+                waiting.append(reader)
+            elif not isinstance(reader.op, (*TAKES_PROLOGUE, Binary)):
+                return False
+    return True
 
 
 def _sliced(op: Op, start: int, stop: int) -> Op:

@@ -248,19 +248,17 @@ def _with_late_operands(graph: Graph) -> Graph:
 
     A gate is often computed behind the tensor that it scales; only that tensor's launch has the product's shape.
     """
-    order = [node.name for node in graph.nodes]
-    for node in graph.nodes:
+    # Where a node is made, and among those that are moved to the same place.
+    order = {node.name: (k, 0) for k, node in enumerate(graph.nodes)}
+    for k, node in enumerate(graph.nodes):
         if not isinstance(node.op, Binary):
             continue
         chains = [_private_chain(graph, name, graph.shapes[node.name]) for name in node.inputs]
-        place = {name: k for k, name in enumerate(order)}
-        latest = max(range(2), key=lambda side: place.get(node.inputs[side], -1))
+        latest = max(range(2), key=lambda side: order.get(node.inputs[side], (-1, 0)))
         chain = chains[1 - latest]
         if chain and not chains[latest]:
-            order = [name for name in order if name not in chain]
-            at = order.index(node.name)
-            order[at:at] = chain
-    return graph.with_nodes(graph.by_name[name] for name in order)
+            order |= {name: (k, i - len(chain)) for i, name in enumerate(chain)}
+    return graph.with_nodes(graph.by_name[name] for name in sorted(order, key=lambda name: order[name]))
 
 
 def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]:

@@ -124,6 +124,9 @@ def _multiply_beside_weights(graph: Graph) -> Graph:
     A division stays where a function that jumps may read its result: floor(x / 41) is 1 for 41, but 41 times the
     rounded reciprocal may be less than 1.
     """
+    if not any(isinstance(node.op, Divide) for node in graph.nodes):
+        return graph
+    ends, starts, jumps = _ends_in_weights(graph), _starts_at_weights(graph), _jumps_behind(graph)
     replaced = {
         node.name: (Node(node.name, Affine(1 / node.op.divisor, np.zeros_like(node.op.divisor)), node.inputs),)
         for node in graph.nodes
@@ -131,50 +134,48 @@ def _multiply_beside_weights(graph: Graph) -> Graph:
         and np.all(np.abs(node.op.divisor) >= np.finfo(np.float32).tiny)
         and np.all(np.abs(node.op.divisor) <= 1 / np.finfo(np.float32).tiny)
         and (
-            (_ends_in_weights(graph, node) and not _jumps_behind(graph, node.name, 1))
-            or (_starts_at_weights(graph, node) and not _jumps_behind(graph, node.name, 0))
+            (node.name in ends and (node.name, 1) not in jumps) or (node.name in starts and (node.name, 0) not in jumps)
         )
     }
     return graph.rewritten(replaced, {})
 
 
-def _ends_in_weights(graph: Graph, node: Node) -> bool:
-    """Whether all that reads the node is a layer with weights, or does so by way of maps of channels."""
-    return node.name not in graph.results and all(
-        isinstance(reader.op, WEIGHTED) or (isinstance(reader.op, Affine | Divide) and _ends_in_weights(graph, reader))
-        for reader in graph.consumers.get(node.name, ())
-    )
+def _ends_in_weights(graph: Graph) -> set[str]:
+    """The nodes that layers with weights read and nothing else, directly or by way of maps of channels."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        readers = graph.consumers.get(node.name, ())
+        if node.name not in graph.results and all(
+            isinstance(r.op, WEIGHTED) or (isinstance(r.op, Affine | Divide) and r.name in found) for r in readers
+        ):
+            found.add(node.name)
+    return found
 
 
-def _starts_at_weights(graph: Graph, node: Node) -> bool:
-    """Whether a layer with weights, by way of maps of channels, makes what only this node reads."""
-    while True:
+def _starts_at_weights(graph: Graph) -> set[str]:
+    """The nodes that alone read what a layer with weights makes, directly or by way of maps of channels."""
+    found: set[str] = set()
+    for node in graph.nodes:
         source = graph.by_name.get(node.inputs[0])
         if source is None or graph.uses[source.name] != 1:
-            return False
-        if isinstance(source.op, WEIGHTED):
-            return True
-        if not isinstance(source.op, Affine | Divide):
-            return False
-        node = source
+            continue
+        if isinstance(source.op, WEIGHTED) or (isinstance(source.op, Affine | Divide) and source.name in found):
+            found.add(node.name)
+    return found
 
 
-def _jumps_behind(graph: Graph, name: str, layers: int) -> bool:
-    """Whether a function that jumps depends on the tensor through at most so many layers with weights.
+def _jumps_behind(graph: Graph) -> set[tuple[str, int]]:
+    """The nodes that a function that jumps depends on through at most 0 or 1 layers with weights.
 
     Behind more of them the sums' own roundings decide where the function jumps.
     """
-    reached, waiting = {(name, layers)}, [(name, layers)]
-    while waiting:
-        name, layers = waiting.pop()
-        for reader in graph.consumers.get(name, ()):
-            if isinstance(reader.op, Top) or getattr(reader.op, "kind", "") in _STEPS:
-                return True
-            further = (reader.name, layers - isinstance(reader.op, WEIGHTED))
-            if further[1] >= 0 and further not in reached:
-                reached.add(further)
-                waiting.append(further)
-    return False
+    found: set[tuple[str, int]] = set()
+    for node in reversed(graph.nodes):
+        for reader in graph.consumers.get(node.name, ()):
+            jumps = isinstance(reader.op, Top) or getattr(reader.op, "kind", "") in _STEPS
+            weighted = isinstance(reader.op, WEIGHTED)
+            found.update((node.name, k) for k in (0, 1) if jumps or (reader.name, k - weighted) in found)
+    return found
 
 
 def _drop_identities(graph: Graph) -> Graph:

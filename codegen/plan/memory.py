@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,14 +26,18 @@ def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, 
     "Efficient Memory Management for Deep Neural Net Inference", 2020, "greedy by size").
     """
     offsets: dict[str, int] = {}
-    placed: list[Lifetime] = []
+    alive: dict[int, list[Lifetime]] = {}  # those that have a place, by the launches that they are alive at
+    born: dict[int, list[Lifetime]] = {}
     for buffer in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name)):
         start = 0
-        together = [p for p in placed if p.first <= buffer.last and buffer.first <= p.last]
+        later = (born.get(launch, ()) for launch in range(buffer.first + 1, buffer.last + 1))
+        together = [*alive.get(buffer.first, ()), *itertools.chain.from_iterable(later)]
         for other in sorted(together, key=lambda p: offsets[p.name]):
             if start + buffer.size <= offsets[other.name]:
                 break
             start = max(start, up(offsets[other.name] + other.size, alignment))
         offsets[buffer.name] = start
-        placed.append(buffer)
-    return offsets, max((up(offsets[b.name] + b.size, alignment) for b in placed), default=0)
+        born.setdefault(buffer.first, []).append(buffer)
+        for launch in range(buffer.first, buffer.last + 1):
+            alive.setdefault(launch, []).append(buffer)
+    return offsets, max((up(offsets[b.name] + b.size, alignment) for b in lifetimes), default=0)

@@ -73,7 +73,7 @@ def plan(
         for name, home in homes.items()
     }
     outputs = tuple(places[output.value] for output in graph.outputs)
-    weights_bytes = 4 * sum({digest(a): a.size for d in drafts for a in d.parameters.values()}.values())
+    weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
     if weights_bytes <= TABLE_BYTES and not graph.constants and not any(d.prepared for d in drafts):
         baked = _with_tables(graph.name, drafts, places, notes)
     else:

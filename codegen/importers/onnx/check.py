@@ -23,6 +23,7 @@ from codegen.graph.graph import Graph
 from codegen.graph.ops import Shape
 from codegen.importers import compare
 from codegen.importers.compare import ImportCheck, Tally
+from codegen.importers.known import Known
 from codegen.importers.load import load_document
 from codegen.importers.onnx.evaluate import READINGS, NotEvaluated, evaluate, evaluate_constants
 from codegen.importers.onnx.node import Constant, Live
@@ -270,29 +271,15 @@ def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping
     A joined layer may round a constant: a sixth is 0.16666667 in the model.  What that makes of a function that jumps
     further on is not the layer's fault.
     """
-    by_shape: dict[Shape, list[tuple[Array, Array, float]]] = {}
-    for theirs in values.values():
-        off = compare.FLOAT32_TOLERANCE * compare.largest(theirs)
-        by_shape.setdefault(theirs.shape, []).append((theirs, _few(theirs), off))
+    known = Known(values.values())
     mine = {i.name: np.asarray(inputs[i.name], np.float64) for i in graph.inputs} | dict(graph.constant_values)
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             y = node.op.reference(*(mine[name] for name in node.inputs))
-            few = _few(y)
-            like = [
-                theirs
-                for theirs, first, off in by_shape.get(y.shape, ())
-                if not (np.abs(few - first) > off).any()
-                and not compare.difference(y, theirs, compare.FLOAT32_TOLERANCE)
-            ]
+            like = known.like(y)
             # The closest one: a scale of almost 1 makes tensors that are almost alike.
             mine[node.name] = min(like, key=lambda theirs: compare.relative_error(y, theirs), default=y)
     return mine
-
-
-def _few(x: Array) -> Array:
-    """Some of the elements, by which most tensors are told apart."""
-    return x.reshape(-1)[:: max(1, x.size // 64)]
 
 
 def _culprit(graph: Graph, written: Mapping[str, Array], values: Mapping[str, Array], output: str) -> tuple[str, str]:
