@@ -88,7 +88,8 @@ def lower(
     checked = check_import(spec, model, shapes, say) if check else None
     say("folding")
     with _blamed_on(spec):
-        folded, folds = fold(simplify(model.graph), model.graph)
+        simplified, renamed = simplify(model.graph)
+        folded, folds = fold(simplified, model.graph, renamed)
     launches, rides = fuse(folded)
     return Lowered(model, launches, report(model.graph, folds, rides), spec, tuned_for, checked)
 

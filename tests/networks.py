@@ -223,7 +223,8 @@ class Stages:
 
 def lower(graph: Graph) -> Stages:
     """Lowers a graph as codegen.build does."""
-    folded, folds = fold(simplify(graph), graph)
+    simplified, renamed = simplify(graph)
+    folded, folds = fold(simplified, graph, renamed)
     launches, rides = fuse(folded)
     return Stages(graph, folded, launches, report(graph, folds, rides))
 

@@ -93,6 +93,9 @@ FAULTS = (
     # Conditions that are constant.
     Fault("if_const/m.onnx", (SHAPED,)),
     Fault("g_if_relu/m.onnx", (SHAPED,)),
+    # Round trips of layouts; tests/test_layout_models.py counts the launches.
+    Fault("relu_only.onnx", (SHAPED,)),
+    Fault("copies_bn.onnx", (SHAPED,)),
     Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.float32(-2.5))),
     Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
 )

@@ -24,7 +24,8 @@ SEED = int(os.environ.get("CLGEN_FUZZ_SEED", "0"))
 
 
 def lowered(model: Model) -> build.Lowered:
-    folded, folds = fold(simplify(model.graph), model.graph)
+    simplified, renamed = simplify(model.graph)
+    folded, folds = fold(simplified, model.graph, renamed)
     launches, rides = fuse(folded)
     return build.Lowered(model, launches, report(model.graph, folds, rides), Path("wild.toml"))
 

@@ -130,6 +130,10 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     @cached_property
+    def input_by_name(self) -> Mapping[str, Input]:
+        return {i.name: i for i in self.inputs}
+
+    @cached_property
     def constant_values(self) -> Mapping[str, Array]:
         """The values of each constant."""
         return {constant.name: constant.values for constant in self.constants}

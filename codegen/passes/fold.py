@@ -89,9 +89,13 @@ class _Ledger:
             self.folds.setdefault(name, []).append(fold)
 
 
-def fold(graph: Graph, batch_norms: Graph) -> tuple[Graph, Folded]:
-    """Folds the Affine nodes of ``graph``; ``batch_norms`` is the graph before simplification, to name them."""
-    ledger = _Ledger({n.name: (n.name,) for n in batch_norms.nodes if isinstance(n.op, BatchNorm)})
+def fold(graph: Graph, batch_norms: Graph, renamed: Mapping[str, str]) -> tuple[Graph, Folded]:
+    """Folds the Affine nodes of ``graph``.
+
+    ``batch_norms`` is the graph before simplification, to name them; ``renamed`` has the names that nodes got there.
+    """
+    named = [n.name for n in batch_norms.nodes if isinstance(n.op, BatchNorm)]
+    ledger = _Ledger({renamed.get(name, name): (name,) for name in named})
     draft = MutableGraph(graph)
     while _sweep(draft, ledger):
         pass

@@ -29,12 +29,11 @@ from codegen.graph.ops import (
     Stage,
 )
 from codegen.passes.commute import pool_first
+from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
 from codegen.passes.fold import TAKES_PROLOGUE
 from codegen.passes.rearrange import rearrange
 
 UNARY = (Affine, Divide, Activation, PRelu)
-NO_EPILOGUE = (Concat, Reshape)
-WIDE_INPUT = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class _Fuser:
                 source is not None
                 and source.name not in inlined
                 and graph.uses[source.name] == 1
-                and not isinstance(source.op, NO_EPILOGUE)
+                and not _only_renames(graph, source)
             )
             if epilogue:
                 continue
@@ -198,7 +197,7 @@ class _Fuser:
         current = node.name
         if alone:
             self._append(node, first, inputs, epilogue, prologues)
-        while not isinstance(core, NO_EPILOGUE):
+        while not _only_renames(self.graph, node):
             follower = self._follower(current)
             if follower is None:
                 break
@@ -243,6 +242,11 @@ class _Fuser:
         epilogue.append(Stage(step.op, len(inputs) - 1, side == 1, tuple(Stage(n.op) for n in chain)))
 
 
+def _only_renames(graph: Graph, node: Node) -> bool:
+    """Whether the node is often no launch at all, so that nothing can be its epilogue."""
+    return isinstance(node.op, Concat | Reshape) or is_image_of_input(graph, node)
+
+
 def _with_late_operands(graph: Graph) -> Graph:
     """What a binary operator could ride with is made last of its operands, though it be listed first.
 
@@ -268,7 +272,7 @@ def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]
         node = graph.by_name[name]
         chain.insert(0, name)
         if not isinstance(node.op, UNARY):
-            return [] if isinstance(node.op, NO_EPILOGUE) else chain
+            return [] if _only_renames(graph, node) else chain
         name = node.inputs[0]
     return []
 
@@ -296,16 +300,9 @@ def _with_input_copies(graph: Graph) -> Graph:
 
 def _with_output_copies(graph: Graph) -> Graph:
     """Outputs that are inputs, or are read again, or go out twice get a launch that copies them."""
-    nodes, outputs, direct = list(graph.nodes), [], set()
+    nodes, outputs = list(graph.nodes), []
     for k, output in enumerate(graph.outputs):
-        node = graph.by_name.get(output.value)
-        reusable = (
-            node is not None
-            and graph.uses[output.value] == 1
-            and not (isinstance(node.op, Fused) and isinstance(node.op.core, Reshape))
-        )
-        if reusable and output.value not in direct:
-            direct.add(output.value)
+        if written(graph, output) is not None:
             outputs.append(output)
             continue
         name = f"{output.value}/output{k}"

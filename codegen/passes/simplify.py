@@ -1,14 +1,16 @@
 """Graph -> Graph: operators that are others in disguise, and moves that a neighbour can make.
 
-What depends on constants alone is a constant; arithmetic with a constant for each channel, and BatchNorm, become the
-affine maps that they are, and a division beside weights a product; zero padding joins the convolution
-behind it; flattening joins the dense layer behind it; an average over a window as large as the image is one over all of
-space; what changes nothing goes.
+What depends on constants alone is a constant; transposes and reshapes meet their inverse; arithmetic with a constant
+for each channel, and BatchNorm, become the affine maps that they are, and a division beside weights a product; zero
+padding joins the convolution behind it; flattening joins the dense layer behind it; an average over a window as large
+as the image is one over all of space; what changes nothing goes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,12 +29,15 @@ from codegen.graph.ops import (
     Pad,
     Pool,
     PRelu,
+    Reduce,
     Reshape,
     Top,
     Transpose,
     frozen,
 )
 from codegen.graph.ops.elementwise import COMPARISONS
+from codegen.graph.ops.window import Pads
+from codegen.passes.layouts import cancel_moves
 
 WEIGHTED = (Conv, ConvTranspose, Dense)
 MOST_FOLDED = 2**16  # elements that a constant may always have, however few it is computed from
@@ -43,15 +48,16 @@ _STEPS = (
 """Functions that jump."""
 
 
-def simplify(graph: Graph) -> Graph:
-    """The same function, said more simply."""
+def simplify(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
+    """The same function, said more simply, and the new names of nodes whose axes are in another order now."""
     graph = _fold_constants(graph)
-    graph = graph.with_nodes(_without_channel_constant(graph, _without_batch_norm(node)) for node in graph.nodes)
+    graph, renamed = cancel_moves(graph.with_nodes(map(_without_batch_norm, graph.nodes)))
+    graph = graph.with_nodes(_without_channel_constant(graph, node) for node in graph.nodes)
     graph = _multiply_beside_weights(graph)
     graph = _drop_identities(graph)
     graph = graph.with_nodes(_over_all_of_space(graph, node) for node in graph.nodes)
     graph = _join_padding(graph)
-    return _join_flatten(graph)
+    return _join_flatten(graph), renamed
 
 
 def _fold_constants(graph: Graph) -> Graph:
@@ -108,14 +114,21 @@ def _without_batch_norm(node: Node) -> Node:
 
 def _over_all_of_space(graph: Graph, node: Node) -> Node:
     op = node.op
+    space = graph.shapes[node.inputs[0]][2:] if node.inputs else ()
     whole = (
         isinstance(op, Pool)
         and op.kind == "average"
-        and op.kernel == graph.shapes[node.inputs[0]][2:]
+        and op.kernel == space
         and op.dilation == (1,) * len(op.kernel)
         and not any(map(any, op.pads))
     )
-    return Node(node.name, GlobalPool("average"), node.inputs) if whole else node
+    if whole:
+        return Node(node.name, GlobalPool("average"), node.inputs)
+    if isinstance(op, Reduce) and op.kind in ("mean", "max") and space:
+        within = all(axis >= 2 for axis in op.axes)
+        if within and all(n == 1 or axis in op.axes for axis, n in enumerate(space, 2)):
+            return Node(node.name, GlobalPool("average" if op.kind == "mean" else "max"), node.inputs)
+    return node
 
 
 def _multiply_beside_weights(graph: Graph) -> Graph:
@@ -202,26 +215,24 @@ def _is_idle_pool(op: Pool) -> bool:
 
 
 def _join_padding(graph: Graph) -> Graph:
-    renamed: dict[str, str] = {}
     replaced: dict[str, tuple[Node, ...]] = {}
     for node in graph.nodes:
         if not isinstance(node.op, Conv):
             continue
-        pad = graph.by_name.get(node.inputs[0])
-        if (
-            pad is None
-            or not isinstance(pad.op, Pad)
-            or pad.op.value != 0
-            or any(map(any, pad.op.pads[:2]))
-            or pad.op.mode != "constant"
-        ):
-            continue
-        pads = tuple(
-            (a + before, b + after) for (a, b), (before, after) in zip(node.op.pads, pad.op.pads[2:], strict=True)
-        )
-        op = Conv(node.op.weight, node.op.bias, node.op.stride, node.op.dilation, pads, node.op.groups)
-        replaced[node.name] = (Node(node.name, op, pad.inputs),)
-    return graph.rewritten(replaced, renamed)
+        pads, (name,) = node.op.pads, node.inputs
+        while (pad := _zero_padding(graph.by_name.get(name))) is not None:
+            pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, pad[2:], strict=True))
+            (name,) = graph.by_name[name].inputs
+        if name != node.inputs[0]:
+            replaced[node.name] = (Node(node.name, replace(node.op, pads=pads), (name,)),)
+    return graph.rewritten(replaced, {})
+
+
+def _zero_padding(node: Node | None) -> Pads | None:
+    """The padding of every axis by a node that puts zeros around images."""
+    if node is None or not isinstance(node.op, Pad) or node.op.mode != "constant" or node.op.value != 0:
+        return None
+    return None if any(map(any, node.op.pads[:2])) else node.op.pads
 
 
 def _join_flatten(graph: Graph) -> Graph:

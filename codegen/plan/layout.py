@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from codegen.passes.moves import row_major
 
 Shape = tuple[int, ...]
 
@@ -105,11 +106,6 @@ class Named:
     strides: tuple[int | str, ...]
     block: int
     splat: bool = False
-
-
-def row_major(shape: Shape) -> tuple[int, ...]:
-    """Strides without gaps, the last axis fastest."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def plain(shape: Shape) -> Layout:

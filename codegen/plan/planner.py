@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -37,7 +37,8 @@ from codegen.graph.ops import (
     Top,
     Transpose,
 )
-from codegen.passes.fuse import WIDE_INPUT
+from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
+from codegen.passes.moves import Move
 from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other
 from codegen.plan.layout import Layout, blocked, channels_last, plain, up
 from codegen.plan.memory import Lifetime, assign
@@ -185,13 +186,12 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
         layout = _constant_layout(graph, constant, target)
         (at,) = blob.place([_packed(constant.values, layout)])
         homes[constant.name] = _Home(constant.name, "weights", 0, at, layout)
-    outputs = {output.value: (k, output.channels_last) for k, output in enumerate(graph.outputs)}
-    joined = _concatenations(graph, target)
+    outputs = _output_homes(graph)
+    joined = _concatenations(graph, target, outputs)
     for node in graph.nodes:
         shape = graph.shapes[node.name]
         if node.name in outputs:
-            k, last = outputs[node.name]
-            homes[node.name] = _Home(node.name, "output", k, 0, channels_last(shape) if last else plain(shape))
+            homes[node.name] = outputs[node.name]
         elif node.name in joined.slices:
             whole, start = joined.slices[node.name]
             around = blocked(graph.shapes[whole], target.lanes)
@@ -200,12 +200,26 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
             homes[node.name] = _Home(whole, "arena", 0, offset, layout, node.name in joined.made)
         elif node.name in joined.made:
             homes[node.name] = _Home(node.name, "arena", 0, 0, blocked(shape, target.lanes), computed_elsewhere=True)
-        elif (view := _reshaped_view(node, homes, shape)) is not None:
+        elif (view := _view(graph, node, homes)) is not None:
             source = homes[node.inputs[0]]
             homes[node.name] = _Home(source.root, source.buffer, source.index, source.offset, view, True)
         else:
             layout = blocked(shape, target.lanes) if _prefers_blocks(graph, node) else plain(shape)
             homes[node.name] = _Home(node.name, "arena", 0, 0, layout)
+    return homes
+
+
+def _output_homes(graph: Graph) -> dict[str, _Home]:
+    """Outputs, and what becomes an output by moves alone, which is written in the output's order."""
+    homes = {}
+    for k, output in enumerate(graph.outputs):
+        made = written(graph, output)
+        assert made is not None, "a copy was to be made"
+        shape = graph.shapes[made.launch]
+        layout = channels_last(shape) if made.channels_last else plain(shape)
+        homes[made.launch] = _Home(made.launch, "output", k, 0, layout)
+        for name, strides in made.views.items():
+            homes[name] = _Home(made.launch, "output", k, 0, Layout(graph.shapes[name], strides), True)
     return homes
 
 
@@ -229,19 +243,28 @@ def _prefers_blocks(graph: Graph, node: Node) -> bool:
         return False
     if isinstance(_core(node), Convert) and graph.shapes[node.name][1] < WIDE_INPUT:
         return False
-    return not all(isinstance(_core(c), Reshape) for c in graph.consumers[node.name])
+    readers = graph.consumers[node.name]
+    return not all(isinstance(_core(reader), Reshape) or is_image_of_input(graph, reader) for reader in readers)
 
 
-def _reshaped_view(node: Node, homes: Mapping[str, _Home], shape: tuple[int, ...]) -> Layout | None:
-    """The layout of a reshaped tensor over the same memory, if there is one."""
-    if not isinstance(_core(node), Reshape):
+def _view(graph: Graph, node: Node, homes: Mapping[str, _Home]) -> Layout | None:
+    """The layout of a moved tensor over the same memory, if there is one that its readers can read."""
+    source, shape, core = homes[node.inputs[0]].layout, graph.shapes[node.name], _core(node)
+    if is_image_of_input(graph, node):
+        return channels_last(shape)
+    if not isinstance(core, Reshape):
         return None
-    source = homes[node.inputs[0]].layout
     if source.contiguous:
         return plain(shape)
     before = source.shape
-    one_pixel = len(shape) == 2 and shape[0] == before[0] and all(n == 1 for n in before[2:])
-    if one_pixel and source.block > 1 and (source.strides[1] == source.block or source.blocks == 1):
+    if shape[:2] == before[:2] and {len(before), len(shape)} <= {3, 4}:
+        space = Move.reshape(before[2:], shape[2:])
+        strides = None if space is None else space.strides(source.strides[2:])
+        return None if strides is None else Layout(shape, (*source.strides[:2], *strides), source.block)
+    if source.block == 1 or shape[:1] != before[:1]:
+        return None
+    one_pixel = len(shape) == 2 and all(n == 1 for n in before[2:])
+    if one_pixel and (source.strides[1] == source.block or source.blocks == 1):
         # The channels of a block, and the blocks, follow each other.
         return Layout(shape, (source.strides[0], 1))
     return None
@@ -255,7 +278,7 @@ class _Concatenations:
     made: frozenset[str]
 
 
-def _concatenations(graph: Graph, target: Target) -> _Concatenations:
+def _concatenations(graph: Graph, target: Target, outputs: Container[str]) -> _Concatenations:
     """Inputs of a concatenation are computed in their place in it, concatenations within larger ones too.
 
     From the largest one on: where each step appends to all before it, all lie in the last one, and are views of it.
@@ -267,7 +290,7 @@ def _concatenations(graph: Graph, target: Target) -> _Concatenations:
         return (
             name in graph.by_name
             and name not in slices
-            and name not in graph.results
+            and name not in outputs
             and (last or width % target.lanes == 0)
             and not isinstance(_core(graph.by_name[name]), _PLAIN)
         )
@@ -276,7 +299,7 @@ def _concatenations(graph: Graph, target: Target) -> _Concatenations:
         core = _core(node)
         if not isinstance(core, Concat) or core.axis != 1 or len(graph.shapes[node.name]) not in (3, 4):
             return False
-        return node.name not in graph.results and _prefers_blocks(graph, node)
+        return node.name not in outputs and _prefers_blocks(graph, node)
 
     for node in sorted(filter(joins_blocks, graph.nodes), key=lambda n: graph.shapes[n.name][1], reverse=True):
         names = node.inputs

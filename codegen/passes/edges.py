@@ -1,0 +1,125 @@
+"""Moves at the edges of a network that need no launch: kernels read inputs and write outputs by strides.
+
+A model whose images have their channels last begins with a transpose of its input and often ends with one of its
+output.  Convolutions read such an input as it is, and whoever computes an output can write it in this order; the order
+of rows is free anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codegen.graph.graph import Graph, Node, Output
+from codegen.graph.ops import Conv, Convert, Fused, Op, Reshape, Shape, Transpose
+from codegen.passes.moves import Move, row_major
+
+WIDE_INPUT = 8
+"""Channels from which on an input gets a copy in the layout inside: a convolution reads it once for every tap."""
+
+
+def is_image_of_input(graph: Graph, node: Node) -> bool:
+    """Whether a node is a transpose of an input that its readers see as an image, its channels last in memory.
+
+    The node may be one of launches, or one of those that launches are made of.
+    """
+    if not isinstance(bare(node), Transpose) or node.name in graph.results:
+        return False
+    name, move = node.name, Move.identity(graph.shapes[node.name])
+    while name in graph.by_name and not isinstance(bare(graph.by_name[name]), Convert):
+        maker = graph.by_name[name]
+        name = maker.inputs[0]
+        step = Move.of(bare(maker), graph.shapes[name])
+        before = None if step is None else step.then(move)
+        if before is None:
+            return False
+        move = before
+    given = graph.input_by_name.get(name)
+    if (given is not None and given.channels_last) or name in graph.constant_values or not can_read(move):
+        return False
+    readers = [bare(reader) for reader in graph.consumers.get(node.name, ())]
+    narrow = graph.shapes[node.name][1] < WIDE_INPUT
+    return narrow or all(isinstance(reader, Conv) and reader.pointwise for reader in readers)
+
+
+def can_read(move: Move) -> bool:
+    """Whether what this move makes of an input is an image that has its channels last in the input's memory."""
+    if len(move.shape) not in (3, 4):
+        return False
+    order = move.then(in_memory(move.shape, True))
+    return order is not None and order.keeps_order
+
+
+def bare(node: Node) -> Op:
+    """The operator of a node, or of a launch that computes nothing more."""
+    op = node.op
+    return op.core if isinstance(op, Fused) and not (op.prologue or op.epilogue) else op
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a launch writes an output as: its own tensor in row-major order, or with ``channels_last``.
+
+    ``views`` are the tensors behind it over the same memory, the output's last, with the strides of their axes.
+    """
+
+    launch: str
+    channels_last: bool
+    views: Mapping[str, tuple[int, ...]]
+
+
+def written(graph: Graph, output: Output) -> Written | None:
+    """How the launch computes an output that is only made by moves from what it computes; None if no launch can.
+
+    ``graph`` is one of launches.
+    """
+    found: Written | None = None
+    chain: list[tuple[str, Move]] = []
+    name, move = output.value, in_memory(graph.shapes[output.value], output.channels_last)
+    while name in graph.by_name and graph.uses[name] == 1:
+        node = graph.by_name[name]
+        if not (chain and isinstance(bare(node), Reshape)):
+            found = _written(name, move, chain) or found
+        step = Move.of(bare(node), graph.shapes[node.inputs[0]])
+        before = None if step is None else step.then(move)
+        if before is None or step is None:
+            break
+        chain.insert(0, (name, step))
+        name, move = node.inputs[0], before
+    return found
+
+
+def _written(launch: str, move: Move, chain: list[tuple[str, Move]]) -> Written | None:
+    """How a launch writes its tensor, if ``move`` brings it to the output's order in memory through the chain."""
+    order = _written_order(move)
+    if order is None:
+        return None
+    from_memory = order.inverse()
+    strides: tuple[int, ...] | None = from_memory.strides(row_major(from_memory.source))
+    views: dict[str, tuple[int, ...]] = {}
+    for name, step in chain:
+        strides = None if strides is None else step.strides(strides)
+        if strides is not None:
+            views[name] = strides
+    return Written(launch, not order.keeps_all, views) if len(views) == len(chain) else None
+
+
+def can_write(move: Move) -> bool:
+    """Whether a launch can write what this move of its tensor makes, in row-major order."""
+    return _written_order(move) is not None
+
+
+def _written_order(move: Move) -> Move | None:
+    """The order in memory of a launch's tensor with which this move of it is in row-major order; None if none is."""
+    for last in (False, True) if 2 < len(move.source) < 6 else (False,):
+        order = in_memory(move.source, last)
+        after = order.inverse().then(move)
+        if after is not None and after.keeps_order:
+            return order
+    return None
+
+
+def in_memory(shape: Shape, channels_last: bool) -> Move:
+    """The move to the order that elements have in memory."""
+    axes = tuple(range(len(shape)))
+    return Move.transpose(shape, (0, *axes[2:], 1) if channels_last else axes)
