@@ -285,7 +285,7 @@ SPECS: dict[str, tuple[str, str]] = {
     "input named model": (
         edited('"x"\nshape', '"model"\nshape'),
         'input "model": name: "model" is the name of another argument of the generated functions; take another, such '
-        'as "model_data"',
+        'as "model_data"; with original = "model" clgen run knows this name too',
     ),
     "input named as the model": (
         edited('"x"\nshape', '"Net"\nshape'),
@@ -520,6 +520,12 @@ SPECS: dict[str, tuple[str, str]] = {
     "output named as the input": (
         edited('name = "y"', 'name = "X"'),
         'output "X": name: "X" is too like "x": both become X...',
+    ),
+    "output named as PyTorch does": (
+        edited('name = "y"', 'name = "input.1"'),
+        'output "input.1": name: "input.1" should be a C identifier: letters, digits and single underscores between, '
+        'starting with a letter; take another, such as "input_1"; with original = "input.1" clgen run knows this name '
+        "too",
     ),
     "output named status": (
         edited('name = "y"', 'name = "status"'),

@@ -45,7 +45,8 @@ def port_fault(name: str, model: str) -> str | None:
 
     The name becomes an argument.
     """
-    return _with_remedy(_port_fault(name, model), legal_port(name, model))
+    fault = _with_remedy(_port_fault(name, model), legal_port(name, model))
+    return None if fault is None else f"{fault}; with original = {show(name)} clgen run knows this name too"
 
 
 def layer_fault(name: str) -> str | None:
