@@ -96,11 +96,11 @@ def lower(
 
 @contextmanager
 def _blamed_on(spec: Path) -> Iterator[None]:
-    """Errors of parameters name the spec."""
+    """Errors of tensors and parameters name the spec."""
     try:
         yield
-    except ParameterError as error:
-        raise ParameterError(f"{spec}: {error}") from error
+    except (ParameterError, SpecError) as error:
+        raise type(error)(f"{spec}: {error}") from error
 
 
 def tuned(lowered: Lowered, target: str) -> Tuned | None:

@@ -35,6 +35,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ClgenError as error:
             _end(f"clgen: error: {error}", error.exit_code)
+        except MemoryError as error:
+            _end(f"clgen: error: memory is used up{f' ({error})' if str(error) else ''}; see ulimit -v", 4)
         except BrokenPipeError:
             _end("", 0)
 

@@ -9,21 +9,26 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from commands import SPEC, tiny_spec
+from numpy.typing import NDArray
 
 from codegen import build
-from codegen.errors import ClgenError
+from codegen.errors import ClgenError, ParameterError, SpecError
 from codegen.frontend.archive import Unreadable
 from codegen.frontend.checkpoint import read_checkpoint
 from codegen.frontend.locate import find_spec
 from codegen.frontend.pickled import unpickle
 from codegen.importers.open import open_model
+from codegen.runtime.artefact import Artefact, read
+from codegen.runtime.samples import read_sample
 
 SECONDS = 5  # at most, on a machine that does other things as well
 
@@ -181,3 +186,125 @@ def test_npz_headers_that_lie(tmp_path: Path) -> None:
         archive.writestr("stem.weight.npy", header.getvalue() + bytes(16))
     with pytest.raises(ClgenError, match="1099511627776 elements; 268435456 are the most"):
         open_model(spec)
+
+
+# ---- run --inputs ---------------------------------------------------------------------------------------------------
+
+
+def member(array: NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array)
+    return stream.getvalue()
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+        if "twice__npy" in members:
+            archive.writestr("twice.npy", members["twice__npy"])
+    return stream.getvalue()
+
+
+def lying(shape: tuple[int, ...], content: bytes, descr: str = "<f4") -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue() + content
+
+
+ONES = member(np.ones((1, 3, 6, 7), np.float32))
+WHOLE = zipped(image__npy=ONES)
+INPUTS = {
+    "one array": (ONES, "is one array without a name; write an .npz: numpy.savez(FILE, NAME=array)"),
+    "empty": (b"", "is not an .npz of arrays of numbers, or is damaged"),
+    "truncated": (WHOLE[:-30], "is not an .npz of arrays of numbers, or is damaged"),
+    "a damaged byte": (WHOLE[:60] + b"\xff\xff" + WHOLE[62:], "is not an .npz of arrays of numbers, or is damaged"),
+    "a raw member": (zipped(image__npy=ONES, readme__txt=b"hello"), 'its member "readme.txt" is not an array (.npy)'),
+    "objects": (
+        zipped(image__npy=lying((1,), pickle.dumps(print), "|O")),
+        'array "image" holds Python objects, which are not read',
+    ),
+    "a lying header": (zipped(image__npy=lying((2**20, 2**20), bytes(16))), 'array "image" has 16 bytes for [1048576'),
+    "twice": (zipped(twice__npy=ONES), 'its member "twice.npy" is there twice'),
+    "another name": (zipped(photo__npy=ONES), 'array "photo" is no input of tiny; inputs: '),
+    "another type": (zipped(image__npy=member(np.full((1, 3, 6, 7), "x"))), "is [1, 3, 6, 7] of <U1; it should be"),
+    "complex": (zipped(image__npy=member(np.ones((1, 3, 6, 7), np.complex64))), "of complex64; it should be"),
+    "another shape": (
+        zipped(image__npy=member(np.ones(126, np.float32))),
+        "is [126] of float32; it should be [",
+    ),
+    "encrypted": (
+        WHOLE.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
+        "encrypted",
+    ),
+    "a long header": (zipped(image__npy=b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + bytes(2**24)), "is not an .npz"),
+}
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory: pytest.TempPathFactory) -> Artefact:
+    folder = tmp_path_factory.mktemp("tiny")
+    return read(build.build(build.lower(tiny_spec(folder)), folder / "out", "cpu")[0])
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_that_are_none(name: str, artefact: Artefact, tmp_path: Path) -> None:
+    content, said = INPUTS[name]
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ParameterError) as caught:
+        read_sample(artefact, tmp_path / "x.npz")
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'x.npz'}: ") and said in text and "\n" not in text and len(text) < 700
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_inputs_that_are_no_file(make: Callable[[Path], None], artefact: Artefact, tmp_path: Path) -> None:
+    make(tmp_path / "x.npz")
+    with pytest.raises(SpecError, match=r"is not a regular file; give an \.npz with the inputs"):
+        read_sample(artefact, tmp_path / "x.npz")
+
+
+def test_inputs_that_are_sound(artefact: Artefact, tmp_path: Path) -> None:
+    for version in ((1, 0), (2, 0), (3, 0)):
+        stream = io.BytesIO()
+        np.lib.format.write_array(stream, np.asfortranarray(np.ones((1, 3, 6, 7))), version=version)
+        (tmp_path / "x.npz").write_bytes(zipped(image__npy=stream.getvalue()))
+        assert np.all(read_sample(artefact, tmp_path / "x.npz")["image"] == 1)
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+def limited(code: str, megabytes: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Python code in a process that may have so much memory."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes} * 2**20,) * 2)\n"
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", limit + code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
+
+
+def test_a_tensor_for_which_there_is_no_memory(tmp_path: Path) -> None:
+    """[1, 12000, 12000] in float64 takes 1.15 GB; it is refused by name before it is made."""
+    text = SPEC.replace("[3, 6, 7]", "[12000]").split("[[layer]]")[0].replace('weights = "tiny.npz"', "")
+    text += '[[layer]]\nname = "row"\nop = "reshape"\nshape = [1, 12000]\n'
+    text += '[[layer]]\nname = "column"\nop = "reshape"\ninput = "image"\nshape = [12000, 1]\n'
+    text += '[[layer]]\nname = "product"\nop = "matmul"\ninputs = ["column", "row"]\n[[output]]\nname = "product"\n'
+    (tmp_path / "large.toml").write_text(text)
+    code = "from codegen.cli import main; main(['build', 'large.toml'])"
+    done = limited(code, 1000, tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "large.toml: tensor 'product' [1, 12000, 12000] in float64 takes 1152000000 bytes, and " in done.stderr
+    assert "bytes of memory are free here" in done.stderr
+
+
+def test_a_tensor_of_a_file_for_which_there_is_no_memory(tmp_path: Path) -> None:
+    """The numbers are zeros, so that half a gigabyte of them is half a megabyte in the file."""
+    spec = tiny_spec(tmp_path)
+    zeros = np.zeros((2**26, 2), np.float32)
+    np.savez_compressed(tmp_path / "tiny.npz", **{"stem.weight": zeros})
+    del zeros
+    done = limited(f"from codegen.cli import main; main(['build', {str(spec)!r}])", 550, tmp_path)
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    assert 'tensor "stem.weight" of ' in done.stderr and "takes 536870912 bytes, and " in done.stderr

@@ -14,8 +14,11 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
+from codegen.graph.room import SMALL, room
+
 MAX_BYTES = 2**33  # of a file
 MAX_ELEMENTS = 2**28  # of a tensor
+HEADER_BYTES = 2**14  # of an array in a .npz
 
 
 class Unreadable(ValueError):
@@ -40,7 +43,7 @@ def read_npz(data: bytes) -> Archive:
         archive = zipfile.ZipFile(io.BytesIO(data))
         for member in archive.infolist():
             if not member.filename.endswith(".npy"):
-                continue
+                raise Unreadable(f"holds {json.dumps(member.filename[:80])}, which is no array (.npy)")
             name = member.filename.removesuffix(".npy")
             if name in tensors:
                 raise Unreadable(f"holds {json.dumps(name)} twice")
@@ -53,7 +56,9 @@ def read_npz(data: bytes) -> Archive:
 
 
 def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Stored:
-    with archive.open(member) as file:
+    with archive.open(member) as member_file:
+        # Headers of more than this are refused by numpy as well, once it has read them.
+        file = io.BytesIO(member_file.read(HEADER_BYTES))
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -65,7 +70,7 @@ def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Stored:
 
     def load() -> NDArray[Any]:
         _check_dtype(dtype.kind in "fiu" and dtype.itemsize <= 8, str(dtype))
-        _check_size(shape)
+        _check_size(shape, dtype.itemsize)
         if math.prod(shape) * dtype.itemsize != member.file_size - header:
             raise Unreadable(f"is damaged: {member.file_size - header} bytes cannot hold {list(shape)} of {dtype}")
         try:
@@ -97,7 +102,7 @@ def read_safetensors(data: bytes) -> Archive:
 def _entry(dtype: str, shape: tuple[int, ...], data: bytes) -> Stored:
     def load() -> NDArray[Any]:
         _check_dtype(dtype in _SAFETENSORS, dtype)
-        _check_size(shape)
+        _check_size(shape, 4)
         values = np.frombuffer(data, _SAFETENSORS[dtype])
         if dtype == "BF16":
             # The upper half of a float32.
@@ -115,6 +120,9 @@ def _check_dtype(known: bool, dtype: str) -> None:
         raise Unreadable(f"holds {dtype}; it should hold floating-point numbers or integers of at most 64 bits")
 
 
-def _check_size(shape: tuple[int, ...]) -> None:
+def _check_size(shape: tuple[int, ...], itemsize: int) -> None:
     if math.prod(shape) > MAX_ELEMENTS:
         raise Unreadable(f"has {math.prod(shape)} elements; {MAX_ELEMENTS} are the most")
+    size = itemsize * math.prod(shape)
+    if size > SMALL and size > room():
+        raise Unreadable(f"takes {size} bytes, and {room()} bytes of memory are free here")

@@ -20,6 +20,7 @@ from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
+from codegen.graph.room import room
 
 READERS: Mapping[str, Callable[[bytes], Archive]] = {
     **ARCHIVES,
@@ -83,6 +84,8 @@ class Parameters:
                 raise place.parameter_error(f"file {path} {reason}")
             if path.stat().st_size > MAX_BYTES:
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
+            if path.stat().st_size > room():
+                raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes, and {room()} are free here")
             return Parameters.of_bytes(str(path), path.read_bytes(), reader)
         except OSError as error:
             raise place.parameter_error(f"file {path} cannot be read: {error.strerror}") from error

@@ -17,6 +17,7 @@ from codegen.graph.bounded import Array
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops.op import Box, Op, Shape, extents, whole
 from codegen.graph.pieces import Apply, in_pieces, reference, slices
+from codegen.graph.room import require_room
 
 Source = Callable[[Box], NDArray[Any]]
 """What gives a box of a tensor."""
@@ -47,7 +48,7 @@ def evaluate(
 ) -> dict[str, Array]:
     """The boxes of the tensors that are ``wanted``, by name; ``given`` are the inputs.
 
-    ``apply`` computes operators, of which it may get parts.
+    ``apply`` computes operators, of which it may get parts.  SpecError names a tensor for which there is no memory.
     """
     given = {**given, **sources(graph.constant_values)}
     needed = _needed(graph, wanted)
@@ -60,6 +61,8 @@ def evaluate(
                 continue
             op, boxes = _part(graph, node, needed[node.name])
             inputs = [_cut(held[n], needed[n], box) for n, box in zip(node.inputs, boxes, strict=True)]
+            shape = op.infer(*(x.shape for x in inputs))
+            require_room(8 * math.prod(shape), f"tensor {node.name!r} {list(shape)} in float64")
             y = in_pieces(op, inputs, apply)
             del inputs
             for name in node.inputs:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import ParameterError, SpecError
+from codegen.graph.room import require_room
+from codegen.runtime.manifest import shown
 
 _SUFFIX = ".npy"
+_ARRAY = b"\x93NUMPY"  # begins a .npy file
+_HEADER_BYTES = 2**14  # of a member: what numpy reads of one at most
+_MOST_SAID = 300  # characters of an error of zipfile or numpy
 _LONGEST_MEMBER = 2**16 - 1  # bytes of a name in an archive
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz by their names; SpecError if it cannot be read, ParameterError if it is none."""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile) or archive.zip is None:
-            raise ValueError("it holds one array without a name")
-        with archive:
-            # By the members' names: x.npy is the array x, and x.npy.npy the array x.npy.
-            given = {member.removesuffix(_SUFFIX): archive[member] for member in archive.zip.namelist()}
-        for name, array in given.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"its member {name!r} is not an array")
+        if path.exists() and not path.is_file():
+            raise SpecError(f"{path}: is not a regular file; give an .npz with the inputs")
+        with path.open("rb") as file:
+            if file.read(len(_ARRAY)) == _ARRAY:
+                raise ParameterError(
+                    f"{path}: is one array without a name; write an .npz: numpy.savez(FILE, NAME=array)"
+                )
+        with zipfile.ZipFile(path) as archive:
+            given: dict[str, NDArray[Any]] = {}
+            for member in archive.infolist():
+                # By the members' names: x.npy is the array x, and x.npy.npy the array x.npy.
+                name = member.filename.removesuffix(_SUFFIX)
+                if name == member.filename:
+                    raise ValueError(f"its member {shown(name)} is not an array (.npy)")
+                if name in given:
+                    raise ValueError(f"its member {shown(member.filename)} is there twice")
+                given[name] = _array(archive, member)
+            return given
+    except (SpecError, ParameterError):
+        raise
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted: RuntimeError
-        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {error}") from error
-    return given
+    except MemoryError as error:
+        raise ParameterError(f"{path}: does not fit into memory") from error
+    except Exception as error:  # zipfile and numpy raise whatever a damaged byte leads to
+        said = str(error)[:_MOST_SAID] or type(error).__name__
+        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {said}") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """A member as an array, once its header, its size and the free memory have been compared."""
+    name = shown(member.filename.removesuffix(_SUFFIX))
+    with archive.open(member) as file:
+        head = io.BytesIO(file.read(_HEADER_BYTES))
+    version = np.lib.format.read_magic(head)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(head)
+    if dtype.hasobject:
+        raise ValueError(f"array {name} holds Python objects, which are not read")
+    size = math.prod(shape) * dtype.itemsize
+    if size != member.file_size - head.tell():
+        raise ValueError(f"array {name} has {member.file_size - head.tell()} bytes for {list(shape)} of {dtype}")
+    try:
+        require_room(size, f"array {name} {list(shape)} of {dtype}")
+    except SpecError as error:
+        raise ValueError(str(error)) from error
+    with archive.open(member) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
