@@ -271,7 +271,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "suffix": (
         edited("net.npz", "net.dat"),
-        'model: weights: "net.dat" should be a ".npz", ".safetensors", ".pt", ".pth" or ".bin" file',
+        'model: weights: "net.dat" should be a ".npz", ".safetensors", ".pt", ".pth", ".bin" or ".ckpt" file',
     ),
     "weights 3": (edited('"net.npz"', "3"), "model: weights: 3 should be the path of a file"),
     "weights NUL": (edited("net.npz", "n\\u0000.npz"), 'model: weights: "n\\u0000.npz" should be the path of a file'),
@@ -960,8 +960,8 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
     "no variance": (
         GOOD,
         put(stem__bn__running_var=None),
-        'layer "stem": batch_norm.variance: no tensor "stem.bn.moving_variance", "stem.bn.running_var", '
-        '"stem.bn.variance" or "stem.bn.var" in net.npz; say which with variance = "..."',
+        'layer "stem": batch_norm.variance: tensor "stem.bn.running_var" is missing; net.npz has "stem.bn.weight", '
+        '"stem.bn.bias" and "stem.bn.running_mean"; say which with variance = "..."',
     ),
     "no BatchNorm at all": (
         GOOD,
@@ -983,8 +983,8 @@ PARAMETERS: dict[str, tuple[str, Change, str]] = {
     "scale demanded": (
         edited("1e-3 }", "1e-3, scale = true }"),
         put(stem__bn__weight=None),
-        'layer "stem": batch_norm.gamma: no tensor "stem.bn.gamma" or "stem.bn.weight" in net.npz; say which with '
-        'gamma = "..."',
+        'layer "stem": batch_norm.gamma: tensor "stem.bn.weight" is missing; net.npz has "stem.bn.bias", '
+        '"stem.bn.running_mean" and "stem.bn.running_var"; say which with gamma = "..."',
     ),
     "channels": (
         GOOD,

@@ -10,7 +10,7 @@ import numpy as np
 from codegen.frontend.kinds import FLAG, TEXT, Key, Keys, number
 from codegen.frontend.layer import Layer, Step
 from codegen.frontend.parameters import Tensor, first_index, widened
-from codegen.frontend.place import listed
+from codegen.frontend.place import listed, show
 from codegen.graph.ops import BatchNorm, Shape
 
 KEYS: Keys = {
@@ -81,8 +81,17 @@ def _tensors(layer: Layer) -> dict[str, Tensor | None]:
             continue
         names = [named] if named is not None else _names(layer, prefix, array)
         required = named is not None or switch is True or array not in _SWITCH
-        tensors[array] = layer.parameters.choose(names, layer.place.key(array), fits, required)
+        held = [name for other in _VOCABULARY for name in _names(layer, prefix, other) if name in layer.parameters]
+        missing = _missing(layer, prefix, array, held) if held and named is None else ""
+        tensors[array] = layer.parameters.choose(names, layer.place.key(array), fits, required, missing=missing)
     return tensors
+
+
+def _missing(layer: Layer, prefix: str, array: str, held: list[str]) -> str:
+    """What an error says of an array that is missing beside those that are held."""
+    keras = any(name.endswith((".gamma", ".beta", ".moving_mean", ".moving_variance")) for name in held)
+    word = _VOCABULARY[array][0 if keras else 1]
+    return f"tensor {show(f'{prefix}.{word}')} is missing; {layer.parameters.file} has {listed(held, 'and')}"
 
 
 def _prefix(layer: Layer) -> str:
@@ -97,7 +106,9 @@ def _prefix(layer: Layer) -> str:
     ]
     if layer.attached and not present:
         sibling = sibling_prefix(layer.name)
-        present = [sibling] * any(f"{sibling}.{word}" in layer.parameters for word in _VOCABULARY["variance"])
+        # The next number may be anything that has a weight and a bias; what is called bn is a BatchNorm.
+        arrays = ("mean", "variance") if sibling.rpartition(".")[2].isdecimal() else tuple(_VOCABULARY)
+        present = [sibling] * any(f"{sibling}.{w}" in layer.parameters for array in arrays for w in _VOCABULARY[array])
     if len(present) > 1:
         raise layer.place.parameter_error(
             f"{layer.parameters.file} has tensors under {listed([p + '.' for p in present], 'and')}; "

@@ -1,4 +1,4 @@
-"""What torch.save wrote of a state_dict, without torch: the zip format of today and the one before PyTorch 1.6."""
+"""What torch.save wrote, without torch: the zip format of today and the one before PyTorch 1.6."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.frontend.archive import MAX_ELEMENTS, Archive, Stored, Unreadable
-from codegen.frontend.pickled import MOST_KEY, Foreign, Symbol, ordered_dict, unpickle
-from codegen.frontend.place import listed, show
+from codegen.frontend.pickled import MOST_KEY, Symbol, ordered_dict, unpickle
+from codegen.frontend.place import show
+from codegen.frontend.state_dicts import chosen, sets_of
 
 MOST_AXES = 64  # of a tensor: PyTorch's own limit
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -35,11 +37,10 @@ _DTYPES: Mapping[str, tuple[str, str]] = {
 }
 _BY_DTYPE = {name: code for name, code in _DTYPES.values()}
 _BY_STORAGE = {f"{storage}Storage": name for storage, (name, _) in _DTYPES.items()}
-
-# Keys under which training scripts keep the state_dict, beside optimizers and the like.
-_USUAL = ("state_dict", "model_state_dict", "model")
-# What wrappers put before every name: DataParallel, torch.compile.
-_PREFIXES = ("module.", "_orig_mod.")
+_BYTES = {f"{storage}Storage": np.dtype(code).itemsize for storage, (_, code) in _DTYPES.items()}
+# Storages that are passed over in the old format, where they stand one behind the other.
+_BYTES |= {"BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "UntypedStorage": 1}
+_BYTES |= {"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,23 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-def read_checkpoint(data: bytes) -> Archive:
-    """The tensors of a state_dict, or of the one that a checkpoint has; raises Unreadable."""
+@dataclass(frozen=True)
+class _Refused:
+    """A tensor that is not read, for a reason."""
+
+    reason: str
+    shape: tuple[int, ...] = ()
+
+
+def read_checkpoint(data: bytes, key: str | None = None) -> Archive:
+    """The tensors of a state_dict, or of the one within a checkpoint that ``key`` leads to; raises Unreadable."""
     try:
         value, read = _zipped(data) if data.startswith(b"PK") else _legacy(data)
     except Unreadable:
         raise
     except Exception as error:  # whatever a damaged byte leads to
         raise Unreadable(f"is not a file of torch.save, or is damaged: {error}") from error
-    tensors = _state_dict(value)
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return {name: Stored(tensor.shape, _loader(tensor, read)) for name, tensor in tensors.items()}
+    return chosen(sets_of(value, lambda item: _stored(item, read)), key)
 
 
 def _zipped(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
@@ -119,10 +124,10 @@ def _legacy(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
         (count,) = struct.unpack("<q", stream.read(8))
-        code = _BY_DTYPE.get(_BY_STORAGE.get(kinds.get(key, ""), ""))
-        if code is None:
+        each = _BYTES.get(kinds.get(key, ""))
+        if each is None:
             raise Unreadable(f"holds a {kinds.get(key, 'storage of nothing')}; {_NUMBERS}")
-        size = count * np.dtype(code).itemsize
+        size = count * each
         start = stream.tell()
         if count < 0 or start + size > len(data):
             raise Unreadable(f"is damaged: it ends within storage {show(key)}")
@@ -175,8 +180,41 @@ def _parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
+def _quantised(storage: Any, offset: Any, shape: Any, *_: Any) -> _Refused:
+    """torch._utils._rebuild_qtensor"""
+    return _Refused("is quantised; save the weights as they were before that, or tensor.dequantize()", _sizes(shape))
+
+
+def _sparse(layout: Any, data: Any, *_: Any) -> _Refused:
+    """torch._utils._rebuild_sparse_tensor, with (indices, values, shape), and those of the other layouts"""
+    last = [item for item in data if isinstance(item, tuple)][-1:] if isinstance(data, tuple) else []
+    return _Refused("is sparse; save tensor.to_dense()", _sizes(last[0] if last else ()))
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    return tuple(_whole(n) for n in shape) if isinstance(shape, tuple) else ()
+
+
+def _elsewhere(*_: Any) -> _Refused:
+    """torch._utils._rebuild_meta_tensor_no_storage and others whose numbers are not in a storage"""
+    return _Refused("has no numbers in the file; save it on the CPU, as an ordinary tensor")
+
+
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """collections.defaultdict, whose items are set afterwards"""
+    return {}
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": ordered_dict,
+    "collections.defaultdict": _plain_dict,
+    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_meta_tensor_no_storage": _elsewhere,
+    "torch._utils._rebuild_device_tensor_from_numpy": _elsewhere,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _elsewhere,
+    "torch._utils._rebuild_nested_tensor": _elsewhere,
     "torch._utils._rebuild_tensor_v2": _rebuild,
     "torch._utils._rebuild_tensor_v3": _rebuild_v3,
     "torch._utils._rebuild_parameter": _parameter,
@@ -191,31 +229,15 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _state_dict(value: Any) -> dict[str, _Tensor]:
-    if isinstance(value, Foreign):
-        raise Unreadable(
-            f"holds an object of class {show(value.name)[1:-1]}, and nothing of a file is executed; {_SAVE}"
-        )
-    if not isinstance(value, dict):
-        raise Unreadable(f"holds no state_dict; {_SAVE}")
-    tensors = _tensors(value)
-    if tensors:
-        return tensors
-    inner = {str(key): _tensors(item) for key, item in value.items() if _tensors(item)}
-    usual = [key for key in _USUAL if key in inner]
-    chosen = usual[:1] if len(usual) == 1 else list(inner)
-    if len(chosen) == 1:
-        return inner[chosen[0]]
-    if inner:
-        raise Unreadable(f"holds several state_dicts, {listed(inner, 'and')}; save the one that is meant")
-    held = f"; it has {listed(map(str, list(value)[:8]), 'and')}" if value else ""
-    raise Unreadable(f"holds no tensors{held}; {_SAVE}")
+def _stored(item: Any, read: Callable[[str], bytes]) -> Stored | None:
+    """A tensor that the pickle describes; None for anything else."""
+    if isinstance(item, _Refused):
+        return Stored(item.shape, partial(_refuse, item.reason))
+    return Stored(item.shape, _loader(item, read)) if isinstance(item, _Tensor) else None
 
 
-def _tensors(value: Any) -> dict[str, _Tensor]:
-    if not isinstance(value, dict):
-        return {}
-    return {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, _Tensor)}
+def _refuse(reason: str) -> NDArray[Any]:
+    raise Unreadable(reason)
 
 
 def _loader(tensor: _Tensor, read: Callable[[str], bytes]) -> Callable[[], NDArray[Any]]:

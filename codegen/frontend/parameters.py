@@ -18,20 +18,31 @@ from codegen.frontend.archive import READERS as ARCHIVES
 from codegen.frontend.checkpoint import read_checkpoint
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.state_dicts import chosen
+from codegen.frontend.wrappers import Names
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
 from codegen.graph.room import room
 
-READERS: Mapping[str, Callable[[bytes], Archive]] = {
-    **ARCHIVES,
-    **dict.fromkeys((".pt", ".pth", ".bin"), read_checkpoint),
+Reader = Callable[[bytes, str | None], Archive]
+"""Reads the tensors of a file, of which the second argument may choose a part (weights_key); raises Unreadable."""
+
+
+def _flat(read: Callable[[bytes], Archive]) -> Reader:
+    """The reader of a format without nesting."""
+    return lambda data, key: chosen({"": read(data)}, key)
+
+
+READERS: Mapping[str, Reader] = {
+    **{suffix: _flat(read) for suffix, read in ARCHIVES.items()},
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), read_checkpoint),
 }
 
 Fits = Callable[[Shape], bool]
 """Whether a tensor of this shape could be the one that is wanted."""
 
-# PyTorch's BatchNorm counts the steps of its training.
-_OF_TRAINING = ".num_batches_tracked"
+# Counters of training: of BatchNorm's batches, and of the steps that AveragedModel has averaged.
+_OF_TRAINING = (".num_batches_tracked", ".n_averaged")
 
 
 @dataclass(frozen=True)
@@ -68,13 +79,14 @@ class Parameters:
         self.file = file
         self.sha256 = sha256
         self._archive: Archive = archive or {}
+        self._by_name = Names(self._archive.keys())
         self._used: set[str] = set()
         self._in_float64: dict[str, dict[tuple[int, ...], Array]] = {}
         self._claims: Callable[[str], str] = lambda name: ""
 
     @staticmethod
-    def open(path: Path, place: Place) -> Parameters:
-        """``place`` is the key that names the file."""
+    def open(path: Path, place: Place, weights_key: str | None = None) -> Parameters:
+        """``place`` is the key that names the file, ``weights_key`` the keys that lead to the tensors in it."""
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise place.spec_error(f"{show(str(path))} should be a {listed(READERS)} file")
@@ -86,7 +98,8 @@ class Parameters:
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
             if path.stat().st_size > room():
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes, and {room()} are free here")
-            return Parameters.of_bytes(str(path), path.read_bytes(), reader)
+            data = path.read_bytes()
+            return Parameters(str(path), hashlib.sha256(data).hexdigest(), reader(data, weights_key))
         except OSError as error:
             raise place.parameter_error(f"file {path} cannot be read: {error.strerror}") from error
         except MemoryError as error:
@@ -99,8 +112,9 @@ class Parameters:
         """``reader`` raises Unreadable."""
         return Parameters(file, hashlib.sha256(data).hexdigest(), reader(data))
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._archive
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of this name, or of this name behind those of wrappers."""
+        return bool(self._by_name.find(name))
 
     @property
     def names(self) -> Collection[str]:
@@ -109,20 +123,27 @@ class Parameters:
     @property
     def unused(self) -> tuple[str, ...]:
         """The tensors that nobody has read, in the file's order, but those that only training needs."""
-        return tuple(name for name in self._archive if name not in self._used and not name.endswith(_OF_TRAINING))
+        return tuple(name for name in self._archive if name not in self._used and not f".{name}".endswith(_OF_TRAINING))
 
     def claim(self, reader: Callable[[str], str]) -> None:
         """``reader`` gives the place of the table in the spec that will read a tensor; "" if none will."""
-        self._claims = reader
+        self._claims = lambda name: next(filter(None, map(reader, [name, *self._by_name.forms(name)])), "")
 
     def read(self, name: str, place: Place, finite: bool = True) -> Tensor:
         """The tensor of this name; ``place`` is the key that wants it.
 
         Infinities and NaN are refused unless ``finite`` is false: a mask of minus infinities is no damaged weight.
         """
-        if name not in self._archive:
+        found = self._by_name.find(name)
+        if not found:
             near = suggestion(name, self.names)
             raise place.parameter_error(f"tensor {show(name)} is not in {self.file}{near}")
+        if len(found) > 1:
+            raise place.parameter_error(
+                f"tensor {show(name)} may be {listed(found)} of {self.file}; "
+                f"say which set is meant, such as weights_key = {show(_before(found[0], name))} in [model]"
+            )
+        name = found[0]
         self._used.add(name)
         try:
             tensor = Tensor(place, self.file, name, self._archive[name].load(), self._in_float64.setdefault(name, {}))
@@ -134,13 +155,20 @@ class Parameters:
             raise place.parameter_error(f"tensor {show(name)} of {self.file} {reason}") from error
 
     def choose(
-        self, names: Collection[str], place: Place, fits: Fits, required: bool = True, finite: bool = True
+        self,
+        names: Collection[str],
+        place: Place,
+        fits: Fits,
+        required: bool = True,
+        finite: bool = True,
+        missing: str = "",
     ) -> Tensor | None:
         """The one tensor that goes by one of these names; None where there is none and none is required.
 
-        Where it is missing, the error suggests a tensor whose shape ``fits``.
+        Where it is missing, the error says so, or ``missing``, and suggests a tensor whose shape ``fits``.
         """
         present = [name for name in names if name in self]
+        present = [name for name in present if name in self._archive] or present
         key = place.keys[-1]
         if len(present) > 1:
             raise place.parameter_error(
@@ -155,7 +183,7 @@ class Parameters:
                 f'needs the tensor {listed(names)}, but [model] names no file: write weights = "..." there'
             )
         remedy = self._near(names, place, fits) or f'; say which with {key} = "..."'
-        raise place.parameter_error(f"no tensor {listed(names)} in {self.file}{remedy}")
+        raise place.parameter_error(f"{missing or f'no tensor {listed(names)} in {self.file}'}{remedy}")
 
     def _near(self, names: Collection[str], place: Place, fits: Fits) -> str:
         """The tensor that may be meant: one of the right shape that nothing else reads, else one that is spelt alike
@@ -174,6 +202,11 @@ class Parameters:
     def _meant(self, name: str, place: Place, why: str = "") -> str:
         shape = list(self._archive[name].shape)
         return f"; did you mean {show(name)} {shape}{why}? Write {place.keys[-1]} = {show(name)}"
+
+
+def _before(name: str, wanted: str) -> str:
+    """The first words of a tensor's name, without those that the spec has."""
+    return name.removesuffix(wanted).rstrip(".") or name.partition(".")[0]
 
 
 def _nearest(names: Collection[str], known: Collection[str], least: float) -> str:

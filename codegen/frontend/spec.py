@@ -31,7 +31,11 @@ LAYOUTS = ("NCHW", "NHWC")
 
 MODEL_KEYS: Keys = {
     "name": Key(TEXT, "C identifier: prefix of all symbols, name of files and folder.", required=True),
-    "weights": Key(PATH, ".safetensors, .npz, .pt or .pth file, relative to the spec's folder."),
+    "weights": Key(PATH, ".safetensors, .npz, .pt, .pth, .bin or .ckpt file, relative to the spec's folder."),
+    "weights_key": Key(
+        TEXT,
+        "The keys that lead to the weights in a file that has several sets of them, joined by dots: state_dict_ema.",
+    ),
     "batch": Key(whole(1), "Samples in one run.", 1),
     "weight_layout": Key(
         choice(*MODEL_LAYOUTS),
@@ -132,6 +136,7 @@ _NOTHING_TO_DO = ("dropout", "identity", "noop")
 class ModelTable:
     name: str
     weights: str | None
+    weights_key: str | None
     batch: int
     weight_layout: str
 

@@ -34,7 +34,7 @@ def _model(document: Document, name: str, folder: Path, parameters: Parameters |
     if parameters is None:
         weights = spec.model.weights
         at = Place(file, "model").key("weights")
-        parameters = Parameters.open(folder / weights, at) if weights else Parameters()
+        parameters = Parameters.open(folder / weights, at, spec.model.weights_key) if weights else Parameters()
     try:
         graph = build_graph(spec, parameters)
     except Stopped as stop:

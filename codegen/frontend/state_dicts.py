@@ -1,0 +1,109 @@
+"""Which tensors of a checkpoint are the network's: training scripts store several sets of weights, and other state."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any
+
+from codegen.frontend.archive import Archive, Stored, Unreadable
+from codegen.frontend.pickled import Foreign
+from codegen.frontend.place import listed, show
+
+MOST_SETS = 1000
+MOST_NESTED = 8
+MOST_CHARACTERS = 200  # of a key
+_MOST_SHOWN = 8  # keys that an error lists
+
+# Keys under which training scripts keep the weights, beside optimizers and the like.
+_USUAL = ("state_dict", "model_state_dict", "model")
+# Words in the keys of what only training needs.
+_OF_TRAINING = re.compile(r"optim|sched|scaler|loop|callback|hparam|hyper_parameters|random|rng", re.I)
+# Words in the keys of weights that are a moving average of those of the last steps.
+_AVERAGED = re.compile(r"(^|[._])(ema|averaged|avg|swa)($|[._])", re.I)
+_SAVE = "save model.state_dict() instead"
+
+Sets = Mapping[str, Archive]
+"""The sets of tensors of a file, each by the keys that lead to it, joined by dots; "" is the file itself."""
+
+
+def sets_of(value: Any, stored: Callable[[Any], Stored | None]) -> Sets:
+    """The dictionaries of tensors within what a file holds; Unreadable if there are none.
+
+    Those that are nested deeper than MOST_NESTED, or under keys longer than MOST_CHARACTERS, are left out.  ``stored``
+    gives the tensor that an item of a dictionary is, if it is one.
+    """
+    found: dict[str, dict[str, Stored]] = {}
+    foreign: dict[str, str] = {}
+    seen: set[int] = set()
+    # Level by level: what a checkpoint is about is not nested deeply.
+    level: list[tuple[str, Any]] = [("", value)]
+    for _ in range(MOST_NESTED):
+        deeper: list[tuple[str, Any]] = []
+        for path, item in level:
+            if isinstance(item, Foreign):
+                foreign.setdefault(path, item.name)
+            # Dictionaries may be held in several places, and by themselves.
+            if not isinstance(item, dict) or id(item) in seen or len(found) == MOST_SETS:
+                continue
+            seen.add(id(item))
+            tensors = {key: stored(x) for key, x in item.items() if isinstance(key, str)}
+            held = {key: tensor for key, tensor in tensors.items() if tensor is not None}
+            if held:
+                found[path] = held
+            for key, inner in item.items():
+                if isinstance(inner, (dict, Foreign)) and len(str(key)) <= MOST_CHARACTERS:
+                    deeper.append((f"{path}.{key}" if path else str(key), inner))
+        level = deeper
+    if not found:
+        raise _without_tensors(value, foreign)
+    return found
+
+
+def _without_tensors(value: Any, foreign: Mapping[str, str]) -> Unreadable:
+    objects = {path: name for path, name in foreign.items() if path in ("", *_USUAL, "ema")}
+    for path, name in objects.items():
+        under = f" under {show(path)}" if path else ""
+        class_name = show(name)[1:-1]
+        return Unreadable(f"holds an object of class {class_name}{under}, and nothing of a file is executed; {_SAVE}")
+    if not isinstance(value, dict):
+        return Unreadable(f"holds no state_dict; {_SAVE}")
+    held = f"; it has {listed(map(str, islice(value, _MOST_SHOWN)), 'and')}" if value else ""
+    return Unreadable(f"holds no tensors{held}; {_SAVE}")
+
+
+def chosen(sets: Sets, key: str | None) -> Archive:
+    """The network's tensors: those under ``key``, or without one the only set that can be meant.
+
+    Unreadable if there are several, such as weights and their moving average.
+    """
+    if key is not None:
+        return _under(sets, key)
+    wanted = {path: tensors for path, tensors in sets.items() if not _OF_TRAINING.search(path)} or dict(sets)
+    # Numbers beside the sets, such as the count of epochs.
+    wanted = {path: t for path, t in wanted.items() if any(math.prod(x.shape) != 1 for x in t.values())} or wanted
+    averaged = [path for path in wanted if _AVERAGED.search(path)]
+    usual = [path for path in _USUAL if path in wanted]
+    best = [] if averaged else usual if len(usual) == 1 else [""] if "" in wanted else []
+    if best or len(wanted) == 1:
+        return wanted[next(iter(best or wanted))]
+    named = listed(islice(wanted, _MOST_SHOWN), "and")
+    average = f"{listed(averaged[:_MOST_SHOWN], 'and')} should be their moving average (EMA); " if averaged else ""
+    raise Unreadable(f'holds several state_dicts, {named}; {average}say which with weights_key = "..." in [model]')
+
+
+def _under(sets: Sets, key: str) -> Archive:
+    """The tensors whose whole names, with the keys that lead to their set, begin with ``key`` and a dot."""
+    found: dict[str, Stored] = {}
+    for path, tensors in sets.items():
+        for name, tensor in tensors.items():
+            whole = f"{path}.{name}" if path else name
+            if whole.startswith(f"{key}."):
+                found[whole.removeprefix(f"{key}.")] = tensor
+    if not found:
+        paths = [path for path in sets if path] or sorted({name.partition(".")[0] for name in sets[""]})
+        held = listed(paths[:_MOST_SHOWN], "and") + (", ..." if len(paths) > _MOST_SHOWN else "")
+        raise Unreadable(f"has no tensors under weights_key = {show(key)}; it has {held}")
+    return found
