@@ -225,3 +225,21 @@ def test_outputs_stay_bit_for_bit(graph: Graph) -> None:
     assert moved(rewritten) <= moved(graph)
     again, _ = cancel_moves(rewritten)
     assert moved(again) <= moved(rewritten)
+
+
+def test_an_output_that_is_read_under_another_name() -> None:
+    """n2 is n1 once more: the one goes out, and the other is read."""
+    swapped = Transpose((2, 0, 1))
+    nodes = (
+        Node("n0", Activation.of("relu"), ("x",)),
+        Node("n1", swapped, ("n0",)),
+        Node("n2", Reshape((3, 4, 4)), ("n1",)),
+        Node("n3", GlobalPool("max"), ("n1",)),
+    )
+    outputs = (Output("y0", "n3"), Output("y1", "n2"))
+    rewritten, _ = cancel_moves(Graph("net", (Input("x", (4, 4, 3)),), nodes, outputs))
+    x = np.random.default_rng(0).integers(-3, 4, (4, 4, 3)).astype(np.float64)
+    values = rewritten.evaluate({"x": x})
+    right = np.maximum(x, 0).transpose(2, 0, 1)
+    np.testing.assert_array_equal(values[rewritten.outputs[1].value], right)
+    np.testing.assert_array_equal(values[rewritten.outputs[0].value], right.max(axis=2, keepdims=True))

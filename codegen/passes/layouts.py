@@ -212,8 +212,9 @@ class _Rewriter:
     def _output(self, name: str) -> str:
         """As :meth:`_tensor`; but what is read as well is made once more, as it would have to be copied."""
         held = self._held[name]
-        if self.graph.uses[name] == 1 and held in self._made:
-            del self._made[held]
+        again = self.graph.uses[name] == 1 and held[0] not in self._constants
+        if again and self._made.get(held, name) != name:
+            return self._add(self._steps(held), held[0], name)
         return self._tensor(name)
 
     def _chain(self, name: str) -> list[Node]:
