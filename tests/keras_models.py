@@ -17,7 +17,9 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """``reads`` are calls, each a list of layers or (layer, call, tensor); ``arrays`` by word in Keras' order."""
+    """``reads`` are calls, each a list of layers or (layer, call, tensor); ``arrays`` by word in Keras' order, those of
+    layers that the layer makes for itself with their name before: "query_dense/kernel".  ``inner`` is what a wrapper
+    holds.  Functions also read numbers, arrays, slices and lists."""
 
     class_name: str
     name: str
@@ -26,6 +28,8 @@ class Layer:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     model: Net | None = None
     module: str = "keras.layers"
+    inner: Layer | None = None
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def function(self) -> bool:
@@ -35,7 +39,8 @@ class Layer:
     @property
     def settings(self) -> dict[str, Any]:
         trainable = {} if self.function or self.class_name == "InputLayer" else {"trainable": True}
-        return {"name": self.name, **trainable, **self.config}
+        held = {} if self.inner is None else {"layer": _table(self.inner)}
+        return {"name": self.name, **trainable, **held, **self.config}
 
 
 @dataclass
@@ -87,14 +92,31 @@ def _layer(layer: Layer, net: Net, keras: int, modules: bool) -> dict[str, Any]:
 
 def _call(call: Sequence[Any], keras: int, layer: Layer) -> Any:
     if keras == 2:
-        return [[*ref(value), {}] for value in call]
-    tensors = [
-        value
-        if isinstance(value, float)
-        else {"class_name": "__keras_tensor__", "config": {"shape": None, "keras_history": ref(value)}}
-        for value in call
-    ]
-    return {"args": tensors if layer.function or len(tensors) == 1 else [tensors], "kwargs": {"mask": None}}
+        return [[*ref(value), dict(layer.keywords)] for value in call]
+    tensors = [encoded(value) for value in call]
+    spread = layer.function or layer.class_name == "MultiHeadAttention" or len(tensors) == 1
+    mask = {} if spread and len(tensors) > 1 else {"mask": None}
+    return {"args": tensors if spread else [tensors], "kwargs": {**mask, **layer.keywords}}
+
+
+def encoded(value: Any) -> Any:
+    """An argument as Keras 3 writes it: layers are tensors."""
+    if isinstance(value, (str, tuple)):
+        return {"class_name": "__keras_tensor__", "config": {"shape": None, "keras_history": ref(value)}}
+    if isinstance(value, np.ndarray):
+        return {"class_name": "__tensor__", "config": {"value": value.tolist(), "dtype": str(value.dtype)}}
+    if isinstance(value, slice):
+        return {"class_name": "__slice__", "config": {"start": value.start, "stop": value.stop, "step": value.step}}
+    if value is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    return [encoded(item) for item in value] if isinstance(value, list) else value
+
+
+def _table(layer: Layer) -> dict[str, Any]:
+    """A layer that is in the configuration of another."""
+    if layer.model is not None:
+        return {**config(layer.model, 3), "module": "keras"}
+    return {"module": layer.module, "class_name": layer.class_name, "config": layer.settings}
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -121,10 +143,20 @@ def _grouped(group: Any, net: Net) -> None:
         child = group.create_group(f"layers/{key}")
         kept = child.create_group("vars")
         kept.attrs["name"] = layer.name
-        for i, values in enumerate(layer.arrays.values()):
-            kept[str(i)] = values
-        if layer.model is not None:
-            _grouped(child, layer.model)
+        _stored(child, kept, layer)
+
+
+def _stored(group: Any, kept: Any, layer: Layer) -> None:
+    """The arrays of a layer, and of what it holds, in the layer's group."""
+    for word, values in layer.arrays.items():
+        owner, _, last = word.rpartition("/")
+        target = group.require_group(f"{owner}/vars") if last != word else kept
+        target[str(len(target))] = values
+    if layer.model is not None:
+        _grouped(group, layer.model)
+    if layer.inner is not None:
+        held = group.create_group("layer")
+        _stored(held, held.create_group("vars"), layer.inner)
 
 
 def write_h5(path: Path, net: Net, keras: int) -> Path:
@@ -143,9 +175,17 @@ def write_h5(path: Path, net: Net, keras: int) -> Path:
     return path
 
 
+# What layers of Keras' own call those that they make for themselves.
+_OWN_NAMES = {"query_dense": "query", "key_dense": "key", "value_dense": "value", "output_dense": "attention_output"}
+
+
 def _named(layer: Layer, prefix: str) -> list[tuple[str, np.ndarray]]:
+    path = f"{prefix}{layer.name}"
+    if layer.inner is not None:
+        return _named(layer.inner, "" if layer.inner.model is not None else f"{path}/")
     if layer.model is None:
-        return [(f"{prefix}{layer.name}/{word}", values) for word, values in layer.arrays.items()]
-    inner = [item for child in layer.model.layers for item in _named(child, f"{prefix}{layer.name}/")]
+        words = ["/".join(_OWN_NAMES.get(part, part) for part in word.split("/")) for word in layer.arrays]
+        return [(f"{path}/{word}", values) for word, values in zip(words, layer.arrays.values(), strict=True)]
+    inner = [item for child in layer.model.layers for item in _named(child, f"{path}/")]
     # Keras writes what is trained first.
     return sorted(inner, key=lambda item: "moving" in item[0])

@@ -5,11 +5,14 @@ The right values are by hand; "onnxruntime" says that ONNX Runtime's are right, 
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import onnx
 import pytest
@@ -170,3 +173,55 @@ def test_a_list_of_numbers_before_a_dense_layer(device: DeviceInfo, tmp_path: Pa
     right = np.array([[10.0], [1.5]]) @ arrays["fc.weight"].T + arrays.get("fc.bias", 0)
     for got in by_device(path, {"x": x}, device, tmp_path):
         assert_close(got, [right])
+
+
+# Keras: the answer that Keras itself gave is beside the model, or the model is refused by the layer's name.
+KERAS = ("cf_softmax", "rescale_nested", "nested_dict", "augment_flip")
+KERAS_REFUSED = {
+    "custom_relu.keras": '"re_lu" (ReLU) with a class of your own, whose code is not in the file',
+    "cf_up1d.keras": '"up_sampling1d" (UpSampling1D) with channels that are not where other layers have them',
+    "k2_nested_training.h5": '"n/batch_normalization" (BatchNormalization) with training = true',
+}
+
+
+def keras_case(name: str) -> tuple[Path, Array, Array]:
+    path = present(f"keras/{name}.keras")
+    if name != "augment_flip":
+        with np.load(path.with_suffix(".in.npz")) as archive:
+            return path, archive["x"], np.load(path.with_suffix(".y.npy"))
+    # Without its random changes of images it is a Rescaling before a convolution.
+    with np.load(path.with_suffix(".npz")) as archive:
+        x = archive["i0"]
+    return path, x, convolved(path, x)
+
+
+def convolved(path: Path, x: Array) -> Array:
+    """The 3x3 convolution of x / 255 with the weights that the file has."""
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        arrays = file["layers/conv2d/vars"]
+        kernel, bias = arrays["0"][()].astype(np.float64), arrays["1"][()]
+    h, w = x.shape[1] - 2, x.shape[2] - 2
+    taps = (x[:, i : i + h, j : j + w].astype(np.float64) / 255 @ kernel[i, j] for i in range(3) for j in range(3))
+    return np.asarray(sum(taps)) + bias
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_models_are_right(name: str, device: DeviceInfo, tmp_path: Path) -> None:
+    path, x, right = keras_case(name)
+    graph = open_model(path).graph
+    (source,), (target,) = graph.inputs, graph.outputs
+    # Keras' arrays have their channels last, as the application's; the reference's are in the spec's order.
+    moved = np.moveaxis(x, -1, 1) if source.channels_last else x
+    assert_close(
+        by_reference(path, {source.name: moved}), [np.moveaxis(right, -1, 1) if target.channels_last else right]
+    )
+    for got in by_device(path, {source.name: x}, device, tmp_path):
+        assert_close(got, [right])
+
+
+@pytest.mark.parametrize("file", KERAS_REFUSED)
+def test_keras_models_that_are_refused(file: str) -> None:
+    path = present(f"keras/{file}")
+    with pytest.raises(ClgenError) as caught:
+        open_model(path)
+    assert KERAS_REFUSED[file] in str(caught.value)

@@ -1,4 +1,6 @@
-"""``clgen import --list-ops`` and docs/operators.md: the same, and each operator in them is imported."""
+"""``clgen import --list-ops`` and docs/operators.md: the same, and each operator in them is imported.
+
+Of Keras' functions test_keras_functions.py shows that."""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from onnx_models import Array, random
 from test_import_onnx import CASES
 
 from codegen.cli import main
-from codegen.importers.keras.functions import OPERATIONS
-from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
+from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
+from codegen.importers.keras.layers import LAYERS
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.onnx.supported import LIMITS as ONNX_LIMITS
@@ -47,7 +49,8 @@ def test_every_onnx_operator_is_compared_with_onnxruntime() -> None:
 
 # Keras --------------------------------------------------------------------------------------------------------------
 
-SPATIAL = {1: (6, 4), 2: (6, 5, 4), 3: (6, 5, 4, 4)}  # inputs, channels last
+SPATIAL = {0: (4,), 1: (6, 4), 2: (6, 5, 4), 3: (6, 5, 4, 4)}  # inputs, channels last
+MERGES = ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")
 
 
 def convolution(kind: str, axes: int) -> Layer:
@@ -65,12 +68,15 @@ def convolution(kind: str, axes: int) -> Layer:
 def keras_layers() -> dict[str, tuple[Layer, int]]:
     """An example of each, and the spatial axes of its input."""
     found: list[tuple[Layer, int]] = []
-    for axes in SPATIAL:
+    for axes in (1, 2, 3):
         kinds = ("Conv{}D", "Conv{}DTranspose", "DepthwiseConv{}D", "SeparableConv{}D")
         found += [(convolution(kind, axes), axes) for kind in kinds if kind.format(axes) in LAYERS]
         for kind in ("MaxPooling", "AveragePooling"):
             found.append((Layer(f"{kind}{axes}D", "layer", {"pool_size": [2] * axes}), axes))
         found += [(Layer(f"Global{kind}Pooling{axes}D", "layer"), axes) for kind in ("Average", "Max")]
+        found += [
+            (Layer(f"Adaptive{kind}Pooling{axes}D", "layer", {"output_size": 1}), axes) for kind in ("Average", "Max")
+        ]
         ends = [1, 2] if axes == 1 else [[1, 2]] * axes
         found.append((Layer(f"ZeroPadding{axes}D", "layer", {"padding": ends}), axes))
         found.append((Layer(f"Cropping{axes}D", "layer", {"cropping": ends}), axes))
@@ -79,6 +85,13 @@ def keras_layers() -> dict[str, tuple[Layer, int]]:
     settings: dict[str, tuple[dict[str, Any], dict[str, Array]]] = {
         "Activation": ({"activation": "relu"}, {}),
         "BatchNormalization": ({}, four),
+        "CenterCrop": ({"height": 3, "width": 2}, {}),
+        "Dot": ({"axes": 3}, {}),
+        "EinsumDense": ({"equation": "abcd,de->abce", "output_shape": [None, None, 2]}, {"kernel": random(4, 2)}),
+        "GroupNormalization": ({"groups": 2}, {key: four[key] for key in ("gamma", "beta")}),
+        "LayerNormalization": ({}, {key: four[key] for key in ("gamma", "beta")}),
+        "RMSNormalization": ({}, {"scale": random(4)}),
+        "RandomCrop": ({"height": 6, "width": 5}, {}),
         "Dense": ({"units": 2}, {"kernel": random(4, 2), "bias": random(2)}),
         "Normalization": ({"mean": [1.0], "variance": [2.0]}, {}),
         "PReLU": ({"shared_axes": [1, 2]}, {"alpha": random(1, 1, 4)}),
@@ -86,10 +99,15 @@ def keras_layers() -> dict[str, tuple[Layer, int]]:
         "Rescaling": ({"scale": 0.5, "offset": 1.0}, {}),
         "Reshape": ({"target_shape": [30, 4]}, {}),
         "Resizing": ({"height": 12, "width": 10}, {}),
-        **dict.fromkeys(("ELU", "Flatten", "LeakyReLU", "ReLU", "Softmax"), ({}, {})),
-        **dict.fromkeys(("Add", "Average", "Concatenate", "Multiply", "Subtract"), ({}, {})),
+        **dict.fromkeys(("ELU", "Flatten", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU"), ({}, {})),
+        **dict.fromkeys(("UnitNormalization", *MERGES), ({}, {})),
     }
     found += [(Layer(kind, "layer", options, arrays=arrays), 2) for kind, (options, arrays) in settings.items()]
+    heads = {f"{part}_dense/kernel": random(4, 2, 3) for part in ("query", "key", "value")}
+    attended = {**heads, "output_dense/kernel": random(2, 3, 4)}
+    found.append((Layer("Attention", "layer"), 1))
+    found.append((Layer("MultiHeadAttention", "layer", {"key_dim": 3, "use_bias": False}, arrays=attended), 1))
+    found.append((Layer("RepeatVector", "layer", {"n": 3}), 0))
     return {layer.class_name: (layer, axes) for layer, axes in found}
 
 
@@ -101,7 +119,7 @@ def keras_examples() -> list[Net]:
     """Each layer as a network."""
     nets = []
     for kind, (layer, axes) in sorted(keras_layers().items()):
-        two = kind in ("Add", "Average", "Concatenate", "Multiply", "Subtract")
+        two = kind in (*MERGES, "Attention", "Dot", "MultiHeadAttention")
         layer.reads = [["x", "x"]] if two else [["x"]]
         nets.append(Net([source("x", *SPATIAL[axes]), layer], ["layer"]))
     return nets
@@ -117,14 +135,3 @@ def test_keras_layers_that_do_nothing(kind: str, tmp_path: Path) -> None:
     axes = 1 if kind.endswith("1D") else 2
     layers = [source("x", *SPATIAL[axes]), Layer(kind, "idle", {}, [["x"]]), Layer("ReLU", "layer", {}, [["idle"]])]
     assert len(open_model(write_keras(tmp_path / "net.keras", Net(layers, ["layer"]))).graph.nodes) == 1
-
-
-@pytest.mark.parametrize("function", sorted(OPERATIONS))
-def test_keras_functions(function: str, tmp_path: Path) -> None:
-    word = function.lower().rpartition(".")[2]
-    arithmetic = any(word.startswith(start) for start in ("add", "sub", "mul", "div", "truediv"))
-    reads = ["x", 2.0] if arithmetic else ["x"]
-    old = "." in function  # TensorFlow's, which Keras 2 wraps
-    settings = {"function": function} if old else {}
-    layer = Layer("TFOpLambda" if old else function, "layer", settings, [reads], module="keras.src.ops.numpy")
-    assert open_model(write_keras(tmp_path / "net.keras", Net([source("x", 6, 5, 4), layer], ["layer"]))).graph.nodes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from codegen.importers.keras.functions import OPERATIONS
-from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO
+from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
+from codegen.importers.keras.layers import LAYERS
 from codegen.importers.keras.supported import LIMITS as KERAS_LIMITS
 from codegen.importers.onnx.choices import CHOICES
 from codegen.importers.onnx.operators import OPERATORS
@@ -50,9 +51,14 @@ _KERAS = """\
 Layers of `.keras`, `.h5` and `.hdf5` files, as Keras 2 and 3 write them.
 """
 
+_WRAPPERS = """\
+`TimeDistributed` and `SpectralNormalization` are read with any of these layers, or a model of them, inside.
+"""
+
 _FUNCTIONS = """\
-Functions, of which models are made where somebody has written `x * sigmoid(x)`; arithmetic takes two tensors with the
-same number of axes, or a tensor and a number (division: by a number).  An argument that is not known is refused:
+Functions of `keras.ops`, and of TensorFlow where Keras 2 writes them, by the names that files have for them; operators
+such as `x * sigmoid(x)` and `x[:, 0]` are among them.  Operands are tensors, numbers and constants; options, places and
+kernels are constants.  An argument that is not known is refused:
 """
 
 _NOTHING = """\
@@ -72,6 +78,7 @@ def operators_table() -> str:
             _choices(),
             _KERAS,
             _table("layer", LAYERS, KERAS_LIMITS),
+            _WRAPPERS,
             _FUNCTIONS,
             _list(OPERATIONS),
             _NOTHING,

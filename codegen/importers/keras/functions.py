@@ -1,83 +1,146 @@
-"""What each function is in a spec.  Models are made of functions where somebody has written ``x * sigmoid(x)``."""
+"""The functions of Keras and TensorFlow that stand in the place of layers: what each takes and what it is in a spec."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from codegen.importers.keras.arguments import Signature
-from codegen.importers.keras.layers import Translation, activate
-from codegen.importers.keras.options import Unsupported
-from codegen.importers.keras.site import Site, activation, hard_sigmoid
+from codegen.importers.keras import (
+    activations,
+    arithmetic,
+    attention,
+    convolutions,
+    images,
+    merging,
+    normalization,
+    reductions,
+    shapes,
+    types,
+)
+from codegen.importers.keras.site import Translation
+from codegen.importers.keras.types import Rule
 
 
 @dataclass(frozen=True)
 class Function:
-    signature: Signature
+    """``operands`` are the parameters that are tensors, numbers or constants, each by its names in Keras and
+    TensorFlow, "x1|x"; one with "?" may be missing, "*" stands for all that are given.  ``options`` are parameters
+    that the call gives beside the configuration, in the order of the call."""
+
+    operands: tuple[str, ...]
     translate: Translation
+    kind: Rule
+    options: tuple[str, ...] = ()
 
 
-def _named(name: str) -> Translation:
-    return lambda site: activate(site, activation(name, site.options.place, site.major))
+_ONE = ("x|features|input|input_tensor|inputs|images|variable|tensor|logits|array",)
+_TWO = ("x1|x|a", "x2|y|b")
 
 
-def _binary(op: str) -> Translation:
-    """A function of two tensors of the same rank, or of a tensor and a number."""
-
-    def translate(site: Site) -> str:
-        a, b = site.operands
-        if isinstance(a, str) and isinstance(b, str):
-            if len(site.document.shape(a)) != len(site.document.shape(b)):
-                raise Unsupported("tensors of different ranks")
-            if op == "div":
-                raise Unsupported("two tensors")
-            return site.add(op, [a, b])
-        if isinstance(a, str) and not isinstance(b, str):
-            if op == "div" and b == 0:
-                raise Unsupported("a division by zero")
-            factor, shift = {"add": (1.0, b), "sub": (1.0, -b), "mul": (b, 0.0), "div": (1 / (b or 1), 0.0)}[op]
-            return _affine(site, a, factor, shift)
-        if isinstance(b, str) and not isinstance(a, str) and op != "div":
-            factor, shift = {"add": (1.0, a), "sub": (-1.0, a), "mul": (a, 0.0)}[op]
-            return _affine(site, b, factor, shift)
-        raise Unsupported("these operands")
-
-    return translate
+def _all(table: Mapping[str, Translation], operands: tuple[str, ...], kind: Rule) -> dict[str, Function]:
+    return {name: Function(operands, translate, kind) for name, translate in table.items()}
 
 
-def _affine(site: Site, value: str, factor: float, shift: float) -> str:
-    if factor == 1:
-        return site.add("bias", value, bias=site.array("bias", [shift]))
-    bias: Any = site.array("bias", [shift]) if shift else False
-    return site.add("scale", value, weight=site.array("scale", [factor]), bias=bias)
-
-
-def _negative(site: Site) -> str:
-    return _affine(site, site.input, -1.0, 0.0)
-
-
-_TWO = Signature(("x1|x", "x2|y"))
-_ONE = Signature(("x|features",))
-_SILU = Signature(("x|features",), {"beta": 1.0})
-
-# Names are those of Keras 3's functions, and of TensorFlow's behind "tf.".
-_FUNCTIONS: tuple[tuple[Signature, Translation, tuple[str, ...]], ...] = (
-    (_TWO, _binary("add"), ("Add", "__operators__.add", "math.add")),
-    (_TWO, _binary("sub"), ("Subtract", "__operators__.sub", "math.subtract")),
-    (_TWO, _binary("mul"), ("Multiply", "__operators__.mul", "math.multiply")),
-    (_TWO, _binary("div"), ("Divide", "TrueDivide", "__operators__.truediv", "math.truediv", "math.divide")),
-    (_ONE, _negative, ("Negative", "__operators__.neg", "math.negative")),
-    (_ONE, _named("relu"), ("Relu", "nn.relu")),
-    (_ONE, _named("relu6"), ("Relu6", "nn.relu6")),
-    (_ONE, _named("sigmoid"), ("Sigmoid", "nn.sigmoid", "math.sigmoid")),
-    (_ONE, _named("tanh"), ("Tanh", "nn.tanh", "math.tanh")),
-    (_SILU, _named("silu"), ("Silu", "nn.silu")),
-    (_ONE, lambda site: activate(site, hard_sigmoid(3)), ("HardSigmoid",)),
-    (_ONE, _named("hard_swish"), ("HardSilu",)),
-    (_ONE, _named("softplus"), ("Softplus", "nn.softplus", "math.softplus")),
-)
-
-OPERATIONS: Mapping[str, Function] = {
-    name: Function(signature, translate) for signature, translate, names in _FUNCTIONS for name in names
+_ACTIVATIONS = {
+    **{name.title().replace("_", ""): name for name in activations.FUNCTIONS},
+    "ReLU": "relu_of_activations",
 }
+
+_KERAS: dict[str, Function] = {
+    **{
+        name: Function(_ONE, activations.FUNCTIONS[function], types.arithmetic)
+        for name, function in _ACTIVATIONS.items()
+        if not name.startswith(("Tf", "ReluOf"))
+    },
+    **_all(arithmetic.UNARY, _ONE, types.arithmetic),
+    **_all(arithmetic.BINARY, _TWO, types.arithmetic),
+    **_all(arithmetic.TRUTHS, _TWO, types.truths),
+    **{name: Function(_ONE, arithmetic.TRUTHS[name], types.truths) for name in arithmetic.TRUTHS if name[:2] == "Is"},
+    "LogicalNot": Function(_ONE, arithmetic.TRUTHS["LogicalNot"], types.truths),
+    "Cast": Function(_ONE, arithmetic.CHOICES["Cast"], types.said),
+    "FullLike": Function(("x", "fill_value"), arithmetic.CHOICES["FullLike"], types.said),
+    "OneHot": Function(_ONE, arithmetic.CHOICES["OneHot"], types.one_hot),
+    "OnesLike": Function(_ONE, arithmetic.CHOICES["OnesLike"], types.said),
+    "ZerosLike": Function(_ONE, arithmetic.CHOICES["ZerosLike"], types.said),
+    "Where": Function(("condition", "x1?", "x2?"), arithmetic.CHOICES["Where"], types.chosen),
+    **_all(reductions.REDUCTIONS, _ONE, types.arithmetic),
+    **{
+        name: Function(_ONE, reductions.REDUCTIONS[name], types.same) for name in ("Max", "Min", "Amax", "Amin", "Sort")
+    },
+    "Average": Function(("x", "weights?"), reductions.REDUCTIONS["Average"], types.arithmetic),
+    "Mean": Function(_ONE, reductions.REDUCTIONS["Mean"], types.mean_of),
+    **_all(reductions.OF_TRUTHS, _ONE, types.truths),
+    **_all(reductions.PLACES, _ONE, types.places),
+    "TopK": Function(_ONE, reductions.top_k, types.same),
+    **{
+        name: Function(_ONE, translate, types.same)
+        for name, translate in shapes.SHAPE_FUNCTIONS.items()
+        if name[0].isupper()
+    },
+    **{name: Function(("xs|values|x",), shapes.SHAPE_FUNCTIONS[name], types.same) for name in ("Concatenate", "Stack")},
+    "GetItem": Function(("x",), shapes.SHAPE_FUNCTIONS["GetItem"], types.same, ("key",)),
+    "Pad": Function(("x", "constant_values?"), shapes.SHAPE_FUNCTIONS["Pad"], types.same),
+    "Take": Function(("x", "indices"), shapes.SHAPE_FUNCTIONS["Take"], types.same),
+    **_all(merging.PRODUCTS, _TWO, types.arithmetic),
+    "Einsum": Function(("*",), merging.PRODUCTS["Einsum"], types.arithmetic),
+    "AveragePool": Function(("inputs",), images.pool("average_pool"), types.arithmetic),
+    "MaxPool": Function(("inputs",), images.pool("max_pool"), types.arithmetic),
+    "AdaptiveAveragePool": Function(("inputs",), images.adaptive_pool("average_pool"), types.arithmetic),
+    "AdaptiveMaxPool": Function(("inputs",), images.adaptive_pool("max_pool"), types.arithmetic),
+    "Conv": Function(("inputs", "kernel"), convolutions.conv_function, types.arithmetic),
+    "DepthwiseConv": Function(("inputs", "kernel"), convolutions.depthwise_function, types.arithmetic),
+    "SeparableConv": Function(
+        ("inputs", "depthwise_kernel", "pointwise_kernel"), convolutions.separable_function, types.arithmetic
+    ),
+    "DotProductAttention": Function(
+        ("query", "key", "value", "bias?", "mask?", "scale?"), attention.dot_product, types.arithmetic
+    ),
+    "LayerNorm": Function(("x", "gamma?", "beta?"), normalization.layer_norm_function, types.arithmetic),
+    "RMSNorm": Function(("x", "scale?"), normalization.rms_norm_function, types.arithmetic),
+    "Normalize": Function(("x",), normalization.normalize_function, types.arithmetic),
+    "Resize": Function(("images",), images.resize, types.arithmetic),
+    "RGBToGrayscale": Function(("images",), images.gray, types.arithmetic),
+}
+
+# TensorFlow's functions, as Keras 2 writes them: those whose parameters are as Keras 3's, by the names of both.
+_ALIKE = {
+    "Add": ("__operators__.add", "math.add"),
+    "Subtract": ("__operators__.sub", "math.subtract"),
+    "Multiply": ("__operators__.mul", "math.multiply"),
+    "Divide": ("__operators__.truediv", "math.truediv", "math.divide"),
+    "Maximum": ("math.maximum",),
+    "Minimum": ("math.minimum",),
+    "Power": ("__operators__.pow", "math.pow"),
+    "Negative": ("__operators__.neg", "math.negative"),
+    "Abs": ("math.abs",),
+    "Exp": ("math.exp",),
+    "Log": ("math.log",),
+    "Rsqrt": ("math.rsqrt",),
+    "Sqrt": ("math.sqrt",),
+    "Square": ("math.square",),
+    "Max": ("math.reduce_max",),
+    "Mean": ("math.reduce_mean",),
+    "Min": ("math.reduce_min",),
+    "Sum": ("math.reduce_sum",),
+    "ExpandDims": ("expand_dims",),
+    "Squeeze": ("squeeze",),
+    "Elu": ("nn.elu",),
+    "Relu": ("nn.relu",),
+    "Relu6": ("nn.relu6",),
+    "Selu": ("nn.selu",),
+    "Sigmoid": ("nn.sigmoid", "math.sigmoid"),
+    "Softmax": ("nn.softmax",),
+    "Softplus": ("nn.softplus", "math.softplus"),
+    "Softsign": ("nn.softsign",),
+    "Tanh": ("nn.tanh", "math.tanh"),
+}
+
+_TENSORFLOW: dict[str, Function] = {
+    **{name: _KERAS[function] for function, names in _ALIKE.items() for name in names},
+    "clip_by_value": Function(("t",), arithmetic.tf_clip, types.arithmetic),
+    "nn.leaky_relu": Function(_ONE, activations.FUNCTIONS["tf_leaky_relu"], types.arithmetic),
+    "nn.silu": Function(_ONE, activations.FUNCTIONS["tf_silu"], types.arithmetic),
+    "reshape": Function(_ONE, shapes.SHAPE_FUNCTIONS["reshape"], types.same),
+}
+
+OPERATIONS: Mapping[str, Function] = {**_KERAS, **_TENSORFLOW}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,24 @@ from codegen.frontend.naming import legal_layer
 from codegen.frontend.order import cycle, in_order, needed
 from codegen.frontend.place import Place, listed, show
 from codegen.importers.document import Document
-from codegen.importers.keras.arguments import Argument, is_training, of_function, of_layer, of_model
+from codegen.importers.keras.arguments import Argument, is_training, of_function, of_layer, of_model, refs_in
 from codegen.importers.keras.file import open_keras
 from codegen.importers.keras.functions import OPERATIONS
-from codegen.importers.keras.layers import AUGMENTATIONS, LAYERS, NOTHING_TO_DO, Translation
-from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, read_model, refs_of
+from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
+from codegen.importers.keras.layers import LAYERS
+from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, leaves, read_model, refs_of
 from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.shared import Homes
-from codegen.importers.keras.site import Operand, Site
+from codegen.importers.keras.site import Operand, Site, Translation
 from codegen.importers.keras.types import OWN, check_layer, input_type, is_integer, made_type
 from codegen.importers.keras.weights import Weights
 from codegen.importers.patterns import simplify
 
 _MOST_CALLS = 100_000  # of layers, in all: models within models can be called many times
 
-_DIFFER_IN_TRAINING = {"BatchNormalization", *NOTHING_TO_DO} - {"ActivityRegularization", "Identity"}
+_DIFFER_IN_TRAINING = frozenset(
+    {"BatchNormalization", "SpectralNormalization", "Attention", "MultiHeadAttention", *NOTHING_TO_DO}
+) - {"ActivityRegularization", "Identity"}
 
 # What a call that cannot be translated makes, and all that depends on it.
 _UNKNOWN = None
@@ -63,11 +66,12 @@ def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], lay
     first = _channels_first(model, place)
     document = Document(name, "a Keras model", weight_layout="HWIO")
     document.channels_last = layout == "NHWC" or (not first and layout != "NCHW")
-    if Origin.UNSAID in _origins(model):
+    if any(layer.origin is Origin.UNSAID for layer in leaves(model)):
         document.notes.append(_UNSAID)
     _Importer(document, place, file.major, first, shapes).run(model, file.weights)
     simplify(document)
     document.prune()
+    document.fill()
     return document
 
 
@@ -204,6 +208,8 @@ class _Importer:
 
     def _made(self, ref: Ref, made: Mapping[tuple[str, int], list[Value]], known: Mapping[str, Layer]) -> Value:
         values = made.get((ref.layer, ref.call))
+        if values == [_UNKNOWN]:
+            return _UNKNOWN
         if values is None or not 0 <= ref.tensor < len(values):
             near = "" if ref.layer in known else ", which is no layer"
             raise self._place.spec_error(
@@ -228,12 +234,17 @@ class _Importer:
         try:
             if layer.model is not None:
                 return self._nested(layer, layer.model, call, weights, path, made, training)
-            arguments, translate = self._translation(layer, call, training)
-            operands = [self._made(item, made, {}) if isinstance(item, Ref) else item for item in arguments]
-            return [self._layer(layer, translate, weights, path, operands)]
+            if layer.inner is not None:
+                return [self._wrapped(layer, layer.inner, call, weights, path, made, training)]
+            if layer.function:
+                return self._function(layer, call, path, made)
+            translate = self._translation(layer, training)
+            arguments, given = of_layer(layer.class_name, call)
+            operands = [self._made(ref, made, {}) for ref in arguments]
+            return self._layer(layer, translate, weights, path, operands, given)
         except Unsupported as error:
             self._problem(path, layer.class_name, error)
-            # A layer makes one tensor, a model as many as it says.
+            # A layer makes one tensor, a model as many as it says; of a function it does not matter.
             return [_UNKNOWN] * max(1, len(layer.model.outputs) if layer.model else 1)
 
     def _nested(
@@ -257,23 +268,81 @@ class _Importer:
         inner = weights.nested(layer.name, layer.group, Place(self._place.file, f"layer {show(path)}"))
         return [value for _, value in self._model(model, inner, f"{path}/", values, training)]
 
-    def _translation(self, layer: Layer, call: Call, training: bool) -> tuple[list[Argument], Translation | None]:
-        """What a call gives to the layer, and what becomes of it: None for a layer that does nothing."""
+    def _wrapped(
+        self,
+        layer: Layer,
+        inner: Layer,
+        call: Call,
+        weights: Weights,
+        path: str,
+        made: Mapping[tuple[str, int], list[Value]],
+        training: bool,
+    ) -> Value:
+        """The inner layer of a wrapper: TimeDistributed calls it for each step, as if that were a sample."""
+        refs, _ = of_layer(layer.class_name, call)
+        tensor = self._made(refs[0], made, {})
+        if len(refs) > 1:
+            raise Unsupported(f"{len(refs)} tensors")
+        if training and layer.class_name in _DIFFER_IN_TRAINING:
+            raise Unsupported("training = true")
+        check_layer(layer, self._document)
+        place = Place(self._place.file, f"layer {show(path)}")
+        options = Options(place, layer.config)
+        options.pass_over("layer", "power_iterations")
+        options.refuse_unread()
+        if tensor is None:
+            return _UNKNOWN
+        site = Site(self._document, legal_layer(path), options, [tensor.value], _no_arrays, self._major, self._first)
+        steps = layer.class_name == "TimeDistributed"
+        shape = site.full_shape(tensor.value)
+        if steps:
+            if len(shape) < 3:
+                raise Unsupported(f"a tensor with {len(shape)} axes")
+            tensor = _Tensor(site.reshape(tensor.value, [shape[0] * shape[1], *shape[2:]], "steps"), tensor.kind)
+        own = weights.wrapped(layer.name, layer.group, place)
+        one = Call([Ref("", 0, 0)], {})
+        (result, *others) = self._call(inner, one, own, f"{path}/", {("", 0): [tensor]}, training)
+        if others:
+            raise Unsupported("a model of several outputs")
+        if result is None or not steps:
+            return result
+        rest = site.full_shape(result.value)[1:]
+        return _Tensor(site.reshape(result.value, [*shape[:2], *rest], "joined"), result.kind)
+
+    def _translation(self, layer: Layer, training: bool) -> Translation | None:
+        """What becomes of a layer: None for one that does nothing."""
         kind = layer.class_name
         if layer.origin is Origin.OWN:
             raise Unsupported(OWN)
-        if layer.function:
-            function = OPERATIONS.get(layer.function)
-            if function is None:
-                raise Unsupported(f"function {show(layer.function)}" if kind != layer.function else "")
-            return of_function(call, function.signature), function.translate
         inert = {**NOTHING_TO_DO, **AUGMENTATIONS}
         if kind not in LAYERS and kind not in inert:
             raise Unsupported("code of its own, which is never run" if kind == "Lambda" else "")
         # Keras 3 writes the default of augmentations, training = true, into each call, and predict() overrides it.
         if training and (kind in _DIFFER_IN_TRAINING or (kind in AUGMENTATIONS and self._major < 3)):
             raise Unsupported("training = true")
-        return list(of_layer(call)), LAYERS.get(kind)
+        return LAYERS.get(kind)
+
+    def _function(
+        self, layer: Layer, call: Call, path: str, made: Mapping[tuple[str, int], list[Value]]
+    ) -> list[Value]:
+        if layer.origin is Origin.OWN:
+            raise Unsupported(OWN)
+        function = OPERATIONS.get(layer.function)
+        if function is None:
+            raise Unsupported(f"function {show(layer.function)}" if layer.class_name != layer.function else "")
+        arguments, given = of_function(call, function.operands, function.options)
+        tensors = {ref: self._made(ref, made, {}) for ref in refs_in(arguments)}
+        known = [tensor for tensor in tensors.values() if tensor is not None]
+        if len(known) != len(tensors):
+            return [_UNKNOWN]
+        if layer.class_name != layer.function:
+            check_layer(layer, self._document)  # of Keras 2, whose functions are layers
+        values = {ref: tensor.value for ref, tensor in tensors.items() if tensor is not None}
+        operands = [_operand(argument, values) for argument in arguments]
+        site = self._site(layer, path, operands, known, given, _no_arrays)
+        site.options.pass_over("function")
+        kind = function.kind(operands, site.kinds, site.options)
+        return self._translated(site, function.translate, kind)
 
     def _layer(
         self,
@@ -281,34 +350,67 @@ class _Importer:
         translate: Translation | None,
         weights: Weights,
         path: str,
-        operands: Sequence[_Tensor | float | None],
-    ) -> Value:
-        present = [operand for operand in operands if operand is not None]
-        place = Place(self._place.file, f"layer {show(path)}")
-        options = Options(place, layer.config)
+        operands: Sequence[Value],
+        given: Mapping[str, Any],
+    ) -> list[Value]:
+        tensors = [operand for operand in operands if operand is not None]
         check_layer(layer, self._document)
-        if translate is None:
-            options.pass_over(*{**NOTHING_TO_DO, **AUGMENTATIONS}[layer.class_name])
-        if layer.function:
-            options.pass_over("function")
-        if len(present) != len(operands):
-            return _UNKNOWN
-        kind = made_type(layer, [operand.kind for operand in present if isinstance(operand, _Tensor)])
-        values: list[Operand] = [operand.value if isinstance(operand, _Tensor) else operand for operand in present]
 
         def arrays(words: Sequence[str]) -> Mapping[str, Any]:
             home, owner = self._homes.of(layer, weights)
-            return home.read(owner.name, owner.group, words, place)
+            return home.read(owner.name, owner.group, words, Place(self._place.file, f"layer {show(path)}"))
 
-        site = Site(self._document, legal_layer(path), options, values, arrays, self._major, self._first)
+        site = self._site(layer, path, [tensor.value for tensor in tensors], tensors, given, arrays)
+        if translate is None:
+            site.options.pass_over(*{**NOTHING_TO_DO, **AUGMENTATIONS}[layer.class_name])
+        if len(tensors) != len(operands):
+            return [_UNKNOWN]
+        kind = made_type(layer, [tensor.kind for tensor in tensors])
+        return self._translated(site, translate or _unchanged, kind)
+
+    def _site(
+        self,
+        layer: Layer,
+        path: str,
+        operands: Sequence[Operand],
+        tensors: Sequence[_Tensor],
+        given: Mapping[str, Any],
+        arrays: Callable[[Sequence[str]], Mapping[str, Any]],
+    ) -> Site:
+        place = Place(self._place.file, f"layer {show(path)}")
+        twice = [key for key, value in given.items() if value is not None and layer.config.get(key) is not None]
+        if twice and twice != ["name"]:
+            raise Unsupported(f"two arguments {show(twice[0])}")
+        options = Options(place, {**layer.config, **given})
+        kinds = {tensor.value: tensor.kind for tensor in tensors}
+        return Site(self._document, legal_layer(path), options, operands, arrays, self._major, self._first, kinds)
+
+    def _translated(self, site: Site, translate: Translation, kind: str) -> list[Value]:
+        place = site.options.place
         try:
-            value = site.input if translate is None else translate(site)
+            made = translate(site)
         except SpecError as error:
             # Rules of the spec know nothing of the model's layer.
             text = str(error)
             raise error if place.file in text else place.spec_error(text) from error
-        options.refuse_unread()
-        return _Tensor(value, kind)
+        site.options.refuse_unread()
+        if isinstance(made, str):
+            return [_Tensor(made, kind)]
+        return [_Tensor(value, kind) for value in made]
+
+
+def _unchanged(site: Site) -> str:
+    return site.input
+
+
+def _no_arrays(words: Sequence[str]) -> Mapping[str, Any]:
+    return {}
+
+
+def _operand(argument: Argument, values: Mapping[Ref, str]) -> Operand:
+    if isinstance(argument, Ref):
+        return values[argument]
+    return [_operand(item, values) for item in argument] if isinstance(argument, list) else argument
 
 
 def _key(layer: str, call: int) -> str:
@@ -337,12 +439,6 @@ def _input_layers(model: Model) -> list[Layer | None]:
     return _input_layers(first.model) if first.model is not None else [first]
 
 
-def _origins(model: Model) -> set[Origin]:
-    """Those of all layers, in nested models too."""
-    inner = [_origins(layer.model) for layer in model.layers if layer.model is not None]
-    return {layer.origin for layer in model.layers if layer.model is None}.union(*inner)
-
-
 def _shape_of(layer: Layer | None) -> list[Any] | None:
     if layer is None:
         return None
@@ -363,12 +459,7 @@ def _channels_first(model: Model, place: Place) -> bool:
 
 
 def _formats(model: Model) -> Iterator[str]:
-    for layer in model.layers:
-        if layer.model is not None:
-            yield from _formats(layer.model)
-        elif (
-            layer.class_name in LAYERS
-            and layer.class_name != "Flatten"
-            and isinstance(layer.config.get("data_format"), str)
-        ):
-            yield layer.config["data_format"]
+    for layer in leaves(model):
+        said = layer.config.get("data_format")
+        if layer.class_name in LAYERS and layer.class_name != "Flatten" and isinstance(said, str):
+            yield said

@@ -18,6 +18,7 @@ from codegen.importers.keras.weights import snake_case
 
 MODELS = ("Functional", "Model", "Sequential")
 _DEEPEST = 16  # models within models
+_WRAPPERS = ("TimeDistributed", "SpectralNormalization")  # hold the layer that computes
 _CONSTANT = "_CONSTANT_VALUE"  # Keras 2: not a layer but a number
 _OP_LAMBDAS = ("TFOpLambda", "SlicingOpLambda")  # Keras 2: functions of TensorFlow
 
@@ -61,7 +62,7 @@ class Call:
 class Layer:
     """``group`` is how .keras files call it among its siblings: its class, and how many of that were before it.
     ``function`` is the name of a function in the place of a layer (``a + b``), "" for layers.  Layers with the same
-    ``shared`` are one object, whose arrays the file has once."""
+    ``shared`` are one object, whose arrays the file has once.  ``inner`` is the layer that a wrapper holds."""
 
     name: str
     class_name: str
@@ -73,6 +74,7 @@ class Layer:
     build: Mapping[str, Any]
     calls: tuple[Call, ...]
     model: Model | None
+    inner: Layer | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,21 @@ def walk(value: Any) -> Iterator[Any]:
         yield value
 
 
+def leaves(model: Model) -> Iterator[Layer]:
+    """All layers that compute: those of nested models too, and what wrappers hold in place of them."""
+    for layer in model.layers:
+        yield from _within(layer)
+
+
+def _within(layer: Layer) -> Iterator[Layer]:
+    if layer.model is not None:
+        yield from leaves(layer.model)
+    elif layer.inner is not None:
+        yield from _within(layer.inner)
+    else:
+        yield layer
+
+
 def refs_of(call: Call) -> list[Ref]:
     """The tensors that a call reads."""
     return [item for item in walk([call.args, list(call.kwargs.values())]) if isinstance(item, Ref)]
@@ -242,6 +259,10 @@ def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> L
     build = item.get("build_config")
     model = read_model(item, at, depth + 1) if nested else None
     origin, shared = origin_of(item), item.get("shared_object_id")
+    if depth > _DEEPEST:
+        raise at.spec_error(f"has layers nested more than {_DEEPEST} deep")
+    wrapped = class_name in _WRAPPERS and origin is not Origin.OWN
+    inner_layer = _layer(inner.get("layer"), at.key("layer"), 0, Counter(), depth + 1) if wrapped else None
     return Layer(
         name,
         class_name,
@@ -253,6 +274,7 @@ def _layer(item: Any, place: Place, i: int, seen: Counter[str], depth: int) -> L
         build if isinstance(build, Mapping) else {},
         calls,
         model,
+        inner_layer,
     )
 
 

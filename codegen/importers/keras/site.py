@@ -1,35 +1,47 @@
-"""One call of a layer: what its translation is given, and adds layers of the spec with."""
+"""One call of a layer: what its translation is given, and adds layers of the spec with.
+
+Axes of a model are counted as the model has them, batch included.  In a model with channels last the spec's axis 1 is
+the model's last; :class:`Site` moves shapes, axes and arrays from one order to the other.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import Place, show
+from codegen.frontend.place import show
 from codegen.importers.document import Document
-from codegen.importers.keras.network import Origin, origin_of
 from codegen.importers.keras.options import Options, Unsupported
 
-Operand = str | float
-"""A value of the document by name, or a number."""
+Array = NDArray[Any]
+
+Operand = str | float | Array | Sequence[Any] | None
+"""A value of the document by name, a number, a constant, a list of such, or nothing for an argument that is absent."""
+
+Translation = Callable[["Site"], str | list[str]]
+"""Adds layers; returns the value that the last one makes, or several where the model's layer makes several."""
 
 
 @dataclass(frozen=True)
 class Site:
     """``name`` is the layer's in the spec.  With ``channels_first`` the model's axes are in NCHW order as the spec's
-    are, else its last is the spec's axis 1."""
+    are, else its last is the spec's axis 1.  ``kinds`` are the types that values of the document have in the model."""
 
     document: Document
     name: str
     options: Options
     operands: Sequence[Operand]
-    arrays: Callable[[Sequence[str]], Mapping[str, NDArray[Any]]]
+    arrays: Callable[[Sequence[str]], Mapping[str, Array]]
     major: int
     channels_first: bool
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    # Operands -------------------------------------------------------------------------------------------------------
 
     @property
     def input(self) -> str:
@@ -47,6 +59,10 @@ class Site:
             raise Unsupported("of a number instead of a tensor")
         return values
 
+    def reading(self, *operands: Operand) -> Site:
+        """The same place with other operands."""
+        return replace(self, operands=operands)
+
     @property
     def rank(self) -> int:
         """Axes of the input, batch included."""
@@ -63,6 +79,8 @@ class Site:
     def channels(self) -> int:
         return self.document.shape(self.input)[1]
 
+    # Layers and tensors ---------------------------------------------------------------------------------------------
+
     def add(self, op: str, inputs: str | Sequence[str], part: str = "", **options: Any) -> str:
         """A layer of the spec: the one called as the layer of the model, or a part of it."""
         inputs = [inputs] if isinstance(inputs, str) else inputs
@@ -74,23 +92,53 @@ class Site:
         owner = f"{self.name}.{part}" if part else self.name
         return self.document.array(f"{owner}.{word}", np.asarray(values))
 
+    def constant(self, word: str, values: Any, rank: int | None = None) -> str:
+        """A value that is ``values``, in the model's order of axes; with ``rank`` behind as many axes of size 1 as
+        are missing."""
+        array = np.asarray(values)
+        rank = array.ndim if rank is None else rank
+        array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+        return self.document.constant(f"{self.name}.{word}", np.transpose(array, self.axes_in_spec(rank)))
+
+    # Axes -----------------------------------------------------------------------------------------------------------
+
     def axis(self, axis: Any, rank: int) -> int:
         """The spec's axis for one of the model's, batch included."""
         if isinstance(axis, list) and len(axis) == 1:
             axis = axis[0]
+        return self.to_spec(self.model_axis(axis, rank), rank)
+
+    def model_axis(self, axis: Any, rank: int) -> int:
+        """The axis counted from 0."""
         if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank:
             raise Unsupported(f"axis = {show(axis)} of a tensor with {rank} axes")
-        return self.to_spec(axis % rank, rank)
+        return axis % rank
+
+    def model_axes(self, axes: Any, rank: int) -> list[int]:
+        """The axes counted from 0, in rising order, of one number, a list or null for all."""
+        listed = range(rank) if axes is None else axes if isinstance(axes, list) else [axes]
+        found = sorted(self.model_axis(axis, rank) for axis in listed)
+        if len(set(found)) != len(found):
+            raise Unsupported(f"axis = {show(axes)}, which names an axis twice")
+        return found
 
     def to_spec(self, axis: int, rank: int) -> int:
         if self.channels_first or axis == 0:
             return axis
         return 1 if axis == rank - 1 else axis + 1
 
-    def model_shape(self, value: str) -> list[int]:
-        """The shape of a tensor in the model's order of axes, without the batch."""
+    def axes_in_spec(self, rank: int) -> list[int]:
+        """The model's axes in the order of the spec."""
+        return sorted(range(rank), key=lambda axis: self.to_spec(axis, rank))
+
+    def full_shape(self, value: str) -> list[int]:
+        """The shape of a value in the model's order of axes."""
         shape = self.document.shape(value)
-        return [shape[self.to_spec(axis, len(shape))] for axis in range(1, len(shape))]
+        return [shape[self.to_spec(axis, len(shape))] for axis in range(len(shape))]
+
+    def model_shape(self, value: str) -> list[int]:
+        """The same without the batch."""
+        return self.full_shape(value)[1:]
 
     def check_format(self) -> None:
         """The channels of the layer are where those of the whole network are: last, if the layer does not say."""
@@ -98,94 +146,128 @@ class Site:
         if self.options.text("data_format", "channels_last") != wanted:
             raise Unsupported(f"channels that are not where other layers have them, {wanted}")
 
-    def add_activated(self, op: str, inputs: str | Sequence[str], **options: Any) -> str:
-        """A layer of the spec with the activation that the layer of the model has."""
-        found = activation(self.options.get("activation"), self.options.place, self.major)
-        if found != "softmax" or not self.channels_first:
-            return self.add(op, inputs, activation=found, **options)
-        return self.softmax(self.add(op, inputs, "linear", **options))
+    # Moves ----------------------------------------------------------------------------------------------------------
 
-    def softmax(self, value: str, axis: Any = -1) -> str:
-        """Over an axis of the model: the activation is over its last one, wherever the channels are."""
-        axis = self.axis(axis, len(self.document.shape(value)))
-        return self.add("softmax", value, axis=axis if axis != 1 else None)
+    def transpose(self, value: str, axes: Sequence[int], part: str = "") -> str:
+        """Axis i of what is made is axis ``axes[i]`` of the value, in the model's order of both."""
+        rank = len(axes)
+        if list(axes) == list(range(rank)):
+            return value
+        moved = [0] * rank
+        for i, axis in enumerate(axes):
+            moved[self.to_spec(i, rank)] = self.to_spec(axis, rank)
+        return value if moved == list(range(rank)) else self.add("transpose", value, part, axes=moved)
 
-
-_SAME = ("relu", "relu6", "sigmoid", "tanh", "softmax", "elu", "selu", "softplus", "gelu", "mish")
-
-
-def activation(value: Any, place: Place, major: int) -> Any:
-    """What a layer's configuration says of an activation: a name, or a function or layer as a table.  As a spec says
-    it; None for linear."""
-    if isinstance(value, Mapping):
-        return _of_table(value, place, major)
-    if value in (None, "linear"):
-        return None
-    if value in _SAME:
+    def reshape(self, value: str, target: Sequence[int], part: str = "") -> str:
+        """The elements in the model's order, in another shape, batch included: where the model's order is not the
+        spec's, channels go behind and back."""
+        shape, target = self.full_shape(value), list(target)
+        if math.prod(target) != math.prod(shape):
+            raise self.options.place.spec_error(
+                f"{show(target)} does not hold the {math.prod(shape)} elements of {shape}"
+            )
+        if not target:
+            raise Unsupported("a result without axes")
+        if target == shape:
+            return value
+        before, after = self._mixed(shape), self._mixed(target)
+        name = f"{part}_" if part else ""
+        if before:
+            rank = len(shape)
+            value = self.add("transpose", value, f"{name}channels_last", axes=[0, *range(2, rank), 1])
+        rank = len(target)
+        sizes = target if after else [target[axis] for axis in self.axes_in_spec(rank)]
+        same_batch = rank > 1 and sizes[0] == shape[0]
+        said = {"shape": sizes[1:]} if same_batch else {"full_shape": sizes}
+        value = self.add("reshape", value, f"{name}reshape" if after else part, **said)
+        if after:
+            value = self.add("transpose", value, part, axes=[0, rank - 1, *range(1, rank - 1)])
         return value
-    if value in ("swish", "silu"):
-        return "silu"
-    if value == "hard_sigmoid":
-        return hard_sigmoid(major)
-    if value in ("hard_swish", "hard_silu"):
-        return "hard_swish"
-    if value == "leaky_relu":
-        return {"op": "leaky_relu", "alpha": 0.2}
-    raise Unsupported(f"activation {show(value)}")
+
+    def _mixed(self, shape: Sequence[int]) -> bool:
+        """Whether it makes a difference to the order of elements that channels are in front."""
+        return not self.channels_first and len(shape) > 2 and shape[-1] > 1 and math.prod(shape[1:-1]) > 1
+
+    def widen(self, value: str, rank: int, part: str = "wide") -> str:
+        """The value with as many axes as ``rank``: missing ones have size 1 and are in front, as numpy has it."""
+        shape = self.full_shape(value)
+        return self.reshape(value, [1] * (rank - len(shape)) + shape, part)
+
+    # Composites -----------------------------------------------------------------------------------------------------
+
+    def affine(self, value: str, scale: Any, shift: Any, part: str = "") -> str:
+        """value * scale + shift, of arrays in the model's order of axes that broadcast as in numpy without making the
+        value larger."""
+        scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
+        factors, terms = self._by_channel(value, scale), self._by_channel(value, shift)
+        identity, rank = bool((scale == 1).all()), len(self.document.shape(value))
+        if factors is not None and terms is not None:
+            if identity:
+                return self.add("bias", value, part, bias=self.array("bias", terms, part))
+            bias: Any = self.array("bias", terms, part) if terms.any() else False
+            return self.add("scale", value, part, weight=self.array("scale", factors, part), bias=bias)
+        moved = bool(shift.any())
+        if not identity:
+            inner = (f"{part}_scaled" if part else "scaled") if moved else part
+            value = self.add("mul", [value, self.constant("scale", scale, rank)], inner)
+        return self.add("add", [value, self.constant("shift", shift, rank)], part) if moved or identity else value
+
+    def divided(self, value: str, divisor: Any, part: str = "") -> str:
+        """value / divisor, of an array as in :meth:`affine`: x / 41 is not always x times the rounded 1/41."""
+        divisor = np.asarray(divisor, np.float64)
+        by_channel = self._by_channel(value, divisor)
+        if by_channel is not None and (by_channel != 0).all():
+            return self.add("scale", value, part, divisor=self.array("divisor", by_channel, part), bias=False)
+        rank = len(self.document.shape(value))
+        return self.add("div", [value, self.constant("divisor", divisor, rank)], part)
+
+    def fits(self, value: str, array: Array) -> bool:
+        """Whether the array broadcasts to the value without making it larger."""
+        sizes = self.full_shape(value)
+        shape = [1] * (len(sizes) - array.ndim) + list(array.shape)
+        return len(shape) == len(sizes) and all(n in (1, size) for n, size in zip(shape, sizes, strict=True))
+
+    def _by_channel(self, value: str, array: Array) -> Array | None:
+        """[1] or [channels], where the array has a number for each channel; None where it has more."""
+        sizes = self.full_shape(value)
+        shape = [1] * (len(sizes) - array.ndim) + list(array.shape)
+        if not self.fits(value, array):
+            raise Unsupported(f"an array of shape {list(array.shape)} for a tensor of shape {sizes}")
+        if len(sizes) < 2:
+            return None
+        if any(n != 1 and self.to_spec(axis, len(sizes)) != 1 for axis, n in enumerate(shape)):
+            return None
+        return array.reshape(-1)
+
+    def softmax(self, value: str, axis: Any = -1, part: str = "") -> str:
+        """Over an axis of the model: the activation is over its last one, wherever the channels are.  Over several:
+        exp(x - max) / sum(exp(x - max))."""
+        rank = len(self.document.shape(value))
+        if isinstance(axis, list) and len(axis) > 1:
+            axes = sorted(self.to_spec(a, rank) for a in self.model_axes(axis, rank))
+            below = self.add("sub", [value, self.add("reduce_max", value, "max", axes=axes)], "below")
+            power = self.add("exp", below, "exp")
+            return self.add("div", [power, self.add("reduce_sum", power, "sum", axes=axes)], part)
+        axis = self.axis(axis, rank)
+        return self.add("softmax", value, part, axis=axis if axis != 1 else None)
 
 
-def hard_sigmoid(major: int) -> dict[str, Any]:
-    return {"op": "hard_sigmoid", "alpha": 1 / 6 if major >= 3 else 0.2, "beta": 0.5}
+def short(values: Sequence[int]) -> Any:
+    """One number for all axes where they are equal, nothing where that is 1."""
+    return unless(one_or_all(values), 1)
 
 
-def _of_table(value: Mapping[str, Any], place: Place, major: int) -> Any:
-    """A function or layer as an activation.  Keras 3 writes "builtins" for the module of a user's own function."""
-    class_name, config, origin = value.get("class_name"), value.get("config"), origin_of(value)
-    if class_name == "function" and origin is Origin.KERAS and isinstance(config, str):
-        return activation(config, place, major)
-    if class_name == "function" or origin is Origin.OWN:
-        raise Unsupported(f"custom activation {show(config if class_name == 'function' else class_name)}")
-    read = _ACTIVATION_LAYERS.get(str(class_name))
-    if read is None or not isinstance(config, Mapping):
-        raise Unsupported(f"activation {show(class_name)}")
-    options = Options(place.key("activation"), config)
-    found = read(options)
-    options.refuse_unread()
-    return found
+def one_or_all(values: Sequence[int]) -> Any:
+    return values[0] if len(set(values)) == 1 else list(values)
 
 
-def _relu(o: Options) -> Any:
-    o.require("negative_slope", 0.0)
-    o.require("threshold", 0.0)
-    if o.get("max_value") is None:
-        return "relu"
-    most = o.number("max_value", 0.0)
-    if most < 0:
-        raise o.place.key("max_value").spec_error(f"{most} should not be negative")
-    return {"op": "clip", "min": 0.0, "max": most}
+def unless(value: Any, default: Any) -> Any:
+    return None if value == default else value
 
 
-def leaky_relu(o: Options) -> Any:
-    """``alpha`` is Keras 2's word."""
-    both = o.get("negative_slope") is not None and o.get("alpha") is not None
-    if both:
-        raise o.place.key("alpha").spec_error("is there beside negative_slope")
-    key = "alpha" if o.get("alpha") is not None else "negative_slope"
-    return {"op": "leaky_relu", "alpha": o.number(key, 0.3)}
-
-
-def _elu(o: Options) -> Any:
-    return {"op": "elu", "alpha": o.number("alpha", 1.0)}
-
-
-def _softmax(o: Options) -> Any:
-    o.require("axis", -1)
-    return "softmax"
-
-
-_ACTIVATION_LAYERS: Mapping[str, Callable[[Options], Any]] = {
-    "ReLU": _relu,
-    "LeakyReLU": leaky_relu,
-    "ELU": _elu,
-    "Softmax": _softmax,
-}
+def spatial(site: Site, axes: int) -> int:
+    """The layer's spatial axes, which its input should have."""
+    site.check_format()
+    if site.space != axes:
+        raise site.options.place.spec_error(f"should read {axes + 2} axes; its input has {site.rank}")
+    return axes

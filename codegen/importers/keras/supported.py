@@ -7,21 +7,25 @@ from collections.abc import Mapping
 _NO_FORMAT = "in networks with channels last only, if the file says no data_format"
 _TRANSPOSE = "without output_padding, in which Keras' backends differ"
 
+_ADAPTIVE = "output_size divides the input's"
+_ASPECT = "nearest, bilinear or bicubic (as TensorFlow and JAX have it)"
+
 LIMITS: Mapping[str, str] = {
-    "Activation": "activations by name, and ReLU, LeakyReLU, ELU and Softmax; none of the user's own",
-    "BatchNormalization": "axis is that of the channels; no renorm",
+    "Activation": "activations by name but sparsemax, and ReLU, LeakyReLU, ELU and Softmax; none of the user's own",
+    **{f"Adaptive{kind}Pooling{n}D": _ADAPTIVE for kind in ("Average", "Max") for n in (1, 2, 3)},
+    "Attention": "score_mode is dot; no mask but the causal one, and no scores as a second output",
+    "BatchNormalization": "no renorm",
     "Conv1DTranspose": _TRANSPOSE,
     "Conv2DTranspose": _TRANSPOSE,
     "Conv3DTranspose": _TRANSPOSE,
     "Cropping1D": _NO_FORMAT,
-    "Dense": "on images with channels last only",
+    "EinsumDense": "of two operands whose axes are all in the result or in both",
     "Flatten": "data_format as in the other layers",
-    "Normalization": "axis is that of the channels, or none",
-    "PReLU": "shared_axes are all those of space",
-    "ReLU": "threshold is 0",
-    "Rescaling": "numbers are one for all or one for each channel, by numpy's rules of shapes",
-    "Resizing": "nearest to multiples, or bilinear; no antialias, crop_to_aspect_ratio or pad_to_aspect_ratio",
+    "MultiHeadAttention": "of three axes; no mask but the causal one, no scores as a second output, no gate",
+    "RandomCrop": "of Keras 3 only to the size of its input, as versions differ",
+    "Rescaling": "lists of numbers only with channels last",
+    "Resizing": _ASPECT,
     "UpSampling1D": _NO_FORMAT,
-    "UpSampling2D": "nearest or bilinear",
+    "UpSampling2D": _ASPECT,
     "ZeroPadding1D": _NO_FORMAT,
 }

@@ -1,36 +1,45 @@
 """The number types of a network.  Specs compute in float32; what that would change is refused or noted.
 
-Integers are the application's floats with whole values.  They may be moved, and be turned into floating-point numbers
-by the layers that Keras has for that; everything else computes with integers in Keras (they wrap around, // and %
-round) and is refused.
+Integers are floats with whole values, truth values 0 and 1.  They may be moved, compared, chosen from and cast, and be
+turned into floating-point numbers by what Keras has for that; everything else computes with integers in Keras (they
+wrap around, // and % round) and is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from codegen.frontend.place import Place, show
 from codegen.importers.document import Document
-from codegen.importers.keras.layers import AUGMENTATIONS, NOTHING_TO_DO
+from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
 from codegen.importers.keras.network import Layer, Origin
 from codegen.importers.keras.options import Options, Unsupported
+from codegen.importers.keras.site import Operand
 
 OWN = "a class of your own, whose code is not in the file"
 
 _FLOAT32 = "float32"
+_BOOL = "bool"
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 _TURN_INTO_FLOATS = frozenset({"Rescaling", "Normalization"})
 _MOVE = frozenset(
-    {"Flatten", "Reshape", "Permute", "Concatenate", "UpSampling1D", "UpSampling3D", *NOTHING_TO_DO, *AUGMENTATIONS}
+    {"Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "UpSampling1D", "UpSampling3D", "CenterCrop"}
     | {f"{kind}{n}D" for kind in ("ZeroPadding", "Cropping", "MaxPooling") for n in (1, 2, 3)}
+    | {*NOTHING_TO_DO, *AUGMENTATIONS}
 )
 
 
 def is_integer(kind: str) -> bool:
     return kind in _INTEGERS
+
+
+def _is_float(kind: str) -> bool:
+    return not is_integer(kind) and kind != _BOOL
 
 
 def input_type(layer: Layer | None, document: Document) -> str:
@@ -70,15 +79,95 @@ def check_layer(layer: Layer, document: Document) -> None:
 
 def made_type(layer: Layer, kinds: Sequence[str]) -> str:
     """What a layer makes of operands of these types."""
-    if not any(map(is_integer, kinds)):
+    others = [kind for kind in kinds if not _is_float(kind)]
+    if not others:
         return _FLOAT32
-    if layer.function or layer.class_name not in (_TURN_INTO_FLOATS | _MOVE):
-        raise Unsupported(f"integers ({next(filter(is_integer, kinds))})")
+    if layer.class_name not in (_TURN_INTO_FLOATS | _MOVE):
+        raise Unsupported(f"integers ({others[0]})")
     if layer.class_name in _TURN_INTO_FLOATS:
         return _FLOAT32
     if len(set(kinds)) > 1:
         raise Unsupported(f"numbers of types {' and '.join(sorted(set(kinds)))}")
     return kinds[0]
+
+
+# Functions -----------------------------------------------------------------------------------------------------------
+
+Rule = Callable[[Sequence[Operand], Mapping[str, str], Options], str]
+"""The type that a function makes of its operands, of which the mapping has those of tensors."""
+
+
+def arithmetic(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """Keras' promotion where it comes to floating point: of a float and anything else."""
+    found = [_kind(operand, kinds) for operand in _flat(operands)]
+    if any(map(_is_float, found)):
+        return _FLOAT32
+    tensors = {_kind(operand, kinds) for operand in _flat(operands) if isinstance(operand, str)}
+    raise Unsupported(f"integers ({' and '.join(sorted(tensors))})")
+
+
+def same(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """For functions that move numbers: the type of all operands."""
+    found = {_kind(operand, kinds) for operand in _flat(operands) if isinstance(operand, str)}
+    return found.pop() if len(found) == 1 else arithmetic(operands, kinds, o)
+
+
+def chosen(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """For a condition with two operands."""
+    found = {_kind(operand, kinds) for operand in operands[1:] if operand is not None}
+    return found.pop() if len(found) == 1 else arithmetic(operands[1:], kinds, o)
+
+
+def truths(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    return _BOOL
+
+
+def places(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    return "int32"
+
+
+def mean_of(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """A mean of truth values is a fraction; that of integers is computed in their type's sum."""
+    found = _kind(operands[0], kinds)
+    return _FLOAT32 if found == _BOOL else arithmetic(operands[:1], kinds, o)
+
+
+def said(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """The option dtype, else the first operand's type."""
+    wanted = o.get("dtype")
+    before = _kind(operands[0], kinds)
+    if wanted is None:
+        return before
+    if wanted == _FLOAT32 or wanted in _OTHER_FLOATS:
+        return _FLOAT32
+    if wanted in (_BOOL, before, "int32", "int64") or (before == _BOOL and wanted in _INTEGERS):
+        return str(wanted)
+    raise Unsupported(f"dtype = {show(wanted)}")
+
+
+def one_hot(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+    """floats unless the option dtype says something else."""
+    if not is_integer(_kind(operands[0], kinds)):
+        raise Unsupported(f"classes of type {_kind(operands[0], kinds)}")
+    return _FLOAT32 if o.get("dtype") is None else said(operands, kinds, o)
+
+
+def _flat(operands: Sequence[Operand]) -> list[Operand]:
+    found: list[Operand] = []
+    for operand in operands:
+        if isinstance(operand, (list, tuple)):
+            found += _flat(operand)
+        elif operand is not None:
+            found.append(operand)
+    return found
+
+
+def _kind(operand: Operand, kinds: Mapping[str, str]) -> str:
+    if isinstance(operand, str):
+        return kinds[operand]
+    if isinstance(operand, np.ndarray):
+        return {"f": _FLOAT32, "b": _BOOL}.get(operand.dtype.kind, "int32")
+    return _FLOAT32 if isinstance(operand, float) else "int32"
 
 
 def _note(document: Document, text: str) -> None:

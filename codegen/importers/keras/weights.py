@@ -37,10 +37,35 @@ class Weights(ABC):
     def nested(self, layer: str, group: str, place: Place) -> Weights:
         """Those of a model that is a layer."""
 
+    @abstractmethod
+    def wrapped(self, layer: str, group: str, place: Place) -> Weights:
+        """Those of the one layer that a wrapper holds."""
+
+    @abstractmethod
+    def inside(self, layer: str, group: str, place: Place) -> dict[str, list[Entry]]:
+        """Those of layers that a layer makes for itself, by their names in it."""
+
     def read(self, layer: str, group: str, words: Sequence[str], place: Place) -> dict[str, NDArray[Any]]:
         """The arrays of a layer that has just these, by word.  A word may say alternatives, "kernel|depthwise_kernel":
-        the first is the key."""
-        entries = self.entries(layer, group, place)
+        the first is the key.  "query_dense|query/kernel" is an array of a layer that the layer makes for itself."""
+        if any("/" in word for word in words):
+            return self._read_inside(layer, group, words, place)
+        return self._matched(self.entries(layer, group, place), words, place)
+
+    def _read_inside(self, layer: str, group: str, words: Sequence[str], place: Place) -> dict[str, NDArray[Any]]:
+        found, arrays = self.inside(layer, group, place), {}
+        for names in dict.fromkeys(word.split("/")[0] for word in words):
+            known = names.split("|")
+            entries = next((found.pop(name) for name in known if name in found), [])
+            own = [word.split("/")[1] for word in words if word.split("/")[0] == names]
+            inner = self._matched(entries, own, place.key(known[0]))
+            arrays.update({f"{known[0]}/{word}": array for word, array in inner.items()})
+        if any(found.values()):
+            raise place.parameter_error(f"has arrays of {listed(sorted(found), 'and')} in the file, which is not known")
+        return arrays
+
+    @staticmethod
+    def _matched(entries: Sequence[Entry], words: Sequence[str], place: Place) -> dict[str, NDArray[Any]]:
         if len(entries) != len(words):
             have = f"{listed([e.word or '?' for e in entries], 'and')}" if entries else "none"
             raise place.parameter_error(
@@ -70,6 +95,12 @@ class Legacy(Weights):
     def nested(self, layer: str, group: str, place: Place) -> Weights:
         return Flat(self._listed(layer, place), layer)
 
+    def wrapped(self, layer: str, group: str, place: Place) -> Weights:
+        return Flat(self._listed(layer, place), layer, True)
+
+    def inside(self, layer: str, group: str, place: Place) -> dict[str, list[Entry]]:
+        return _by_owner(self._listed(layer, place))
+
     def _listed(self, layer: str, place: Place) -> list[tuple[list[str], Array]]:
         group = self._group.group(layer)
         if group is None:
@@ -85,11 +116,19 @@ class Legacy(Weights):
         return found
 
 
-class Flat(Weights):
-    """``.h5``: the one list of a nested model, each array under a path that ends in <layer>/<word>."""
+def _by_owner(arrays: list[tuple[list[str], Array]]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for path, array in arrays:
+        found.setdefault(path[-2] if len(path) > 1 else "", []).append(Entry(path[-1], array))
+    return found
 
-    def __init__(self, arrays: list[tuple[list[str], Array]], parent: str) -> None:
-        self._arrays, self._parent = arrays, parent
+
+class Flat(Weights):
+    """``.h5``: the one list of a nested model, each array under a path that ends in <layer>/<word>; of a wrapper it
+    may be the wrapper's name in place of the layer's."""
+
+    def __init__(self, arrays: list[tuple[list[str], Array]], parent: str, wrapper: bool = False) -> None:
+        self._arrays, self._parent, self._wrapper = arrays, parent, wrapper
 
     def entries(self, layer: str, group: str, place: Place) -> list[Entry]:
         found = [(path, d) for path, d in self._arrays if len(path) > 1 and path[-2] == layer]
@@ -104,11 +143,25 @@ class Flat(Weights):
                 path[-2] for path, _ in self._arrays if len(path) > 1 and re.fullmatch(r"_\d+", _rest(path, layer))
             ]
             found = [(path, d) for path, d in self._arrays if len(set(alike)) == 1 and path[-2:-1] == alike[:1]]
+        if not found and self._wrapper:
+            found = [(path, d) for path, d in self._arrays if path[-2:-1] == [self._parent] and path[-1] not in _SIGMA]
         return [Entry(path[-1], array) for path, array in found]
 
     def nested(self, layer: str, group: str, place: Place) -> Weights:
-        inside = [(path, d) for path, d in self._arrays if layer in path[:-2]]
-        return Flat(inside or self._arrays, layer)
+        return Flat(self._below(layer) or self._arrays, layer)
+
+    def wrapped(self, layer: str, group: str, place: Place) -> Weights:
+        own = [(path, d) for path, d in self._arrays if path[-2:-1] == [layer]]
+        return Flat(self._below(layer) + own, layer, True)
+
+    def inside(self, layer: str, group: str, place: Place) -> dict[str, list[Entry]]:
+        return _by_owner(self._below(layer) or self._arrays)
+
+    def _below(self, layer: str) -> list[tuple[list[str], Array]]:
+        return [(path, d) for path, d in self._arrays if layer in path[:-2]]
+
+
+_SIGMA = ("vector_u", "sn_u")  # with which a spectral norm is estimated, in training
 
 
 class Grouped(Weights):
@@ -125,16 +178,40 @@ class Grouped(Weights):
                 self._by_name.setdefault(str(said.text("name")), []).append(child)
 
     def entries(self, layer: str, group: str, place: Place) -> list[Entry]:
-        kept = (self._child(layer, group) or Group()).group("vars") or Group()
-        arrays = [(key, member) for key, member in kept.members.items() if isinstance(member, Array)]
-        return [Entry("", array) for _, array in sorted(arrays, key=lambda item: (len(item[0]), item[0]))]
+        return _numbered(self._child(layer, group))
+
+    def wrapped(self, layer: str, group: str, place: Place) -> Weights:
+        return Wrapped(self._child(layer, group).group("layer") or Group())
+
+    def inside(self, layer: str, group: str, place: Place) -> dict[str, list[Entry]]:
+        child = self._child(layer, group)
+        found = {name: _numbered(child.group(name) or Group()) for name in child.members}
+        return {name: entries for name, entries in found.items() if entries}
 
     def nested(self, layer: str, group: str, place: Place) -> Weights:
-        return Grouped(self._child(layer, group) or Group())
+        return Grouped(self._child(layer, group))
 
-    def _child(self, layer: str, group: str) -> Group | None:
+    def _child(self, layer: str, group: str) -> Group:
         said = self._by_name.get(layer, [])
-        return said[0] if len(said) == 1 else self._layers.group(group)
+        return (said[0] if len(said) == 1 else self._layers.group(group)) or Group()
+
+
+class Wrapped(Grouped):
+    """``.keras``: the group of the one layer that a wrapper holds, whatever its name."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(Group())
+        self._own = group
+
+    def _child(self, layer: str, group: str) -> Group:
+        return self._own
+
+
+def _numbered(group: Group) -> list[Entry]:
+    """The arrays of one layer's group, vars/0, vars/1, ..."""
+    kept = group.group("vars") or Group()
+    arrays = [(key, member) for key, member in kept.members.items() if isinstance(member, Array)]
+    return [Entry("", array) for _, array in sorted(arrays, key=lambda item: (len(item[0]), item[0]))]
 
 
 def snake_case(class_name: str) -> str:
