@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check clean
+.PHONY: demo test check fuzz clean
 
 # Installs clgen with an OpenCL from PyPI, builds and verifies the digits network, and runs it from C.
 demo: $(INSTALLED)
@@ -24,6 +24,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Damaged files of every kind; `make fuzz COUNT=1000` tries so many of each.
+COUNT ?= 100
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz.py --count $(COUNT)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
