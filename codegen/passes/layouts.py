@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from codegen.graph.bounded import Array
@@ -76,9 +76,9 @@ class _Rewriter:
         self._inputs = {i.name for i in graph.inputs}
         self._made: dict[Held, str] = {}
         self._taken = set(graph.shapes)
-        self._wanted = _wanted(graph)
         self._needed = _needed(graph)
         self._edges = _edges(graph)
+        self._wanted = _wanted(graph, {name for name, move in self._edges.items() if can_write(move)})
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
@@ -297,12 +297,15 @@ def _rearranged(values: Array, move: Move) -> Array:
     return frozen(values)
 
 
-def _wanted(graph: Graph) -> dict[str, Move]:
-    """The frame that most readers of a tensor read it in without a move; those that take any have no say."""
+def _wanted(graph: Graph, written: Container[str]) -> dict[str, Move]:
+    """The frame that most readers of a tensor read it in without a move; those that take any have no say.
+
+    Nor have outputs that are ``written`` in their order whatever the frame is.
+    """
     wishes = {name: [Move.identity(graph.shapes[name])] for name in graph.results if name not in graph.consumers}
     wanted: dict[str, Move] = {}
     for node in reversed(graph.nodes):
-        if node.name in wishes:
+        if node.name in wishes and node.name not in written:
             own = Move.identity(graph.shapes[node.name])
             counts = Counter(wishes[node.name])
             most = max(counts.values())

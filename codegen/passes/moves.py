@@ -11,11 +11,13 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from codegen.graph.ops import Op, Reshape, Shape, Transpose
 
 T = TypeVar("T")
+CACHED = 4096  # results; moves are small values, of which a network has few, many times
 Factors = tuple[tuple[int, ...], ...]
 
 
@@ -60,12 +62,12 @@ class Move:
             return Move.transpose(shape, op.axes)
         return Move.reshape(shape, op.shape) if isinstance(op, Reshape) else None
 
-    @property
+    @cached_property
     def source(self) -> Shape:
         """The input's shape."""
         return tuple(math.prod(f) for f in self.factors)
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """The output's shape."""
         return tuple(math.prod(f) for f in self._output_factors)
@@ -80,10 +82,12 @@ class Move:
         """Whether nothing changes, the shape included."""
         return self.keeps_order and self.source == self.shape
 
+    @lru_cache(CACHED)  # noqa: B019
     def inverse(self) -> Move:
         order = tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
         return Move(self._output_factors, order, tuple(map(len, self.factors)))
 
+    @lru_cache(CACHED)  # noqa: B019
     def then(self, after: Move) -> Move | None:
         """This move and another behind it; None where the factors of one cut those of the other."""
         assert self.shape == after.source
@@ -106,6 +110,7 @@ class Move:
         joined = [sum(len(read[factor]) for factor in group) for group in _split(after.order, after.counts)]
         return _normal(_split([sizes[i] for i in places], counts), order, joined)
 
+    @lru_cache(CACHED)  # noqa: B019
     def resized(self, source: Shape) -> Move | None:
         """The same move of a tensor some of whose axes have another size; None where it cannot be the same.
 
@@ -214,7 +219,7 @@ class Move:
         order = iter(self.order)
         return tuple(places[next(order)] if count else next(single) for count in self.counts)
 
-    @property
+    @cached_property
     def _output_factors(self) -> Factors:
         sizes = tuple(itertools.chain.from_iterable(self.factors))
         return _split([sizes[i] for i in self.order], self.counts)
