@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 from codegen.errors import ParameterError
 from codegen.graph.bounded import FLOAT64
 from codegen.graph.graph import Graph, GraphError, Node
-from codegen.graph.ops import Affine, BatchNorm, Concat, Conv, ConvTranspose, Dense, Divide, Fused, Op, Pad, Reshape
+from codegen.graph.ops import (
+    Affine,
+    BatchNorm,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Divide,
+    Fused,
+    Op,
+    Pad,
+    Reshape,
+    Transpose,
+)
 from codegen.passes.simplify import affine_of
 
 WEIGHTS, EPILOGUE, PROLOGUE, LAUNCH = "weights", "epilogue", "prologue", "launch"
@@ -667,3 +680,30 @@ def test_a_division_of_a_concatenation_is_of_its_parts() -> None:
     n = Net((2, 2, 5, 5), (2, 1, 5, 5))
     y = n.add(Divide(THREE), n.concat(n.act("x"), n.act("x1")))
     assert divides(n.graph(n.act(y)), 3)  # one for each part, and one that joins them
+
+
+# ---- behind transposes and reshapes, which meet their inverse ----
+
+
+def test_a_batch_norm_of_flattened_pixels() -> None:
+    """[N, C, H, W] as [N, C, HW], which an exporter makes of 1-D layers behind images."""
+    n = Net((2, 3, 5, 4))
+    rows = n.add(Reshape((2, 6, 20)), n.conv("x", 6, 1, name="w"))
+    n.conv(n.add(Reshape((2, 6, 5, 4)), n.act(n.bn(rows, name="bn"), "relu")), 4, 1)
+    check(n.graph(), 2, {"bn": [(WEIGHTS, "w")]})
+
+
+def test_a_batch_norm_along_an_axis_that_was_swapped() -> None:
+    """Channels stay the second axis while height and width change places, twice."""
+    n = Net((2, 3, 5, 4))
+    swapped = n.add(Transpose((0, 1, 3, 2)), n.conv("x", 6, 3, name="w"))
+    n.conv(n.add(Transpose((0, 1, 3, 2)), n.bn(swapped, name="bn")), 4, 2)
+    check(n.graph(), 2, {"bn": [(WEIGHTS, "w")]})
+
+
+def test_a_batch_norm_whose_channels_are_pixels_stays() -> None:
+    """Behind a transpose the second axis is the height: its map is the transpose's epilogue."""
+    n = Net((2, 3, 5, 4))
+    turned = n.add(Transpose((0, 2, 1, 3)), n.conv("x", 6, 1, name="w"))
+    n.act(n.bn(turned, name="bn"), "relu", name="y")
+    check(n.graph(), 2, {"bn": [(EPILOGUE, "y")]})
