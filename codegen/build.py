@@ -24,6 +24,7 @@ from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
+from codegen.plan.excess import describe_excess
 from codegen.plan.plan import Plan
 from codegen.plan.planner import alternatives, plan
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
@@ -149,6 +150,11 @@ def build(
     folder, files = output / lowered.launches.name, rendered(lowered, target, say)
     say("comparing" if check else "writing")
     return folder, (compare if check else write)(folder, files)
+
+
+def stored_too_much(lowered: Lowered, target: str, most: int) -> str:
+    """plan -> what makes the weights much more than the network's parameters, at most so many layers; "" if nothing."""
+    return describe_excess(planned(lowered, target), lowered.model.graph, most)
 
 
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:

@@ -17,6 +17,7 @@ from codegen import __version__, build
 from codegen.emit.output import MANIFEST, write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
 from codegen.passes.explain import format_report
+from codegen.plan.excess import parameters
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
 
@@ -194,6 +195,13 @@ def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes:
         f"weights {memory['weights_bytes']} bytes; {len(changes.written)} files written",
         err=True,
     )
+    if memory["weights_bytes"] > 4 * parameters(lowered.model.graph):
+        _warn_of_excess(build.stored_too_much(lowered, target, 1))
+
+
+def _warn_of_excess(excess: str) -> None:
+    if excess:
+        click.echo(f"warning: {excess}", err=True)
 
 
 @main.command("list")
@@ -243,7 +251,9 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
 @_json_option
 def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
     """Say for every BatchNorm where it was folded, or why not."""
-    report = build.lower(spec, dict(shapes)).report
+    lowered = build.lower(spec, dict(shapes))
+    report = lowered.report
+    _warn_of_excess(build.stored_too_much(lowered, DEFAULT_TARGET, 10))
     if _json_only(json_file):
         click.echo(json.dumps(report.as_json(), indent=1))
         return

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from everywhere import by_device
 from networks import Net, lower
 from numpy.typing import NDArray
 
 from codegen import build
+from codegen.cli import main
 from codegen.graph.ops import Conv, Dense
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import DeviceInfo
@@ -144,3 +146,42 @@ def test_a_dense_layer_behind_one_channel_of_two(device: DeviceInfo, tmp_path: P
     assert weight.nbytes <= stored(path, tmp_path / "out") < weight.nbytes + 4096
     x = numbers(1, 2, 4096, seed=1)
     check(path, x, x[:, 0].astype(np.float64) @ weight.astype(np.float64).T, device, tmp_path / "out")
+
+
+def warnings(*command: str | Path) -> str:
+    done = CliRunner().invoke(main, [str(word) for word in command])
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+def test_copies_that_folding_makes_of_a_tensor_are_named(tmp_path: Path) -> None:
+    """Six layers name one tensor, and into each goes a BatchNorm of its own."""
+    rng = np.random.default_rng(0)
+    statistics = {
+        f"e{k}.{what}": (rng.random(SIZE) + 0.5).astype(np.float32)
+        for k in range(6)
+        for what in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
+    text = HEAD + layers(6, "batch_norm = {{ epsilon = 1e-3 }}")
+    path = spec(tmp_path, text, **{"e.weight": numbers(SIZE, SIZE)}, **statistics)
+    built = warnings("build", path, "-o", tmp_path / "out")
+    (line,) = [line for line in built.splitlines() if line.startswith("warning")]
+    # 160,000 weights and 24 arrays of 400 statistics; each of the six copies has 400 biases beside.
+    assert "stores 3849600 bytes of weights, 5.6 times the network's parameters of 688000 bytes" in line
+    assert "layer 'e0'" in line and "the tensor is that of 6 layers" in line and "and 5 more" in line
+    explained = warnings("explain", path)
+    assert all(f"layer 'e{k}' 641600 bytes" in explained for k in range(6))
+
+
+def test_weights_of_padding_lanes_are_named(tmp_path: Path) -> None:
+    text = HEAD.replace(f"[{SIZE}]", "[20000]")
+    text += '[[layer]]\nname = "d"\nop = "dense"\n[[output]]\nname = "y"\nfrom = "d"\n'
+    path = spec(tmp_path, text, **{"d.weight": numbers(1, 20_000)})
+    for command in (("build", path, "-o", tmp_path / "out"), ("explain", path)):
+        assert "layer 'd' 640032 bytes for 80004, as channels are filled up to vectors of 8" in warnings(*command)
+
+
+@pytest.mark.parametrize("name", ["one tensor", "ten layers"])
+def test_weights_as_large_as_the_parameters_are_no_warning(name: str, tmp_path: Path) -> None:
+    path = spec(tmp_path, HEAD + layers(1 if name == "one tensor" else 10), **{"e.weight": numbers(SIZE, SIZE)})
+    assert "warning" not in warnings("build", path, "-o", tmp_path / "out") + warnings("explain", path)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codegen.plan.layout import up
+from codegen.graph.bounded import Array
+from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Floats
 from codegen.plan.target import ALIGNMENT_BYTES
 
@@ -51,6 +52,30 @@ class Blob:
     def _add(self, values: Floats) -> None:
         self._parts.append(values)
         self.at += values.size
+
+
+def packed(values: Array, layout: Layout) -> Floats:
+    """The values in this layout, padding lanes zero, each rounded once to float32."""
+    floats = np.zeros(layout.span, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        floats[layout.offsets()] = values
+    return floats
+
+
+class Constants:
+    """The different ones among the constants of all launches; ``floats`` is how many numbers they have."""
+
+    def __init__(self) -> None:
+        self.floats = 0
+        self._known: dict[bytes, Floats] = {}
+
+    def shared(self, values: Floats) -> Floats:
+        """The array itself, or the first one that was equal to it."""
+        key = digest(values)
+        if key not in self._known:
+            self._known[key] = values
+            self.floats += values.size
+        return self._known[key]
 
 
 def digest(values: Floats) -> bytes:

@@ -134,7 +134,8 @@ class Launch:
 class Plan:
     """A network as launches over one arena.
 
-    ``preparations`` run once, and make ``prepared_floats`` of weights.  ``weights`` is None where all constants are
+    ``preparations`` run once, and make ``prepared_floats`` of weights.  ``stored`` is how many floats of constants each
+    launch adds to those of the launches before it.  ``weights`` is None where all constants are
     tables in the kernels.
     """
 
@@ -150,3 +151,4 @@ class Plan:
     separate_floats: int
     weights: Floats | None
     zeros: int
+    stored: Mapping[str, int]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import numpy as np
-
-from codegen.graph.bounded import Array
 from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import (
     Concat,
@@ -39,9 +35,10 @@ from codegen.graph.ops import (
 )
 from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
 from codegen.passes.moves import Move
-from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other
+from codegen.plan.blob import ALIGNMENT, Blob, Constants, digest, follow_each_other, packed
 from codegen.plan.layout import Layout, blocked, channels_last, plain, up
 from codegen.plan.memory import Lifetime, assign
+from codegen.plan.names import Names
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Plan, Preparation
 from codegen.plan.schedules import channels, convolution, dense, general, moves, rows, sample
 from codegen.plan.schedules.launch import LaunchSketch
@@ -62,11 +59,12 @@ def plan(
     homes = _homes(graph, target)
     layouts = {name: home.layout for name, home in homes.items()}
     drafts: list[Draft] = []
-    known: dict[bytes, Floats] = {}
+    constants, stored = Constants(), {}
     for node in graph.nodes:
         if not homes[node.name].computed_elsewhere:
-            sketch = LaunchSketch(node, target, layouts)
-            drafts += (_with_known(draft, known) for draft in _schedule(sketch, choices.get(node.name)))
+            sketch, before = LaunchSketch(node, target, layouts), constants.floats
+            drafts += (_with_known(draft, constants) for draft in _schedule(sketch, choices.get(node.name)))
+            stored[node.name] = constants.floats - before
             homes |= {name: _Home(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
     offsets, arena, separate = _share_memory(homes, drafts)
     places = {
@@ -92,15 +90,16 @@ def plan(
         separate_floats=separate,
         weights=baked.weights,
         zeros=max((d.zeros for d in drafts), default=0),
+        stored=stored,
     )
 
 
-def _with_known(draft: Draft, known: dict[bytes, Floats]) -> Draft:
+def _with_known(draft: Draft, constants: Constants) -> Draft:
     """The draft with known arrays in place of equal constants: layers may name the same tensor, however large."""
-    parameters = {k: known.setdefault(digest(values), values) for k, values in draft.parameters.items()}
+    parameters = {k: constants.shared(values) for k, values in draft.parameters.items()}
     prepared = draft.prepared
     if prepared is not None:
-        prepared = replace(prepared, weight=known.setdefault(digest(prepared.weight), prepared.weight))
+        prepared = replace(prepared, weight=constants.shared(prepared.weight))
     return replace(draft, parameters=parameters, prepared=prepared)
 
 
@@ -184,7 +183,7 @@ def _homes(graph: Graph, target: Target) -> dict[str, _Home]:
     blob = Blob()
     for constant in graph.constants:
         layout = _constant_layout(graph, constant, target)
-        (at,) = blob.place([_packed(constant.values, layout)])
+        (at,) = blob.place([packed(constant.values, layout)])
         homes[constant.name] = _Home(constant.name, "weights", 0, at, layout)
     outputs = _output_homes(graph)
     joined = _concatenations(graph, target, outputs)
@@ -357,7 +356,7 @@ def _with_tables(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> _Baked:
     """Constants are __constant tables, large ones printed once; a kernel with tables belongs to one launch."""
-    names = _Names(model)
+    names = Names(model)
     kernels: dict[str, Kernel] = {}
     shared: dict[str, str] = {}
     printed: dict[bytes, str] = {}
@@ -384,13 +383,13 @@ def _with_blob(
 
     The tensors that are constants come first, in the order that their places have.
     """
-    names = _Names(graph.name)
+    names = Names(graph.name)
     kernels: dict[str, Kernel] = {}
     preparations: list[Launch] = []
     prepared_at: dict[str, int] = {}
     launches, blob, prepared = [], Blob(), 0
     for constant in graph.constants:
-        (start,) = blob.place([_packed(constant.values, places[constant.name].layout)])
+        (start,) = blob.place([packed(constant.values, places[constant.name].layout)])
         assert start == places[constant.name].offset
     for draft in drafts:
         sizes, starts, constants = dict(draft.sizes), {"weights": blob.at}, {}
@@ -421,16 +420,8 @@ def _with_blob(
     return _Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
 
 
-def _packed(values: Array, layout: Layout) -> Floats:
-    """The values in this layout, padding lanes zero, each rounded once to float32."""
-    floats = np.zeros(layout.span, dtype=np.float32)
-    with np.errstate(over="ignore"):
-        floats[layout.offsets()] = values
-    return floats
-
-
 def _preparation(
-    draft: Draft, p: Preparation, names: _Names, kernels: dict[str, Kernel], weights_at: int, prepared_at: int
+    draft: Draft, p: Preparation, names: Names, kernels: dict[str, Kernel], weights_at: int, prepared_at: int
 ) -> Launch:
     key = repr((p.template, sorted(p.variables.items()), sorted(p.sizes)))
     if key not in kernels:
@@ -514,22 +505,3 @@ def _launch(
 
 def _number(value: int) -> Argument:
     return Argument("number", value=value)
-
-
-class _Names:
-    """C identifiers with the model's prefix, each once."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self.taken = {f"{model}_network".lower()}  # the kernel that makes all launches
-
-    def new(self, text: str, suffixes: tuple[str, ...] = ()) -> str:
-        """A free name that is also free with each of the suffixes."""
-        name = f"{self.model}_" + re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")
-        for k in itertools.count(2):
-            family = {n.lower() for n in (name, *(f"{name}_{suffix}" for suffix in suffixes))}
-            if not family & self.taken:
-                self.taken |= family
-                break
-            name = re.sub(r"(_v\d+)?$", f"_v{k}", name, count=1)
-        return name

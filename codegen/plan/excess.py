@@ -1,0 +1,99 @@
+"""Why an artefact's weights may be more than the network's parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from codegen.graph.bounded import Array
+from codegen.graph.graph import Graph, Node
+from codegen.graph.ops import Op, Stage
+from codegen.passes.fold import WEIGHTED
+from codegen.plan.plan import Plan
+
+FACTOR = 1.5  # times the network's parameters that weights may take without a word
+LEAST = 16 * 1024  # floats beyond the parameters that are worth a word
+
+
+@dataclass(frozen=True)
+class Excess:
+    """One layer that stores more than its share of the parameters, in floats, and why."""
+
+    layer: str
+    stored: int
+    parameters: int
+    why: str
+
+
+def parameters(graph: Graph) -> int:
+    """The numbers in the network's parameters, each tensor counted once."""
+    sizes = {_place(a): a.size for a in _arrays(graph)}
+    return sum(sizes.values()) + sum(constant.values.size for constant in graph.constants)
+
+
+def excess(plan: Plan, unfolded: Graph) -> tuple[Excess, ...]:
+    """The layers that make the weights more than FACTOR times the parameters, worst first; none if they are not."""
+    weights, allowed = sum(plan.stored.values()), parameters(unfolded)
+    if weights <= FACTOR * allowed or weights - allowed < LEAST:
+        return ()
+    readers = Counter(_place(n.op.weight) for n in unfolded.nodes if isinstance(n.op, WEIGHTED))
+    found = []
+    for launch in plan.graph.nodes:
+        stored, own = plan.stored.get(launch.name, 0), sum(a.size for a in _of(launch.op))
+        origin = _with_weights(unfolded, launch.name)
+        layers = 1 if origin is None else readers[_place(origin.op.weight)]  # type: ignore[attr-defined]
+        name = launch.name.split("/")[0]
+        if layers > 1 and stored:
+            why = f"as the tensor is that of {layers} layers, but what is folded into this copy is this layer's own"
+            found.append(Excess(name, stored, own // layers, why))
+        elif stored > FACTOR * own:
+            why = f"as channels are filled up to vectors of {plan.target.lanes}"
+            found.append(Excess(name, stored, own, why))
+    return tuple(sorted(found, key=lambda e: e.parameters - e.stored))
+
+
+def _with_weights(graph: Graph, name: str) -> Node | None:
+    """The layer with weights that makes a tensor, or that makes what maps make it of."""
+    node = graph.by_name.get(name)
+    while node is not None and not isinstance(node.op, WEIGHTED):
+        node = graph.by_name.get(node.inputs[0])
+    return node
+
+
+def _place(array: Array) -> tuple[int, int]:
+    """Where an array is in memory: layers that name the same tensor have it in the same place."""
+    return array.__array_interface__["data"][0], array.size
+
+
+def _arrays(graph: Graph) -> Iterator[Array]:
+    for node in graph.nodes:
+        yield from _of(node.op)
+
+
+def _of(value: Any) -> Iterator[Array]:
+    """The arrays of an operator, of what is fused with it too."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _of(item)
+    elif isinstance(value, (Op, Stage)):
+        for field in fields(value):  # type: ignore[arg-type]
+            yield from _of(getattr(value, field.name))
+
+
+def describe_excess(plan: Plan, unfolded: Graph, most: int) -> str:
+    """What :func:`excess` finds, at most so many layers, several on a line each; "" if it finds nothing."""
+    found, stored, given = excess(plan, unfolded), sum(plan.stored.values()), parameters(unfolded)
+    if not found:
+        return ""
+    layers = [f"layer {e.layer!r} {4 * e.stored} bytes for {4 * e.parameters}, {e.why}" for e in found[:most]]
+    if len(found) > most:
+        layers.append(f"and {len(found) - most} more")
+    times = f"{stored / given:.1f} times the network's parameters of {4 * given} bytes" if given else "and has none"
+    listed = f" {'; '.join(layers)}" if most == 1 else "".join(f"\n    {layer}" for layer in layers)
+    return f"the artefact stores {4 * stored} bytes of weights, {times}:{listed}"
