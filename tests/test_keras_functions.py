@@ -444,6 +444,10 @@ def test_outputs_of_functions_that_make_several(tmp_path: Path) -> None:
         (function("Take", "f", {"axis": 1}, "x", "places"), "places that are computed"),
         (function("GetItem", "f", {}, "x", [ALL, "places"]), "the argument key"),
         (function("Einsum", "f", {"subscripts": "abcd,abcd"}, "x", "x"), "abcd,abcd"),
+        (function("OneHot", "f", {"num_classes": 2**31 - 1}, "places"), "a constant of 2147483647 elements"),
+        (function("Repeat", "f", {"repeats": 10**9, "axis": 1}, "x"), "a constant of 4000000000 elements"),
+        (function("Pad", "f", {"pad_width": [[0, 0], [0, 0], [0, 0], [0, 2**30]]}, "x"), "a constant of"),
+        (function("Tile", "f", {"repeats": [1, 10**9, 1, 1]}, "x"), "elements"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.keras.options import Unsupported
-from codegen.importers.keras.site import Array, Operand, Site, Translation
+from codegen.importers.keras.site import Array, Operand, Site, Translation, bounded
 
 # Operands ------------------------------------------------------------------------------------------------------------
 
@@ -237,6 +237,7 @@ def _one_hot(site: Site) -> str:
     o, shape = site.options, site.full_shape(site.input)
     o.require("sparse", False)
     count, axis = o.whole("num_classes"), site.model_axis(o.get("axis", -1), len(shape) + 1)
+    bounded(count)
     wide = site.reshape(site.input, [*shape[:axis], 1, *shape[axis:]], "wide")
     classes = np.arange(count, dtype=np.float64).reshape([-1 if a == axis else 1 for a in range(len(shape) + 1)])
     return site.add("equal", [wide, site.constant("classes", classes)])

@@ -75,7 +75,7 @@ def _cast(x: Array, dtype: str) -> Any:
 
 
 def _one_hot(x: Array, num_classes: int, axis: int = -1) -> Any:
-    return np.moveaxis(np.eye(num_classes)[x.astype(int)], -1, axis)
+    return np.moveaxis(x[..., None] == np.arange(num_classes), -1, axis)
 
 
 def _get_item(x: Array, key: Any) -> Any:

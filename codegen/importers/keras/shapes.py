@@ -11,7 +11,7 @@ import numpy as np
 
 from codegen.frontend.place import show
 from codegen.importers.keras.options import Unsupported
-from codegen.importers.keras.site import Site, Translation, unless
+from codegen.importers.keras.site import Site, Translation, bounded, unless
 
 # Layers --------------------------------------------------------------------------------------------------------------
 
@@ -219,6 +219,7 @@ def _repeat(site: Site) -> str:
     repeats, size = site.options.numbers("repeats", 1.0), site.document.shape(site.input)[where]
     if repeats.ndim > 1 or repeats.size not in (1, size) or (repeats < 0).any() or (repeats != np.floor(repeats)).any():
         raise Unsupported(f"repeats = {show(repeats.tolist())} of {size} elements")
+    bounded(float(np.broadcast_to(repeats.reshape(-1), size).sum()))
     return _taken(site, where, np.repeat(np.arange(size), repeats.reshape(-1).astype(int)))
 
 
@@ -335,6 +336,7 @@ def _pad(site: Site) -> str:
             if not name:
                 blocks.append(made)
             elif count:
+                bounded(math.prod(shape))
                 blocks.append(site.constant(f"{name}_{axis}", np.full(shape, value)))
         if len(blocks) > 1:
             made = site.add("concat", blocks, f"axis_{axis}", axis=site.to_spec(axis, rank))

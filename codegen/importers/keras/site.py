@@ -252,6 +252,15 @@ class Site:
         return self.add("softmax", value, part, axis=axis if axis != 1 else None)
 
 
+_MAX_MADE = 2**24  # elements of a constant that an import makes from a few numbers of the configuration
+
+
+def bounded(count: float) -> None:
+    """Raises Unsupported where a constant of so many elements is not to be made."""
+    if count > _MAX_MADE:
+        raise Unsupported(f"a constant of {count:.0f} elements; {_MAX_MADE} are the most")
+
+
 def short(values: Sequence[int]) -> Any:
     """One number for all axes where they are equal, nothing where that is 1."""
     return unless(one_or_all(values), 1)
