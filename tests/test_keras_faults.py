@@ -499,3 +499,11 @@ def test_outputs_of_one_name(tmp_path: Path) -> None:
     assert np.allclose(two, 2 * x)
     done = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path)])
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("batch", [[1], {}, "one"])
+def test_batches_that_are_no_numbers_are_refused(tmp_path: Path, batch: Any) -> None:
+    path = written(
+        tmp_path, net(Layer("ReLU", "r")), lambda layers: layers[0]["config"].update(batch_shape=[batch, 4, 5, 3])
+    )
+    refused(path, 'input "x" has the shape')

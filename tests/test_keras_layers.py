@@ -69,6 +69,13 @@ def test_rms_and_unit_normalization(tmp_path: Path) -> None:
     close(space, X / np.sqrt(np.sum(X * X, (1, 2), keepdims=True)))
 
 
+def test_scales_of_rms_normalization_are_along_the_last_axis(tmp_path: Path) -> None:
+    """As Keras has it, also where another axis is normalized."""
+    x, scale = X[..., :5], normal(5)
+    (got,) = made(tmp_path, Layer("RMSNormalization", "rms", {"axis": [2], "epsilon": 0.25}, arrays={"s": scale}), x=x)
+    close(got, x / np.sqrt(np.mean(x * x, 2, keepdims=True) + 0.25) * scale)
+
+
 def test_unit_normalization_of_zeros(tmp_path: Path) -> None:
     """The norm is at least 1e-12: there is no division by 0."""
     (got,) = made(tmp_path, Layer("UnitNormalization", "unit", {}), x=np.zeros((1, 2, 3)))

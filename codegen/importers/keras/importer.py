@@ -130,15 +130,15 @@ class _Importer:
             raise self._place.spec_error(
                 f"leaves sizes of inputs open: {', '.join(dynamic)}; give them, as in {example}"
             )
-        batches = {shape[0] for shape in known.values()}
+        batches = sorted({show(shape[0]) for shape in known.values()})
         if len(batches) > 1:
-            raise self._place.spec_error(f"has inputs of different batches: {listed(map(str, sorted(batches)), 'and')}")
-        self._document.batch = batches.pop()
+            raise self._place.spec_error(f"has inputs of different batches: {listed(batches, 'and')}")
         values: list[Value] = []
         layers = _input_layers(model)
         for (name, shape), layer in zip(known.items(), layers, strict=True):
             if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31 for n in shape):
                 raise self._place.spec_error(f"input {show(name)} has the shape {show(shape)}")
+            self._document.batch = shape[0]
             if not self._first and len(shape) > 2:
                 shape = [shape[0], shape[-1], *shape[1:-1]]
             value = self._document.add_input(name, tuple(shape))

@@ -118,9 +118,12 @@ def layer_norm(
 
 
 def rms_norm(site: Site, axes: list[int], epsilon: float, scale: Any = None) -> str:
-    """x / sqrt(mean(x^2) + epsilon) * scale."""
+    """x / sqrt(mean(x^2) + epsilon) * scale.  Whatever the axes are, Keras' scale is along the last ones."""
     spec = sorted(site.to_spec(axis, site.rank) for axis in axes)
-    return _finished(site, [site.input, _root_mean_square(site, site.input, spec, epsilon)], axes, scale, None)
+    quotient = [site.input, _root_mean_square(site, site.input, spec, epsilon)]
+    if scale is None:
+        return site.add("div", quotient)
+    return site.affine(site.add("div", quotient, "normalized"), scale, 0.0)
 
 
 def _root_mean_square(site: Site, value: str, axes: list[int], epsilon: float) -> str:

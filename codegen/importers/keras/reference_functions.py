@@ -141,8 +141,7 @@ def _layer_norm(
 
 def _rms_norm(x: Array, scale: Any = None, axis: Any = -1, epsilon: float = 1e-7) -> Any:
     y = x / np.sqrt(np.mean(x * x, axis=_axes(axis), keepdims=True) + epsilon)
-    shape = [n if a in np.arange(x.ndim)[np.atleast_1d(axis)] else 1 for a, n in enumerate(x.shape)]
-    return y if scale is None else y * np.reshape(scale, shape)
+    return y if scale is None else y * scale
 
 
 def _attention(

@@ -183,9 +183,8 @@ def group_normalization(g: Given) -> Array:
 
 
 def rms_normalization(g: Given) -> Array:
-    axes = _axes(g)
-    power = np.mean(g.inputs**2, axis=axes, keepdims=True)
-    return np.asarray(g.inputs / np.sqrt(power + g.get("epsilon", 1e-6)) * _wide(g, g.arrays[0], axes))
+    power = np.mean(g.inputs**2, axis=_axes(g), keepdims=True)
+    return np.asarray(g.inputs / np.sqrt(power + g.get("epsilon", 1e-6)) * g.arrays[0])
 
 
 def unit_normalization(g: Given) -> Array:
