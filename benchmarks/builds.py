@@ -62,7 +62,7 @@ def measured(spec: Path) -> tuple[float, float, float]:
     """Seconds of processor time, seconds by the clock and MiB of a build."""
     command = [*CLGEN, "build", str(spec), "-o", str(spec.parent / "out")]
     started = time.monotonic()
-    with open(os.devnull, "w") as nothing:
+    with Path(os.devnull).open("w") as nothing:
         to_nothing = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), 1), (os.POSIX_SPAWN_DUP2, nothing.fileno(), 2)]
         process = os.posix_spawn(sys.executable, command, os.environ, file_actions=to_nothing)
         _, status, used = os.wait4(process, 0)
