@@ -164,6 +164,8 @@ ARITHMETIC = [
     Case("LessEqual", lambda x: (x <= ROW) * 1.0, reads=("x", ROW)),
     Case("Logaddexp", np.logaddexp, reads=TWO),
     Case("LogicalAnd", lambda x: (x > -1) * (x < 1) * 1.0, reads=("above", "below")),
+    Case("LogicalAnd", lambda x: (x > -1) * 1.0, reads=(2.5, "above")),
+    Case("LogicalXor", lambda x: (x <= -1) * 1.0, reads=("above", np.array([1.0, 2.0, 3.0]))),
     Case("LogicalNot", lambda x: (x <= -1) * 1.0, reads=("above",)),
     Case("LogicalOr", lambda x: x * 0 + 1, reads=("above", "below")),
     Case("LogicalXor", lambda x: (np.abs(x) >= 1) * 1.0, reads=("above", "below")),

@@ -190,16 +190,21 @@ def truth(site: Site, operand: Operand, part: str) -> str:
     return _inverted(site, site.add("equal", [value, zero], f"{part}_is_0"), part)
 
 
-def _logical(op: str) -> Translation:
-    def translate(site: Site) -> str:
-        return site.add(op, aligned(site, *(truth(site, x, f"truth_{i}") for i, x in enumerate(site.operands, 1))))
+def _truths(site: Site) -> list[str]:
+    """The operands as truth values with the same number of axes; those of constants are known."""
+    found: list[Operand] = []
+    for i, operand in enumerate(site.operands, 1):
+        known = _known(operand)
+        found.append(truth(site, operand, f"truth_{i}") if known is None else (known != 0).astype(np.float64))
+    return aligned(site, *found)
 
-    return translate
+
+def _logical(op: str) -> Translation:
+    return lambda site: site.add(op, _truths(site))
 
 
 def _logical_xor(site: Site) -> str:
-    a, b = aligned(site, *(truth(site, x, f"truth_{i}") for i, x in enumerate(site.operands, 1)))
-    return _inverted(site, site.add("equal", [a, b], "equal"))
+    return _inverted(site, site.add("equal", _truths(site), "equal"))
 
 
 def _logical_not(site: Site) -> str:
@@ -216,7 +221,7 @@ def _where(site: Site) -> str:
     condition, x1, x2 = site.operands
     if x1 is None or x2 is None:
         raise Unsupported("a condition alone")
-    holds = truth(site, condition, "truth")
+    (holds,) = _truths(site.reading(condition))
     holds, first, second = aligned(site, holds, x1, x2)
     taken = site.add("mask", [first, holds], "first")
     return site.add("add", [taken, site.add("mask", [second, _inverted(site, holds, "not")], "second")])
