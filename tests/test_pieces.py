@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import Net, lower, normal_sample
 from numpy.typing import NDArray
 
 from codegen.graph import evaluation, pieces
@@ -48,6 +50,8 @@ from codegen.graph.ops import (
 from codegen.graph.ops.op import Box, extents, whole
 from codegen.graph.ops.winograd import WinogradConv
 from codegen.graph.pieces import in_pieces, slices
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.verify import verify
 
 Shape = tuple[int, ...]
 RNG = np.random.default_rng(20261128)
@@ -276,3 +280,22 @@ def test_a_tensor_is_forgotten_behind_its_last_reader() -> None:
     graph = Graph("net", (Input("x", (1, 2, 8, 8)),), nodes, (Output("y", "n49"),))
     evaluate(graph, sources({"x": np.zeros((1, 2, 8, 8))}), all_outputs(graph), apply)
     assert max(alive) <= 6  # each tensor is seen through a few views
+
+
+def test_a_launch_is_checked_piece_by_piece_as_it_is_at_once(
+    device: DeviceInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same errors and bounds; Winograd's tiles among them."""
+    net = Net((1, 16, 30, 26))
+    x = net.act(net.bn(net.conv("x", 16, pads=1, name="c")), name="a")
+    x = net.pool(net.conv(x, 20, 5, stride=2, pads=2), "average", 3, stride=1, pads=1)
+    stages = lower(net.graph(net.dense(x, 7), x))
+    artefact = stages.build(tmp_path, choices={"a": "winograd4"})
+    sample = [normal_sample(artefact)]
+    at_once = verify(artefact, stages.unfolded, stages.launches, [device], sample)
+    monkeypatch.setattr(pieces, "PIECE", 1000)
+    by_pieces = verify(artefact, stages.unfolded, stages.launches, [device], sample)
+    assert at_once.passed and by_pieces.passed
+    for one, other in zip(at_once.devices[0].launches, by_pieces.devices[0].launches, strict=True):
+        assert (one.name, one.index) == (other.name, other.index)
+        assert one.ratio == pytest.approx(other.ratio, rel=1e-6)
