@@ -62,7 +62,7 @@ class Net:
     def __init__(self, *shapes: Shape, name: str = "net", seed: int = 0, channels_last: bool = False) -> None:
         self.name = name
         self.rng = np.random.default_rng(seed)
-        self.inputs = [Input(f"x{k or ''}", shape, channels_last) for k, shape in enumerate(shapes)]
+        self.inputs = [Input(f"x{k or ''}", shape, channels_last and len(shape) > 2) for k, shape in enumerate(shapes)]
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {i.name: i.shape for i in self.inputs}
 
