@@ -89,6 +89,41 @@ CASES = [
         pads=[1, 0, 1, 1],
         dilations=[1, 2],
     ),
+    *(
+        Case(f"einsum_{k}", [node("Einsum", names, "y", equation=equation)], shape, constants, more=more)
+        for k, (equation, names, shape, constants, more) in enumerate(
+            [
+                ("ij->ji", "x", (3, 4), {}, {}),
+                ("ij", "x", (3, 4), {}, {}),
+                ("ba", "x", (3, 4), {}, {}),
+                ("ii->i", "x", (4, 4), {}, {}),
+                ("bii->b", "x", (2, 4, 4), {}, {}),
+                ("ij->", "x", (3, 4), {}, {}),
+                ("bhid,bhjd->bhij", "x z", (2, 3, 4, 5), {}, {"z": (2, 3, 6, 5)}),
+                ("bij,jk", "x w", (2, 3, 4), {"w": random(4, 5)}, {}),
+                ("...i,...i->...", "x z", (2, 3, 4), {}, {"z": (1, 3, 4)}),
+                ("i,j,k->kij", "x z v", (2,), {}, {"z": (3,), "v": (4,)}),
+                ("nctkv,kvw->nctw", "x w", (2, 3, 4, 2, 3), {"w": random(2, 3, 5)}, {}),
+                ("ij,ij->i", "w x", (3, 4), {"w": random(3, 4)}, {}),
+            ]
+        )
+    ),
+    Case(
+        "one_hot",
+        [node("Round", "x", "r"), node("Cast", "r", "i", to=7), node("OneHot", "i n v", "y", axis=1)],
+        (3, 4),
+        {"n": np.array(3), "v": floats(-1, 5)},
+    ),
+    Case("one_hot_live", [node("OneHot", "i n x", "y")], (2,), {"n": np.array(4), "i": ints(3, -1, 7, 0)}),
+    one("reverse_sequence", "ReverseSequence", (4, 3, 2), l=ints(4, 1, 3), time_axis=0, batch_axis=1),
+    one("reverse_sequence_batch", "ReverseSequence", (3, 4, 2), l=ints(4, 1, 3), time_axis=1, batch_axis=0),
+    one("dft", "DFT", (2, 6, 5, 1), opset=17, axis=1),
+    one("dft_half", "DFT", (2, 7, 1), n=np.array(6), opset=17, onesided=1),
+    one("dft_complex", "DFT", (2, 6, 3, 2), opset=17, axis=2),
+    one("dft_inverse", "DFT", (2, 6, 2), opset=17, inverse=1),
+    one("affine_grid", "AffineGrid", (2, 2, 3), size=ints(2, 3, 4, 5), opset=20),
+    one("affine_grid_3d", "AffineGrid", (2, 3, 4), size=ints(2, 3, 4, 5, 6), opset=20, align_corners=1),
+    one("center_crop_pad", "CenterCropPad", (3, 8, 5), size=ints(4, 9), opset=18, axes=[1, 2]),
     one("conv_dilated", "Conv", w=W, dilations=[2, 1], kernel_shape=[3, 3]),
     one("conv_groups", "Conv", (1, 4, 6, 6), w=random(6, 2, 3, 3), group=2),
     one("conv_depthwise", "Conv", w=random(6, 1, 3, 3), group=3, layers=["depthwise_conv"]),
@@ -1083,3 +1118,22 @@ def test_what_a_spec_refuses_is_said_without_a_place_of_its_own(tmp_path: Path) 
     path = saved(model(grown, {"x": (1, 3, 64, 64)}, {"w": random(3, 4, 3, 3)}), tmp_path)
     with pytest.raises(SpecError, match=r'ConvTranspose "ConvTranspose_y": [a-z]'):
         open_model(path)
+
+
+def test_operators_that_onnx_defines_by_others(tmp_path: Path) -> None:
+    """Attention has no layer of its own: the nodes of ONNX's definition are imported, and compared one by one."""
+    nodes = [node("Attention", "x k v mask", "y", q_num_heads=4, kv_num_heads=2, softcap=2.0)]
+    inputs = {"x": (2, 5, 16), "k": (2, 6, 8), "v": (2, 6, 12)}
+    mask = np.tril(np.ones((5, 6))) > 0
+    proto = model(nodes, inputs, {"mask": mask}, opset=23)
+    feeds = {name: random(*shape, seed=k) for k, (name, shape) in enumerate(inputs.items())}
+    (got,), _ = by_import(saved(proto, tmp_path), feeds)
+    q, k, v = (
+        np.moveaxis(feeds[name].astype(np.float64).reshape(2, n, heads, -1), 1, 2)
+        for name, n, heads in (("x", 5, 4), ("k", 6, 2), ("v", 6, 2))
+    )
+    scores = q @ np.moveaxis(np.repeat(k, 2, axis=1), 2, 3) / 2  # the root of the 4 numbers of a head
+    scores = np.where(mask, 2 * np.tanh(scores / 2), -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    right = weights / weights.sum(axis=-1, keepdims=True) @ np.repeat(v, 2, axis=1)
+    np.testing.assert_allclose(got, np.moveaxis(right, 1, 2).reshape(2, 5, 24), rtol=1e-6, atol=1e-6)

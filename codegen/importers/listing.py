@@ -34,7 +34,8 @@ Resize), they are cut off, as ONNX has it.
 _ADVANCE = """\
 Any input that is data may be a constant.  What depends on constants and shapes alone is computed at import, in any type
 and by any operator of ONNX that makes tensors, whether it is above or not, but for loops and random numbers.  Of an
-`If` whose condition is such a constant, the branch that it takes is imported.
+`If` whose condition is such a constant, the branch that it takes is imported.  Operators that ONNX defines by others,
+such as `Attention`, `RotaryEmbedding`, `AffineGrid` and `CenterCropPad`, are imported as what they are defined by.
 
 Sequences of tensors of a length that is known at import, as PyTorch's exporter makes them of `chunk` and `split`, are
 taken apart:

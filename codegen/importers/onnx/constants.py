@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from codegen.importers.onnx.node import Constant, Live, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, type_of
 
 Array = NDArray[Any]
 
@@ -53,7 +53,7 @@ class Folder:
     def fold(self, node: Node, proto: onnx.NodeProto) -> list[Array] | None:
         """The outputs, if they are known; None if the network computes them."""
         first = node.input(0)
-        if node.op in ("Shape", "Size") and isinstance(first, Live):
+        if node.op in ("EyeLike", "Shape", "Size") and isinstance(first, Live):
             return [_of_shape(node, first)]
         if node.op == "CastLike" and isinstance(first, Constant):
             return [_cast_like(first, node)]
@@ -77,6 +77,11 @@ class Folder:
 def _of_shape(node: Node, x: Live) -> Array:
     if node.op == "Size":
         return np.array(math.prod(x.shape), dtype=np.int64)
+    if node.op == "EyeLike":
+        if len(x.shape) != 2:
+            raise Refused(f"its input {list(x.shape)} should be a matrix")
+        kind = helper.tensor_dtype_to_np_dtype(node.get("dtype")) if "dtype" in node.attributes else type_of(x)
+        return np.eye(*x.shape, k=node.get("k", 0), dtype=kind)
     return np.array(x.shape[slice(node.get("start", 0), node.get("end"))], dtype=np.int64)
 
 

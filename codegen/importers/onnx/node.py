@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from codegen.graph.ops import Shape
 
@@ -42,6 +42,8 @@ class Constant:
 
 
 Value = Live | Constant | None
+Made = Live | Constant | Sequence[Live | Constant]
+"""What an operator makes: constants are tensors without elements."""
 
 
 def kind_of(value: Value) -> str:
@@ -50,6 +52,13 @@ def kind_of(value: Value) -> str:
         return value.kind
     letter = value.values.dtype.kind if value is not None else "f"
     return {"b": "bool", "i": "int", "u": "int"}.get(letter, "float")
+
+
+def type_of(value: Live | Constant) -> DTypeLike:
+    """The type of a tensor's numbers in the model, as far as it is known."""
+    if isinstance(value, Constant):
+        return value.values.dtype
+    return {"float": np.float32, "int": np.int64, "bool": np.bool_}[value.kind]
 
 
 @dataclass(frozen=True)

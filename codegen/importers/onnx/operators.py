@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.importers.onnx.algebra import ALGEBRA_OPERATORS
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
 from codegen.importers.onnx.indexing import INDEXING_OPERATORS
 from codegen.importers.onnx.logic import LOGIC_OPERATORS, hardmax, quotient
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, shortest
+from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, Value, kind_of, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
 from codegen.importers.onnx.selection import SELECTION_OPERATORS
 from codegen.importers.onnx.windows import WINDOW_OPERATORS
 
-Operator = Callable[[Node, Builder], Live | list[Live]]
+Operator = Callable[[Node, Builder], Made]
 One = Callable[[Node, Builder], Live]
 
 _MOST_FACTORS = 24  # of a whole number's power: 2^24 is the last that float32 holds
@@ -337,7 +338,8 @@ def _by_constant(x: Live, weight: Constant, b: Builder) -> Live:
 
 
 def _concat(node: Node, b: Builder) -> Live:
-    values = [node.live(i) for i in range(len(node.inputs))]
+    filled = [i for i, value in enumerate(node.inputs) if value is None or 0 not in value.shape]
+    values = [node.live(i) for i in filled or [0]]
     if "axis" not in node.attributes:
         raise Refused("it has no axis")
     axis = node.axis(0, len(values[0].shape))
@@ -470,6 +472,7 @@ OPERATORS: Mapping[str, Operator] = {
     "ThresholdedRelu": _activation("thresholded_relu", alpha=1.0),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    **ALGEBRA_OPERATORS,
     **COMPOSITE_OPERATORS,
     **INDEXING_OPERATORS,
     **LOGIC_OPERATORS,

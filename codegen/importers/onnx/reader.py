@@ -65,7 +65,7 @@ def read(path: Path, shapes: Shapes) -> Network:
         raise place.spec_error("has no outputs")
     nodes = _needed(graph, outputs)
     _check_order(nodes, {*initializers, *declared}, outputs, place)
-    read_names = frozenset(outputs).union(*map(_read_within, nodes))
+    read_names = frozenset(outputs).union(*map(read_within, nodes))
     used = {name: value for name, value in declared.items() if name in read_names}
     notes = [f"no output depends on input {show(name)}, which is left out" for name in declared if name not in used]
     inputs = _input_shapes(used, shapes, place)
@@ -146,13 +146,13 @@ def _read_by(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def _read_within(node: onnx.NodeProto) -> set[str]:
+def read_within(node: onnx.NodeProto) -> set[str]:
     """All tensors that a node and the nodes within it read, and the outputs of the graphs within."""
     names = set(node.input)
     for branch in _branches(node):
         names.update(output.name for output in branch.output)
         for inner in branch.node:
-            names |= _read_within(inner)
+            names |= read_within(inner)
     return names
 
 

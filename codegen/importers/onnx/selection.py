@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder, window
-from codegen.importers.onnx.node import Live, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, type_of
 
 
-def _slice(node: Node, b: Builder) -> Live:
+def _slice(node: Node, b: Builder) -> Live | Constant:
     x = node.live()
     rank = len(x.shape)
     if node.opset < 10:
@@ -26,7 +26,10 @@ def _slice(node: Node, b: Builder) -> Live:
     if len({len(starts), len(ends), len(axes), len(steps)}) != 1 or 0 in steps:
         raise Refused("starts, ends, axes and steps do not fit each other")
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        x = b.select(x, axis % rank, _chosen(x.shape[axis % rank], start, end, step))
+        part = _selected(x, b, axis % rank, _chosen(x.shape[axis % rank], start, end, step))
+        if isinstance(part, Constant):
+            return part
+        x = part
     return x
 
 
@@ -39,7 +42,7 @@ def _chosen(size: int, start: int, end: int, step: int) -> range:
     return range(min(max(begin, 0), size - 1), min(max(stop, -1), size - 1), step)
 
 
-def _split(node: Node, b: Builder) -> list[Live]:
+def _split(node: Node, b: Builder) -> list[Live | Constant]:
     x = node.live()
     axis = node.axis(0, len(x.shape))
     size, count = x.shape[axis], len(node.outputs)
@@ -56,9 +59,16 @@ def _split(node: Node, b: Builder) -> list[Live]:
     ends = np.cumsum(given)
     ranges = [range(int(end) - n, int(end)) for end, n in zip(ends, given, strict=True)]
     return [
-        b.select(x, axis, chosen, f"part_{k}") if used else x
+        _selected(x, b, axis, chosen, f"part_{k}") if used else x
         for k, (chosen, used) in enumerate(zip(ranges, node.outputs, strict=True), 1)
     ]
+
+
+def _selected(x: Live, b: Builder, axis: int, chosen: range, tag: str = "") -> Live | Constant:
+    """The elements of one axis that a range chooses; a constant without elements where it chooses none."""
+    if chosen:
+        return b.select(x, axis, chosen, tag)
+    return Constant(f"{b.wanted}.nothing", np.zeros((*x.shape[:axis], 0, *x.shape[axis + 1 :]), dtype=type_of(x)))
 
 
 def _expand(node: Node, b: Builder) -> Live:
@@ -124,7 +134,7 @@ def _pad_axis(x: Live, b: Builder, axis: int, pads: tuple[int, int], keys: Mappi
     return b.reshape(y, (*shape[:axis], shape[axis] + sum(pads), *shape[axis + 1 :]), f"restored_{axis}")
 
 
-SELECTION_OPERATORS: Mapping[str, Callable[[Node, Builder], Live | list[Live]]] = {
+SELECTION_OPERATORS: Mapping[str, Callable[[Node, Builder], Made]] = {
     "Expand": _expand,
     "Pad": _pad,
     "Slice": _slice,

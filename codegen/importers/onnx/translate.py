@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from codegen.importers.document import Document
 from codegen.importers.load import load_document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
+from codegen.importers.onnx.functions import definition, is_defined
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, type_of
 from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
-from codegen.importers.onnx.reader import DOMAINS, Network, read
+from codegen.importers.onnx.reader import DOMAINS, Network, read, read_within
 from codegen.importers.onnx.refusals import NO_OPERATOR, Refusals
 from codegen.importers.onnx.sequences import SEQUENCE_OPERATORS, Known, Parts, expanded
 from codegen.importers.patterns import simplify
@@ -74,6 +75,7 @@ class _Translator:
         self._document = document
         self._folder = Folder(network.opset, BY_LAYERS, self._computed)
         self._nodes: list[onnx.NodeProto] = []
+        self._read = set(network.read_names)
         self._depth = 0
         self._values: dict[str, Translated] = {}
         self._refused = Refusals()
@@ -88,7 +90,9 @@ class _Translator:
             self._output(name)
         if not any(isinstance(self._values[name], Live) for name in self._network.outputs):
             raise self._network.place.spec_error("has no output that depends on an input: all of them are constants")
-        return Trace(replace(self._network, nodes=self._nodes), self._document, self._values)
+        return Trace(
+            replace(self._network, nodes=self._nodes, read_names=frozenset(self._read)), self._document, self._values
+        )
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
         """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""
@@ -121,21 +125,32 @@ class _Translator:
         return self._values[name]
 
     def _node(self, proto: onnx.NodeProto) -> None:
-        replaced = proto.domain in DOMAINS and (proto.op_type == "If" or proto.op_type in SEQUENCE_OPERATORS)
+        replaced = None
         results: list[Translated]
         try:
-            if not replaced:
-                results = self._results(proto)
-            else:
-                results = self._taken(proto) if proto.op_type == "If" else self._sequence(proto)
+            replaced = self._replaced_by(proto)
+            results = self._results(proto) if replaced is None else replaced(proto)
         except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
             self._refused.add(proto, str(error))
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
                 self._values[name] = result
-        if not replaced:
+        if replaced is None:
             self._nodes.append(proto)
+
+    def _replaced_by(self, proto: onnx.NodeProto) -> Callable[[onnx.NodeProto], list[Translated]] | None:
+        """What translates other nodes in place of this one; None if it is translated itself."""
+        if proto.domain not in DOMAINS:
+            return None
+        if proto.op_type == "If":
+            return self._taken
+        if proto.op_type in SEQUENCE_OPERATORS:
+            return self._sequence
+        if proto.op_type in OPERATORS or not is_defined(proto.op_type, self._network.opset):
+            return None
+        live = any(isinstance(self._lookup(name), (Live, _Unknown)) for name in proto.input)
+        return self._defined if live else None
 
     def _taken(self, proto: onnx.NodeProto) -> list[Translated]:
         """The outputs of the branch that a constant condition takes, whose nodes are translated."""
@@ -175,6 +190,23 @@ class _Translator:
             self._node(inner)
         return [self._lookup(proto.output[0])]
 
+    def _defined(self, proto: onnx.NodeProto) -> list[Translated]:
+        """The outputs of a node that ONNX defines by others, which are translated."""
+        _checked(proto, self._network.opset)
+        values = [self._lookup(name) for name in proto.input]
+        if any(isinstance(value, _Unknown) for value in values):
+            return [_UNKNOWN] * len(proto.output)
+        types = [(type_of(value), value.shape) if isinstance(value, (Live, Constant)) else None for value in values]
+        if self._depth == MOST_NESTED:
+            raise Refused(f"its definition by other operators is nested more than {MOST_NESTED} deep")
+        inner = definition(proto, self._network.opset, types)
+        self._read.update(*map(read_within, inner))
+        self._depth += 1
+        for node in inner:
+            self._node(node)
+        self._depth -= 1
+        return [self._lookup(name) for name in proto.output]
+
     def _parts(self, name: str) -> Parts:
         value = self._lookup(name)
         if not isinstance(value, Parts):
@@ -200,7 +232,8 @@ class _Translator:
         x = Live(document.add_input("x", first.shape or (1,)), first.shape)
         inputs = [x, *node.inputs[1:]]
         result = OPERATORS[node.op](replace(node, inputs=inputs, stored=builder.stored), builder)
-        results = result if isinstance(result, list) else [result]
+        made = [result] if isinstance(result, (Live, Constant)) else result
+        results = [y for y in made if isinstance(y, Live)]
         for k, y in enumerate(results):
             document.add_output(f"output_{k}", y.name)
         document.fill()
@@ -217,7 +250,7 @@ class _Translator:
             return [_UNKNOWN] * len(proto.output)
         if any(isinstance(value, Parts) for value in values):
             raise Refused("its input is a sequence of tensors")
-        outputs = [name if name in self._network.read_names else "" for name in proto.output]
+        outputs = [name if name in self._read else "" for name in proto.output]
         known = [value for value in values if not isinstance(value, (_Unknown, Parts))]
         name = proto.name or next(filter(None, proto.output))
         whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
@@ -230,7 +263,7 @@ class _Translator:
         if operator not in OPERATORS:
             raise Refused(NO_OPERATOR)
         result = OPERATORS[operator](node, builder)
-        results = result if isinstance(result, list) else [result]
+        results = [result] if isinstance(result, (Live, Constant)) else result
         typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
         return [*typed, *[_UNKNOWN] * (len(proto.output) - len(typed))]
 
@@ -246,9 +279,9 @@ def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
     )
 
 
-def _typed(node: Node, y: Live, kind: str, b: Builder) -> Live:
+def _typed(node: Node, y: Live | Constant, kind: str, b: Builder) -> Live | Constant:
     """The output as numbers of this kind: ONNX cuts off what integers do not hold."""
-    if node.op == "Cast":
+    if node.op == "Cast" or isinstance(y, Constant):
         return y  # whose attribute says the type
     if kind == "int" and y.kind != "int" and node.op in FRACTIONAL:
         y = b.layer("trunc", y, "whole")
