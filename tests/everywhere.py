@@ -31,8 +31,7 @@ def by_device(path: Path, feeds: Mapping[str, Array], device: DeviceInfo, folder
     built, _ = build.build(build.lower(path), folder, "cpu")
     artefact = artefacts.read(built)
     given = {
-        declared["name"]: np.ascontiguousarray(feeds[declared["name"]], dtype=np.float32).reshape(declared["shape"])
-        for declared in artefact.inputs
+        i["name"]: np.ascontiguousarray(feeds[i["name"]], dtype=i["type"]).reshape(i["shape"]) for i in artefact.inputs
     }
     yield list(Session(artefact, device).run(given).values())
     library = compile_host(artefact, folder / "host.so")

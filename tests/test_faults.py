@@ -99,6 +99,8 @@ FAULTS = (
     # Round trips of layouts; tests/test_layout_models.py counts the launches.
     Fault("relu_only.onnx", (SHAPED,)),
     Fault("copies_bn.onnx", (SHAPED,)),
+    Fault("in_uint8/m.onnx", (np.arange(147).reshape(1, 3, 7, 7).astype(np.uint8) * 5,)),
+    Fault("in_float16/m.onnx", (noise(1, 3, 7, 7).astype(np.float16),)),
     Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.float32(-2.5))),
     Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
 )
@@ -132,7 +134,7 @@ def wanted(fault: Fault) -> tuple[Path, dict[str, Array], list[Array]]:
     names = [value.name for value in proto.graph.input]
     shapes = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in proto.graph.input]
     given = [noise(*shape) if x is SHAPED else x for shape, x in zip(shapes, fault.inputs, strict=True)]
-    feeds = {name: np.asarray(x, dtype=np.float32) for name, x in zip(names, given, strict=True)}
+    feeds = {name: np.asarray(x) for name, x in zip(names, given, strict=True)}
     return path, feeds, expected(proto, feeds) if isinstance(fault.y, str) else [fault.y]
 
 

@@ -98,7 +98,9 @@ def outputs_of_others(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(translate._Translator, "_output", lambda self, name: right(self, {"y": "z", "z": "y"}[name]))
     add = translate.Document.add_output
     patch.setattr(
-        translate.Document, "add_output", lambda self, name, value: add(self, {"y": "z", "z": "y"}[name], value)
+        translate.Document,
+        "add_output",
+        lambda self, name, value, kind: add(self, {"y": "z", "z": "y"}[name], value, kind),
     )
 
 

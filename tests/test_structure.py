@@ -40,6 +40,8 @@ ENTERS_IN = {
         "importers/onnx/constants.py",
         "importers/onnx/evaluate.py",
         "importers/onnx/external.py",
+        "importers/onnx/functions.py",
+        "importers/onnx/kinds.py",
         "importers/onnx/reader.py",
         "importers/onnx/refusals.py",
         "importers/onnx/sequences.py",

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from codegen.errors import Mismatch
 from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.graph.ops import Shape
+from codegen.graph.types import FLOAT32, is_whole, limits
 
 Array = NDArray[Any]
 Inputs = Mapping[str, NDArray[np.float64]]
@@ -70,9 +72,13 @@ class Tally:
         return ImportCheck(reference, inputs, len(self.tensors), self.worst, notes=tuple(self.notes))
 
 
-def draws(shapes: Mapping[str, Shape]) -> Iterator[dict[str, NDArray[np.float64]]]:
+def draws(shapes: Mapping[str, Shape], types: Mapping[str, str] = MappingProxyType({})) -> Iterator[dict[str, Array]]:
     """Inputs of a fixed seed, all of them float32 numbers: normally distributed; whole numbers, which meet where
-    functions jump; and then none below 0, for networks of logarithms and roots."""
+    functions jump; and then none below 0, for networks of logarithms and roots.
+
+    ``types`` are those of inputs that are not float32, as a spec has them.  Integers and bools are in their own type;
+    the normally distributed ones are as wide as a byte.  Floating-point numbers are float64.
+    """
     rng = np.random.default_rng(SEED)
     makers: tuple[Callable[[Shape], Any], ...] = (
         lambda shape: rng.standard_normal(shape),
@@ -80,7 +86,20 @@ def draws(shapes: Mapping[str, Shape]) -> Iterator[dict[str, NDArray[np.float64]
         lambda shape: np.abs(rng.standard_normal(shape)),
     )
     for make in makers:
-        yield {name: np.asarray(np.float32(make(shape)), np.float64) for name, shape in shapes.items()}
+        yield {name: _of_type(make(shape), types.get(name, FLOAT32)) for name, shape in shapes.items()}
+
+
+def _of_type(drawn: Any, kind: str) -> Array:
+    """The numbers as those of a type, in float64 unless they are whole."""
+    if not is_whole(kind):
+        return np.asarray(np.float32(drawn).astype(np.float16 if kind == "float16" else np.float32), np.float64)
+    if kind == "bool":
+        return np.asarray(drawn) > 0
+    low, high = limits(kind)
+    # 80 times a normally distributed number is beyond an int8 now and then, where casts wrap around.
+    whole = np.rint(np.asarray(drawn, np.float64) * (1 if np.asarray(drawn).dtype.kind == "i" else 80))
+    whole = np.abs(whole) if low == 0 else whole
+    return np.clip(whole, low, min(high, 2**24)).astype(kind)
 
 
 def largest(x: Array) -> float:

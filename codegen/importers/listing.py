@@ -26,9 +26,16 @@ _ONNX = """\
 
 Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but for the limits.
 
+Inputs and outputs are of the model's types: floats of 16, 32 or 64 bits (bfloat16 becomes float32), integers, bools.
+Weights and casts inside the network may be of all of these; floats are held and computed as float32.
+
 Tensors of integers are held as float32, which has all whole numbers up to 2^24: larger constants are refused, and what
-is computed beyond is rounded; it does not wrap around.  Where an operator makes fractions of integers (ReduceMean, Pow,
-Resize), they are cut off, as ONNX has it.
+is computed of int32 and int64 beyond is rounded; it does not wrap around.  Where an operator makes fractions of
+integers (ReduceMean, Pow, Resize), they are cut off, as ONNX has it.
+
+Integers of 8 and 16 bits and those without a sign may be moved, compared and cast, and go through Clip, Max, Min, Mod,
+MaxPool, TopK and reductions to the largest or smallest.  Arithmetic with them, which wraps around, is refused: Cast
+them to float first.
 """
 
 _ADVANCE = """\

@@ -171,8 +171,9 @@ def _dft(node: Node, b: Builder) -> Live:
     else:
         axis = node.get("axis", 1) % rank
     length = node.whole_numbers(1, "dft_length")
-    count = x.shape[axis] if length is None else length[0]
     inverse, half = node.flag("inverse"), node.flag("onesided")
+    usual = 2 * (x.shape[axis] - 1) if inverse and half else x.shape[axis]
+    count = usual if length is None else length[0]
     if axis == rank - 1 or x.shape[-1] not in (1, 2) or count < 1 or (inverse and half and x.shape[-1] == 1):
         raise Refused(f"axis {axis} and dft_length {count} do not fit {list(x.shape)}")
     used = min(count // 2 + 1 if inverse and half else count, x.shape[axis])

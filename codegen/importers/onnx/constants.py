@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, type_of
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, is_floating, type_of
 
 Array = NDArray[Any]
 
@@ -28,10 +28,9 @@ _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
 """The first opset for which the onnx package evaluates an operator that has meant the same before."""
 
+_MOST_WIDENED = 2**22  # elements of constants that are computed in float64, which takes twice the memory
 _TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})
 """Operators whose result depends on the type of their inputs."""
-
-_TYPES = {"float": np.float32, "int": np.int64, "bool": np.bool_}
 
 Compute = Callable[[Node], list[Array]]
 """Evaluates a node of constants by the layers that the import has for it, in float64."""
@@ -95,7 +94,7 @@ def _cast_like(x: Constant, node: Node) -> Array:
     """The constant in the other input's type, of which only the type counts."""
     like = node.input(1)
     if isinstance(like, Live):
-        return x.values.astype(_TYPES[like.kind])
+        return x.values.astype(type_of(like))
     assert isinstance(like, Constant)
     return x.values.astype(like.values.dtype)
 
@@ -116,9 +115,9 @@ def _model(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None], sm
 
 def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> list[Array]:
     """The node's outputs by the onnx package, in float64 where that is only more precise, rounded once at the end."""
-    given = [array for array in arrays if array is not None and array.dtype.kind == "f"]
-    wider = proto.op_type not in _TYPED and bool(given)
-    arrays = [x.astype(np.float64) if wider and x is not None and x.dtype.kind == "f" else x for x in arrays]
+    given = [array for array in arrays if array is not None and is_floating(array.dtype)]
+    wider = proto.op_type not in _TYPED and bool(given) and sum(x.size for x in given) <= _MOST_WIDENED
+    arrays = [x.astype(np.float64) if wider and x is not None and is_floating(x.dtype) else x for x in arrays]
     feeds = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
     known = max(opset, EVALUATED_FROM.get(proto.op_type, opset))
     try:
@@ -138,7 +137,7 @@ def _elements(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None])
     """At most how many elements the outputs have: by ONNX's rules for shapes, where these know."""
     present = [array for array in arrays if array is not None]
     try:
-        model = onnx.shape_inference.infer_shapes(_model(proto, opset, arrays, _SMALL), data_prop=True)
+        model = onnx.shape_inference.infer_shapes(_model(proto, opset, arrays, _SMALL))
     except Exception as error:  # whatever the rules make of wrong arguments
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
     sizes = [_size(value) for value in model.graph.output]

@@ -95,9 +95,10 @@ def evaluate_constants(proto: onnx.NodeProto, opset: int, inputs: Sequence[Array
 
 
 def _shortened(values: Array) -> Array:
-    if values.dtype != np.float32 or values.size > SMALL:
+    if values.size > SMALL or not (values.dtype in (np.float16, np.float32) or values.dtype.name == "bfloat16"):
         return wide(values)
-    return np.array([float(str(v)) for v in values.reshape(-1)], dtype=np.float64).reshape(values.shape)
+    floats = values.astype(np.float32).reshape(-1)
+    return np.array([float(str(v)) for v in floats], dtype=np.float64).reshape(values.shape)
 
 
 def _own(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], reading: Reading) -> list[Array | None]:

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value
-
-KINDS = {1: "float", 6: "int", 7: "int", 9: "bool"}
-"""What a tensor's numbers stand for, by ONNX's type: float32, int32, int64 or bool."""
+from codegen.importers.onnx.kinds import converted, kind_of_array, kind_of_type, type_name
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
 
 
 def _comparison(op: str) -> Callable[[Node, Builder], Live]:
@@ -65,27 +63,19 @@ def _where(node: Node, b: Builder) -> Live:
 
 
 def _cast(node: Node, b: Builder) -> Live:
-    return _as(node.live(), KINDS.get(node.get("to"), ""), b)
+    kind = kind_of_type(node.get("to"))
+    if kind is None:
+        raise Refused(f"it makes numbers of type {type_name(node.get('to'))} of a tensor that the network computes")
+    return converted(node.live(), kind, b)
 
 
 def _cast_like(node: Node, b: Builder) -> Live:
     like = node.input(1)
-    if isinstance(like, Live):
-        return _as(node.live(), like.kind, b)
-    assert like is not None
-    kind = {"f": "float" if like.values.dtype == np.float32 else "", "b": "bool"}.get(like.values.dtype.kind, "")
-    return _as(node.live(), "int" if like.values.dtype in (np.int32, np.int64) else kind, b)
-
-
-def _as(x: Live, kind: str, b: Builder) -> Live:
-    if not kind:
-        raise Refused(
-            "it makes something else than float32, int32, int64 or bool of a tensor that the network computes"
-        )
-    if x.kind == kind or kind == "float" or (x.kind, kind) == ("bool", "int"):
-        return Live(x.name, x.shape, kind)
-    y = b.layer("trunc", x) if kind == "int" else b.affine(b.layer("equal", [x, b.number(0, x)], "false"), -1, 1)
-    return Live(y.name, y.shape, kind)
+    kind = kind_of_array(like.values) if isinstance(like, Constant) else kind_of(like)
+    if kind is None:
+        assert isinstance(like, Constant)
+        raise Refused(f"it makes numbers of type {like.values.dtype} of a tensor that the network computes")
+    return converted(node.live(), kind, b)
 
 
 def _mod(node: Node, b: Builder) -> Live:

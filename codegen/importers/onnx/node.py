@@ -20,8 +20,8 @@ class Refused(ValueError):
 class Live:
     """A tensor that the network computes, by its name in the spec.
 
-    Its numbers are floats, also where they stand for whole numbers or for true and false: ``kind`` is "float", "int" or
-    "bool".
+    Its numbers are floats, also where they stand for whole numbers or for true and false: ``kind`` says which, as
+    :mod:`codegen.importers.onnx.kinds` has it.
     """
 
     name: str
@@ -47,18 +47,35 @@ Made = Live | Constant | Sequence[Live | Constant]
 
 
 def kind_of(value: Value) -> str:
-    """What the numbers of a tensor stand for: "float", "int" or "bool"."""
+    """What the numbers of a tensor stand for: "float", "int", "bool" or the name of another type of integers."""
     if isinstance(value, Live):
         return value.kind
-    letter = value.values.dtype.kind if value is not None else "f"
-    return {"b": "bool", "i": "int", "u": "int"}.get(letter, "float")
+    name = str(value.values.dtype) if value is not None else "float32"
+    if name in ("int32", "int64"):
+        return "int"
+    return name if name in _WHOLE else "float"
+
+
+_WHOLE = ("bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64")
+
+
+def is_floating(kind: np.dtype[Any]) -> bool:
+    """Whether numbers of a type are floating-point numbers; those that numpy itself does not have included."""
+    return kind.kind == "f" or kind.name.startswith(("bfloat", "float"))
+
+
+def without_bfloat16(value: Value) -> Value:
+    """The constant in float32, which holds all its numbers, where numpy's functions do not know its type."""
+    if isinstance(value, Constant) and value.values.dtype.name == "bfloat16":
+        return Constant(value.name, value.values.astype(np.float32))
+    return value
 
 
 def type_of(value: Live | Constant) -> DTypeLike:
     """The type of a tensor's numbers in the model, as far as it is known."""
     if isinstance(value, Constant):
         return value.values.dtype
-    return {"float": np.float32, "int": np.int64, "bool": np.bool_}[value.kind]
+    return {"float": np.float32, "int": np.int64}.get(value.kind, value.kind)
 
 
 @dataclass(frozen=True)

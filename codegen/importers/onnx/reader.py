@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx.inliner
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from codegen.errors import ClgenError
 from codegen.frontend.archive import MAX_BYTES
@@ -20,6 +20,7 @@ from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.frontend.spec import MAX_ELEMENTS
 from codegen.graph.ops import Shape
 from codegen.importers.onnx.external import load_external
+from codegen.importers.onnx.kinds import kind_of_type
 
 OLDEST = 7
 NEWEST = onnx.defs.onnx_opset_version()
@@ -35,6 +36,7 @@ class Network:
     place: Place
     opset: int
     inputs: dict[str, Shape]
+    types: dict[str, int]  # ONNX's, of inputs and outputs, where the file says them
     nodes: list[onnx.NodeProto]
     outputs: list[str]
     initializers: dict[str, onnx.TensorProto]
@@ -69,7 +71,8 @@ def read(path: Path, shapes: Shapes) -> Network:
     used = {name: value for name, value in declared.items() if name in read_names}
     notes = [f"no output depends on input {show(name)}, which is left out" for name in declared if name not in used]
     inputs = _input_shapes(used, shapes, place)
-    return Network(place, opset, inputs, nodes, outputs, initializers, read_names, notes)
+    types = {port.name: port.type.tensor_type.elem_type for port in (*graph.output, *used.values())}
+    return Network(place, opset, inputs, types, nodes, outputs, initializers, read_names, notes)
 
 
 def _load(path: Path, place: Place) -> onnx.ModelProto:
@@ -224,14 +227,17 @@ def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, pl
 def _sizes(name: str, value: onnx.ValueInfoProto, place: Place) -> tuple[int | str, ...] | None:
     """A number or a word for each axis; None if not even the number of axes is known."""
     kind = value.type.WhichOneof("value")
-    if kind != "tensor_type" or value.type.tensor_type.elem_type != TensorProto.FLOAT:
+    if kind != "tensor_type" or kind_of_type(value.type.tensor_type.elem_type) is None:
         is_ = "is not a tensor"
         if kind == "tensor_type":
             try:
                 is_ = f"holds {helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)}"
             except KeyError:
                 is_ = "holds numbers of an unknown type"
-        raise place.spec_error(f"input {show(name)} {is_}; inputs should hold float32")
+        raise place.spec_error(
+            f"input {show(name)} {is_}; inputs should hold floating-point numbers of 16 to 64 bits, integers of 8 "
+            "to 64 bits, or bools"
+        )
     if not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(

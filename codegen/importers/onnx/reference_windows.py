@@ -113,7 +113,7 @@ def _pooled(a: Attributes, x: Array, outside: float, start: float, add: Callable
 
 
 def max_pool(a: Attributes, x: Array) -> Array:
-    return _pooled(a, x, -math.inf, -math.inf, np.maximum)[0]
+    return _pooled(a, x.astype(np.float64), -math.inf, -math.inf, np.maximum)[0]
 
 
 def average_pool(a: Attributes, x: Array) -> Array:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 _SPACE = "1 to 3 axes of space"
 _INDICES = "the indices are constants"
-_TYPES = "of what the network computes: to float32, int32, int64 or bool, held as float32"
+_TYPES = "floats that the integers cast to cannot hold become their ends"
 
 LIMITS: Mapping[str, str] = {
     "AveragePool": _SPACE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
 from codegen.errors import ClgenError
 from codegen.frontend.place import show
@@ -21,7 +21,8 @@ from codegen.importers.load import load_document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
 from codegen.importers.onnx.functions import definition, is_defined
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, type_of
+from codegen.importers.onnx.kinds import check_arithmetic, kind_of_type, port_type
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, type_of, without_bfloat16
 from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read, read_within
 from codegen.importers.onnx.refusals import NO_OPERATOR, Refusals
@@ -102,7 +103,12 @@ class _Translator:
                 raise self._network.place.spec_error(
                     f"input {show(name)} {list(shape)} has {len(shape)} axes; {1 + MOST_SIZES} are the most"
                 )
-            self._values[name] = Live(self._document.add_input(name, shape or (1,)), shape)
+            element = self._network.types.get(name, 0)
+            kind = kind_of_type(element) or "float"
+            given = port_type(element, kind)
+            if kind == "float" and element == TensorProto.BFLOAT16:
+                self._document.notes.append(f"input {show(name)} is of bfloat16; it is float32 here")
+            self._values[name] = Live(self._document.add_input(name, shape or (1,), given), shape, kind)
 
     def _output(self, name: str) -> None:
         value = self._lookup(name)
@@ -115,7 +121,10 @@ class _Translator:
                 self._document.notes.append(f"output {show(name)}, the same for all inputs, is left out: {error}")
                 return
         assert isinstance(value, Live)
-        self._document.add_output(name, value.name)
+        element = self._network.types.get(name, 0)
+        if element == TensorProto.BFLOAT16:
+            self._document.notes.append(f"output {show(name)} is of bfloat16; it is float32 here")
+        self._document.add_output(name, value.name, port_type(element, value.kind))
 
     def _lookup(self, name: str) -> Translated:
         if not name:
@@ -262,6 +271,9 @@ class _Translator:
             return [Constant(name, array) for name, array in zip(proto.output, folded, strict=False)]
         if operator not in OPERATORS:
             raise Refused(NO_OPERATOR)
+        node = replace(node, inputs=[without_bfloat16(value) for value in known])
+        for k in range(len(proto.output)):
+            check_arithmetic(node, _kind(schema, k, node))
         result = OPERATORS[operator](node, builder)
         results = [result] if isinstance(result, (Live, Constant)) else result
         typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
@@ -283,7 +295,7 @@ def _typed(node: Node, y: Live | Constant, kind: str, b: Builder) -> Live | Cons
     """The output as numbers of this kind: ONNX cuts off what integers do not hold."""
     if node.op == "Cast" or isinstance(y, Constant):
         return y  # whose attribute says the type
-    if kind == "int" and y.kind != "int" and node.op in FRACTIONAL:
+    if kind not in ("float", "bool") and y.kind != kind and node.op in FRACTIONAL:
         y = b.layer("trunc", y, "whole")
     return Live(y.name, y.shape, kind)
 
