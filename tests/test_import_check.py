@@ -476,7 +476,11 @@ def other_epsilon(patch: pytest.MonkeyPatch) -> None:
 
 def transposed_matrices(patch: pytest.MonkeyPatch) -> None:
     right = Site.array
-    patch.setattr(Site, "array", lambda self, word, values: right(self, word, values.T if values.ndim == 2 else values))
+
+    def transposed(self: Site, word: str, values: Array, *more: Any) -> str:
+        return right(self, word, values.T if values.ndim == 2 else values, *more)
+
+    patch.setattr(Site, "array", transposed)
 
 
 def swapped_operands(site: Site) -> str:
