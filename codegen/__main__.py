@@ -1,5 +1,14 @@
-"""``python -m codegen``: the same as the command clgen, for where that is not on the path."""
+"""The command clgen, also as ``python -m codegen``: ready for Ctrl-C before its libraries are loaded."""
 
-from codegen.cli import main
+from codegen import interrupt
 
-main(prog_name="clgen")
+
+def main() -> None:
+    with interrupt.handled():
+        from codegen.cli import main as commands
+
+        commands(prog_name="clgen")
+
+
+if __name__ == "__main__":
+    main()

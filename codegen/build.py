@@ -9,8 +9,9 @@ from pathlib import Path
 
 from codegen.emit.artefact import GENERATOR, Pictures, Provenance, Tuning, file_names, render_artefact
 from codegen.emit.differences import differences
-from codegen.emit.output import MANIFEST, Changes, compare, write, write_all, write_file
+from codegen.emit.output import MANIFEST, Changes, compare, write, write_all
 from codegen.emit.selftest import SelfTest, self_test
+from codegen.emit.single_file import write_file
 from codegen.errors import Mismatch, ParameterError, SpecError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.model import Model
@@ -65,15 +66,17 @@ def imported(
     layout: str = "",
     say: Progress = _silent,
     check: bool = True,
+    force: bool = False,
 ) -> tuple[Path, ImportCheck | None]:
     """model file -> spec and parameters -> compared with the model, unless ``check`` is false -> disk.
 
-    Returns the spec's path, and what the comparison found; Mismatch, and nothing on disk, if they differ.
+    Returns the spec's path, and what the comparison found; Mismatch, and nothing on disk, if they differ.  Files that
+    are there and that no import wrote, or that were edited since, are replaced only with ``force``.
     """
     spec = import_model(model, name, shapes, layout)
     checked = check_import(model, as_model(model, spec), shapes, say) if check else None
     say("writing")
-    write_all(folder, spec.files)
+    write_all(folder, spec.files, lambda there: force or spec.is_imported(there))
     return folder / f"{spec.name}.toml", checked
 
 
@@ -144,12 +147,15 @@ def _rendered(
 
 
 def build(
-    lowered: Lowered, output: Path, target: str, check: bool = False, say: Progress = _silent
+    lowered: Lowered, output: Path, target: str, check: bool = False, say: Progress = _silent, force: bool = False
 ) -> tuple[Path, Changes]:
-    """files -> disk.  With ``check`` nothing is written; the changes say what would be."""
+    """files -> disk.  With ``check`` nothing is written; the changes say what would be.
+
+    Files that are there and that clgen did not write, or that were edited since, are replaced only with ``force``.
+    """
     folder, files = output / lowered.launches.name, rendered(lowered, target, say)
     say("comparing" if check else "writing")
-    return folder, (compare if check else write)(folder, files)
+    return folder, compare(folder, files) if check else write(folder, files, force)
 
 
 def stored_too_much(lowered: Lowered, target: str, most: int) -> str:

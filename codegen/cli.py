@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from codegen import __version__, build
-from codegen.emit.output import MANIFEST, write_file
+from codegen import __version__, build, interrupt
+from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.single_file import write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
 from codegen.passes.explain import format_report
 from codegen.plan.excess import parameters
@@ -22,6 +24,8 @@ from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
 
 F = TypeVar("F", bound=Callable[..., Any])
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE)
+
 Pairs = tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
 
 SPEC = click.Path(path_type=Path)
@@ -31,20 +35,61 @@ SHOW = click.Path(path_type=Path, dir_okay=False)
 class _Commands(click.Group):
     """Errors of clgen end a command with their exit code and one message, without a traceback."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with interrupt.handled():
+            return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _errors_told():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _errors_told():
             return super().invoke(ctx)
-        except ClgenError as error:
-            _end(f"clgen: error: {error}", error.exit_code)
-        except MemoryError as error:
-            _end(f"clgen: error: memory is used up{f' ({error})' if str(error) else ''}; see ulimit -v", 4)
-        except BrokenPipeError:
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        interrupt.end()
+    except ClgenError as error:
+        _end(f"clgen: error: {error}", error.exit_code)
+    except MemoryError:
+        _end_without_memory()
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            _end_without_memory()
+        if error.errno not in _UNWRITABLE:
+            raise
+        _give_up(sys.stdout)
+        _give_up(sys.stderr)
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
             _end("", 0)
+        where = error.filename or "standard output or a temporary file"
+        _end(f"clgen: error: {where}: cannot write: {error.strerror}", 1)
+
+
+def _give_up(stream: TextIO | None) -> None:
+    """Throws away what a stream does not take, as Python would try once more at its end."""
+    if stream is not None:  # else whoever started clgen has closed it
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _end_without_memory() -> NoReturn:
+    """Ends at once: Python's own end takes memory, and a driver's threads may wait for each other for ever."""
+    os.write(2, b"clgen: error: memory is used up; see ulimit -v\n")
+    os._exit(4)
 
 
 def _end(message: str, code: int) -> NoReturn:
     if message:
-        click.echo(message, err=True)
+        with suppress(OSError):
+            click.echo(message, err=True)
     sys.exit(code)
 
 
@@ -85,6 +130,11 @@ def _output_option(function: F) -> F:
     folder = click.Path(path_type=Path, file_okay=False)
     help_text = "Folder that gets a folder named after the model."
     return click.option("-o", "--output", type=folder, default="generated", show_default=True, help=help_text)(function)
+
+
+def _force_option(function: F) -> F:
+    help_text = "Replace files that clgen did not write, or that were edited since."
+    return click.option("--force", is_flag=True, help=help_text)(function)
 
 
 def _made_from_option(function: F) -> F:
@@ -148,9 +198,10 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     help="Layout of the application's arrays (Keras models only). Default: the model's.",
 )
 @click.option("--no-check", is_flag=True, help="Do not compare the import with the model's own operators.")
+@_force_option
 @click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
 def import_command(
-    model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool
+    model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool, force: bool
 ) -> None:
     """Write a model file as a spec and its parameters.
 
@@ -158,7 +209,8 @@ def import_command(
     evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
     """
     with _stage(f"importing {model}") as say:
-        spec, checked = build.imported(model, output, name, dict(shapes), (layout or "").upper(), say, not no_check)
+        order = (layout or "").upper()
+        spec, checked = build.imported(model, output, name, dict(shapes), order, say, not no_check, force)
     if checked is not None:
         click.echo(checked, err=True)
     click.echo(spec)
@@ -171,11 +223,14 @@ def import_command(
 @_tuned_option
 @_shape_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
-def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool) -> None:
+@_force_option
+def build_command(
+    spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool, force: bool
+) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _stage(f"building {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True)
-        folder, changes = build.build(lowered, output, target, check, say)
+        folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
         click.echo(lowered.imported, err=True)
     for tensor in lowered.model.unused:
@@ -185,7 +240,10 @@ def build_command(spec: Path, output: Path, target: str, tuned_for: str, shapes:
         command = ["clgen", "build", str(spec), "-o", str(output), "--target", target]
         command += ["--tuned-for", tuned_for] if tuned_for else []
         command += [word for name, shape in shapes for word in ("--shape", f"{name}={','.join(map(str, shape))}")]
+        command += ["--force"] if changes.foreign else []
         raise CheckFailed(f"{folder}: would change: {names}; run {shlex.join(command)}")
+    if changes.kept:
+        click.echo(f"note: {folder / EXAMPLE} was edited, and stays as it is", err=True)
     click.echo(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     memory = manifest["memory"]
@@ -239,8 +297,8 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
     with _stage(f"tuning {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say)
     for device in select(devices, default_type=TARGETS[target].device_type):
-        with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"tuning {spec}") as say:
-            file, measured = build.tune_schedules(lowered, target, device, budget, Path(scratch), say)
+        with interrupt.scratch() as scratch, _stage(f"tuning {spec}") as say:
+            file, measured = build.tune_schedules(lowered, target, device, budget, scratch, say)
         click.echo(f"{device.name}: {measured}", err=True)
     click.echo(file)
 
@@ -288,8 +346,8 @@ def verify_command(
     from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
 
-    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"verifying {path}") as say:
-        artefact, lowered = build.verifiable(path, spec, target, Path(scratch), dict(shapes), tuned_for, say)
+    with interrupt.scratch() as scratch, _stage(f"verifying {path}") as say:
+        artefact, lowered = build.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say)
         samples = read_samples(artefact, inputs) if inputs else ()
         chosen = select(devices, default_type=artefact.device_type)
         result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
@@ -332,8 +390,8 @@ def bench_command(
     from codegen.runtime.picture import picture
     from codegen.runtime.trace import trace
 
-    with tempfile.TemporaryDirectory(prefix="clgen-") as scratch, _stage(f"measuring {path}") as say:
-        artefact, lowered = build.measurable(path, spec, target, Path(scratch), dict(shapes))
+    with interrupt.scratch() as scratch, _stage(f"measuring {path}") as say:
+        artefact, lowered = build.measurable(path, spec, target, scratch, dict(shapes))
         chosen = select(devices, default_type=artefact.device_type)
         result = bench(artefact, lowered.launches if lowered else None, chosen, say)
     if lowered is None:
@@ -407,7 +465,7 @@ def doctor_command() -> None:
 @contextmanager
 def _stage(what: str) -> Iterator[build.Progress]:
     """One line that says on a terminal what is going on, and is wiped away; it yields what changes its end."""
-    shown = sys.stderr.isatty()
+    shown = sys.stderr is not None and sys.stderr.isatty()
 
     def say(step: str) -> None:
         if shown:

@@ -72,7 +72,7 @@ def test_what_was_built_is_what_the_spec_gives(built: Path) -> None:
 
 def test_the_example_is_the_users(folder: Path) -> None:
     example = folder / "example.c"
-    assert "Yours to edit; clgen build writes it anew." in example.read_text()
+    assert "Yours to edit: clgen build keeps an edited one." in example.read_text()
     assert "do not edit" not in example.read_text()
     example.write_text("int main(void) { return 0; }\n")
     opened(folder)

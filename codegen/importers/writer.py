@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import safetensors.numpy
@@ -13,10 +14,15 @@ from codegen.graph.types import FLOAT32
 from codegen.importers.document import Document, Layer, Port
 from codegen.importers.tidy import without_defaults
 
+_SEAL = b"\n# While this fits, clgen import replaces the file and its weights:\n# sha256 "
+
 
 @dataclass(frozen=True)
 class Imported:
-    """``text`` is NAME.toml, ``weights`` NAME.safetensors, empty if no layer has parameters."""
+    """``text`` is NAME.toml, ``weights`` NAME.safetensors, empty if no layer has parameters.
+
+    The text ends with a hash of both, by which the next import knows whether they were edited.
+    """
 
     name: str
     text: bytes
@@ -24,8 +30,15 @@ class Imported:
 
     @property
     def files(self) -> dict[str, bytes]:
+        """By name; the spec, which names the other, is the first."""
         weights = {f"{self.name}.safetensors": self.weights} if self.weights else {}
-        return {**weights, f"{self.name}.toml": self.text}
+        return {f"{self.name}.toml": self.text, **weights}
+
+    def is_imported(self, there: Mapping[str, bytes]) -> bool:
+        """Whether the files of this name that are there are what an import wrote."""
+        text, weights = (there.get(f"{self.name}.{ending}", b"") for ending in ("toml", "safetensors"))
+        above, mark, digest = text.rpartition(_SEAL)
+        return bool(mark) and digest.strip().decode("ascii", "replace") == _digest(above, weights)
 
 
 def write_document(document: Document) -> Imported:
@@ -53,7 +66,12 @@ def write_document(document: Document) -> Imported:
         if document.channels_last and not spatial and len(port.shape) > 2:
             lines.append('layout = "NHWC"')
     weights = safetensors.numpy.save(dict(document.arrays)) if document.arrays else b""
-    return Imported(document.name, ("\n".join(lines) + "\n").encode(), weights)
+    text = ("\n".join(lines) + "\n").encode()
+    return Imported(document.name, text + _SEAL + _digest(text, weights).encode() + b"\n", weights)
+
+
+def _digest(text: bytes, weights: bytes) -> str:
+    return hashlib.sha256(hashlib.sha256(text).digest() + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def _shape(shape: Shape, document: Document) -> list[str]:

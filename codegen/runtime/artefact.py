@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.seal import SEAL, digest
+from codegen.emit.transaction import settle
 from codegen.errors import Mismatch, SpecError
 from codegen.graph.types import FLOAT32, size_of, to_float32
 from codegen.runtime.consistent import check
@@ -105,6 +106,7 @@ def read(folder: Path) -> Artefact:
     SpecError if it is none, or if its manifest holds what no manifest can; Mismatch if a file is missing or is not the
     one that was generated.
     """
+    settle(folder)
     path = folder / MANIFEST
     manifest = parse(path)
     name = manifest["name"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen import interrupt
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Conv, ConvTranspose, Dense, Fused, MatMul, Op, Shape
@@ -108,9 +108,9 @@ def bench(
     unknown = [n["node"] for n in artefact.launches if network is not None and n["node"] not in network.by_name]
     if unknown:
         raise Mismatch(f"{artefact.folder}: launch {unknown[0]!r} is not in the spec; build again")
-    with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
+    with interrupt.scratch() as folder:
         say("compiling the C host")
-        library = compile_host(artefact, Path(folder) / f"lib{artefact.name}.so")
+        library = compile_host(artefact, folder / f"lib{artefact.name}.so")
         measured = tuple(_bench_device(artefact, network, d, library, say, seconds) for d in devices)
     return Bench(artefact.name, str(artefact.manifest.get("target", "")), measured)
 

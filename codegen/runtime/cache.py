@@ -57,6 +57,6 @@ def write(target: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         Path(temporary).replace(target)
-    except OSError:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

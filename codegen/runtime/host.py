@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from codegen import interrupt
 from codegen.errors import DeviceError
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo, opencl
@@ -34,7 +34,8 @@ def compile_host(artefact: Artefact, library: Path, compiler: str | None = None)
     if artefact.weights is not None:
         sources.append(str(artefact.folder / f"{artefact.name}_weights.c"))
     command = [compiler or find_compiler(), *STRICT, "-O1", "-shared", "-fPIC", "-o", str(library), *sources, "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # What a compiler that is killed leaves behind goes with the library's folder.
+    done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
     if done.returncode:
         raise DeviceError(f"{command[0]} rejects the generated C:\n{done.stderr}")
     return library

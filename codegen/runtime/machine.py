@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+from codegen import interrupt
 from codegen.runtime import devices, embedded, probe
 
 _OCLOC_IN_DRIVER = {("ubuntu", "20.04"), ("ubuntu", "22.04"), ("debian", "11"), ("debian", "12")}
@@ -20,7 +21,7 @@ def _dlopen(library: str) -> str:
     """Why ``library`` cannot be loaded; "" if it can.  In a process of its own: a broken driver may crash."""
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     try:
-        done = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True, timeout=60)
+        done = interrupt.run([sys.executable, "-c", code, library], timeout=60)
     except subprocess.TimeoutExpired:
         return "loading it does not come to an end"
     if done.returncode < 0:

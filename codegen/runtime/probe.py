@@ -12,11 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from codegen import __version__
+from codegen import __version__, interrupt
 from codegen.runtime import cache
 
 SECONDS = 60  # a trial takes about one second, and more where a compiler starts for the first time on a slow machine
@@ -59,11 +58,11 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
         return dict(json.loads(cache.read(name)))  # type: ignore[arg-type]
     found: dict[str, str] = {}
     if _trial("list").startswith(_CRASHING):
-        with tempfile.TemporaryDirectory(prefix="clgen-") as sound:
+        with interrupt.scratch() as sound:
             for entry in sorted(entries, key=lambda entry: "intel" not in entry.casefold()):
-                registered = Path(sound, entry)
+                registered = sound / entry
                 registered.write_text(f"{entries[entry]}\n", encoding="utf-8")
-                reason = _trial("list", **{variable: sound})
+                reason = _trial("list", **{variable: str(sound)})
                 if reason.startswith(_CRASHING):
                     found[entry] = reason
                     registered.unlink()
@@ -95,32 +94,17 @@ def _trial(*arguments: str, **variables: str) -> str:
     command = [sys.executable, "-c", _START, *arguments]
     path = os.pathsep.join(entry for entry in (str(Path(__file__).parents[2]), *sys.path) if entry)
     environment = {**os.environ, "PYTHONPATH": path, "PYOPENCL_NO_CACHE": "1", **variables}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, env=environment, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            return f"{_CRASHING[1]} within {SECONDS} s"
-    if process.returncode == 0 and VERDICT in stdout:
-        return stdout.rpartition(VERDICT)[2].strip()
-    said = [line.strip() for line in stderr.splitlines() if line.strip()]
+    try:
+        process = interrupt.run(command, SECONDS, environment)
+    except subprocess.TimeoutExpired:
+        return f"{_CRASHING[1]} within {SECONDS} s"
+    if process.returncode == 0 and VERDICT in process.stdout:
+        return process.stdout.rpartition(VERDICT)[2].strip()
+    said = [line.strip() for line in process.stderr.splitlines() if line.strip()]
     if "Traceback (most recent call last):" in said:
         return f"cannot be tried: {said[-1][:200]}"
     how = _signal(-process.returncode) if process.returncode < 0 else f"exit status {process.returncode}"
     return f"{_CRASHING[0]} with {how}" + (f": {said[0][:200]}" if said else "")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the process and all that it has started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:  # Windows
-        process.kill()
-    process.communicate()
 
 
 def _signal(number: int) -> str:

@@ -10,7 +10,6 @@ Then the whole: outputs against the un-folded network, the C host against the py
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen import interrupt
 from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.errors import Mismatch
 from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
@@ -273,8 +273,8 @@ def verify(
     samples = samples or [random_sample(artefact)]
     tried = [*samples, with_special_numbers(samples[0])]
     algebra = _worst_checks([check_algebra(unfolded, launches, in_network_order(artefact, s)) for s in tried])
-    with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
-        library = compile_host(artefact, Path(folder) / f"lib{artefact.name}.so")
+    with interrupt.scratch() as folder:
+        library = compile_host(artefact, folder / f"lib{artefact.name}.so")
         reports = tuple(check_device(artefact, unfolded, launches, d, library, samples) for d in devices)
     return Verification(artefact.name, len(samples), algebra, reports)
 

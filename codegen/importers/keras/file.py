@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codegen import interrupt
 from codegen.errors import ClgenError
 from codegen.frontend.archive import MAX_BYTES
 from codegen.frontend.place import Place, listed, show
@@ -46,8 +46,8 @@ def open_keras(path: Path) -> KerasFile:
         return _read_h5(read_hdf5(path, place), place)
     if magic.startswith(_ZIP):
         config, version, data = _unzip(path, place)
-        with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
-            weights = Path(folder) / "model.weights.h5"
+        with interrupt.scratch() as folder:
+            weights = folder / "model.weights.h5"
             weights.write_bytes(data)
             return KerasFile(config, Grouped(read_hdf5(weights, place)), _major(version))
     raise place.parameter_error("is neither a .keras (zip) nor a .h5 (HDF5) file, or is damaged")

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen import interrupt
 from codegen.frontend.place import Place
 
 _SECONDS = 15  # to read a file, and one more for each of _BYTES_A_SECOND
@@ -49,16 +49,16 @@ class Group:
 def read_hdf5(path: Path, place: Place) -> Group:
     """All of a file but links into other files.  ParameterError at ``place`` where the library fails on it."""
     seconds = _SECONDS + path.stat().st_size / _BYTES_A_SECOND
-    with tempfile.TemporaryDirectory(prefix="clgen-") as folder:
-        out = Path(folder) / "extracted"
+    with interrupt.scratch() as folder:
+        out = folder / "extracted"
         command = [sys.executable, "-m", "codegen.importers.keras.extract", str(path), str(out)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=seconds, check=False)
+            done = interrupt.run(command, seconds, environment)
         except subprocess.TimeoutExpired:
             raise place.parameter_error(f"is damaged: reading it takes more than {seconds:.0f} s") from None
         if done.returncode != 0:
-            lines = done.stderr.decode("utf-8", "replace").splitlines()
+            lines = done.stderr.splitlines()
             reason = lines[-1] if done.returncode > 0 and lines else "the HDF5 library crashes on it"
             raise place.parameter_error(f"is damaged: {reason}")
         data = out.read_bytes()
