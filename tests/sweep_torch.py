@@ -3,9 +3,9 @@
     pip install -e . onnx onnxscript onnxruntime pyopencl torch torchvision timm ultralytics segmentation-models-pytorch
     python tests/sweep_torch.py [--only WORD] [--import-only] [--retry] [--refusals F] [--table docs/pytorch-sweep.md]
 
-What the sweep finds is kept in --folder, so that it can be interrupted and goes on where it was.  A network is equal,
-or refused with a reason, or DIFFERENT, which is a fault: the exit code is 1 then.  Networks of a library that is not
-installed are left out.
+What the sweep finds is kept in --folder, so that it can be interrupted and goes on where it was; with --table-only
+nothing is measured, and --table is written from what is known.  A network is equal, or refused with a reason, or
+DIFFERENT, which is a fault: the exit code is 1 then.  Networks of a library that is not installed are left out.
 """
 
 from __future__ import annotations
@@ -207,8 +207,8 @@ weights, and batch norms with statistics that are not the initial ones.  Each wa
 {ways}
 
 *imported* means that clgen read the model and nothing more: it was not built and no output was compared.  *equal* means
-that it was built for OpenCL on a CPU and that its outputs are within {tolerance:.0e} of ONNX Runtime's, which ran with
-its optimisations off.  *DIFFERENT* means that they are not.  Errors are the largest difference of an output, divided by
+that it was built for OpenCL on a CPU and its outputs are within {tolerance:.0e} of ONNX Runtime's, which ran with its
+optimisations off.  *DIFFERENT* means that they are not.  Errors are the largest difference of an output, divided by
 the largest absolute value of that output; the second is the error against torch itself.  *Batch norms* says how many of
 those in the ONNX file became part of another layer, so that none of their own arithmetic is launched.
 
@@ -237,6 +237,9 @@ def table(found: Mapping[str, Mapping[str, Found]]) -> str:
             norms = "" if total is None else f"{total - outcome['launched']}/{total}"
             errors = [f"{outcome[of]:.0e}" if of in outcome else "" for of in ("onnxruntime", "torch")]
             rows.append(f"| {name} | {way} | {result} | {norms} | {errors[0]} | {errors[1]} |")
+    missing = [name for name in NETWORKS if name not in found]
+    if missing:
+        counts += ["", f"Not tried for this page, though the script has them: {', '.join(missing)}."]
     options = "\n".join(f"- {way}: `{options}`" for way, options in WAYS.items())
     return TABLE.format(ways=options, tolerance=TOLERANCE, counts="\n".join(counts), rows="\n".join(rows))
 
