@@ -324,12 +324,15 @@ def rows() -> Graph:
     one = net.conv(x, 1, 1)
     net.output("one_less", net.binary("sub", one, a))
     net.output("less_one", net.binary("sub", net.prelu(x), net.affine(one)))
+    net.output("slopes", net.binary("prelu", a, net.affine(a)))
     net.output("map_of_an_input", net.act(z))
 
     # Dense: each remainder of four, fewer than four, blocks with space, two samples, a prologue.
     net.output("dense", net.act(net.dense(v, 9)))
     net.output("dense_image", net.dense(net.act(z), 3))
     net.output("dense_blocks", net.dense(net.affine(a), 10))
+    for channels in (1, 3, 9):  # one lane or more of a block, alone or behind a whole block
+        net.output(f"dense_of_{channels}", net.dense(net.conv(x, channels, 1), 2))
     net.output("dense_few", net.dense(net.affine(v), 2))
     net.output("dense_quotients", net.dense(net.act(net.divide(net.global_pool(a)), "tanh"), 10))
     net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))
