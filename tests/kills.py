@@ -52,6 +52,8 @@ def _with_signal(act: Callable[[], object], step: int, number: int) -> int:
                 os.kill(os.getpid(), number)
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if signal.getsignal(number) is signal.SIG_IGN:  # by nohup, under which these tests may run
+        signal.signal(number, signal.SIG_DFL)
     try:
         with interrupt.handled():
             sys.addaudithook(count)

@@ -233,7 +233,7 @@ def lower(graph: Graph) -> Stages:
 def vectors(wide: bool) -> Iterator[None]:
     """Artefacts that choose wide vectors for every device, or for none."""
     key = "native_floats_from"
-    options = tuple({**option, key: 1 if wide else 1 << 20} for option in artefact.DEVICE_OPTIONS)
+    options = tuple({**option, key: 1 if wide else 1024} for option in artefact.DEVICE_OPTIONS)
     with mock.patch.object(artefact, "DEVICE_OPTIONS", options):
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -912,7 +913,11 @@ from = "head"
 
 def test_spec_is_one_that_a_person_would_write(tmp_path: Path) -> None:
     imported = import_model(network(tmp_path))
-    assert imported.text.decode() == SPEC
+    text, _, seal = imported.text.decode().partition(
+        "\n# While this fits, clgen import replaces the file and its weights:\n"
+    )
+    assert text == SPEC
+    assert re.fullmatch("# sha256 [0-9a-f]{64}\n", seal)
     assert import_model(network(tmp_path)) == imported
 
 

@@ -164,7 +164,7 @@ def test_slices_repetitions_and_padding(tmp_path: Path, some_device: DeviceInfo)
         "s1": 'op = "slice"\naxis = 1\nstart = 3\nstop = 10\nstep = 2',
         "s2": 'op = "slice"\naxis = 3\nstep = -1',
         "s3": 'op = "slice"\naxis = -2\nstart = -3',
-        "t": 'op = "repeat"\ntimes = [1, 2, 1, 3]',
+        "tiled": 'op = "repeat"\ntimes = [1, 2, 1, 3]',
         "edge": 'op = "pad"\npadding = [[1, 2], [0, 3]]\nmode = "edge"',
         "reflect": 'op = "pad"\npadding = [[3, 2], [4, 3]]\nmode = "reflect"',
         "wrap": 'op = "pad"\npadding = [[4, 2], [5, 3]]\nmode = "wrap"',
@@ -176,7 +176,7 @@ def test_slices_repetitions_and_padding(tmp_path: Path, some_device: DeviceInfo)
     np.testing.assert_array_equal(got["y_s1"], x[:, 3:10:2])
     np.testing.assert_array_equal(got["y_s2"], x[..., ::-1])
     np.testing.assert_array_equal(got["y_s3"], x[:, :, -3:])
-    np.testing.assert_array_equal(got["y_t"], np.tile(x, (1, 2, 1, 3)))
+    np.testing.assert_array_equal(got["y_tiled"], np.tile(x, (1, 2, 1, 3)))
     for mode, pads in {"edge": ((1, 2), (0, 3)), "reflect": ((3, 2), (4, 3)), "wrap": ((4, 2), (5, 3))}.items():
         np.testing.assert_array_equal(got[f"y_{mode}"], np.pad(x, ((0, 0), (0, 0), *pads), mode=mode))
 

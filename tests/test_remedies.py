@@ -228,9 +228,9 @@ def test_a_misspelt_variance_is_found_beside_other_batch_norms(tmp_path: Path) -
     }  # fmt: skip
     tensors["first.bn.moving_varianc"] = tensors.pop("first.bn.moving_variance")
     assert refused(tmp_path, layers, tensors) == (
-        'layer "first": batch_norm.variance: no tensor "first.bn.moving_variance", "first.bn.running_var", '
-        '"first.bn.variance" or "first.bn.var" in w.npz; did you mean "first.bn.moving_varianc" [8], which fits and '
-        'which nothing else reads? Write variance = "first.bn.moving_varianc"'
+        'layer "first": batch_norm.variance: tensor "first.bn.moving_variance" is missing; w.npz has "first.bn.gamma", '
+        '"first.bn.beta" and "first.bn.moving_mean"; did you mean "first.bn.moving_varianc" [8], which fits and which '
+        'nothing else reads? Write variance = "first.bn.moving_varianc"'
     )
 
 
@@ -251,7 +251,8 @@ def test_no_array_of_a_batch_norm_stands_in_for_another(missing: str, tmp_path: 
         tensors = {**weights, **batch_norm("first.bn", 3), **batch_norm("bn", 3), **batch_norm("last.bn", 3)}
         del tensors[f"{prefix}.{missing}"]
         message = refused(tmp_path, layers, tensors)
-        assert message.endswith(f'in w.npz; say which with {missing.removeprefix("moving_")} = "..."'), message
+        assert f'tensor "{prefix}.{missing}" is missing; w.npz has ' in message
+        assert message.endswith(f'; say which with {missing.removeprefix("moving_")} = "..."'), message
 
 
 def test_no_tensor_is_suggested_that_fits_in_neither_name_nor_shape(tmp_path: Path) -> None:
