@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from codegen.plan.blob import ALIGNMENT
+from codegen.plan.homes import Location
 from codegen.plan.layout import up
+from codegen.plan.plan import Draft
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,17 @@ def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, 
         for launch in range(buffer.first, buffer.last + 1):
             alive.setdefault(launch, []).append(buffer)
     return offsets, max((up(offsets[b.name] + b.size, alignment) for b in lifetimes), default=0)
+
+
+def share_memory(locations: Mapping[str, Location], drafts: list[Draft]) -> tuple[Mapping[str, int], int, int]:
+    """Offsets of the arena's tensors, its size, and what the size were if nothing were shared (floats)."""
+    spans: dict[str, tuple[int, int]] = {}
+    for index, draft in enumerate(drafts):
+        for name in (*draft.reads, *([draft.scratch] if draft.scratch else []), draft.writes):
+            if locations[name].buffer == "arena":
+                root = locations[name].root
+                first, _ = spans.get(root, (index, index))
+                spans[root] = (first, index)
+    lifetimes = [Lifetime(root, locations[root].layout.span, first, last) for root, (first, last) in spans.items()]
+    offsets, total = assign(lifetimes, ALIGNMENT)
+    return offsets, total, sum(up(b.size, ALIGNMENT) for b in lifetimes)

@@ -1,0 +1,181 @@
+"""Kernels and launches made of drafts, with their constants in place: as tables in the kernels, or as one array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codegen.graph.graph import Graph
+from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other, packed
+from codegen.plan.layout import up
+from codegen.plan.names import Names
+from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Preparation
+from codegen.plan.schedules.launch import LaunchSketch
+
+SHARED_TABLE = 64  # numbers of a table that is worth looking up elsewhere
+
+
+@dataclass(frozen=True)
+class Baked:
+    """Kernels and launches with their constants in place."""
+
+    kernels: tuple[Kernel, ...]
+    launches: tuple[Launch, ...]
+    preparations: tuple[Launch, ...] = ()
+    prepared_floats: int = 0
+    weights: Floats | None = None
+
+
+def with_tables(
+    model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
+) -> Baked:
+    """Constants are __constant tables, large ones printed once; a kernel with tables belongs to one launch."""
+    names = Names(model)
+    kernels: dict[str, Kernel] = {}
+    shared: dict[str, str] = {}
+    printed: dict[bytes, str] = {}
+    launches = []
+    for draft in drafts:
+        key = _key(draft)
+        if draft.parameters or key not in shared:
+            name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters))
+            constants = {k: f"{name}_{k}" for k in draft.parameters}
+            for k, values in draft.parameters.items():
+                if values.size >= SHARED_TABLE:
+                    constants[k] = printed.setdefault(digest(values), constants[k])
+            tables = {f"{name}_{k}": v for k, v in draft.parameters.items() if constants[k] == f"{name}_{k}"}
+            kernels[name] = _kernel(name, draft, constants, tables, draft.sizes, notes.get(draft.node, ()))
+            shared[key] = name
+        launches.append(_launch(draft, kernels[shared[key]], places, {}, draft.sizes, notes))
+    return Baked(tuple(kernels.values()), tuple(launches))
+
+
+def with_blob(
+    graph: Graph, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
+) -> Baked:
+    """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin.
+
+    The tensors that are constants come first, in the order that their places have.
+    """
+    names = Names(graph.name)
+    kernels: dict[str, Kernel] = {}
+    preparations: list[Launch] = []
+    prepared_at: dict[str, int] = {}
+    launches, blob, prepared = [], Blob(), 0
+    for constant in graph.constants:
+        (start,) = blob.place([packed(constant.values, places[constant.name].layout)])
+        assert start == places[constant.name].offset
+    for draft in drafts:
+        sizes, starts, constants = dict(draft.sizes), {"weights": blob.at}, {}
+        if draft.prepared:
+            (start,) = blob.place([draft.prepared.weight])
+            launch = _preparation(draft, draft.prepared, names, kernels, start, prepared)
+            made = repr((launch.kernel, start, draft.prepared.sizes))
+            if made not in prepared_at:
+                preparations.append(launch)
+                prepared_at[made] = prepared
+                prepared += up(draft.prepared.floats, ALIGNMENT)
+            constants["weight"] = "u"
+            starts["prepared"] = prepared_at[made]
+        found = blob.place(list(draft.parameters.values()))
+        # Where a tensor is that other launches have, too, is no number that kernels can share.
+        told = bool(draft.sizes) or not follow_each_other(found, list(draft.parameters.values()))
+        for k, start in zip(draft.parameters, found, strict=True):
+            starts["weights"] = found[0]
+            offset = start - found[0]
+            if offset and told:
+                sizes[f"{k}_at"] = offset
+            constants[k] = "w" if not offset else f"(w + {k}_at)" if told else f"(w + {offset})"
+        key = f"{_key(draft)} {told}"
+        if key not in kernels:
+            kernels[key] = _kernel(names.new(draft.label), draft, constants, None, sizes, ())
+        launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
+    weights = blob.whole()
+    return Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
+
+
+def _preparation(
+    draft: Draft, p: Preparation, names: Names, kernels: dict[str, Kernel], weights_at: int, prepared_at: int
+) -> Launch:
+    key = repr((p.template, sorted(p.variables.items()), sorted(p.sizes)))
+    if key not in kernels:
+        parameters = (
+            Parameter("w", "weights"),
+            Parameter("u", "prepare"),
+            *(Parameter(name, "size") for name in p.sizes),
+        )
+        kernels[key] = Kernel(names.new(p.label), p.template, p.variables, parameters, {"weight": "w"}, {}, p.what, ())
+    arguments = [Argument("weights"), _number(weights_at), Argument("prepared"), _number(prepared_at)]
+    arguments += [_number(value) for value in p.sizes.values()]
+    return Launch(draft.node, p.what, kernels[key].name, p.groups, tuple(arguments), (), "", ())
+
+
+def _key(draft: Draft) -> str:
+    """Two drafts with the same key render the same kernel but for its name."""
+    # A kernel that is told sizes is also told where its constants are.
+    constants = sorted(draft.parameters) if draft.sizes else [(k, v.size) for k, v in draft.parameters.items()]
+    variables = sorted(draft.variables.items())
+    return repr((draft.template, variables, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
+
+
+def _kernel(
+    name: str,
+    draft: Draft,
+    constants: Mapping[str, str],
+    tables: Mapping[str, Floats] | None,
+    sizes: Mapping[str, int],
+    notes: tuple[str, ...],
+) -> Kernel:
+    types = [draft.x_type, *["float"] * len(draft.reads)]
+    parameters = [Parameter(LaunchSketch.operand_name(k), "read", types[k]) for k in range(len(draft.reads))]
+    if draft.parameters and tables is None:
+        parameters.append(Parameter("w", "weights"))
+    if draft.prepared:
+        parameters.append(Parameter("u", "prepared"))
+    if draft.zeros:
+        parameters.append(Parameter("zeros", "zeros"))
+    if draft.scratch:
+        parameters.append(Parameter("scratch", "scratch"))
+    parameters.append(Parameter("y", "write", draft.y_type))
+    parameters += [Parameter(size, "size") for size in sizes]
+    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables or {}, draft.title, notes)
+
+
+def _launch(
+    draft: Draft,
+    kernel: Kernel,
+    places: Mapping[str, Place],
+    starts: Mapping[str, int],
+    sizes: Mapping[str, int],
+    notes: Mapping[str, tuple[str, ...]],
+) -> Launch:
+    arguments: list[Argument] = []
+    reads = iter(draft.reads)
+    for parameter in kernel.parameters:
+        match parameter.role:
+            case "zeros":
+                arguments.append(Argument("zeros"))
+            case "size":
+                arguments.append(_number(sizes[parameter.name]))
+            case "weights" | "prepared":
+                arguments += [Argument(parameter.role), _number(starts[parameter.role])]
+            case _:
+                own = draft.scratch if parameter.role == "scratch" else draft.writes
+                place = places[next(reads) if parameter.role == "read" else own or ""]
+                arguments += [Argument(place.buffer, place.index), _number(place.offset)]
+    return Launch(
+        draft.node,
+        draft.title,
+        kernel.name,
+        draft.groups,
+        tuple(arguments),
+        draft.reads,
+        draft.writes,
+        notes.get(draft.node, ()),
+        draft.winograd,
+        draft.in_blocks,
+    )
+
+
+def _number(value: int) -> Argument:
+    return Argument("number", value=value)

@@ -1,0 +1,182 @@
+"""Where tensors live: each one's buffer, and its layout there.
+
+Images lie in channel blocks, what is only renamed in the memory that it was in, and the parts of a concatenation where
+they belong in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+from codegen.graph.graph import Constant, Graph, Node
+from codegen.graph.ops import Concat, Convert, Fused, MatMul, Op, Reduce, Reshape, RunningSum, Softmax, Top
+from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
+from codegen.passes.moves import Move
+from codegen.plan.blob import Blob, packed
+from codegen.plan.layout import Layout, blocked, channels_last, plain
+from codegen.plan.target import Target
+
+_PLAIN = (MatMul, Reduce, Reshape, RunningSum, Softmax, Top)
+"""Operators whose kernels do not write the padding lanes of channel blocks: what they make is row-major."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a tensor will live.  ``root`` names the tensor whose memory it is in, ``offset`` floats from its start."""
+
+    root: str
+    buffer: str
+    index: int
+    offset: int
+    layout: Layout
+    computed_elsewhere: bool = False
+
+
+def locate(graph: Graph, target: Target) -> dict[str, Location]:
+    """Where every tensor of a graph of launches will live, by name."""
+    locations: dict[str, Location] = {}
+    for k, i in enumerate(graph.inputs):
+        locations[i.name] = Location(
+            i.name, "input", k, 0, channels_last(i.shape) if i.channels_last else plain(i.shape)
+        )
+    blob = Blob()
+    for constant in graph.constants:
+        layout = _constant_layout(graph, constant, target)
+        (at,) = blob.place([packed(constant.values, layout)])
+        locations[constant.name] = Location(constant.name, "weights", 0, at, layout)
+    outputs = _output_locations(graph)
+    joined = _concatenations(graph, target, outputs)
+    for node in graph.nodes:
+        shape = graph.shapes[node.name]
+        if node.name in outputs:
+            locations[node.name] = outputs[node.name]
+        elif node.name in joined.slices:
+            whole, start = joined.slices[node.name]
+            around = blocked(graph.shapes[whole], target.lanes)
+            layout = Layout(shape, around.strides, target.lanes)
+            offset = start // target.lanes * around.strides[1]
+            locations[node.name] = Location(whole, "arena", 0, offset, layout, node.name in joined.made)
+        elif node.name in joined.made:
+            locations[node.name] = Location(
+                node.name, "arena", 0, 0, blocked(shape, target.lanes), computed_elsewhere=True
+            )
+        elif (view := _view(graph, node, locations)) is not None:
+            source = locations[node.inputs[0]]
+            locations[node.name] = Location(source.root, source.buffer, source.index, source.offset, view, True)
+        else:
+            layout = blocked(shape, target.lanes) if _prefers_blocks(graph, node) else plain(shape)
+            locations[node.name] = Location(node.name, "arena", 0, 0, layout)
+    return locations
+
+
+def _output_locations(graph: Graph) -> dict[str, Location]:
+    """Outputs, and what becomes an output by moves alone, which is written in the output's order."""
+    locations = {}
+    for k, output in enumerate(graph.outputs):
+        made = written(graph, output)
+        assert made is not None, "a copy was to be made"
+        shape = graph.shapes[made.launch]
+        layout = channels_last(shape) if made.channels_last else plain(shape)
+        locations[made.launch] = Location(made.launch, "output", k, 0, layout)
+        for name, strides in made.views.items():
+            locations[name] = Location(made.launch, "output", k, 0, Layout(graph.shapes[name], strides), True)
+    return locations
+
+
+def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout:
+    """Channel blocks where these take no padding lanes and a reader has its tensors in blocks."""
+    shape, readers = constant.values.shape, graph.consumers.get(constant.name, ())
+    images = len(shape) in (3, 4) and shape[1] % target.lanes == 0
+    if images and any(not isinstance(core_of(reader), _PLAIN) for reader in readers):
+        return blocked(shape, target.lanes)
+    return plain(shape)
+
+
+def core_of(node: Node) -> Op:
+    """The operator in the middle of a launch."""
+    assert isinstance(node.op, Fused)
+    return node.op.core
+
+
+def _prefers_blocks(graph: Graph, node: Node) -> bool:
+    """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
+    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(core_of(node), _PLAIN):
+        return False
+    if isinstance(core_of(node), Convert) and graph.shapes[node.name][1] < WIDE_INPUT:
+        return False
+    readers = graph.consumers[node.name]
+    return not all(isinstance(core_of(reader), Reshape) or is_image_of_input(graph, reader) for reader in readers)
+
+
+def _view(graph: Graph, node: Node, locations: Mapping[str, Location]) -> Layout | None:
+    """The layout of a moved tensor over the same memory, if there is one that its readers can read."""
+    source, shape, core = locations[node.inputs[0]].layout, graph.shapes[node.name], core_of(node)
+    if is_image_of_input(graph, node):
+        return channels_last(shape)
+    if not isinstance(core, Reshape):
+        return None
+    if source.contiguous:
+        return plain(shape)
+    before = source.shape
+    if shape[:2] == before[:2] and {len(before), len(shape)} <= {3, 4}:
+        space = Move.reshape(before[2:], shape[2:])
+        strides = None if space is None else space.strides(source.strides[2:])
+        return None if strides is None else Layout(shape, (*source.strides[:2], *strides), source.block)
+    if source.block == 1 or shape[:1] != before[:1]:
+        return None
+    one_pixel = len(shape) == 2 and all(n == 1 for n in before[2:])
+    if one_pixel and (source.strides[1] == source.block or source.blocks == 1):
+        # The channels of a block, and the blocks, follow each other.
+        return Layout(shape, (source.strides[0], 1))
+    return None
+
+
+@dataclass(frozen=True)
+class _Concatenations:
+    """Tensors that lie within a concatenation, with its name and their first channel there; what needs no launch."""
+
+    slices: Mapping[str, tuple[str, int]]
+    made: frozenset[str]
+
+
+def _concatenations(graph: Graph, target: Target, outputs: Container[str]) -> _Concatenations:
+    """Inputs of a concatenation are computed in their place in it, concatenations within larger ones too.
+
+    From the largest one on: where each step appends to all before it, all lie in the last one, and are views of it.
+    """
+    slices: dict[str, tuple[str, int]] = {}
+    made = set()
+
+    def placeable(name: str, width: int, last: bool) -> bool:
+        return (
+            name in graph.by_name
+            and name not in slices
+            and name not in outputs
+            and (last or width % target.lanes == 0)
+            and not isinstance(core_of(graph.by_name[name]), _PLAIN)
+        )
+
+    def joins_blocks(node: Node) -> bool:
+        core = core_of(node)
+        if not isinstance(core, Concat) or core.axis != 1 or len(graph.shapes[node.name]) not in (3, 4):
+            return False
+        return node.name not in outputs and _prefers_blocks(graph, node)
+
+    for node in sorted(filter(joins_blocks, graph.nodes), key=lambda n: graph.shapes[n.name][1], reverse=True):
+        names = node.inputs
+        widths = [graph.shapes[name][1] for name in names]
+        starts = [0, *itertools.accumulate(widths)]
+        whole, start = slices.get(node.name, (node.name, 0))
+        if len(set(names)) == len(names) and all(
+            placeable(name, width, name == names[-1]) for name, width in zip(names, widths, strict=True)
+        ):
+            slices.update({name: (whole, start + s) for name, s in zip(names, starts, strict=False)})
+            made.add(node.name)
+        elif node.name not in slices and names[0] in slices:
+            whole, start = slices[names[0]]
+            if all(slices.get(name) == (whole, start + s) for name, s in zip(names, starts, strict=False)):
+                slices[node.name] = (whole, start)
+                made.add(node.name)
+    return _Concatenations(slices, frozenset(made))
