@@ -17,6 +17,7 @@ from test_golden import updating
 
 from codegen.graph.graph import Node
 from codegen.graph.ops import Activation, Conv, Fused, Stage
+from codegen.plan import kernels
 from codegen.plan.layout import blocked, plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.convolution import plan_convolution
@@ -69,11 +70,11 @@ def sketch(layer: dict[str, Any]) -> LaunchSketch:
 
 
 def describe(draft: Draft) -> str:
-    text = draft.template.removesuffix(".cl.jinja")
-    tiling = draft.variables.get("tiling")
+    text = draft.description.template.removesuffix(".cl.jinja")
+    tiling = getattr(draft.description, "tiling", None)
     if tiling is not None:
         wide, narrow = tiling.wide, tiling.narrow
         text += f" {tiling.block_tile} blocks by {wide.row}x{wide.vectors} or {narrow.row}x{narrow.vectors}"
-    if "tile" in draft.variables:
-        text += f" F({draft.variables['tile']})"
+    if isinstance(draft.description, kernels.WinogradStep):
+        text += f" F({draft.description.tile})"
     return f"{text} on {'x'.join(map(str, draft.groups))}"

@@ -93,7 +93,7 @@ def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytes
 
 
 def test_artefacts_use_every_kernel_template() -> None:
-    used = {kernel.template for name in artefacts.NETWORKS for kernel in artefacts.build(name).plan.kernels}
+    used = {kernel.description.template for name in artefacts.NETWORKS for kernel in artefacts.build(name).plan.kernels}
     there = {path.name for path in (ROOT / "templates/kernels").glob("*.cl.jinja")}
     assert used == there - {"program.cl.jinja"}
 

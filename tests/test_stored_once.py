@@ -129,8 +129,8 @@ def test_a_dense_layer_stores_no_padding_lanes(
     stages = lower(net.graph(head, side))
     dense = next(n.op for n in stages.folded.nodes if isinstance(n.op, Dense))
     plan = stages.plan()
-    launch = next(k for k in plan.kernels if k.template == "dense.cl.jinja")
-    assert launch.variables["inputs"] == dense.weight.shape[1]
+    launch = next(k for k in plan.kernels if k.description.template == "dense.cl.jinja")
+    assert launch.description.inputs == dense.weight.shape[1]
     artefact = stages.build(tmp_path)
     result = verify(artefact, stages.unfolded, stages.launches, [device])
     assert result.passed, format_verification(result)

@@ -221,7 +221,7 @@ def _manifest(plan: Plan, made_from: Provenance, ranges: Sequence[Range], digest
             "prepared_bytes": 4 * plan.prepared_floats,
         },
         "zeros": plan.zeros,
-        "kernels": [{"name": k.name, "template": k.template} for k in plan.kernels],
+        "kernels": [{"name": k.name, "template": k.description.template} for k in plan.kernels],
         "preparations": [_launch(launch) for launch in plan.preparations],
         "launches": [
             _launch(launch)

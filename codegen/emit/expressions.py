@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from codegen.plan.kernels import Index, PaddedIndex, Sample, SampleAxis, SelectedIndex, TableIndex
 from codegen.plan.layout import Layout, Named
 
 
@@ -83,6 +84,60 @@ def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     return f"{pointer}[{_sum(terms)}]"
 
 
+def names(prefix: str, rank: int) -> tuple[str, ...]:
+    """The variables that count along each axis."""
+    return tuple(f"{prefix}{axis}" for axis in range(rank))
+
+
+def replaced(coordinates: Sequence[str], axis: int, name: str) -> tuple[str, ...]:
+    """The coordinates with another one along an axis."""
+    return tuple(name if k == axis else coordinate for k, coordinate in enumerate(coordinates))
+
+
+def shifted(coordinates: Sequence[str], axis: int, offset: int) -> tuple[str, ...]:
+    """The coordinates with an offset along an axis."""
+    return replaced(coordinates, axis, scaled(coordinates[axis], 1, offset))
+
+
+def input_index(index: Index, constants: Mapping[str, str]) -> str:
+    """The index of an input's element along an axis, by the output's indices i0, i1, ..."""
+    name = f"i{index.axis}"
+    match index:
+        case TableIndex():
+            return f"(int){constant(constants[index.table], name)}"
+        case SelectedIndex(_, start, step, count, size):
+            first, last = start, start + step * (count - 1)
+            if min(first, last) >= 0 and max(first, last) < size:
+                return scaled(name, step, start)
+            around = -(min(first, last) // size) * size  # C's remainder of a negative number is negative
+            return f"({scaled(name, step, start + around)}) % {size}"
+        case PaddedIndex(_, mode, before, after, size):
+            inside = scaled(name, 1, -before)
+            if mode == "constant" or before == after == 0:
+                return inside
+            if mode == "edge":
+                return f"clamp({inside}, 0, {size - 1})"
+            if mode == "wrap":
+                return f"({scaled(name, 1, size - before)}) % {size}"
+            return f"{size - 1} - abs((int)({size - 1} - abs({inside})))"
+    return name
+
+
+def conditions_inside(indices: Sequence[Index]) -> list[str]:
+    """What must hold for the input's indices j0, j1, ... for an element to be there; [] if all are."""
+    conditions = []
+    for axis, index in enumerate(indices):
+        if isinstance(index, PaddedIndex) and index.mode == "constant":
+            conditions += [f"j{axis} >= 0"] * (index.before > 0)
+            conditions += [f"j{axis} < {index.size}"] * (index.behind > 0)
+    return conditions
+
+
+def place(k: Sample, axis: SampleAxis) -> tuple[str, ...]:
+    """The coordinates of the grid's number that says where along an axis an output element is taken from."""
+    return ("n", *(f"o{a.letter}" for a in k.axes), str(axis.component))
+
+
 def _lane(block: str, lane: int, c: int) -> str:
     start = "" if block == "0" else f"{_factor(block)} * {c}"
     return f"{start} + {lane}" if start and lane else start or str(lane)
@@ -133,4 +188,10 @@ def constant(expression: str, index: str) -> str:
     return f"{expression}[{index}]"
 
 
-FUNCTIONS: dict[str, Any] = {f.__name__: f for f in (address, bare, constant, constants, element, load, scaled, store)}
+FUNCTIONS: dict[str, Any] = {
+    f.__name__: f
+    for f in (
+        *(address, bare, conditions_inside, constant, constants, element, input_index, load, names, place, replaced),
+        *(scaled, shifted, store),
+    )
+}

@@ -12,6 +12,7 @@ import jinja2
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.graph.types import CL_TYPES, FLOAT32
+from codegen.plan.layout import plain
 from codegen.plan.plan import Argument, Kernel, Launch, Plan
 from codegen.plan.target import LINE_FLOATS
 
@@ -26,8 +27,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update({"hexfloat": hexfloat, "c_string": c_string, "rstrip": str.rstrip})
-    env.globals.update({**expressions.FUNCTIONS, "fail": _fail, "INFINITE": math.inf})
+    env.filters.update({"hexfloat": hexfloat, "c_string": c_string, "rstrip": str.rstrip, "zeroed": _zeroed})
+    env.globals.update({**expressions.FUNCTIONS, "fail": _fail, "row_major_layout": plain, "INFINITE": math.inf})
     return env
 
 
@@ -108,14 +109,12 @@ def _step(launch: Launch) -> dict[str, Any]:
 
 
 def _kernel_text(kernel: Kernel, weights_space: str) -> str:
-    k = {
-        **kernel.variables,
-        "name": kernel.name,
-        "parameters": kernel.parameters,
-        "constants": kernel.constants,
-        "what": kernel.what,
-    }
-    return render(f"kernels/{kernel.template}", k=k, weights_space=weights_space)
+    k = kernel.description
+    return render(f"kernels/{k.template}", k=k, kernel=kernel, weights_space=weights_space)
+
+
+def _zeroed(names: Sequence[str], axes: Sequence[int]) -> tuple[str, ...]:
+    return tuple("0" if axis in axes else name for axis, name in enumerate(names))
 
 
 def _fail(message: str) -> NoReturn:

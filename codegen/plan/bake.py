@@ -97,14 +97,14 @@ def with_blob(
 def _preparation(
     draft: Draft, p: Preparation, names: Names, kernels: dict[str, Kernel], weights_at: int, prepared_at: int
 ) -> Launch:
-    key = repr((p.template, sorted(p.variables.items()), sorted(p.sizes)))
+    key = repr((p.description, sorted(p.sizes)))
     if key not in kernels:
         parameters = (
             Parameter("w", "weights"),
             Parameter("u", "prepare"),
             *(Parameter(name, "size") for name in p.sizes),
         )
-        kernels[key] = Kernel(names.new(p.label), p.template, p.variables, parameters, {"weight": "w"}, {}, p.what, ())
+        kernels[key] = Kernel(names.new(p.label), p.description, parameters, {"weight": "w"}, {}, p.what, ())
     arguments = [Argument("weights"), _number(weights_at), Argument("prepared"), _number(prepared_at)]
     arguments += [_number(value) for value in p.sizes.values()]
     return Launch(draft.node, p.what, kernels[key].name, p.groups, tuple(arguments), (), "", ())
@@ -114,8 +114,7 @@ def _key(draft: Draft) -> str:
     """Two drafts with the same key render the same kernel but for its name."""
     # A kernel that is told sizes is also told where its constants are.
     constants = sorted(draft.parameters) if draft.sizes else [(k, v.size) for k, v in draft.parameters.items()]
-    variables = sorted(draft.variables.items())
-    return repr((draft.template, variables, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
+    return repr((draft.description, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
 
 
 def _kernel(
@@ -138,7 +137,7 @@ def _kernel(
         parameters.append(Parameter("scratch", "scratch"))
     parameters.append(Parameter("y", "write", draft.y_type))
     parameters += [Parameter(size, "size") for size in sizes]
-    return Kernel(name, draft.template, draft.variables, tuple(parameters), constants, tables or {}, draft.title, notes)
+    return Kernel(name, draft.description, tuple(parameters), constants, tables or {}, draft.title, notes)
 
 
 def _launch(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.graph import Graph
+from codegen.plan.kernels import Description
 from codegen.plan.layout import Layout
 from codegen.plan.target import Target
 
@@ -21,9 +21,8 @@ class Preparation:
     """A launch that runs once, at create: it makes ``floats`` prepared weights of the draft's weights."""
 
     what: str
-    template: str
+    description: Description
     label: str
-    variables: Mapping[str, Any]
     sizes: Mapping[str, int]
     weight: Floats
     floats: int
@@ -34,8 +33,8 @@ class Preparation:
 class Draft:
     """One launch before buffers and kernel names are chosen.
 
-    ``reads`` are tensors in the order of the kernel's parameters; ``parameters`` are the constants by the name that the
-    template calls them; ``variables`` is all else that the template needs; ``zeros`` counts the floats that the kernel
+    ``reads`` are tensors in the order of the kernel's parameters; ``parameters`` are the constants by the key that the
+    description calls them; ``zeros`` counts the floats that the kernel
     reads in place of padding.  ``sizes`` are numbers that launches pass to a kernel that they share.  ``scratch`` is a
     tensor that the kernel writes and reads, and nobody else.  A ``prepared`` kernel's weights are what the preparation
     makes.
@@ -48,9 +47,8 @@ class Draft:
 
     node: str
     title: str
-    template: str
+    description: Description
     label: str
-    variables: Mapping[str, Any]
     reads: tuple[str, ...]
     writes: str
     parameters: Mapping[str, Floats]
@@ -102,11 +100,14 @@ class Argument:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """``constants`` is the C expression for every constant of the template; ``tables`` are the constants to print."""
+    """A kernel with a name.
+
+    ``constants`` is the C expression for every constant of the description, by key; ``tables`` are the constants to
+    print.
+    """
 
     name: str
-    template: str
-    variables: Mapping[str, Any]
+    description: Description
     parameters: tuple[Parameter, ...]
     constants: Mapping[str, str]
     tables: Mapping[str, Floats]

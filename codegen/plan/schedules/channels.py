@@ -6,11 +6,10 @@ it begins: tables are of float32, which does not count as far as a large tensor'
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from codegen.graph.ops import TakeChannels
+from codegen.plan import kernels
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row
@@ -32,18 +31,19 @@ def plan_take_channels(s: LaunchSketch) -> Draft:
     s.size("pixels", pixels)
     if channels % c:
         s.size("channels", channels)
-    variables = {
-        "sources": [_source(s, s.operand_name(k), x, batch) for k, x in enumerate(inputs)],
-        "y": s.named(y, "y", rows=False),
-        "samples": batch > 1,
-        "partial": channels % c != 0,
-        "epilogue": s.epilogue(as_one_row),
-    }
+    description = kernels.TakeChannels(
+        lanes=c,
+        sources=tuple(_source(s, s.operand_name(k), x, batch) for k, x in enumerate(inputs)),
+        y=s.named(y, "y", rows=False),
+        samples=batch > 1,
+        partial=channels % c != 0,
+        epilogue=s.epilogue(as_one_row),
+    )
     grid = (-(-pixels // ITEM_PIXELS), blocks, batch)
-    return s.draft("take_channels.cl.jinja", f"channels_of_{len(inputs)}", variables, grid)
+    return s.draft(description, f"channels_of_{len(inputs)}", grid)
 
 
-def _source(s: LaunchSketch, name: str, x: Layout, batch: int) -> dict[str, Any]:
+def _source(s: LaunchSketch, name: str, x: Layout, batch: int) -> kernels.ChannelSource:
     """An input: how far apart its blocks, its samples and its pixels are."""
     sample = s.size(f"{name}_sample", x.strides[0]) if batch > 1 else ""
-    return {"name": name, "block": s.size(f"{name}_block", x.strides[1]), "sample": sample, "step": x.strides[3]}
+    return kernels.ChannelSource(name, s.size(f"{name}_block", x.strides[1]), sample, x.strides[3])

@@ -20,38 +20,25 @@ import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
+from codegen.plan.kernels import Cover, Direct, Tile, Tiling
 from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, size_label
-from codegen.plan.schedules.window import Window, packed
 from codegen.plan.target import Target
+from codegen.plan.window import Window, packed
 
 MOST_BLOCKS = 8  # channel blocks per work-item
 
 
 @dataclass(frozen=True)
-class Width:
-    """The tiles of one width of vector: ``across`` of ``row`` pixels cover a row, the last one perhaps shifted back.
+class Cut:
+    """How a convolution is cut: ``items`` work-items for an image's pixels, and chunks of ``chunk`` input blocks."""
 
-    ``passes`` times ``vectors`` vectors of channels cover a work-item's channels, ``tiles`` tiles its pixels.
-    """
-
-    row: int
-    vectors: int
-    passes: int
-    across: int
-    tiles: int
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a convolution is cut: the work-items of an image's pixels, and for each its tiles at both widths."""
-
-    block_tile: int
+    tiling: Tiling
     items: int
     chunk: int
-    wide: Width
-    narrow: Width
+    wide: Cover
+    narrow: Cover
 
 
 def tiled(op: Conv, target: Target) -> bool:
@@ -78,7 +65,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     staged = view is as_one_row and s.target.stages and apart
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
-    tiling = choose_tiling(
+    cut = choose_cut(
         s.target,
         (height, width),
         blocks // op.groups,
@@ -87,44 +74,47 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         op.groups > 1,
         vector_input,
     )
+    tiling = cut.tiling
     tile = tiling.block_tile * c
     # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
     behind = c if s.target.wide and tiling.block_tile % 2 else 0
     s.constant("weight", np.pad(pack(op.weight, lanes, tile).reshape(-1), (0, behind)))
     s.constant("bias", np.pad(s.channels(op.bias, up(channels, tile)), (0, behind)))
-    edges = [_edges(w, window, width, x.shape[3]) for w in (tiling.wide, tiling.narrow)]
-    zeros = any(edge.any for edge in edges) and x.block > 1
-    variables = {
-        "tiling": tiling,
-        "edges": edges,
-        "bounded_columns": any(edge.any for edge in edges),
-        "bounded_rows": window.bounded(0, height, x.shape[2]),
-        "x": x,
-        "y": y,
-        "groups": op.groups,
-        "blocks": blocks,
-        "group_tiles": blocks // op.groups // tiling.block_tile,
-        "tile_groups": -(-blocks // tiling.block_tile),
-        "packed": tile,
-        "input_blocks": input_blocks,
-        "lanes": lanes,
-        "lane_stride": lane_stride,
-        "input_block_stride": x.strides[1] * (1 if x.block > 1 else lanes),
-        **window.variables,
-        "batch": batch,
-        "prologue": s.prologue(vector=vector_input),
-        "epilogue": s.epilogue(view),
-        "partial_blocks": blocks % tiling.block_tile != 0,
-        "vector_input": vector_input,
-        "zeros": zeros,
-        "staged": staged,
-    }
-    grid = (tiling.items, 1, batch * -(-blocks // tiling.block_tile))
+    wide = _with_edges(cut.wide, tiling.wide.row, window, width, x.shape[3])
+    narrow = _with_edges(cut.narrow, tiling.narrow.row, window, width, x.shape[3])
+    bounded_columns = any(_can_be_outside(t.row, e) for t, e in ((tiling.wide, wide), (tiling.narrow, narrow)))
+    zeros = bounded_columns and x.block > 1
+    description = Direct(
+        lanes=c,
+        tiling=tiling,
+        items=cut.items,
+        chunk=cut.chunk,
+        wide=wide,
+        narrow=narrow,
+        bounded_columns=bounded_columns,
+        bounded_rows=window.bounded(0, height, x.shape[2]),
+        x=x,
+        y=y,
+        groups=op.groups,
+        blocks=blocks,
+        input_blocks=input_blocks,
+        in_lanes=lanes,
+        lane_stride=lane_stride,
+        input_block_stride=x.strides[1] * (1 if x.block > 1 else lanes),
+        stencil=window.stencil,
+        batch=batch,
+        prologue=s.prologue(vector=vector_input),
+        epilogue=s.epilogue(view),
+        vector_input=vector_input,
+        zeros=zeros,
+        staged=staged,
+    )
+    grid = (cut.items, 1, batch * -(-blocks // tiling.block_tile))
     label = f"conv{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("conv.cl.jinja", label, variables, grid, zeros=c if zeros else 0)
+    return s.draft(description, label, grid, zeros=c if zeros else 0)
 
 
-def choose_tiling(
+def choose_cut(
     target: Target,
     space: tuple[int, int],
     blocks: int,
@@ -132,7 +122,7 @@ def choose_tiling(
     column: int,
     whole: bool = False,
     vector_input: bool = False,
-) -> Tiling:
+) -> Cut:
     """The cheapest tiling of an image of ``space`` with ``blocks`` channel blocks (in each group).
 
     ``column`` counts the multiply-adds of an output for each of the ``input_blocks``.  With ``whole`` work-items have
@@ -141,8 +131,8 @@ def choose_tiling(
     """
     height, width = space
 
-    def tiles(block_tile: int, lanes: int, limit: Mapping[int, int], registers: int) -> Width:
-        """The best tile for vectors of ``lanes`` channel blocks."""
+    def tiles(block_tile: int, lanes: int, limit: Mapping[int, int], registers: int) -> tuple[Tile, int]:
+        """The best tile for vectors of ``lanes`` channel blocks, and how many cover a row."""
         needed = -(-block_tile // lanes)
 
         def cost(tile: tuple[int, int]) -> float:
@@ -159,20 +149,21 @@ def choose_tiling(
             ),
             key=cost,
         )
-        across = -(-width // row)
-        return Width(row, vectors, needed // vectors, across, height * across)
+        return Tile(row, vectors, needed // vectors), -(-width // row)
 
-    def widths(block_tile: int) -> tuple[Width, Width]:
+    def widths(block_tile: int) -> tuple[tuple[Tile, int], tuple[Tile, int]]:
         narrow = tiles(block_tile, 1, target.narrow, 16)
         return (tiles(block_tile, 2, target.wide, 32) if target.wide else narrow), narrow
 
     def cost(block_tile: int) -> float:
-        wide, narrow = (w.tiles * w.passes * (w.row * w.vectors + 2) for w in widths(block_tile))
+        wide, narrow = (
+            height * across * tile.passes * (tile.row * tile.vectors + 2) for tile, across in widths(block_tile)
+        )
         # A vector of the one width is as much work as two of the other; wider work-items read the input less often.
         return -(-blocks // block_tile) * (2 * wide + narrow) * (1 + 0.05 / block_tile)
 
     block_tile = min((n for n in range(1, min(blocks, MOST_BLOCKS) + 1) if not (whole and blocks % n)), key=cost)
-    wide, narrow = widths(block_tile)
+    (wide, wide_across), (narrow, narrow_across) = widths(block_tile)
     panel = 4 * column * block_tile * target.lanes
     pixels = height * width
     chunks = 1
@@ -182,12 +173,12 @@ def choose_tiling(
     most = target.item_pixels * MOST_BLOCKS // block_tile
     groups = -(-blocks // block_tile)
     wanted = max(-(-pixels // most), min(-(-target.items // groups), -(-pixels // target.least_pixels)))
-    wide_tiles = -(-wide.tiles // wanted)
-    items = -(-wide.tiles // wide_tiles)
-    wide, narrow = (replace(w, tiles=-(-w.tiles // items)) for w in (wide, narrow))
-    if wide.tiles == wide.passes == narrow.tiles == narrow.passes == 1:
+    wide_tiles = -(-height * wide_across // wanted)
+    items = -(-height * wide_across // wide_tiles)
+    covers = [Cover(across, -(-height * across // items), 0, 0) for across in (wide_across, narrow_across)]
+    if all(cover.tiles == 1 for cover in covers) and wide.passes == narrow.passes == 1:
         chunks = 1  # nothing would be read twice
-    return Tiling(block_tile, items, -(-input_blocks // chunks), wide, narrow)
+    return Cut(Tiling(block_tile, wide, narrow), items, -(-input_blocks // chunks), *covers)
 
 
 def pack(weight: Array, lanes: int, tile: int) -> Array:
@@ -197,22 +188,18 @@ def pack(weight: Array, lanes: int, tile: int) -> Array:
     return np.moveaxis(blocks, 3, 1)
 
 
-@dataclass(frozen=True)
-class Edges:
-    """Pixels of a tile with taps that can fall outside the input: the first ``left``, and those from ``right`` on."""
-
-    left: int
-    right: int
-    any: bool
-
-
-def _edges(w: Width, window: Window, width: int, available: int) -> Edges:
+def _with_edges(cover: Cover, row: int, window: Window, width: int, available: int) -> Cover:
+    """The cover with the pixels of a tile whose taps can fall outside the input of ``available`` columns."""
     stride, left = window.stride[1], window.pad[1]
     reach = window.seen(1, 1) - 1 - left
-    last = width - w.row  # where the last tile begins
-    before = min(-(-left // stride), w.row)
-    inside = sum((last + t) * stride + reach < available for t in range(w.row))
-    return Edges(max(before, 0), inside, before > 0 or inside < w.row)
+    last = width - row  # where the last tile begins
+    before = min(-(-left // stride), row)
+    inside = sum((last + t) * stride + reach < available for t in range(row))
+    return replace(cover, left=max(before, 0), right=inside)
+
+
+def _can_be_outside(row: int, cover: Cover) -> bool:
+    return cover.left > 0 or cover.right < row
 
 
 def _divisor(value: int, limit: int) -> int:

@@ -7,15 +7,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.graph import ops
 from codegen.graph.bounded import sum_block
-from codegen.graph.ops import Dense
+from codegen.plan.kernels import Dense
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch
 
 
 def plan_dense(s: LaunchSketch) -> Draft:
-    op: Dense = s.core
+    op: ops.Dense = s.core
     c = s.target.lanes
     batch, outputs = s.y.shape
     # The kernel reads a sample in the order it lies in memory; the columns of W are put into that order here.
@@ -34,19 +35,20 @@ def plan_dense(s: LaunchSketch) -> Draft:
 
     whole, lanes = _gaps(s.x)
     assert np.array_equal(sample[order], _places(np.arange(inputs), whole, lanes, c)), s.x
-    variables = {
-        "x_stride": s.x.strides[0],
-        "y": s.y.canonical(),
-        "inputs": inputs,
-        "whole": whole,
-        "lanes": lanes,
-        "sum_block": sum_block(inputs),
-        "blocks": blocks,
-        "batch": batch,
-        "prologue": s.prologue(spread, vector=False),
-        "epilogue": s.epilogue(),
-    }
-    return s.draft("dense.cl.jinja", f"dense_{inputs}_to_{outputs}", variables, (blocks, batch, 1))
+    description = Dense(
+        lanes=c,
+        x_stride=s.x.strides[0],
+        y=s.y.canonical(),
+        inputs=inputs,
+        whole=whole,
+        gap_lanes=lanes,
+        sum_block=sum_block(inputs),
+        blocks=blocks,
+        batch=batch,
+        prologue=s.prologue(spread, vector=False),
+        epilogue=s.epilogue(),
+    )
+    return s.draft(description, f"dense_{inputs}_to_{outputs}", (blocks, batch, 1))
 
 
 def _gaps(x: Layout) -> tuple[int, int]:

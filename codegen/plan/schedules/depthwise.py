@@ -8,9 +8,10 @@ for a row of taps, not once for a tap.  Sizes are parameters, so that layers of 
 from __future__ import annotations
 
 from codegen.graph.ops import Conv
+from codegen.plan.kernels import Depthwise
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, by, leading_activations
-from codegen.plan.schedules.window import Window, packed
+from codegen.plan.schedules.launch import LaunchSketch, by, leading_functions
+from codegen.plan.window import Window, packed
 
 ITEM_WORK = 1 << 14  # multiply-adds that are worth a work-item
 
@@ -33,28 +34,29 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
         s.size("height", x.shape[2])
     if behind:
         s.size("width", x.shape[3])
-    activations, epilogue = leading_activations(s.epilogue(shared=True))
-    if not any(stage["slow"] for stage in activations):
-        # Little work is not worth putting pixels together.
-        activations, epilogue = [], activations + epilogue
-    variables = {
-        "wide": wide,
-        "narrow": narrow,
-        "shifted": width % wide != 0 or width % narrow != 0,
-        "bounded_rows": bounded_rows,
-        "behind": behind,
-        "x": s.named(x, "x"),
-        "y": s.named(y, "y"),
-        **window.variables,
-        "samples": batch > 1,
-        "prologue": s.prologue(),
-        "activations": activations,
-        "epilogue": epilogue,
-    }
+    steps = s.epilogue(shared=True)
+    quick, slow, rest = leading_functions(steps)
+    # Little work is not worth putting pixels together.
+    functions, epilogue = (quick + slow, rest) if slow else ((), steps)
+    description = Depthwise(
+        lanes=c,
+        wide=wide,
+        narrow=narrow,
+        bounded_rows=bounded_rows,
+        behind=behind,
+        x=s.named(x, "x"),
+        y=s.named(y, "y"),
+        stencil=window.stencil,
+        samples=batch > 1,
+        prologue=s.prologue(),
+        epilogue=epilogue,
+        shifted=width % wide != 0 or width % narrow != 0,
+        functions=functions,
+    )
     label = f"depthwise{by(window.kernel)}_s{window.stride[1]}_{wide}{s.epilogue_label}"
     work = height * width * window.taps * c
     grid = (max(1, min(height, work // ITEM_WORK)), blocks, batch)
-    return s.draft("depthwise.cl.jinja", label, variables, grid)
+    return s.draft(description, label, grid)
 
 
 def choose_row(most: int, width: int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from codegen.graph.bounded import Array, sum_block
 from codegen.graph.ops import Conv, ConvTranspose
+from codegen.plan.kernels import GeneralConv
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
@@ -34,7 +35,7 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
     c = s.target.lanes
     x, y = s.x.canonical(), s.y.canonical()
     axes = window_axes(op, s.x)
-    kernel = tuple(axis["kernel"] for axis in axes)
+    kernel = tuple(axis.kernel for axis in axes)
     batch, channels, rows, _ = y.shape
     blocks = -(-channels // c)
     inputs, outputs = weight.shape[1], channels // op.groups
@@ -43,23 +44,18 @@ def _plan(s: LaunchSketch, weight: Array, transposed: bool) -> Draft:
     s.constant("weight", np.moveaxis(filled.reshape(blocks, c, inputs, *kernel), 1, -1))
     s.constant("bias", s.channels(op.bias, channels))
     kind = "transposed" if transposed else f"grouped{op.groups}" if op.groups > 1 else "conv"
-    variables = {
-        **volume(s.x, s.y),
-        "x": x,
-        "y": y,
-        "kind": kind,
-        "transposed": transposed,
-        "axes": axes,
-        "batch": batch,
-        "blocks": blocks,
-        "group_inputs": inputs,
-        "sum_block": sum_block(inputs * math.prod(kernel)),
-        "group_outputs": outputs,
-        "shared_input": op.groups == 1 or outputs % c == 0,
-        "channels": channels,
-        "prologue": s.prologue(vector=False),
-        "epilogue": s.epilogue(),
-    }
-    label = f"{kind}{'_' * (op.groups > 1 and not transposed)}{by(kernel)}_s{axes[-1]['stride']}"
+    description = GeneralConv(
+        **volume(s),
+        kind=kind,
+        axes=axes,
+        group_inputs=inputs,
+        group_outputs=outputs,
+        shared_input=op.groups == 1 or outputs % c == 0,
+        channels=channels,
+        sum_block=sum_block(inputs * math.prod(kernel)),
+        prologue=s.prologue(vector=False),
+        epilogue=s.epilogue(),
+    )
+    label = f"{kind}{'_' * (op.groups > 1 and not transposed)}{by(kernel)}_s{axes[-1].stride}"
     label = f"{label}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("conv_general.cl.jinja", label, variables, (1, rows, batch * blocks), in_blocks=isinstance(op, Conv))
+    return s.draft(description, label, (1, rows, batch * blocks), in_blocks=isinstance(op, Conv))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,23 @@ import numpy as np
 
 from codegen.graph.graph import Node
 from codegen.graph.ops import Activation, Affine, Binary, Conv, ConvTranspose, Divide, Fused, PRelu, Stage
+from codegen.plan.kernels import (
+    Combine,
+    Description,
+    DivideBy,
+    Function,
+    ScaleShift,
+    Sink,
+    Slope,
+    Step,
+    Steps,
+    WindowAxis,
+    ZeroLanes,
+)
 from codegen.plan.layout import Layout, Named
 from codegen.plan.plan import Draft, Floats, Preparation
 from codegen.plan.target import Target
 
-CHANNEL_STAGES = ("affine", "divide", "prelu", "zero_lanes")
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
 QUICK_BINARY = ("add", "sub", "mul", "min", "max")
 
@@ -87,27 +100,27 @@ class LaunchSketch:
 
     def prologue(
         self, spread: Any = None, vector: bool = True, count: int | None = None, shared: bool = False
-    ) -> list[dict[str, Any]]:
-        """The stages before the core, on whole blocks (``vector``) or on elements.
+    ) -> Steps:
+        """The steps before the core, on whole blocks (``vector``) or on elements.
 
         ``spread`` rearranges per-channel constants for kernels that index otherwise; ``count`` are the channels that
         the kernel sees, if not the input's.
         """
         channels = self.x.canonical().shape[1] if count is None else count
-        stages = [self._stage(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue]
-        fills = self._fills_lanes(self.op.prologue, stages)
-        return stages + (self._zero_lanes("x", self.x, shared) if vector and fills else [])
+        steps = tuple(self._step(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue)
+        fills = self._fills_lanes(self.op.prologue, steps)
+        return steps + (self._zero_lanes("x", self.x, shared) if vector and fills else ())
 
-    def epilogue(self, view: Any = None, vector: bool = True, shared: bool = False) -> list[dict[str, Any]]:
-        """The stages behind the core; ``view`` is how the kernel sees layouts (default: as four axes).
+    def epilogue(self, view: Any = None, vector: bool = True, shared: bool = False) -> Steps:
+        """The steps after the core; ``view`` is how the kernel sees layouts (default: as four axes).
 
         With ``shared`` the strides of operands are parameters.
         """
-        stages = [self._stage(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue]
+        steps = tuple(self._step(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue)
         # Convolutions multiply the zero weights of padding lanes with inputs that may be infinite or NaN.
         sums = isinstance(self.core, ConvTranspose) or (isinstance(self.core, Conv) and not self._by_channel(self.core))
-        fills = sums or self.x.splat or self._fills_lanes(self.op.epilogue, stages)
-        return stages + (self._zero_lanes("y", self.y, shared) if vector and fills else [])
+        fills = sums or self.x.splat or self._fills_lanes(self.op.epilogue, steps)
+        return steps + (self._zero_lanes("y", self.y, shared) if vector and fills else ())
 
     @property
     def epilogue_label(self) -> str:
@@ -124,23 +137,22 @@ class LaunchSketch:
         return op.depthwise and len(op.kernel) < 3
 
     @staticmethod
-    def _fills_lanes(ops: tuple[Stage, ...], stages: list[dict[str, Any]]) -> bool:
-        """Whether stages can make infinity or NaN of the zeros in the padding lanes behind the last channel."""
+    def _fills_lanes(ops: tuple[Stage, ...], steps: Steps) -> bool:
+        """True if steps can make infinity or NaN of the zeros in the padding lanes after the last channel."""
         finite = all(s.op.finite and all(t.op.finite for t in s.through) for s in ops)
-        return not finite or any("layout" in stage and stage["layout"].splat for stage in stages)
+        return not finite or any(isinstance(step, Combine) and step.layout.splat for step in steps)
 
-    def _zero_lanes(self, name: str, layout: Layout, shared: bool) -> list[dict[str, Any]]:
-        """The stage that makes padding lanes zero again, if there are any: what reads them sums over them."""
+    def _zero_lanes(self, name: str, layout: Layout, shared: bool) -> Steps:
+        """The step that makes padding lanes zero again, if there are any: what reads them sums over them."""
         channels = layout.shape[1] if len(layout.shape) > 1 else 1
         if layout.block == 1 or channels % self.target.lanes == 0:
-            return []
-        return [{"kind": "zero_lanes", "channels": self.size(f"{name}_channels", channels) if shared else channels}]
+            return ()
+        return (ZeroLanes(self.size(f"{name}_channels", channels) if shared else channels),)
 
     def draft(
         self,
-        template: str,
+        description: Description,
         label: str,
-        variables: Mapping[str, Any],
         groups: tuple[int, int, int],
         zeros: int = 0,
         prepared: Preparation | None = None,
@@ -157,9 +169,8 @@ class LaunchSketch:
         return Draft(
             node=self.node.name,
             title=self.op.title,
-            template=template,
+            description=description,
             label=label,
-            variables={"c": self.target.lanes, **variables},
             reads=self.node.inputs if reads is None else reads,
             writes=self.node.name if writes is None else writes,
             parameters=self.parameters,
@@ -174,7 +185,7 @@ class LaunchSketch:
             y_type=y_type,
         )
 
-    def _stage(
+    def _step(
         self,
         stage: Stage,
         prefix: str,
@@ -183,7 +194,7 @@ class LaunchSketch:
         view: Any = None,
         shared: bool = False,
         shape: tuple[int, ...] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Step:
         op = stage.op
 
         def constant(name: str, values: np.ndarray[Any, Any], filling: float = 0.0) -> str:
@@ -193,24 +204,19 @@ class LaunchSketch:
         if isinstance(op, Affine):
             scale = constant("scale", op.scale) if np.any(op.scale != 1) else None
             shift = constant("shift", op.shift) if np.any(op.shift != 0) else None
-            return {"kind": "affine", "scale": scale, "shift": shift}
+            return ScaleShift(scale, shift)
         if isinstance(op, Divide):
-            return {"kind": "divide", "divisor": constant("divisor", op.divisor, 1.0)}
+            return DivideBy(constant("divisor", op.divisor, 1.0))
         if isinstance(op, PRelu):
-            return {"kind": "prelu", "slope": constant("slope", op.slope)}
+            return Slope(constant("slope", op.slope))
         if isinstance(op, Activation):
-            return {"kind": op.kind, **{k: float(np.float32(v)) for k, v in op.parameters.items()}}
+            return Function(op.kind, {k: float(np.float32(v)) for k, v in op.parameters.items()})
         assert isinstance(op, Binary) and stage.operand is not None
         layout = self.layouts[self.node.inputs[stage.operand]].repeated(shape or self.y.shape)
         layout = view(layout) if view else layout.canonical()
-        through = [self._stage(s, "side_", count, spread) for s in stage.through]
-        return {
-            "kind": op.kind,
-            "operand": self.operand_name(stage.operand),
-            "layout": self.named(layout, self.operand_name(stage.operand)) if shared else layout,
-            "swapped": stage.swapped,
-            "through": through,
-        }
+        through = tuple(self._step(s, "side_", count, spread) for s in stage.through)
+        pointer = self.operand_name(stage.operand)
+        return Combine(op.kind, pointer, self.named(layout, pointer) if shared else layout, stage.swapped, through)
 
     @staticmethod
     def operand_name(index: int) -> str:
@@ -218,65 +224,61 @@ class LaunchSketch:
         return "x" if index == 0 else f"r{index}"
 
 
-def leading_activations(stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The stages up to the first that needs to know channel or pixel, which vectors of any width can go through.
+def leading_functions(steps: Steps) -> tuple[tuple[Function, ...], tuple[Function, ...], Steps]:
+    """The steps up to the first that needs to know channel or pixel, which vectors of any width can go through.
 
-    From the first that is more than a few instructions on, they are marked as slow.
+    They are in two parts: those before the first that takes more than a few instructions, and those from it on.
     """
-    count = 0
-    while count < len(stages) and "layout" not in stages[count] and stages[count]["kind"] not in CHANNEL_STAGES:
-        count += 1
-    quick = 0
-    while quick < count and stages[quick]["kind"] in QUICK:
-        quick += 1
-    return [{**stage, "slow": k >= quick} for k, stage in enumerate(stages[:count])], stages[count:]
+    functions: list[Function] = []
+    for step in steps:
+        if not isinstance(step, Function):
+            break
+        functions.append(step)
+    quick = tuple(itertools.takewhile(lambda step: step.kind in QUICK, functions))
+    return quick, tuple(functions[len(quick) :]), steps[len(functions) :]
 
 
-def is_quick(stage: Mapping[str, Any]) -> bool:
-    """Whether a stage is a few instructions for a vector of channels, what its operand goes through included."""
-    if "layout" in stage:
-        return stage["kind"] in QUICK_BINARY and stage["layout"].block > 1 and all(map(is_quick, stage["through"]))
-    return stage["kind"] in (*QUICK, "affine", "zero_lanes")
+def is_quick(step: Step) -> bool:
+    """True if a step is a few instructions for a vector of channels, the steps of its operand included."""
+    if isinstance(step, Combine):
+        return step.kind in QUICK_BINARY and step.layout.block > 1 and all(map(is_quick, step.through))
+    return step.kind in (*QUICK, "affine", "zero_lanes")
 
 
-def scaled(name: str, factor: int, offset: int) -> str:
-    """name * factor + offset in C, without what changes nothing."""
-    text = name if factor == 1 else f"{name} * {factor}"
-    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
+def sink(steps: Steps, y: Layout | Named) -> Sink:
+    """How sums go to ``y`` through these steps: straight from registers where a vector's way is short."""
+    quick, slow, rest = leading_functions(steps)
+    return Sink(y, quick, slow, rest, straight=y.block > 1 and all(map(is_quick, steps)))
 
 
-def window_axes(op: Any, x: Layout) -> list[dict[str, Any]]:
-    """The spatial axes that a window slides over, outermost first; a row is an image of height 1.
-
-    Each has the names of the output's, the input's and the window's index in C, and its numbers.
-    """
+def window_axes(op: Any, x: Layout) -> tuple[WindowAxis, ...]:
+    """The spatial axes that a window slides over, outermost first; a row is an image of height 1."""
     missing = max(2 - len(op.kernel), 0)
     sizes = (1,) * missing + x.shape[2:]
     pads = ((0, 0),) * missing + op.pads
     kernel, stride, dilation = ((1,) * missing + values for values in (op.kernel, op.stride, op.dilation))
-    return [
-        {
-            **{"o": f"o{letter}", "i": f"i{letter}", "k": f"k{letter}", "size": n},
-            **{"kernel": k, "stride": s, "dilation": d, "pad": before, "pad_behind": behind},
-        }
-        for letter, n, k, s, d, (before, behind) in zip(
-            "zyx"[-len(sizes) :], sizes, kernel, stride, dilation, pads, strict=True
-        )
-    ]
+    return tuple(
+        WindowAxis(letter, n, k, s, d, *pad)
+        for letter, n, k, s, d, pad in zip("zyx"[-len(sizes) :], sizes, kernel, stride, dilation, pads, strict=True)
+    )
 
 
-def volume(x: Layout, y: Layout) -> dict[str, Any]:
-    """What kernels need that see depth and height as one axis of rows, as canonical layouts have it.
+def volume(s: LaunchSketch) -> dict[str, Any]:
+    """The fields of :class:`codegen.plan.kernels.Volume` but the epilogue.
 
-    ``row`` is the output's row in C, ``input_row`` the input's; ``height`` is the output's, 0 where there is no depth.
+    Canonical layouts have depth and height as one axis of rows.
     """
-    deep = len(y.shape) > 4
+    x, y = s.x.canonical(), s.y.canonical()
+    deep = len(s.y.shape) > 4
     return {
-        "height": y.shape[3] if deep else 0,
-        "row": "row" if deep else "oy",
-        "input_row": f"iz * {x.shape[3]} + iy" if deep else "iy",
-        "x_shape": x.shape if deep else x.canonical().shape,
-        "y_shape": y.shape if deep else y.canonical().shape,
+        "lanes": s.target.lanes,
+        "x": x,
+        "y": y,
+        "x_shape": s.x.shape if deep else x.shape,
+        "y_shape": s.y.shape if deep else y.shape,
+        "depth_rows": (s.y.shape[3], s.x.shape[3]) if deep else None,
+        "batch": y.shape[0],
+        "blocks": -(-y.shape[1] // s.target.lanes),
     }
 
 

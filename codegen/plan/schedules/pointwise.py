@@ -16,18 +16,17 @@ is written for two widths of vector at once, like all convolutions; grid, layout
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
+from codegen.plan.kernels import Pointwise, Tile, Tiling
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, as_one_row, is_quick, leading_activations, rows_merge
-from codegen.plan.schedules.window import Window, packed
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, rows_merge, sink
 from codegen.plan.target import Target
+from codegen.plan.window import Window, packed
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
 STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
@@ -36,24 +35,6 @@ GATHERED_ROW = 13  # least pixels of a tile whose windows fit STAGED_BYTES, for 
 LEAST_ITEMS = 8  # of a launch
 FAR_WEIGHT = 24  # latency of a weight vector from memory, in multiply-adds of one vector unit
 MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
-
-
-@dataclass(frozen=True)
-class Tile:
-    """``row`` pixels times ``vectors`` vectors of channels in registers, ``passes`` of them for a tile's channels."""
-
-    row: int
-    vectors: int
-    passes: int
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a product is cut: the channel blocks of a work-item, and its tiles at both widths of vector."""
-
-    block_tile: int
-    wide: Tile
-    narrow: Tile
 
 
 def takes(s: LaunchSketch) -> bool:
@@ -107,22 +88,21 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     s.size("y_blocks", blocks)
     if gathered:
         _window_sizes(s, window)
-    stages, named = s.epilogue(view, shared=True), s.named(y, "y")
-    variables = {
-        **shared_variables(tiling, c),
-        **finish_variables(stages, named),
-        "x_step": step[1] * x.strides[3],
-        "y": named,
-        "samples": batch > 1,
-        "products": False,
-        "prologue": s.prologue(shared=True),
-        "gathered": gathered,
+    description = Pointwise(
+        lanes=c,
+        tiling=tiling,
+        sink=sink(s.epilogue(view, shared=True), s.named(y, "y")),
+        x_step=step[1] * x.strides[3],
+        samples=batch > 1,
+        products=False,
+        prologue=s.prologue(shared=True),
+        gathered=gathered,
         # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
-        "staged_floats": max(STAGED_BYTES // 4, inputs * c) if staged else 0,
-    }
+        staged_floats=max(STAGED_BYTES // 4, inputs * c) if staged else 0,
+    )
     groups = grid(tiling, rows, columns, blocks, inputs * c, batch, staged)
     label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
-    return s.draft("pointwise.cl.jinja", label, variables, groups)
+    return s.draft(description, label, groups)
 
 
 def _most_staged(s: LaunchSketch) -> int:
@@ -144,22 +124,6 @@ def _window_sizes(s: LaunchSketch, window: Window) -> None:
 def product_layout(lanes: int) -> Named:
     """The layout of the result of matrix products: one row of pixels, in channel blocks."""
     return Named((1,), (0, "y_block", 0, lanes), lanes)
-
-
-def shared_variables(tiling: Tiling, lanes: int) -> dict[str, Any]:
-    """What the template needs to know of the tiles."""
-    return {"tiling": tiling, "packed": tiling.block_tile * lanes}
-
-
-def finish_variables(stages: list[dict[str, Any]], y: Layout | Named) -> dict[str, Any]:
-    """What the template needs to know of how sums go to ``y``, through the stages of the epilogue."""
-    activations, epilogue = leading_activations(stages)
-    return {
-        "activations": activations,
-        "epilogue": epilogue,
-        # Straight from registers, which takes unrolled loops, where a vector's way is short.
-        "straight": y.block > 1 and all(map(is_quick, stages)),
-    }
 
 
 def grid(

@@ -9,10 +9,11 @@ import math
 
 from codegen.graph.bounded import sum_block
 from codegen.graph.ops import Pool
+from codegen.plan import kernels
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.depthwise import choose_row
 from codegen.plan.schedules.launch import LaunchSketch, by
-from codegen.plan.schedules.window import Window
+from codegen.plan.window import Window
 
 ITEM_WORK = 1 << 13  # inputs that are worth a work-item
 
@@ -43,22 +44,23 @@ def plan_pool(s: LaunchSketch) -> Draft:
         s.size("height", x.shape[2])
     if behind or varies:
         s.size("width", x.shape[3])
-    variables = {
-        "kind": op.kind,
-        "wide": wide,
-        "narrow": narrow,
-        "bounded_rows": bounded_rows,
-        "behind": behind,
-        "varies": varies,
-        "count_include_pad": op.count_include_pad,
-        "x": s.named(x, "x"),
-        "y": s.named(y, "y"),
-        **window.variables,
-        "pad_behind": (window.pads[0][1], window.pads[1][1]),
-        "samples": batch > 1,
-        "prologue": s.prologue(shared=True),
-        "epilogue": s.epilogue(shared=True),
-    }
+    description = kernels.Pool(
+        lanes=c,
+        wide=wide,
+        narrow=narrow,
+        bounded_rows=bounded_rows,
+        behind=behind,
+        x=s.named(x, "x"),
+        y=s.named(y, "y"),
+        stencil=window.stencil,
+        samples=batch > 1,
+        prologue=s.prologue(shared=True),
+        epilogue=s.epilogue(shared=True),
+        kind=op.kind,
+        varies=varies,
+        count_include_pad=op.count_include_pad,
+        pad_behind=(window.pads[0][1], window.pads[1][1]),
+    )
     label = f"{op.kind}_pool{by(window.kernel)}_s{window.stride[1]}_{wide}{s.epilogue_label}"
     work = height * width * window.taps * c
-    return s.draft("pool.cl.jinja", label, variables, (max(1, min(height, work // ITEM_WORK)), blocks, batch))
+    return s.draft(description, label, (max(1, min(height, work // ITEM_WORK)), blocks, batch))

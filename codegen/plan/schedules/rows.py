@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from codegen.graph.bounded import sum_block
 from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.graph.ops.resize import Taps
+from codegen.plan import kernels
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pool
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
@@ -23,26 +25,27 @@ def plan_pool(s: LaunchSketch) -> Draft:
         return pool.plan_pool(s)
     op: Pool = s.core
     axes = window_axes(op, s.x)
-    variables = {
-        **_common(s),
-        **volume(s.x, s.y),
-        "kind": op.kind,
-        "p": float(op.p),
-        "axes": axes,
-        "count_include_pad": op.count_include_pad,
-        "sum_block": 0 if op.kind == "max" else sum_block(math.prod(op.kernel)),
-        "prologue": s.prologue(),
-    }
-    kernel = by(axis["kernel"] for axis in axes)
-    label = f"{op.kind}_pool{kernel}_s{axes[-1]['stride']}_{size_label(s.x.canonical())}"
-    return _rows(s, "pool_general.cl.jinja", label, variables)
+    description = kernels.GeneralPool(
+        **volume(s),
+        kind=op.kind,
+        p=float(op.p),
+        axes=axes,
+        count_include_pad=op.count_include_pad,
+        sum_block=0 if op.kind == "max" else sum_block(math.prod(op.kernel)),
+        prologue=s.prologue(),
+        epilogue=s.epilogue(),
+    )
+    kernel = by(axis.kernel for axis in axes)
+    return _rows(s, description, f"{op.kind}_pool{kernel}_s{axes[-1].stride}_{size_label(description.x)}")
 
 
 def plan_global_pool(s: LaunchSketch) -> Draft:
     op: GlobalPool = s.core
     block = sum_block(math.prod(s.x.shape[2:])) if op.kind == "average" else 0
-    variables = {**_common(s), "kind": op.kind, "sum_block": block, "prologue": s.prologue()}
-    return _rows(s, "global_pool.cl.jinja", f"global_{op.kind}_pool_{size_label(s.x.canonical())}", variables)
+    description = kernels.GlobalPool(
+        **_common(s), kind=op.kind, sum_block=block, prologue=s.prologue(), epilogue=s.epilogue()
+    )
+    return _rows(s, description, f"global_{op.kind}_pool_{size_label(description.x)}")
 
 
 def plan_resize(s: LaunchSketch) -> Draft:
@@ -51,42 +54,58 @@ def plan_resize(s: LaunchSketch) -> Draft:
     if len(taps) == 1:
         taps.insert(0, Taps(np.zeros((1, 1), np.int64), np.ones((1, 1)), np.ones(1, bool)))
     s.constant("index", np.concatenate([t.index.reshape(-1) for t in taps]))
-    variables = {**_common(s), **volume(s.x, s.y), "mode": op.mode}
     label = f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}"
     counts = [t.index.shape[1] for t in taps]
     outside = not all(t.inside.all() for t in taps)
-    if op.mode != "nearest" or outside or len(taps) > 2:
+    few = len(taps) == 2 and math.prod(counts) <= UNROLLED_TAPS and not outside
+    weighted = op.mode != "nearest" or outside or len(taps) > 2
+    if weighted:
         s.constant("weight", np.concatenate([t.weight.reshape(-1) for t in taps]))
-    if len(taps) == 2 and math.prod(counts) <= UNROLLED_TAPS and not outside:
-        variables |= {"row_taps": counts[0], "column_taps": counts[1]}
-        return _rows(s, "resize.cl.jinja", label, variables)
-    starts = np.cumsum([0, *(t.index.size for t in taps)])
-    variables["axes"] = [
-        {"o": f"o{letter}", "i": f"i{letter}", "t": f"t{letter}", "w": f"w{letter}", "taps": count, "at": int(start)}
-        for letter, count, start in zip("zyx"[-len(taps) :], counts, starts, strict=False)
-    ]
-    variables["sum_block"] = sum_block(math.prod(counts))
-    variables["outside"] = None
+    if few:
+        return _rows(
+            s,
+            kernels.Resize(
+                **_common(s),
+                mode=op.mode,
+                row_taps=counts[0],
+                column_taps=counts[1],
+                weighted=weighted,
+                epilogue=s.epilogue(),
+            ),
+            label,
+        )
     if outside:
         s.constant("inside", np.concatenate([t.inside for t in taps]))
-        variables["outside"] = float(op.outside)
-        for axis, start in zip(variables["axes"], np.cumsum([0, *(len(t.inside) for t in taps)]), strict=False):
-            axis["inside_at"] = int(start)
-    return _rows(s, "resize_general.cl.jinja", label, variables)
+    starts = itertools.accumulate((t.index.size for t in taps), initial=0)
+    inside_starts = itertools.accumulate((len(t.inside) for t in taps), initial=0)
+    axes = tuple(
+        kernels.ResizeAxis(letter, count, start, inside_start)
+        for letter, count, start, inside_start in zip("zyx"[-len(taps) :], counts, starts, inside_starts, strict=False)
+    )
+    description = kernels.GeneralResize(
+        **volume(s),
+        mode=op.mode,
+        axes=axes,
+        sum_block=sum_block(math.prod(counts)),
+        outside=float(op.outside) if outside else None,
+        epilogue=s.epilogue(),
+    )
+    return _rows(s, description, label)
 
 
 def plan_map(s: LaunchSketch) -> Draft:
     # A smaller operand in first place is repeated, like any other.
-    x = s.x.repeated(s.y.shape).canonical()
-    variables = {**_common(s), "x": x, "prologue": s.prologue(count=s.y.canonical().shape[1])}
-    return _rows(s, "map.cl.jinja", f"map_{size_label(s.y.canonical())}", variables)
+    common = {**_common(s), "x": s.x.repeated(s.y.shape).canonical()}
+    prologue = s.prologue(count=s.y.canonical().shape[1])
+    description = kernels.Map(**common, prologue=prologue, epilogue=s.epilogue())
+    return _rows(s, description, f"map_{size_label(s.y.canonical())}")
 
 
 def _common(s: LaunchSketch) -> dict[str, Any]:
-    y = s.y.canonical()
-    return {"x": s.x.canonical(), "y": y, "batch": y.shape[0], "blocks": -(-y.shape[1] // s.target.lanes)}
+    """The fields of :class:`codegen.plan.kernels.BlockRows` but the epilogue."""
+    y, lanes = s.y.canonical(), s.target.lanes
+    return {"lanes": lanes, "x": s.x.canonical(), "y": y, "batch": y.shape[0], "blocks": -(-y.shape[1] // lanes)}
 
 
-def _rows(s: LaunchSketch, template: str, label: str, variables: dict[str, Any]) -> Draft:
-    batch, _, height, _ = variables["y"].shape
-    return s.draft(template, label, {**variables, "epilogue": s.epilogue()}, (1, height, batch * variables["blocks"]))
+def _rows(s: LaunchSketch, description: kernels.BlockRows | kernels.Volume, label: str) -> Draft:
+    return s.draft(description, label, (1, description.y.shape[2], description.batch * description.blocks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codegen.graph.ops import GridSample
+from codegen.plan import kernels
 from codegen.plan.layout import plain
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, size_label, volume
@@ -19,35 +20,28 @@ def plan_sample(s: LaunchSketch) -> Draft:
         s.constant("grid", op.grid)
         grid = plain(op.grid.shape)
     space = s.x.shape[2:]
-    letters = "zyx"[-len(space) :]
-    axes = [
-        {
-            **{"i": f"i{letter}", "at": f"at{letter}", "w": f"w{letter}", "t": f"t{letter}", "size": n},
+    axes = tuple(
+        kernels.SampleAxis(
+            letter,
             # A place is (x, y, z), counted from the innermost axis on.
-            "place": ("n", *(f"o{name}" for name in letters), str(len(space) - 1 - k)),
-            "low": 0.0 if op.align_corners else -0.5,
-            "high": n - 1.0 if op.align_corners else n - 0.5,
-            "span": n - 1.0 if op.align_corners else float(n),
-        }
-        for k, (letter, n) in enumerate(zip(letters, space, strict=True))
-    ]
-    batch, _, rows, _ = y.shape
-    blocks = -(-y.shape[1] // s.target.lanes)
-    variables = {
-        **volume(s.x, s.y),
-        "tap_row": f"iz[tz] * {s.x.shape[3]} + iy[ty]" if len(space) > 2 else "iy[ty]",
-        "x": x,
-        "y": y,
-        "grid": grid,
-        "constant": op.grid is not None,
-        "axes": axes,
-        "mode": op.mode,
-        "taps": _TAPS[op.mode],
-        "border": op.border,
-        "align_corners": op.align_corners,
-        "batch": batch,
-        "blocks": blocks,
-        "epilogue": s.epilogue(),
-    }
+            component=len(space) - 1 - k,
+            size=n,
+            low=0.0 if op.align_corners else -0.5,
+            high=n - 1.0 if op.align_corners else n - 0.5,
+            span=n - 1.0 if op.align_corners else float(n),
+        )
+        for k, (letter, n) in enumerate(zip("zyx"[-len(space) :], space, strict=True))
+    )
+    description = kernels.Sample(
+        **volume(s),
+        grid=grid,
+        constant=op.grid is not None,
+        axes=axes,
+        mode=op.mode,
+        taps=_TAPS[op.mode],
+        border=op.border,
+        align_corners=op.align_corners,
+        epilogue=s.epilogue(),
+    )
     label = f"sample_{op.mode}_{op.border}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("sample.cl.jinja", label, variables, (1, rows, batch * blocks))
+    return s.draft(description, label, (1, y.shape[2], description.batch * description.blocks))

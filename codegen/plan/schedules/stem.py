@@ -8,11 +8,12 @@ Tiles are those of 1x1 convolutions, with the taps of all input channels in plac
 from __future__ import annotations
 
 from codegen.graph.ops import Conv
+from codegen.plan.kernels import Stem
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch, by, size_label
-from codegen.plan.schedules.window import Window, packed
+from codegen.plan.schedules.launch import LaunchSketch, by, sink, size_label
+from codegen.plan.window import Window, packed
 
 STAGED_BYTES = 48 * 1024
 
@@ -41,21 +42,20 @@ def plan_stem(s: LaunchSketch) -> Draft:
     s.constant("weight", pointwise.padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
     s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     staged = window.seen(1, columns)
-    variables = {
-        **pointwise.shared_variables(tiling, c),
-        **pointwise.finish_variables(s.epilogue(), y),
-        "x": x,
-        "y": y,
-        **window.variables,
-        # Of a staged row, what comes from the input; the rest are zeros.
-        "begin": window.pad[1],
-        "end": min(window.pad[1] + x.shape[3], staged),
-        "staged_columns": staged,
-        "inputs": ci,
-        "blocks": blocks,
-        "y_tiles": -(-blocks // tiling.block_tile),
-        "samples": batch > 1,
-        "prologue": s.prologue(vector=False),
-    }
+    description = Stem(
+        lanes=c,
+        tiling=tiling,
+        sink=sink(s.epilogue(), y),
+        x=x,
+        stencil=window.stencil,
+        begin=window.pad[1],
+        end=min(window.pad[1] + x.shape[3], staged),
+        staged_columns=staged,
+        inputs=ci,
+        blocks=blocks,
+        y_tiles=-(-blocks // tiling.block_tile),
+        samples=batch > 1,
+        prologue=s.prologue(vector=False),
+    )
     label = f"stem{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
-    return s.draft("stem.cl.jinja", label, variables, (rows, 1, batch))
+    return s.draft(description, label, (rows, 1, batch))

@@ -24,12 +24,13 @@ from functools import partial
 import numpy as np
 
 from codegen.graph.ops.winograd import POINTS
-from codegen.plan.layout import blocked, plain, up
+from codegen.plan import kernels
+from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch
-from codegen.plan.schedules.window import packed
+from codegen.plan.schedules.launch import LaunchSketch, sink
 from codegen.plan.target import LINE_FLOATS
+from codegen.plan.window import packed
 
 LEAST_CHANNELS = 16
 SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
@@ -173,22 +174,22 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
         part.size("down", tiles.down)
     preparation = _preparation(s, tiles, tiling)
     part.size("u_product", preparation.sizes["u_point"])
-    variables = {
-        **pointwise.shared_variables(tiling, c),
-        "m_packed": m_packed,
-        "tile": tiles.size,
-        "numbers": NUMBERS,
-        "pad": (top, left),
-        "x": part.named(x, "x"),
-        "y": part.named(y, "y"),
-        "samples": tiles.batch > 1,
-        "prologue": part.prologue(),
-        "epilogue": part.epilogue(shared=True),
-    }
+    description = kernels.WinogradGroups(
+        lanes=c,
+        tiling=tiling,
+        tile=tiles.size,
+        numbers=NUMBERS,
+        m_packed=m_packed,
+        pad=(top, left),
+        x=part.named(x, "x"),
+        y=part.named(y, "y"),
+        samples=tiles.batch > 1,
+        prologue=part.prologue(),
+        epilogue=part.epilogue(shared=True),
+    )
     draft = part.draft(
-        "winograd.cl.jinja",
+        description,
         f"winograd{tiles.size}{s.epilogue_label}",
-        variables,
         (items, 1, 1),
         prepared=preparation,
         scratch=scratch,
@@ -222,17 +223,18 @@ def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
     part.size("across", tiles.across)
     part.size("v_point", transformed.strides[0])
     part.size("v_block", transformed.strides[1])
-    variables = {
-        "tile": tiles.size,
-        "numbers": NUMBERS,
-        "pad": (top, left),
-        "x": part.named(x, "x"),
-        "samples": tiles.batch > 1,
-        "prologue": part.prologue(),
-    }
+    description = kernels.WinogradInput(
+        lanes=s.target.lanes,
+        tile=tiles.size,
+        numbers=NUMBERS,
+        pad=(top, left),
+        x=part.named(x, "x"),
+        samples=tiles.batch > 1,
+        prologue=part.prologue(),
+    )
     grid = (tiles.down, x.blocks, tiles.batch)
     label = f"winograd{tiles.size}_input"
-    return part.draft("winograd_input.cl.jinja", label, variables, grid, reads=s.node.inputs[:1], writes=v)
+    return part.draft(description, label, grid, reads=s.node.inputs[:1], writes=v)
 
 
 def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
@@ -252,24 +254,24 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
     part.size("y_product", y.strides[0])
     part.size("y_block", y.strides[1])
     part.size("y_blocks", y.blocks)
-    layout = pointwise.product_layout(c)
-    variables = {
-        **pointwise.shared_variables(tiling, c),
-        **pointwise.finish_variables([], layout),
-        "x_step": c,
-        "y": layout,
-        "samples": False,
-        "products": True,
-        "prologue": [],
-        "staged_floats": 0,
-        "gathered": False,
-    }
+    layout = Named((1,), (0, "y_block", 0, c), c)  # one row of pixels, in channel blocks
+    description = kernels.Pointwise(
+        lanes=c,
+        tiling=tiling,
+        sink=sink((), layout),
+        x_step=c,
+        samples=False,
+        products=True,
+        prologue=(),
+        gathered=False,
+        staged_floats=0,
+    )
     groups = pointwise.grid(tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
     label = f"products_{tiling.wide.row}x{tiling.block_tile * c}"
-    return part.draft("pointwise.cl.jinja", label, variables, groups, prepared=preparation, reads=(v,), writes=m)
+    return part.draft(description, label, groups, prepared=preparation, reads=(v,), writes=m)
 
 
-def _preparation(s: LaunchSketch, tiles: Tiles, tiling: pointwise.Tiling) -> Preparation:
+def _preparation(s: LaunchSketch, tiles: Tiles, tiling: kernels.Tiling) -> Preparation:
     c = s.target.lanes
     tile = tiling.block_tile * c
     # [tiles of channels][Ci][3][3][tile]
@@ -277,9 +279,8 @@ def _preparation(s: LaunchSketch, tiles: Tiles, tiling: pointwise.Tiling) -> Pre
     product = weight.size // 9
     return Preparation(
         what=f"the weights of F({tiles.size}x{tiles.size}, 3x3)",
-        template="winograd_weights.cl.jinja",
+        description=kernels.WinogradWeights(lanes=c, tile=tiles.size, numbers=NUMBERS, packed=tile),
         label=f"winograd{tiles.size}_weights_{tile}",
-        variables={"c": c, "tile": tiles.size, "numbers": NUMBERS, "packed": tile},
         sizes={"u_point": product},
         weight=np.ascontiguousarray(weight, dtype=np.float32).reshape(-1),
         # Behind the last channels of an odd number of blocks a wide vector reads on.
@@ -299,20 +300,20 @@ def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
     part.size("across", tiles.across)
     part.size("m_point", products.strides[0])
     part.size("m_block", products.strides[1])
-    variables = {
-        "tile": tiles.size,
-        "numbers": NUMBERS,
-        "y": part.named(y, "y"),
-        "samples": tiles.batch > 1,
-        "epilogue": part.epilogue(shared=True),
-    }
+    description = kernels.WinogradOutput(
+        lanes=c,
+        tile=tiles.size,
+        numbers=NUMBERS,
+        y=part.named(y, "y"),
+        samples=tiles.batch > 1,
+        epilogue=part.epilogue(shared=True),
+    )
     label = f"winograd{tiles.size}_output{s.epilogue_label}"
     # The operands of the epilogue keep their names: r1 is the launch's second input.
     reads = (m, *s.node.inputs[1:])
     return part.draft(
-        "winograd_output.cl.jinja",
+        description,
         label,
-        variables,
         (tiles.down, blocks, tiles.batch),
         reads=reads,
         writes=s.node.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,20 @@ from codegen.graph.ops import Conv, Pool
 from codegen.plan.layout import up
 
 Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """The taps of an output pixel: along each axis, tap k of output o is input o * stride + k * dilation - pad."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pad: Pair
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
 
 
 @dataclass(frozen=True)
@@ -39,9 +52,8 @@ class Window:
         return self.pads[0][0], self.pads[1][0]
 
     @property
-    def variables(self) -> dict[str, Any]:
-        """Under the names that templates know."""
-        return {"kernel": self.kernel, "stride": self.stride, "dilation": self.dilation, "pad": self.pad}
+    def stencil(self) -> Stencil:
+        return Stencil(self.kernel, self.stride, self.dilation, self.pad)
 
     def seen(self, axis: int, outputs: int) -> int:
         """The pixels from the first that some of as many outputs see to the last, padding included."""

@@ -1,0 +1,756 @@
+"""Kernel descriptions: the values that each kernel template prints, decided by the plan.
+
+A description is frozen, and checked when it is made.  Its template reads its fields and properties, and besides, the
+name, parameters and constants of the kernel (:class:`codegen.plan.plan.Kernel`).  Fields that name a constant hold its
+key among the kernel's constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from codegen.plan.layout import Layout, Named
+from codegen.plan.window import Pair, Stencil
+
+Size = int | str
+"""A number that the kernel's text holds, or the name of the kernel parameter that holds it."""
+
+
+# What is done to each element before or after the core ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScaleShift:
+    """v * scale + shift by channel; each the key of a constant, or None."""
+
+    kind: ClassVar[str] = "affine"
+    scale: str | None
+    shift: str | None
+
+
+@dataclass(frozen=True)
+class DivideBy:
+    """v / divisor by channel, rounded as a division of two floats is."""
+
+    kind: ClassVar[str] = "divide"
+    divisor: str
+
+
+@dataclass(frozen=True)
+class Slope:
+    """PReLU with a slope for each channel."""
+
+    kind: ClassVar[str] = "prelu"
+    slope: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """An activation, with its parameters as float32."""
+
+    kind: str
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ZeroLanes:
+    """Sets the padding lanes after the last of ``channels`` channels to zero."""
+
+    kind: ClassVar[str] = "zero_lanes"
+    channels: Size
+
+
+@dataclass(frozen=True)
+class Combine:
+    """Combines v with the element of another tensor at the same place, after that went through steps of its own.
+
+    ``pointer`` is the kernel parameter of the other tensor, whose element is the first operand if ``swapped``.
+    """
+
+    kind: str
+    pointer: str
+    layout: Layout | Named
+    swapped: bool
+    through: tuple[Step, ...]
+
+
+Step = ScaleShift | DivideBy | Slope | Function | ZeroLanes | Combine
+Steps = tuple[Step, ...]
+
+
+# Descriptions --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A kernel's text but for its name.  ``lanes`` is c of the NCHWc layout; the template is found by the class."""
+
+    template: ClassVar[str]
+    lanes: int
+
+    def __post_init__(self) -> None:
+        assert self.lanes > 0
+        self.check()
+
+    def check(self) -> None:
+        """Asserts what the template relies on."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``row`` pixels times ``vectors`` vectors of output channels in registers.
+
+    A work-item's channels take ``passes`` tiles, one after the other.
+    """
+
+    row: int
+    vectors: int
+    passes: int
+
+    def __post_init__(self) -> None:
+        assert min(self.row, self.vectors, self.passes) > 0
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The channel blocks of a work-item's tiles, and the tile for each width of vector."""
+
+    block_tile: int
+    wide: Tile
+    narrow: Tile
+
+    @property
+    def passes(self) -> bool:
+        """True if a tile of channels takes several passes at one of the widths."""
+        return max(self.wide.passes, self.narrow.passes) > 1
+
+
+@dataclass(frozen=True)
+class Sink:
+    """How a tile's sums go to ``y``.
+
+    Functions that need neither channel nor pixel come first, on vectors of any width: the ``quick`` ones in registers,
+    then the ``slow`` ones, in a loop.  The remaining ``steps`` follow, block by block.  A ``straight`` sink works in
+    registers all the way, which takes unrolled loops; another one works on a copy in private memory.
+    """
+
+    y: Layout | Named
+    quick: tuple[Function, ...]
+    slow: tuple[Function, ...]
+    steps: Steps
+    straight: bool
+
+    def __post_init__(self) -> None:
+        assert not (self.straight and self.slow), "slow functions work on a copy in memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contraction(Description):
+    """Common to kernels around the micro-kernel: acc[pixel][vector] += x[pixel][input] * weight[input][vector]."""
+
+    tiling: Tiling
+
+    @property
+    def packed(self) -> int:
+        """Output channels of a tile, which lie together in the weights."""
+        return self.tiling.block_tile * self.lanes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointwise(Contraction):
+    """1x1 convolution, gathered windows, or products of matrices (``products``).
+
+    ``x_step`` floats are between pixels.  ``staged_floats`` of private memory take what a tile reads; 0 for none.
+    """
+
+    template = "pointwise.cl.jinja"
+    sink: Sink
+    x_step: int
+    samples: bool
+    products: bool
+    prologue: Steps
+    gathered: bool
+    staged_floats: int
+
+    def check(self) -> None:
+        assert self.staged_floats or not (self.gathered or self.prologue), "a prologue works on staged input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stem(Contraction):
+    """Convolution of few channels in plain order; columns from ``begin`` to ``end`` of a staged row are input."""
+
+    template = "stem.cl.jinja"
+    sink: Sink
+    x: Layout
+    stencil: Stencil
+    begin: int
+    end: int
+    staged_columns: int
+    inputs: int
+    blocks: int
+    y_tiles: int
+    samples: bool
+    prologue: Steps
+
+    def check(self) -> None:
+        assert 0 <= self.begin <= self.end <= self.staged_columns
+
+    @property
+    def taps(self) -> int:
+        """Taps of all input channels."""
+        return self.inputs * self.stencil.taps
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Tiles over an image at one width of vector.
+
+    ``across`` tiles cover a row, the last one perhaps shifted back; a work-item has ``tiles`` tiles.  Taps of a tile's
+    first ``left`` pixels, and of its pixels from ``right`` on, can fall outside the input.
+    """
+
+    across: int
+    tiles: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direct(Contraction):
+    """Convolution at full size: inputs in blocks of ``in_lanes`` channels, by chunks of ``chunk`` blocks.
+
+    ``staged``: the pixels of channels that lie far apart are put side by side in private memory.  ``vector_input``: the
+    prologue works on whole blocks.  ``zeros``: taps outside read a block of zeros.
+    """
+
+    template = "conv.cl.jinja"
+    items: int
+    chunk: int
+    wide: Cover
+    narrow: Cover
+    bounded_columns: bool
+    bounded_rows: bool
+    x: Layout
+    y: Layout
+    groups: int
+    blocks: int
+    input_blocks: int
+    in_lanes: int
+    lane_stride: int
+    input_block_stride: int
+    stencil: Stencil
+    batch: int
+    prologue: Steps
+    epilogue: Steps
+    vector_input: bool
+    zeros: bool
+    staged: bool
+
+    def check(self) -> None:
+        assert self.blocks % self.groups == 0
+        assert self.groups == 1 or self.blocks // self.groups % self.tiling.block_tile == 0, "no tile spans two groups"
+
+    @property
+    def chunked(self) -> bool:
+        """True if inputs go by chunks, between which sums wait in private memory."""
+        return self.chunk < self.input_blocks
+
+    @property
+    def group_tiles(self) -> int:
+        """Tiles of channels of a group."""
+        return self.blocks // self.groups // self.tiling.block_tile
+
+    @property
+    def tile_groups(self) -> int:
+        """Tiles of channels."""
+        return -(-self.blocks // self.tiling.block_tile)
+
+    @property
+    def partial_blocks(self) -> bool:
+        """True if the last tile has fewer blocks than the others."""
+        return self.blocks % self.tiling.block_tile != 0
+
+    @property
+    def uneven(self) -> bool:
+        """True if the last work-item has fewer tiles than the others, at one of the widths."""
+        rows = self.y.shape[2]
+        return any(cover.tiles * self.items != rows * cover.across for cover in (self.wide, self.narrow))
+
+    @property
+    def runs(self) -> bool:
+        """True if a work-item can have several tiles of pixels."""
+        return self.uneven or max(self.wide.tiles, self.narrow.tiles) > 1
+
+    @property
+    def shifted(self) -> bool:
+        """True if a row's last tile is shifted back over the tile before it."""
+        columns = self.y.shape[3]
+        return columns % self.tiling.wide.row != 0 or columns % self.tiling.narrow.row != 0
+
+    @property
+    def single(self) -> bool:
+        """True if there is one block of inputs."""
+        return self.input_blocks == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Description):
+    """y = W x + b; inputs from ``whole`` on lie ``gap_lanes`` to a block, if that is not 0, before padding lanes."""
+
+    template = "dense.cl.jinja"
+    x_stride: int
+    y: Layout
+    inputs: int
+    whole: int
+    gap_lanes: int
+    sum_block: int
+    blocks: int
+    batch: int
+    prologue: Steps
+    epilogue: Steps
+
+
+# Winograd ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradStep(Description):
+    """A step of F(m x m, 3 x 3) with ``tile`` = m; ``numbers`` are the constants of its transforms, by name."""
+
+    tile: int
+    numbers: Mapping[str, float]
+
+    @property
+    def points(self) -> int:
+        """Numbers of a transformed tile along one axis."""
+        return self.tile + 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradInput(WinogradStep):
+    """B^T d B of all tiles."""
+
+    template = "winograd_input.cl.jinja"
+    pad: Pair
+    x: Layout | Named
+    samples: bool
+    prologue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradOutput(WinogradStep):
+    """A^T p A + bias of all tiles."""
+
+    template = "winograd_output.cl.jinja"
+    y: Layout | Named
+    samples: bool
+    epilogue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradWeights(WinogradStep):
+    """G g G^T, once at create."""
+
+    template = "winograd_weights.cl.jinja"
+    packed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradGroups(WinogradStep, Contraction):
+    """All three steps for one group of tiles after the other; ``m_packed`` products of a tile lie together."""
+
+    template = "winograd.cl.jinja"
+    m_packed: int
+    pad: Pair
+    x: Layout | Named
+    y: Layout | Named
+    samples: bool
+    prologue: Steps
+    epilogue: Steps
+
+
+# Windows -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRows(Description):
+    """Common to depthwise convolution and pooling of images: tiles of ``wide`` or ``narrow`` pixels of a row.
+
+    The last tap of the last pixels reaches ``behind`` pixels beyond the input; ``bounded_rows``: rows of taps can fall
+    outside.
+    """
+
+    wide: int
+    narrow: int
+    bounded_rows: bool
+    behind: int
+    x: Layout | Named
+    y: Layout | Named
+    stencil: Stencil
+    samples: bool
+    prologue: Steps
+    epilogue: Steps
+
+    def check(self) -> None:
+        assert min(self.wide, self.narrow) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depthwise(WindowRows):
+    """A filter for each channel.  ``functions`` come before the epilogue, on two pixels at once."""
+
+    template = "depthwise.cl.jinja"
+    shifted: bool
+    functions: tuple[Function, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(WindowRows):
+    """Maximum or average of windows; ``varies``: an average's number of pixels depends on the place."""
+
+    template = "pool.cl.jinja"
+    kind: str
+    varies: bool
+    count_include_pad: bool
+    pad_behind: Pair
+
+
+@dataclass(frozen=True)
+class WindowAxis:
+    """A spatial axis named by ``letter`` that a window slides over; ``size`` is the input's."""
+
+    letter: str
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    pad: int
+    pad_behind: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume(Description):
+    """Common to kernels whose work-item makes a row of one channel block, in two or three spatial axes.
+
+    ``depth_rows``: rows of a plane of the output, and of the input, if there is depth; else None.
+    """
+
+    x: Layout
+    y: Layout
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    depth_rows: tuple[int, int] | None
+    batch: int
+    blocks: int
+    epilogue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralConv(Volume):
+    """Convolutions without a faster schedule.
+
+    ``shared_input``: the channels of a block read the same inputs.  Sums are of blocks of ``sum_block`` terms, unless
+    that is 0.
+    """
+
+    template = "conv_general.cl.jinja"
+    kind: str
+    axes: tuple[WindowAxis, ...]
+    group_inputs: int
+    group_outputs: int
+    shared_input: bool
+    channels: int
+    sum_block: int
+    prologue: Steps
+
+    @property
+    def transposed(self) -> bool:
+        return self.kind == "transposed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralPool(Volume):
+    """Pools without a faster schedule; ``p`` is the norm of kind "lp"."""
+
+    template = "pool_general.cl.jinja"
+    kind: str
+    p: float
+    axes: tuple[WindowAxis, ...]
+    count_include_pad: bool
+    sum_block: int
+    prologue: Steps
+
+
+# Rows of a channel block ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRows(Description):
+    """Common to kernels whose work-item makes a row of one channel block of an image."""
+
+    x: Layout
+    y: Layout
+    batch: int
+    blocks: int
+    epilogue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map(BlockRows):
+    """Element by element."""
+
+    template = "map.cl.jinja"
+    prologue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalPool(BlockRows):
+    """Maximum or average over all of space."""
+
+    template = "global_pool.cl.jinja"
+    kind: str
+    sum_block: int
+    prologue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize(BlockRows):
+    """Resampling with few taps, unrolled; ``index`` and ``weight`` are keys of constants."""
+
+    template = "resize.cl.jinja"
+    mode: str
+    row_taps: int
+    column_taps: int
+    weighted: bool
+
+
+@dataclass(frozen=True)
+class ResizeAxis:
+    """A spatial axis: where in the constants its taps begin, and its flags of outputs inside the input."""
+
+    letter: str
+    taps: int
+    at: int
+    inside_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralResize(Volume):
+    """Resampling with any number of taps; outputs that lie outside the input are ``outside``, if that is not None."""
+
+    template = "resize_general.cl.jinja"
+    mode: str
+    axes: tuple[ResizeAxis, ...]
+    sum_block: int
+    outside: float | None
+
+
+@dataclass(frozen=True)
+class SampleAxis:
+    """A spatial axis of ``size``; positions are mirrored between ``low`` and ``high``, ``span`` apart."""
+
+    letter: str
+    component: int
+    size: int
+    low: float
+    high: float
+    span: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Volume):
+    """Sampling at the places of a grid, which is a ``constant`` or the launch's second input."""
+
+    template = "sample.cl.jinja"
+    grid: Layout
+    constant: bool
+    axes: tuple[SampleAxis, ...]
+    mode: str
+    taps: int
+    border: str
+    align_corners: bool
+
+
+@dataclass(frozen=True)
+class ChannelSource:
+    """An input of :class:`TakeChannels`: its parameter, and how far apart its blocks, samples and pixels are."""
+
+    pointer: str
+    block: str
+    sample: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeChannels(Description):
+    """Channels of several tensors, by a table."""
+
+    template = "take_channels.cl.jinja"
+    sources: tuple[ChannelSource, ...]
+    y: Layout | Named
+    samples: bool
+    partial: bool
+    epilogue: Steps
+
+
+# Elements ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SameIndex:
+    """The input's index along an axis is the output's along axis ``axis``."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class SelectedIndex:
+    """start + step * i for i < count, counted around the end of an axis of ``size``."""
+
+    axis: int
+    start: int
+    step: int
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class PaddedIndex:
+    """i - before along an axis of ``size``, brought inside by ``mode`` (constant: not at all)."""
+
+    axis: int
+    mode: str
+    before: int
+    behind: int
+    size: int
+
+
+@dataclass(frozen=True)
+class TableIndex:
+    """The number that constant ``table`` holds for i."""
+
+    axis: int
+    table: str
+
+
+Index = SameIndex | SelectedIndex | PaddedIndex | TableIndex
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elements(Description):
+    """Common to kernels that walk the last of the axes ``dims``; ``filled``: padding lanes are to be written."""
+
+    x: Layout
+    y: Layout
+    dims: tuple[int, ...]
+    epilogue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorder(Elements):
+    """Each output element is one input element, or ``value``; ``indices`` says which, None if counted in order."""
+
+    template = "reorder.cl.jinja"
+    kind: str
+    value: float
+    indices: tuple[Index, ...] | None
+    filled: bool
+    prologue: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Elements):
+    """Conversion between ``source`` and ``target``, types of codegen.graph.types."""
+
+    template = "convert.cl.jinja"
+    source: str
+    target: str
+    filled: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """An input of :class:`Concat` that ends before index ``stop``, and begins at ``start``."""
+
+    pointer: str
+    layout: Layout
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat(Description):
+    """Tensors joined along ``axis``; channels from ``channels`` on are padding lanes, if that is not None."""
+
+    template = "concat.cl.jinja"
+    y: Layout
+    dims: tuple[int, ...]
+    axis: int
+    parts: tuple[Part, ...]
+    channels: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduce(Elements):
+    """A reduction over ``axes`` of ``terms`` elements."""
+
+    template = "reduce.cl.jinja"
+    kind: str
+    axes: tuple[int, ...]
+    terms: int
+    sum_block: int
+    prologue: Steps
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Axes that are left."""
+        return tuple(axis for axis in range(len(self.x.shape)) if axis not in self.axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Elements):
+    """exp(x - max) / sum(exp(x - max)) along ``axis`` of ``count`` elements."""
+
+    template = "softmax.cl.jinja"
+    axis: int
+    count: int
+    sum_block: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningSum(Elements):
+    """Running sums along ``axis``."""
+
+    template = "running_sum.cl.jinja"
+    axis: int
+    count: int
+    exclusive: bool
+    reverse: bool
+    sum_block: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Top(Elements):
+    """The ``count`` largest or smallest of ``size`` elements along ``axis``, or where they are (``part``)."""
+
+    template = "top.cl.jinja"
+    axis: int
+    size: int
+    count: int
+    largest: bool
+    last: bool
+    part: str
+    nan_last: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatMul(Elements):
+    """Product of the matrices in the last two axes, ``terms`` long."""
+
+    template = "matmul.cl.jinja"
+    b: Layout
+    terms: int
+    sum_block: int
