@@ -22,7 +22,7 @@ from codegen.graph.ops import Activation, Conv, ConvTranspose, Dense, Fused, Mat
 from codegen.plan import planner
 from codegen.runtime import bench as benches
 from codegen.runtime.artefact import Artefact
-from codegen.runtime.bench import Bench, bench, format_bench, multiply_adds
+from codegen.runtime.bench import Bench, bench, format_bench
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.peak import Peak
 from codegen.runtime.picture import BARS, picture
@@ -59,7 +59,7 @@ def conv(*weight: int, stride: int = 1, pad: int = 0, groups: int = 1) -> Conv:
     ids=["conv", "grouped", "depthwise", "transposed", "dense", "matmul", "pool", "fused"],
 )
 def test_multiply_adds(op: Op, inputs: list[Shape], count: int) -> None:
-    assert multiply_adds(op, *inputs) == count
+    assert op.multiply_adds(*inputs) == count
 
 
 WIDE = 64 * 12 * 12 * 16 * 9

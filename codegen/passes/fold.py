@@ -19,26 +19,9 @@ from codegen.errors import ParameterError
 from codegen.graph.bounded import Array
 from codegen.graph.graph import Graph, Node
 from codegen.graph.mutable import MutableGraph
-from codegen.graph.ops import (
-    Activation,
-    Affine,
-    BatchNorm,
-    Binary,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Dense,
-    Divide,
-    GlobalPool,
-    Op,
-    Pool,
-    PRelu,
-    Reduce,
-)
-from codegen.passes.simplify import WEIGHTED
+from codegen.graph.ops import Affine, BatchNorm, Concat, Weighted
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-TAKES_PROLOGUE = (Conv, ConvTranspose, Dense, Pool, GlobalPool, Reduce)
 
 
 @dataclass(frozen=True)
@@ -75,7 +58,7 @@ class _Ledger:
 
     def original(self, node: Node) -> tuple[str, Array]:
         """The name and the weights that a layer had in the network."""
-        assert isinstance(node.op, WEIGHTED)
+        assert isinstance(node.op, Weighted)
         return self.originals.setdefault(node.name, (node.name, node.op.weight))
 
     def successor(self, node: str) -> str:
@@ -103,7 +86,7 @@ def fold(graph: Graph, batch_norms: Graph, renamed: Mapping[str, str]) -> tuple[
     for node in graph.nodes:
         if isinstance(node.op, Affine):
             _check_range(node.name, {"scale": node.op.scale, "shift": node.op.shift})
-        elif node.name in ledger.originals and isinstance(node.op, WEIGHTED):
+        elif node.name in ledger.originals and isinstance(node.op, Weighted):
             _check_range(node.name, {"weight": node.op.weight, "bias": node.op.bias})
     waiting = {n.name: ledger.members.get(n.name, ()) for n in graph.nodes if isinstance(n.op, Affine)}
     folds = {
@@ -133,7 +116,7 @@ def _fold_at(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | No
             found = rule(graph, node, node.op, ledger)
             if found is not None:
                 return found
-    if isinstance(node.op, Affine | Divide | Activation | PRelu):
+    if node.op.is_map:
         return _distribute(graph, node, ledger)
     return None
 
@@ -152,9 +135,9 @@ def _merge(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list
 def _into_producer(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
     producer = graph.by_name.get(node.inputs[0])
     # A tensor that somebody else reads too must stay what it is.
-    if producer is None or not isinstance(producer.op, WEIGHTED) or graph.uses[producer.name] != 1:
+    if producer is None or not isinstance(producer.op, Weighted) or graph.uses[producer.name] != 1:
         return None
-    weight = producer.op.weight * _along_outputs(producer.op, op.scale)
+    weight = producer.op.weight * producer.op.along_outputs(op.scale)
     folded = replace(producer.op, weight=weight, bias=producer.op.bias * op.scale + op.shift)
     original = ledger.original(producer)
     ledger.settle(node.name, _weight_fold(original, node.name, "output channels", weight))
@@ -169,17 +152,16 @@ def _into_consumers(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger
     if node.name in graph.results:
         return None
     consumers = graph.consumers(node.name)
-    if not all(_takes_input_affine(consumer.op, op) for consumer in consumers):
+    shifts = bool(np.any(op.shift != 0))
+    if not all(isinstance(c.op, Weighted) and c.op.takes_input_map(shifts) for c in consumers):
         return None
     for consumer in consumers:
-        assert isinstance(consumer.op, WEIGHTED)
-        before = consumer.op.weight
-        weight = before * _along_inputs(consumer.op, op.scale, graph.shapes[node.name])
-        carried = before * _along_inputs(consumer.op, op.shift, graph.shapes[node.name])
-        if isinstance(consumer.op, ConvTranspose):
-            bias = consumer.op.bias  # taken only with a shift of zero
-        else:
-            bias = consumer.op.bias + carried.sum(axis=tuple(range(1, carried.ndim)))
+        assert isinstance(consumer.op, Weighted)
+        before, bias, shape = consumer.op.weight, consumer.op.bias, graph.shapes[node.name]
+        weight = before * consumer.op.along_inputs(op.scale, shape)
+        if shifts:
+            carried = before * consumer.op.along_inputs(op.shift, shape)
+            bias = bias + carried.sum(axis=tuple(range(1, carried.ndim)))
         folded = replace(consumer.op, weight=weight, bias=bias)
         graph.replace(Node(consumer.name, folded, node.inputs))
         ledger.settle(node.name, _weight_fold(ledger.original(consumer), consumer.name, "input channels", weight))
@@ -198,7 +180,7 @@ def _distribute(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] |
     parts, start = [], 0
     for k, name in enumerate(concat.inputs):
         stop = start + graph.shapes[name][1]
-        part = Node(f"{node.name}/part{k}", _sliced(node.op, start, stop), (name,))
+        part = Node(f"{node.name}/part{k}", node.op.of_channels(start, stop), (name,))
         if node.name in ledger.members:
             ledger.members[part.name] = ledger.members[node.name]
         parts.append(part)
@@ -216,53 +198,11 @@ def _consumers_take_prologue(graph: MutableGraph, node: Node) -> bool:
         if node.name in graph.results:
             return False
         for reader in graph.consumers(node.name):
-            if isinstance(reader.op, Affine | Divide | Activation | PRelu):
+            if reader.op.is_map:
                 waiting.append(reader)
-            elif not isinstance(reader.op, (*TAKES_PROLOGUE, Binary)):
+            elif not reader.op.takes_prologue:
                 return False
     return True
-
-
-def _sliced(op: Op, start: int, stop: int) -> Op:
-    if isinstance(op, Affine):
-        return Affine(op.scale[start:stop], op.shift[start:stop])
-    if isinstance(op, Divide):
-        return Divide(op.divisor[start:stop])
-    if isinstance(op, PRelu):
-        return PRelu(op.slope[start:stop])
-    return op
-
-
-def _takes_input_affine(op: Op, affine: Affine) -> bool:
-    if isinstance(op, Dense):
-        return True
-    shifts = bool(np.any(affine.shift != 0))
-    if isinstance(op, Conv):
-        return not (op.padded and shifts)
-    # The borders of a transposed convolution receive fewer taps: a shift would not be a constant there.
-    return isinstance(op, ConvTranspose) and not shifts
-
-
-def _along_outputs(op: Conv | ConvTranspose | Dense, values: Array) -> Array:
-    """A value per output channel, shaped to multiply the weights."""
-    if isinstance(op, ConvTranspose):
-        # [Ci, Co/g, ...]: the output channel is the group of the row and the index within the group.
-        groups = values.reshape(op.groups, -1)
-        rows = np.repeat(groups, op.weight.shape[0] // op.groups, axis=0)
-        return rows.reshape(*rows.shape, *(1,) * (op.weight.ndim - 2))
-    return values.reshape(-1, *(1,) * (op.weight.ndim - 1))
-
-
-def _along_inputs(op: Conv | ConvTranspose | Dense, values: Array, shape: tuple[int, ...]) -> Array:
-    """A value per input channel, shaped to multiply the weights."""
-    if isinstance(op, Dense):
-        # The input may have space, which the layer flattens.
-        return np.repeat(values, int(np.prod(shape[2:])))[None, :]
-    if isinstance(op, ConvTranspose):
-        return values.reshape(-1, *(1,) * (op.weight.ndim - 1))
-    groups = values.reshape(op.groups, -1)
-    rows = np.repeat(groups, op.weight.shape[0] // op.groups, axis=0)
-    return rows.reshape(*rows.shape, *(1,) * (op.weight.ndim - 2))
 
 
 def _check_range(node: str, arrays: Mapping[str, Array]) -> None:

@@ -48,24 +48,20 @@ class Carried:
 
 def takes_frames(op: Op) -> bool:
     """Whether the operator can be computed in some other frame than its own."""
-    return isinstance(op, Binary | Concat) or (type(op) in _RULES and (not isinstance(op, Conv) or op.pointwise))
+    return type(op) in _RULES and (not isinstance(op, Conv) or op.pointwise)
 
 
-def frame_shape(op: Op, shapes: Sequence[Shape], result: Shape) -> Shape:
+def frame_shape(shapes: Sequence[Shape], result: Shape) -> Shape:
     """The shape that an operator's frame is of: the output's where inputs are joined or broadcast, else the input's."""
-    return result if isinstance(op, Binary | Concat) else shapes[0]
+    return result if len(shapes) > 1 else shapes[0]
 
 
 def carried(op: Op, frame: Move, shapes: Sequence[Shape], result: Shape) -> Carried | None:
     """The operator in this frame; None where it cannot be computed there."""
-    if isinstance(op, Binary | Concat):
-        operands = [frame.resized(shape) for shape in shapes]
-        axis = frame.axis(op.axis) if isinstance(op, Concat) else 0
-        if axis is None or any(operand is None for operand in operands):
-            return None
-        there = replace(op, axis=axis) if isinstance(op, Concat) else op
-        return Carried(there, tuple(o for o in operands if o is not None), frame)
     moved = _RULES[type(op)](op, frame)
+    if len(shapes) > 1:
+        operands = tuple(o for o in map(frame.resized, shapes) if o is not None)
+        return None if moved is None or len(operands) < len(shapes) else Carried(moved, operands, frame)
     after = frame if result == shapes[0] else frame.resized(result)
     return None if moved is None or after is None else Carried(moved, (frame,), after)
 
@@ -89,10 +85,10 @@ def reordered_dense(op: Dense, move: Move) -> Dense | None:
     return replace(op, weight=weight)
 
 
-# One rule for each operator of one input: the operator in the frame, or None ------------------------------------------
+# One rule for each operator: the operator in the frame, or None ------------------------------------------
 
 
-def _elementwise(op: Activation, frame: Move) -> Op | None:
+def _elementwise(op: Op, frame: Move) -> Op | None:
     return op
 
 
@@ -168,6 +164,8 @@ def _keeps_images(frame: Move) -> bool:
 _RULES: Mapping[type[Op], Callable[[Any, Move], Op | None]] = {
     Activation: _elementwise,
     Affine: _along_channels("scale shift"),
+    Binary: _elementwise,
+    Concat: _along_axis,
     Conv: _pointwise,
     Divide: _along_channels("divisor"),
     GlobalPool: _global_pool,

@@ -13,27 +13,10 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import (
-    Activation,
-    Affine,
-    Binary,
-    Concat,
-    Conv,
-    Dense,
-    Divide,
-    Fused,
-    Identity,
-    Op,
-    PRelu,
-    Reshape,
-    Stage,
-)
+from codegen.graph.ops import Binary, Conv, Dense, Fused, Identity, Op, Stage
 from codegen.passes.commute import pool_first
 from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
-from codegen.passes.fold import TAKES_PROLOGUE
 from codegen.passes.rearrange import rearrange
-
-UNARY = (Affine, Divide, Activation, PRelu)
 
 
 @dataclass(frozen=True)
@@ -82,12 +65,12 @@ class _Fuser:
         graph, inlined = self.graph, set()
         readable: dict[str, bool] = {}
         for node in reversed(graph.nodes):
-            if isinstance(node.op, UNARY):
+            if node.op.is_map:
                 readable[node.name] = node.name not in graph.results and all(
                     self._takes_stages(consumer, node, readable) for consumer in graph.consumers[node.name]
                 )
         for node in graph.nodes:
-            if not isinstance(node.op, UNARY):
+            if not node.op.is_map:
                 continue
             source = graph.by_name.get(node.inputs[0])
             epilogue = (
@@ -128,9 +111,9 @@ class _Fuser:
     def _launched_as_image(self, node: Node) -> bool:
         """Whether the node's tensor is made by a convolution's launch, or by one of maps alone: in channel blocks."""
         graph = self.graph
-        while isinstance(node.op, UNARY) and graph.uses[node.inputs[0]] == 1 and node.inputs[0] in graph.by_name:
+        while node.op.is_map and graph.uses[node.inputs[0]] == 1 and node.inputs[0] in graph.by_name:
             node = graph.by_name[node.inputs[0]]
-        return isinstance(node.op, (*UNARY, Conv))
+        return node.op.is_map or isinstance(node.op, Conv)
 
     def _gated(self, node: Node) -> tuple[str, str]:
         """The operands of a product: the larger, and the smaller."""
@@ -154,16 +137,16 @@ class _Fuser:
             return why
         if node.name in graph.results:
             return f"{why}, and {node.name} is an output"
-        refusing = [c.name for c in graph.consumers[node.name] if not isinstance(c.op, (*TAKES_PROLOGUE, Binary))]
+        refusing = [c.name for c in graph.consumers[node.name] if not c.op.takes_prologue]
         return f"{why}, and {', '.join(refusing) or 'a reader'} cannot compute it on the way in"
 
     @staticmethod
     def _takes_stages(consumer: Node, node: Node, readable: Mapping[str, bool]) -> bool:
         if isinstance(consumer.op, Dense) and not node.op.finite:
             return False  # a dense layer reads the filling of blocks along with the features
-        if isinstance(consumer.op, UNARY):
+        if consumer.op.is_map:
             return readable[consumer.name]
-        return isinstance(consumer.op, (*TAKES_PROLOGUE, Binary))
+        return consumer.op.takes_prologue
 
     def _source(self, name: str) -> tuple[str, tuple[Node, ...]]:
         """The tensor behind a chain of inlined nodes, and the chain."""
@@ -181,7 +164,7 @@ class _Fuser:
         epilogue: list[Stage] = []
         core: Op = node.op
         arity = len(node.inputs)
-        alone = isinstance(node.op, (*UNARY, Binary))
+        alone = node.op.is_map or isinstance(node.op, Binary)
         first = node.inputs[0]
         if alone:
             # An elementwise launch of its own: nothing between the loads and the stages.
@@ -222,7 +205,7 @@ class _Fuser:
         (follower,) = graph.consumers[current]
         if follower.name in self.inlined:
             return None
-        if isinstance(follower.op, UNARY):
+        if follower.op.is_map:
             return follower
         if not isinstance(follower.op, Binary) or graph.shapes[follower.name] != graph.shapes[current]:
             return None
@@ -244,7 +227,7 @@ class _Fuser:
 
 def _only_renames(graph: Graph, node: Node) -> bool:
     """Whether the node is often no launch at all, so that nothing can be its epilogue."""
-    return isinstance(node.op, Concat | Reshape) or is_image_of_input(graph, node)
+    return not node.op.takes_epilogue or is_image_of_input(graph, node)
 
 
 def _with_late_operands(graph: Graph) -> Graph:
@@ -271,7 +254,7 @@ def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]
     while name in graph.by_name and graph.uses[name] == 1 and graph.shapes[name] == shape:
         node = graph.by_name[name]
         chain.insert(0, name)
-        if not isinstance(node.op, UNARY):
+        if not node.op.is_map:
             return [] if _only_renames(graph, node) else chain
         name = node.inputs[0]
     return []

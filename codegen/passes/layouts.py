@@ -28,7 +28,6 @@ from codegen.graph.ops import (
     Identity,
     Op,
     Reduce,
-    Reshape,
     Shape,
     Transpose,
     frozen,
@@ -43,7 +42,7 @@ RESHAPE = 0.5
 
 def cancel_moves(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
     """The graph without needless moves, and the new names of nodes whose tensor is another one now."""
-    if not any(isinstance(node.op, Transpose | Reshape) for node in graph.nodes):
+    if not any(node.op.rearranges for node in graph.nodes):
         return graph, {}
     rewriter = _Rewriter(graph)
     rewritten = rewriter.run()
@@ -131,7 +130,7 @@ class _Rewriter:
         """Those that the node may be computed in, first the one to prefer among equals."""
         if not takes_frames(node.op):
             return
-        shape = frame_shape(node.op, self._shapes(node), self.graph.shapes[node.name])
+        shape = frame_shape(self._shapes(node), self.graph.shapes[node.name])
         own = Move.identity(shape)
         others = []
         for name in node.inputs:
@@ -157,7 +156,7 @@ class _Rewriter:
         """Whether an operator computes the tensor, but for moves, for one reader alone."""
         while self.graph.uses[name] == 1 and name in self.graph.by_name:
             node = self.graph.by_name[name]
-            if not isinstance(node.op, Transpose | Reshape):
+            if not node.op.rearranges:
                 return not isinstance(node.op, Concat)
             name = node.inputs[0]
         return False
@@ -222,7 +221,7 @@ class _Rewriter:
         chain: list[Node] = []
         while not self._held[name][1].keeps_all:
             node = self.graph.by_name.get(name)
-            if node is None or not isinstance(node.op, Transpose | Reshape):
+            if node is None or not node.op.rearranges:
                 return []
             chain.insert(0, node)
             name = node.inputs[0]
@@ -331,7 +330,7 @@ def _wishes(graph: Graph, node: Node, result: Move | None) -> list[Move | None]:
         return own
     if result is None or isinstance(node.op, Reduce):
         return [None] * len(shapes)
-    frame = result.resized(frame_shape(node.op, shapes, graph.shapes[node.name]))
+    frame = result.resized(frame_shape(shapes, graph.shapes[node.name]))
     there = None if frame is None else carried(node.op, frame, shapes, graph.shapes[node.name])
     return own if there is None else list(there.operands)
 

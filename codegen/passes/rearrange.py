@@ -64,16 +64,12 @@ def _channels(graph: Graph, node: Node, maps: dict[str, tuple[Channel, ...]]) ->
 
 def _shuffled(graph: Graph, node: Node) -> tuple[str, int] | None:
     """The tensor whose channels the reshape, with a transpose and a reshape before it, shuffles, and the groups."""
-    chain = [node]
-    for kind in (Transpose, Reshape):
-        before = graph.by_name.get(chain[-1].inputs[0])
-        if before is None or not isinstance(before.op, kind):
-            return None
-        chain.append(before)
-    swap, split = chain[1], chain[2]
+    swap = graph.by_name.get(node.inputs[0])
+    split = None if swap is None else graph.by_name.get(swap.inputs[0])
+    if swap is None or split is None or not isinstance(swap.op, Transpose) or not isinstance(split.op, Reshape):
+        return None
     x, parts = graph.shapes[split.inputs[0]], graph.shapes[split.name]
     whole = graph.shapes[node.name]
-    assert isinstance(swap.op, Transpose)
     swaps = swap.op.axes[:3] == (0, 2, 1) and swap.op.axes[3:] == tuple(range(3, len(parts)))
     keeps = x == whole and len(parts) == len(x) + 1 and parts[0] == x[0] and parts[3:] == x[2:]
     return (split.inputs[0], parts[1]) if swaps and keeps else None

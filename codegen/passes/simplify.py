@@ -21,7 +21,6 @@ from codegen.graph.ops import (
     Binary,
     Conv,
     Convert,
-    ConvTranspose,
     Dense,
     Divide,
     GlobalPool,
@@ -31,21 +30,14 @@ from codegen.graph.ops import (
     PRelu,
     Reduce,
     Reshape,
-    Top,
     Transpose,
+    Weighted,
     frozen,
 )
-from codegen.graph.ops.elementwise import COMPARISONS
 from codegen.graph.ops.window import Pads
 from codegen.passes.layouts import cancel_moves
 
-WEIGHTED = (Conv, ConvTranspose, Dense)
 MOST_FOLDED = 2**16  # elements that a constant may always have, however few it is computed from
-_STEPS = (
-    *("floor", "ceil", "round", "sign", "trunc", "thresholded_relu", "shrink", "is_inf"),
-    *(*COMPARISONS, "fmod", "mask"),
-)
-"""Functions that jump."""
 
 
 def simplify(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
@@ -159,7 +151,7 @@ def _ends_in_weights(graph: Graph) -> set[str]:
     for node in reversed(graph.nodes):
         readers = graph.consumers.get(node.name, ())
         if node.name not in graph.results and all(
-            isinstance(r.op, WEIGHTED) or (isinstance(r.op, Affine | Divide) and r.name in found) for r in readers
+            isinstance(r.op, Weighted) or (r.op.scales_channels and r.name in found) for r in readers
         ):
             found.add(node.name)
     return found
@@ -172,7 +164,7 @@ def _starts_at_weights(graph: Graph) -> set[str]:
         source = graph.by_name.get(node.inputs[0])
         if source is None or graph.uses[source.name] != 1:
             continue
-        if isinstance(source.op, WEIGHTED) or (isinstance(source.op, Affine | Divide) and source.name in found):
+        if isinstance(source.op, Weighted) or (source.op.scales_channels and source.name in found):
             found.add(node.name)
     return found
 
@@ -185,9 +177,8 @@ def _jumps_behind(graph: Graph) -> set[tuple[str, int]]:
     found: set[tuple[str, int]] = set()
     for node in reversed(graph.nodes):
         for reader in graph.consumers.get(node.name, ()):
-            jumps = isinstance(reader.op, Top) or getattr(reader.op, "kind", "") in _STEPS
-            weighted = isinstance(reader.op, WEIGHTED)
-            found.update((node.name, k) for k in (0, 1) if jumps or (reader.name, k - weighted) in found)
+            weighted = isinstance(reader.op, Weighted)
+            found.update((node.name, k) for k in (0, 1) if reader.op.jumps or (reader.name, k - weighted) in found)
     return found
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from codegen.graph.bounded import Array
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Op, Stage
-from codegen.passes.fold import WEIGHTED
+from codegen.graph.ops import Weighted
 from codegen.plan.plan import Plan
 
 FACTOR = 1.5  # times the network's parameters that weights may take without a word
@@ -31,7 +26,7 @@ class Excess:
 
 def parameters(graph: Graph) -> int:
     """The numbers in the network's parameters, each tensor counted once."""
-    sizes = {_place(a): a.size for a in _arrays(graph)}
+    sizes = {_place(a): a.size for node in graph.nodes for a in node.op.arrays()}
     return sum(sizes.values()) + sum(constant.values.size for constant in graph.constants)
 
 
@@ -40,10 +35,10 @@ def excess(plan: Plan, unfolded: Graph) -> tuple[Excess, ...]:
     weights, allowed = sum(plan.stored.values()), parameters(unfolded)
     if weights <= FACTOR * allowed or weights - allowed < LEAST:
         return ()
-    readers = Counter(_place(n.op.weight) for n in unfolded.nodes if isinstance(n.op, WEIGHTED))
+    readers = Counter(_place(n.op.weight) for n in unfolded.nodes if isinstance(n.op, Weighted))
     found = []
     for launch in plan.graph.nodes:
-        stored, own = plan.stored.get(launch.name, 0), sum(a.size for a in _of(launch.op))
+        stored, own = plan.stored.get(launch.name, 0), sum(a.size for a in launch.op.arrays())
         origin = _with_weights(unfolded, launch.name)
         layers = 1 if origin is None else readers[_place(origin.op.weight)]  # type: ignore[attr-defined]
         name = launch.name.split("/")[0]
@@ -59,7 +54,7 @@ def excess(plan: Plan, unfolded: Graph) -> tuple[Excess, ...]:
 def _with_weights(graph: Graph, name: str) -> Node | None:
     """The layer with weights that makes a tensor, or that makes what maps make it of."""
     node = graph.by_name.get(name)
-    while node is not None and not isinstance(node.op, WEIGHTED):
+    while node is not None and not isinstance(node.op, Weighted):
         node = graph.by_name.get(node.inputs[0])
     return node
 
@@ -67,23 +62,6 @@ def _with_weights(graph: Graph, name: str) -> Node | None:
 def _place(array: Array) -> tuple[int, int]:
     """Where an array is in memory: layers that name the same tensor have it in the same place."""
     return array.__array_interface__["data"][0], array.size
-
-
-def _arrays(graph: Graph) -> Iterator[Array]:
-    for node in graph.nodes:
-        yield from _of(node.op)
-
-
-def _of(value: Any) -> Iterator[Array]:
-    """The arrays of an operator, of what is fused with it too."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _of(item)
-    elif isinstance(value, (Op, Stage)):
-        for field in fields(value):  # type: ignore[arg-type]
-            yield from _of(getattr(value, field.name))
 
 
 def describe_excess(plan: Plan, unfolded: Graph, most: int) -> str:

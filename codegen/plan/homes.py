@@ -11,15 +11,12 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from codegen.graph.graph import Constant, Graph, Node
-from codegen.graph.ops import Concat, Convert, Fused, MatMul, Op, Reduce, Reshape, RunningSum, Softmax, Top
+from codegen.graph.ops import Concat, Convert, Fused, Op, Reshape
 from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
 from codegen.passes.moves import Move
 from codegen.plan.blob import Blob, packed
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.target import Target
-
-_PLAIN = (MatMul, Reduce, Reshape, RunningSum, Softmax, Top)
-"""Operators whose kernels do not write the padding lanes of channel blocks: what they make is row-major."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout
     """Channel blocks where these take no padding lanes and a reader has its tensors in blocks."""
     shape, readers = constant.values.shape, graph.consumers.get(constant.name, ())
     images = len(shape) in (3, 4) and shape[1] % target.lanes == 0
-    if images and any(not isinstance(core_of(reader), _PLAIN) for reader in readers):
+    if images and any(not core_of(reader).row_major for reader in readers):
         return blocked(shape, target.lanes)
     return plain(shape)
 
@@ -102,7 +99,7 @@ def core_of(node: Node) -> Op:
 
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
     """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
-    if len(graph.shapes[node.name]) not in (3, 4) or isinstance(core_of(node), _PLAIN):
+    if len(graph.shapes[node.name]) not in (3, 4) or core_of(node).row_major:
         return False
     if isinstance(core_of(node), Convert) and graph.shapes[node.name][1] < WIDE_INPUT:
         return False
@@ -155,7 +152,7 @@ def _concatenations(graph: Graph, target: Target, outputs: Container[str]) -> _C
             and name not in slices
             and name not in outputs
             and (last or width % target.lanes == 0)
-            and not isinstance(core_of(graph.by_name[name]), _PLAIN)
+            and not core_of(graph.by_name[name]).row_major
         )
 
     def joins_blocks(node: Node) -> bool:

@@ -7,20 +7,16 @@ times: its multiply-adds at the measured peak, and its bytes at the measured ban
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from codegen import interrupt
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Conv, ConvTranspose, Dense, Fused, MatMul, Op, Shape
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
@@ -115,22 +111,6 @@ def bench(
     return Bench(artefact.name, str(artefact.manifest.get("target", "")), measured)
 
 
-def multiply_adds(op: Op, *inputs: Shape) -> int:
-    """The multiply-adds of an operator's definition, padding included; a fused operator counts as its core alone."""
-    match op:
-        case Fused():
-            return multiply_adds(op.core, *inputs[: op.arity])
-        case Conv():
-            return math.prod(op.infer(*inputs)) * math.prod(op.weight.shape[1:])
-        case ConvTranspose():
-            return math.prod(inputs[0]) * math.prod(op.weight.shape[1:])
-        case Dense():
-            return inputs[0][0] * op.weight.size
-        case MatMul():
-            return math.prod(op.infer(*inputs)) * inputs[0][-1]
-    return 0
-
-
 def _bench_device(
     artefact: Artefact, network: Graph | None, device: DeviceInfo, library: Path, say: Progress, seconds: float
 ) -> DeviceBench:
@@ -213,7 +193,8 @@ def _nodes(artefact: Artefact, network: Graph | None, microseconds: Sequence[flo
         node = None if network is None else network.by_name[name]
         title = next(launch["title"] for launch in artefact.launches if launch["writes"] == launches[-1].writes)
         own = sum(launch.microseconds for launch in launches)
-        moved = sum(launch.bytes for launch in launches) + (_table_bytes(node.op) if node and constants.tables else 0)
+        tables = 4 * sum(a.size for a in node.op.arrays()) if node and constants.tables else 0
+        moved = sum(launch.bytes for launch in launches) + tables
         count = None if network is None or node is None else _count(network, node)
         arithmetic = None if count is None else 2e-3 * count / peak.gflops
         memory = 1e-3 * moved / peak.gbytes_per_s
@@ -241,7 +222,7 @@ def _bound(own: float, starting: float, arithmetic: float | None, memory: float)
 
 
 def _count(network: Graph, node: Node) -> int:
-    return multiply_adds(node.op, *(network.shapes[name] for name in node.inputs))
+    return node.op.multiply_adds(*(network.shapes[name] for name in node.inputs))
 
 
 def _launch_time(artefact: Artefact, constants: _Constants, launch: Mapping[str, Any], us: float) -> LaunchTime:
@@ -273,17 +254,6 @@ def _starts(launch: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     for argument, behind in itertools.pairwise(launch["arguments"]):
         if argument["kind"] in ("weights", "prepared"):
             yield argument["kind"], behind["value"]
-
-
-def _table_bytes(value: object) -> int:
-    """The parameters of an operator, and of those that are fused into it, as float32."""
-    if isinstance(value, np.ndarray):
-        return 4 * value.size
-    if isinstance(value, tuple):
-        return sum(map(_table_bytes, value))
-    if is_dataclass(value):
-        return sum(_table_bytes(getattr(value, f.name)) for f in fields(value))
-    return 0
 
 
 # Saying --------------------------------------------------------------------------------------------------------------

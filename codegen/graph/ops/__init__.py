@@ -17,6 +17,7 @@ from codegen.graph.ops.running import RunningSum
 from codegen.graph.ops.sample import GridSample
 from codegen.graph.ops.shape import Concat, Identity, Pad, Reshape, Select, Take, TakeChannels, Transpose
 from codegen.graph.ops.softmax import Softmax
+from codegen.graph.ops.weighted import Weighted
 
 __all__ = [
     "Activation",
@@ -52,5 +53,6 @@ __all__ = [
     "TakeChannels",
     "Top",
     "Transpose",
+    "Weighted",
     "frozen",
 ]

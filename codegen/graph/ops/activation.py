@@ -77,7 +77,8 @@ class Rule:
 
     ``spread`` bounds how an error of the input grows, ``evaluation`` the error of computing the function itself, in
     units of u, with the accuracies that OpenCL promises for exp, tanh, erf and the like (OpenCL C specification,
-    "Relative error as ULPs").  ``finite`` says that finite numbers never give infinity or NaN.
+    "Relative error as ULPs").  ``finite`` says that finite numbers never give infinity or NaN, ``jumps`` that the
+    function is discontinuous between numbers.
     """
 
     function: Function
@@ -86,6 +87,7 @@ class Rule:
     defaults: Parameters = field(default_factory=dict)
     ordered: tuple[str, str] | None = None  # two parameters of which the first must not exceed the second
     finite: bool = True
+    jumps: bool = False
 
 
 def _at_least(x: Array, low: float | np.float32) -> Array:
@@ -193,13 +195,13 @@ ACTIVATIONS: Mapping[str, Rule] = {
     "asinh": Rule(lambda x, p: np.arcsinh(x), _lipschitz(lambda p: 1.0), _relative(12)),
     "acosh": Rule(lambda x, p: np.arccosh(x), _monotone, _relative(12), finite=False),
     "atanh": Rule(lambda x, p: np.arctanh(x), _monotone, _relative(16), finite=False),
-    "floor": Rule(lambda x, p: np.floor(x), _monotone, _relative(0)),
-    "ceil": Rule(lambda x, p: np.ceil(x), _monotone, _relative(0)),
-    "round": Rule(lambda x, p: np.rint(x), _monotone, _relative(0)),
-    "sign": Rule(lambda x, p: np.sign(x), _monotone, _relative(0)),
-    "trunc": Rule(lambda x, p: np.trunc(x), _monotone, _relative(0)),
+    "floor": Rule(lambda x, p: np.floor(x), _monotone, _relative(0), jumps=True),
+    "ceil": Rule(lambda x, p: np.ceil(x), _monotone, _relative(0), jumps=True),
+    "round": Rule(lambda x, p: np.rint(x), _monotone, _relative(0), jumps=True),
+    "sign": Rule(lambda x, p: np.sign(x), _monotone, _relative(0), jumps=True),
+    "trunc": Rule(lambda x, p: np.trunc(x), _monotone, _relative(0), jumps=True),
     "is_nan": Rule(lambda x, p: np.isnan(x), _exact, _relative(0)),
-    "is_inf": Rule(lambda x, p: np.isinf(x), _exact, _relative(0)),
+    "is_inf": Rule(lambda x, p: np.isinf(x), _exact, _relative(0), jumps=True),
     "softsign": Rule(lambda x, p: x / (1 + np.abs(x)), _lipschitz(lambda p: 1.0), _relative(8)),
     "log_sigmoid": Rule(lambda x, p: -_softplus(-x), _lipschitz(lambda p: 1.0), _relative(16)),
     "celu": Rule(
@@ -213,12 +215,14 @@ ACTIVATIONS: Mapping[str, Rule] = {
         _past_threshold,
         _relative(0),
         {"alpha": 1.0},
+        jumps=True,
     ),
     "shrink": Rule(
         _shrink,
         _past_limits,
         lambda x, y, p: 2 * (np.abs(x) + abs(p["bias"])) if p["bias"] else np.zeros_like(x),
         {"lambd": 0.5, "bias": 0.0},
+        jumps=True,
     ),
 }
 
@@ -235,6 +239,9 @@ class Activation(Op):
 
     kind: str
     parameters: Parameters
+
+    is_map = True
+    takes_epilogue = True
 
     def __post_init__(self) -> None:
         rule = ACTIVATIONS.get(self.kind)
@@ -265,6 +272,13 @@ class Activation(Op):
         return ACTIVATIONS[self.kind].finite
 
     @property
+    def jumps(self) -> bool:
+        return ACTIVATIONS[self.kind].jumps
+
+    def of_channels(self, start: int, stop: int) -> Activation:
+        return self
+
+    @property
     def title(self) -> str:
         return self.kind
 
@@ -292,6 +306,9 @@ class PRelu(Op):
 
     slope: Array
 
+    is_map = True
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         require(self.slope.ndim == 1, f"slope {self.slope.shape} should have one axis: a value per channel")
 
@@ -304,6 +321,9 @@ class PRelu(Op):
         require(len(x) >= 2, f"input {list(x)} should have a batch axis and a channel axis")
         require(x[1] == len(self.slope), f"input has {x[1]} channels, but slope has {len(self.slope)} values")
         return x
+
+    def of_channels(self, start: int, stop: int) -> PRelu:
+        return PRelu(self.slope[start:stop])
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, require
+from codegen.graph.ops.op import PADDING, Box, Part, Shape, require
+from codegen.graph.ops.weighted import Weighted
 from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, seen, window_count, windows
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Op):
+class Conv(Weighted):
     """Cross-correlation of [N, Ci, *space] with ``weight`` [Co, Ci/groups, *kernel], plus ``bias`` [Co]."""
 
-    weight: Array
-    bias: Array
     stride: Ints
     dilation: Ints
     pads: Pads
@@ -77,6 +76,19 @@ class Conv(Op):
             self.pads,
         )
         return (x[0], self.weight.shape[0], *space)
+
+    def along_outputs(self, values: Array) -> Array:
+        return values.reshape(-1, *(1,) * (self.weight.ndim - 1))
+
+    def along_inputs(self, values: Array, shape: Shape) -> Array:
+        return _by_group(values, self.weight, self.groups)
+
+    def takes_input_map(self, shifts: bool) -> bool:
+        """A padded zero is a zero behind the map: a shift would have to leave it out."""
+        return not (self.padded and shifts)
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return math.prod(self.infer(*shapes)) * math.prod(self.weight.shape[1:])
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
         (x,) = shapes
@@ -151,14 +163,12 @@ class ConvInBlocks(Conv):
 
 
 @dataclass(frozen=True, eq=False)
-class ConvTranspose(Op):
+class ConvTranspose(Weighted):
     """The transpose of a strided convolution: every input element adds its scaled kernel to the output.
 
     ``weight`` is [Ci, Co/groups, *kernel], ``bias`` [Co]; ``pads`` crop the output, ``output_padding`` extends it.
     """
 
-    weight: Array
-    bias: Array
     stride: Ints
     dilation: Ints
     pads: Pads
@@ -211,6 +221,19 @@ class ConvTranspose(Op):
         left = f"padding {PADDING} leaves nothing of the output for input {list(x)}"
         require(min(space) >= 1, left, self.pads)
         return (x[0], self.channels, *space)
+
+    def along_outputs(self, values: Array) -> Array:
+        return _by_group(values, self.weight, self.groups)
+
+    def along_inputs(self, values: Array, shape: Shape) -> Array:
+        return values.reshape(-1, *(1,) * (self.weight.ndim - 1))
+
+    def takes_input_map(self, shifts: bool) -> bool:
+        """The borders receive fewer taps: a shift would not be a constant there."""
+        return not shifts
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return math.prod(shapes[0]) * math.prod(self.weight.shape[1:])
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
         (x,) = shapes
@@ -275,3 +298,9 @@ class ConvTranspose(Op):
                 )
         crop = tuple(slice(self.pads[a][0], self.pads[a][0] + shape[2 + a]) for a in range(rank))
         return y[(slice(None), slice(None), *crop)]
+
+
+def _by_group(values: Array, weight: Array, groups: int) -> Array:
+    """A value for each channel along axis 1 of all groups, for weights that list the groups' rows along axis 0."""
+    rows = np.repeat(values.reshape(groups, -1), weight.shape[0] // groups, axis=0)
+    return rows.reshape(*rows.shape, *(1,) * (weight.ndim - 2))

@@ -25,6 +25,8 @@ class Convert(Op):
     source: str
     target: str
 
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         known = self.source in TYPES and self.target in TYPES
         require(known and (self.source == FLOAT32) != (self.target == FLOAT32), f"no conversion {self.title}")

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
-from codegen.graph.ops.op import Op, Shape, require
+from codegen.graph.ops.op import Shape, require
+from codegen.graph.ops.weighted import Weighted
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(Op):
+class Dense(Weighted):
     """``weight`` [O, I] times the input, flattened to [N, I] in row-major order, plus ``bias`` [O]."""
-
-    weight: Array
-    bias: Array
 
     def __post_init__(self) -> None:
         require(self.weight.ndim == 2, f"weight {self.weight.shape} should be [out, in]")
@@ -33,6 +31,19 @@ class Dense(Op):
             f"input {list(x)} has {features} features, weight {list(self.weight.shape)} takes {self.weight.shape[1]}",
         )
         return (x[0], self.weight.shape[0])
+
+    def along_outputs(self, values: Array) -> Array:
+        return values.reshape(-1, 1)
+
+    def along_inputs(self, values: Array, shape: Shape) -> Array:
+        """The input may have space, which the layer flattens."""
+        return np.repeat(values, int(np.prod(shape[2:])))[None, :]
+
+    def takes_input_map(self, shifts: bool) -> bool:
+        return True
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return shapes[0][0] * self.weight.size
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

@@ -38,6 +38,9 @@ class Binary(Op):
 
     kind: str
 
+    takes_prologue = True
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         require(self.kind in FUNCTIONS, f"unknown binary operator {self.kind!r}")
 
@@ -48,6 +51,10 @@ class Binary(Op):
     @property
     def finite(self) -> bool:
         return self.kind not in ("div", "pow", "fmod")
+
+    @property
+    def jumps(self) -> bool:
+        return self.kind in (*COMPARISONS, "fmod", "mask")
 
     @property
     def title(self) -> str:

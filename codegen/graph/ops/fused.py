@@ -70,6 +70,10 @@ class Fused(Op):
         boxes[0] = back(self.prologue, before, core.boxes[0])
         return Part(replace(self, core=core.op), tuple(boxes[k] for k in range(len(shapes))))
 
+    def multiply_adds(self, *shapes: Shape) -> int:
+        """Those of the core: stages have none."""
+        return self.core.multiply_adds(*shapes[: self.arity])
+
     def reference(self, *inputs: Array) -> Array:
         return self._flow(inputs, lambda op, *xs: op.reference(*xs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from codegen.graph.ops.op import Op, Shape, require
 @dataclass(frozen=True, eq=False)
 class MatMul(Op):
     """[..., M, K] times [..., K, N]; the axes before them broadcast."""
+
+    takes_epilogue = True
+    row_major = True
 
     def infer(self, *shapes: Shape) -> Shape:
         a, b = shapes
@@ -27,6 +31,9 @@ class MatMul(Op):
             f"inputs {list(a)} and {list(b)} should have the same axes before the last two, or 1",
         )
         return (*(max(m, n) for m, n in zip(a[:-2], b[:-2], strict=True)), a[-2], b[-1])
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return math.prod(self.infer(*shapes)) * shapes[0][-1]
 
     def reference(self, *inputs: Array) -> Array:
         a, b = inputs

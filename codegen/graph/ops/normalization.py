@@ -57,6 +57,10 @@ class Affine(Op):
     scale: Array
     shift: Array
 
+    is_map = True
+    takes_epilogue = True
+    scales_channels = True
+
     def __post_init__(self) -> None:
         require(
             self.scale.shape == self.shift.shape,
@@ -69,6 +73,9 @@ class Affine(Op):
 
     def infer(self, *shapes: Shape) -> Shape:
         return _channelwise(shapes, len(self.scale))
+
+    def of_channels(self, start: int, stop: int) -> Affine:
+        return Affine(self.scale[start:stop], self.shift[start:stop])
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
@@ -90,6 +97,10 @@ class Divide(Op):
 
     divisor: Array
 
+    is_map = True
+    takes_epilogue = True
+    scales_channels = True
+
     def __post_init__(self) -> None:
         require(self.divisor.ndim == 1, f"divisor {self.divisor.shape} should have one axis: a value per channel")
 
@@ -103,6 +114,9 @@ class Divide(Op):
 
     def infer(self, *shapes: Shape) -> Shape:
         return _channelwise(shapes, len(self.divisor))
+
+    def of_channels(self, start: int, stop: int) -> Divide:
+        return Divide(self.divisor[start:stop])
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,31 @@ class Op(ABC):
     """An operator with its attributes and parameters: immutable, independent of any graph.
 
     Activations are laid out batch, channels, then space (NCHW); parameters are float64 arrays that nobody writes to.
+
+    The traits say what passes and plan may do with an operator, whatever its class is.  The defaults are safe: nothing
+    is fused with an operator that says nothing, and its multiply-adds are not counted.
     """
+
+    is_map: ClassVar[bool] = False
+    """Whether the operator can be fused into another one's launch, which applies it to each element of one tensor."""
+
+    takes_prologue: ClassVar[bool] = False
+    """Whether the operator's launch can apply maps to the elements that it reads."""
+
+    takes_epilogue: ClassVar[bool] = False
+    """Whether the operator's launch can apply maps and binary operators to the elements that it makes.
+
+    False also for operators that often need no launch, because what they make is a view of what they read.
+    """
+
+    row_major: ClassVar[bool] = False
+    """Whether the operator's kernels make row-major tensors only: they do not write the padding lanes of blocks."""
+
+    rearranges: ClassVar[bool] = False
+    """Whether the output has exactly the input's elements, in another order or shape."""
+
+    scales_channels: ClassVar[bool] = False
+    """Whether the operator is a scale and a shift for each channel, so that a neighbour's weights can take it."""
 
     @abstractmethod
     def infer(self, *shapes: Shape) -> Shape:
@@ -88,9 +113,37 @@ class Op(ABC):
         return True
 
     @property
+    def jumps(self) -> bool:
+        """Whether the function is discontinuous, so that a rounding error of the input can change the output much."""
+        return False
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        """The multiply-adds of the operator's definition for inputs of these shapes, padding included."""
+        return 0
+
+    def of_channels(self, start: int, stop: int) -> Op:
+        """The operator for a tensor that has only the channels from ``start`` to before ``stop``; maps have one."""
+        raise NotImplementedError(f"{self.title} is no map")
+
+    def arrays(self) -> Iterator[Array]:
+        """The arrays among the operator's parameters, those of operators that are fused into it included."""
+        yield from _arrays(self)
+
+    @property
     def title(self) -> str:
         """The operator's name in reports, in the field's words."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+def _arrays(value: object) -> Iterator[Array]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _arrays(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _arrays(getattr(value, field.name))
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,15 @@ class Top(Op):
     part: str = "indices"
     nan_last: bool = False
 
+    takes_epilogue = True
+    row_major = True
+
     def __post_init__(self) -> None:
         require(self.part in PARTS, f"unknown part {self.part!r}; known are {', '.join(PARTS)}")
+
+    @property
+    def jumps(self) -> bool:
+        return True
 
     @property
     def title(self) -> str:

@@ -28,6 +28,9 @@ class Pool(Op):
     count_include_pad: bool = False
     p: float = 2.0
 
+    takes_prologue = True
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         require(self.kind in ("max", "average", "lp"), f"unknown pool {self.kind!r}")
         require(1 <= self.p < np.inf, f"p = {self.p} should be a number >= 1")
@@ -140,6 +143,9 @@ class GlobalPool(Op):
     """Maximum or average over all of space: [N, C, *space] -> [N, C, 1, ...]."""
 
     kind: str
+
+    takes_prologue = True
+    takes_epilogue = True
 
     def __post_init__(self) -> None:
         require(self.kind in ("max", "average"), f"unknown pool {self.kind!r}")

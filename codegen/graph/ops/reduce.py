@@ -18,6 +18,10 @@ class Reduce(Op):
     kind: str
     axes: Ints
 
+    takes_prologue = True
+    takes_epilogue = True
+    row_major = True
+
     def __post_init__(self) -> None:
         require(self.kind in ("sum", "mean", "max", "min", "prod"), f"unknown reduction {self.kind!r}")
         require(len(set(self.axes)) == len(self.axes), f"axes {list(self.axes)} should be different")

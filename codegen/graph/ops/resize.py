@@ -60,6 +60,8 @@ class Resize(Op):
     roi: tuple[tuple[float, float], ...] | None = None
     outside: float = 0.0
 
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         for what, value, known in (
             ("mode", self.mode, MODES),

@@ -21,6 +21,9 @@ class RunningSum(Op):
     exclusive: bool = False
     reverse: bool = False
 
+    takes_epilogue = True
+    row_major = True
+
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
         require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")

@@ -48,6 +48,8 @@ class GridSample(Op):
     align_corners: bool
     grid: Array | None = None
 
+    takes_epilogue = True
+
     def __post_init__(self) -> None:
         for what, value, known in (("mode", self.mode, SAMPLE_MODES), ("border", self.border, BORDERS)):
             require(value in known, f"unknown {what} {value!r}; known are {', '.join(known)}")

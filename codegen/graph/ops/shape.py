@@ -25,6 +25,9 @@ class Reshape(_Move):
 
     shape: Ints
 
+    row_major = True
+    rearranges = True
+
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
         require(
@@ -42,6 +45,9 @@ class Transpose(_Move):
     """Output axis i is input axis ``axes[i]``."""
 
     axes: Ints
+
+    takes_epilogue = True
+    rearranges = True
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
@@ -69,6 +75,8 @@ class Select(_Move):
     starts: Ints
     steps: Ints
     counts: Ints
+
+    takes_epilogue = True
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
@@ -107,6 +115,8 @@ class Take(_Move):
     axis: int
     index: Array
 
+    takes_epilogue = True
+
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
         require(0 <= self.axis < len(x), f"axis {self.axis} should be below the {len(x)} axes of input {list(x)}")
@@ -131,6 +141,8 @@ class TakeChannels(_Move):
     """Channels of several tensors: output channel i is channel ``places[i][1]`` of input ``places[i][0]``."""
 
     places: tuple[tuple[int, int], ...]
+
+    takes_epilogue = True
 
     def infer(self, *shapes: Shape) -> Shape:
         first = shapes[0]
@@ -164,6 +176,8 @@ class Pad(_Move):
     pads: Pads
     value: float = 0.0
     mode: str = "constant"
+
+    takes_epilogue = True
 
     @property
     def finite(self) -> bool:
@@ -243,6 +257,9 @@ class Concat(_Move):
 @dataclass(frozen=True, eq=False)
 class Identity(_Move):
     """The input itself: what a launch computes that has only a prologue."""
+
+    takes_prologue = True
+    takes_epilogue = True
 
     def infer(self, *shapes: Shape) -> Shape:
         return shapes[0]
