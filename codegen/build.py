@@ -94,8 +94,8 @@ def lower(
     with _blamed_on(spec):
         simplified, renamed = simplify(model.graph)
         folded, folds = fold(simplified, model.graph, renamed)
-    launches, rides = fuse(folded)
-    return Lowered(model, launches, report(model.graph, folds, rides), spec, tuned_for, checked)
+    launches, roles = fuse(folded)
+    return Lowered(model, launches, report(model.graph, folds, roles), spec, tuned_for, checked)
 
 
 @contextmanager

@@ -225,8 +225,8 @@ def lower(graph: Graph) -> Stages:
     """Lowers a graph as codegen.build does."""
     simplified, renamed = simplify(graph)
     folded, folds = fold(simplified, graph, renamed)
-    launches, rides = fuse(folded)
-    return Stages(graph, folded, launches, report(graph, folds, rides))
+    launches, roles = fuse(folded)
+    return Stages(graph, folded, launches, report(graph, folds, roles))
 
 
 @contextmanager

@@ -109,15 +109,15 @@ def every_factor_is_a_sixth(patch: pytest.MonkeyPatch) -> None:
 
 
 def lost_activations(patch: pytest.MonkeyPatch) -> None:
-    right = patterns._rides
+    right = patterns._attaches
 
-    def rides(layer: Any, before: Any, uses: Any) -> bool:
+    def attaches(layer: Any, before: Any, uses: Any) -> bool:
         options = dict(before.options)
-        rides = right(layer, before, uses)
+        attaches = right(layer, before, uses)
         before.options = options
-        return rides
+        return attaches
 
-    patch.setattr(patterns, "_rides", rides)
+    patch.setattr(patterns, "_attaches", attaches)
 
 
 def unwritten(key: str) -> Plant:

@@ -26,8 +26,8 @@ SEED = int(os.environ.get("CLGEN_FUZZ_SEED", "0"))
 def lowered(model: Model) -> build.Lowered:
     simplified, renamed = simplify(model.graph)
     folded, folds = fold(simplified, model.graph, renamed)
-    launches, rides = fuse(folded)
-    return build.Lowered(model, launches, report(model.graph, folds, rides), Path("wild.toml"))
+    launches, roles = fuse(folded)
+    return build.Lowered(model, launches, report(model.graph, folds, roles), Path("wild.toml"))
 
 
 # 145, 892: a flattening dense layer of numbers without an axis of features, beside images in NHWC.

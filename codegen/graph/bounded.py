@@ -6,9 +6,9 @@ multiply-adds or not, is off by at most ``gamma_n = n u / (1 - n u)`` times the 
 A term that goes through fewer additions is off by less: kernels add long sums in two levels, see :func:`additions`.
 Results below the smallest normal number may be flushed to zero, which OpenCL allows.
 
-Infinity and NaN are values like others: where the exact result is one of them because an input is, a device has to give
-the same (error 0).  Where finite numbers may exceed the arithmetic's range on the way, the error is infinite: a device
-may answer anything there.
+Infinity and NaN are ordinary values: if the exact result is infinite or NaN because an input is, a device has to return
+the same (error 0).  If intermediate results of finite numbers may exceed the arithmetic's range, the error is infinite:
+a device may return anything there.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SHORT_SUM = 64  # terms
 
 
 def sum_block(terms: int) -> int:
-    """How many terms kernels add one after the other before they add the result to the whole; 0: all of them.
+    """The number of terms that kernels add up before they add the result to the total; 0 for one plain sum.
 
-    A power of two next to the square root of their number, so that rounding errors grow like that root.
+    It is a power of two near the square root of the number of terms, so that rounding errors grow like that root.
     """
     return 0 if terms <= SHORT_SUM else 2 ** math.ceil(math.log2(terms) / 2)
 
 
 def additions(terms: int) -> int:
-    """The most additions that a term of a sum goes through: those of its own block, then one for each block."""
+    """The most additions that a term of a sum goes through: those of its block, then one for each later block."""
     block = sum_block(terms)
     return block + -(-terms // block) if block else terms
 
@@ -47,13 +47,13 @@ class Rounding:
     largest: float
 
     def gamma(self, operations: int) -> float:
-        """Relative error of a chain of this many operations."""
+        """Bound on the relative error of a chain of this many operations."""
         return operations * self.unit / (1 - operations * self.unit)
 
     def sum_error(self, operations: int, sums: Array) -> Array:
-        """The error of sums whose terms' absolute values add up to ``sums``, and that take this many operations.
+        """Bound on the error of sums that take this many operations; ``sums`` are the sums of absolute values of terms.
 
-        Infinite where partial sums may exceed the range.  Infinite and NaN terms are not to be part of ``sums``.
+        The bound is infinite where partial sums may exceed the range.  ``sums`` must leave out infinite and NaN terms.
         """
         return np.where(sums > self.largest, np.inf, self.gamma(operations) * sums)
 
@@ -64,7 +64,7 @@ FLOAT64 = Rounding(2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max))
 
 @dataclass(frozen=True)
 class Bounded:
-    """``value`` in float64 and the largest absolute ``error`` an implementation may have, of the same shape."""
+    """A ``value`` in float64 and the largest absolute ``error`` of an implementation, of the same shape."""
 
     value: Array
     error: Array
@@ -75,7 +75,7 @@ class Bounded:
         return np.where(np.isfinite(self.value), np.abs(self.value) + self.error, 0.0)
 
     def flushed(self, rounding: Rounding) -> Bounded:
-        """The value where an implementation may read numbers below the smallest normal one as zero."""
+        """This value for an implementation that may read numbers below the smallest normal one as zero."""
         size = np.abs(self.value)
         return Bounded(self.value, np.where(size < rounding.tiny, np.maximum(self.error, size), self.error))
 
@@ -86,7 +86,7 @@ class Bounded:
 
     @staticmethod
     def rounded(value: Array, rounding: Rounding) -> Bounded:
-        """Values that an implementation has rounded to its arithmetic."""
+        """Values that an implementation has rounded to its arithmetic, with the error of that rounding."""
         return Bounded(value, rounding.unit * np.abs(finite_part(value)))
 
 
@@ -96,10 +96,10 @@ def finite_part(values: Array) -> Array:
 
 
 def settled(y: Array, error: Array, rounding: Rounding) -> Bounded:
-    """A result and its bound, after all that the bound's formula did to infinity and NaN.
+    """A result and its bound, with the bound's entries for infinity, NaN and overflow set to what is meant.
 
-    Infinity and NaN of inputs make NaN of many formulas: then the result is to be what the reference says where that is
-    infinite or NaN too, and may be anything elsewhere.  Nor does a bound say anything of what may be out of range.
+    Many bound formulas give NaN if an input is infinite or NaN.  The bound is then 0 where the reference is infinite or
+    NaN, as the device must return the same, and infinite elsewhere.  It is also infinite where the result may overflow.
     """
     finite = np.isfinite(y)
     error = np.where(np.isnan(error), np.where(finite, np.inf, 0.0), error)

@@ -1,12 +1,12 @@
-"""The numbers that the inputs hold, and made-up inputs of such numbers that are the same in C and in Python.
+"""The ranges of inputs, and generated inputs in these ranges that are the same in C and in Python.
 
-A spec may declare the range of an input.  For inputs without one a range is found: the first of RANGES for which the
-network's outputs are finite, as a logarithm or a square root needs positive numbers.
+A spec may declare the range of an input.  Otherwise it is the first of RANGES for which the network's outputs are
+finite, as a logarithm or a square root needs positive numbers.
 
-Made-up numbers are ``n * step`` with odd integers n and a step that is a power of two, all of them exact in float32.
-So no rounding can differ between machines or compilers, and a number is neither 0 nor an end of the range, where a
-logarithm or a reciprocal would be infinite.  Those of integers and bools are whole, the ends of the range among them;
-those of float16 are exact in float16.
+Generated numbers are ``n * step`` with odd integers n and a step that is a power of two, and exact in float32.  So no
+rounding can differ between machines or compilers, and no number is 0 or an end of the range, where a logarithm or a
+reciprocal would be infinite.  Numbers for integer and bool inputs are whole and include the ends of the range; numbers
+for float16 inputs are exact in float16.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from codegen.graph.ops.op import Box, extents
 from codegen.graph.types import FLOAT32, is_whole, limits
 
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (-16.0, 16.0), (0.0, 16.0))
-"""What is tried for inputs of floating-point numbers without a declared range, in this order."""
+"""Ranges that are tried, in this order, for floating-point inputs without a declared range."""
 
 SIGNED: tuple[Range, ...] = ((-128.0, 127.0), (0.0, 127.0))
 UNSIGNED: tuple[Range, ...] = ((0.0, 255.0),)
 BOOL: tuple[Range, ...] = ((0.0, 1.0),)
-"""The same for signed and unsigned integers, and for bools: those of a byte, which all integer types hold."""
+"""The same for signed and unsigned integers (ranges of a byte, which every integer type holds), and for bools."""
 
 SEED = 20260101
-SEED_STEP = 7919  # from one input to the next
+SEED_STEP = 7919  # difference between the seeds of one input and the next
 
-DRAWS = 2**16  # values of one draw of the generator
-SLICE = 2**20  # elements that are made up together
+DRAWS = 2**16  # distinct values of a 16-bit draw
+SLICE = 2**20  # elements that are generated at a time
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The made-up numbers of a range: ``(first + 2 k) * step`` for k from 0 to ``count`` - 1.
+    """The numbers that are generated for a range: ``(first + 2 k) * step`` for k from 0 to ``count`` - 1.
 
-    ``step`` is a power of two (a half where all whole numbers are meant), ``|first + 2 k| <= 2^24`` and
+    ``step`` is a power of two (1/2 for consecutive whole numbers), ``|first + 2 k| <= 2^24`` and
     ``1 <= count <= 2^16``.
     """
 
@@ -56,10 +56,10 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """``ranges`` has the range of each input, in order.
+    """The range of each input (``ranges``, in order), and generated inputs with the outputs that belong to them.
 
-    ``inputs`` are made-up inputs in these ranges.  ``windows`` are boxes of the tensors that are outputs, and
-    ``values`` what the network computes there; they are all of the outputs unless images are large.
+    ``inputs`` are generated inputs in these ranges.  ``windows`` are boxes of the output tensors and ``values`` the
+    network's results in these boxes; the boxes cover the outputs unless images are large.
     """
 
     ranges: tuple[Range, ...]
@@ -69,10 +69,10 @@ class Domain:
 
 
 def find_domain(graph: Graph) -> Domain:
-    """The declared ranges, completed by the one of RANGES with the fewest infinities and NaNs in the outputs.
+    """The declared ranges, and for other inputs the range of RANGES that gives the fewest infinities and NaNs.
 
-    The first one for which all outputs are finite ends the search.  ParameterError if an output has no finite element
-    in any of them.
+    The search ends at the first range for which all outputs are finite.  Raises ParameterError if an output has no
+    finite element for any range.
     """
     parts = windows(graph)
     size = sum(math.prod(extents(part[output.value])) for part in parts for output in graph.outputs)
@@ -93,21 +93,21 @@ def find_domain(graph: Graph) -> Domain:
 
 
 def _tried(inputs: tuple[Input, ...]) -> Iterator[tuple[Range, ...]]:
-    """Ranges for all inputs, those without a declared one going through the ranges of their type together."""
+    """Ranges to try for all inputs; inputs without a declared range step through the ranges of their type together."""
     tried = [candidates(i.type) if i.range is None else (i.range,) for i in inputs]
     for k in range(max(map(len, tried))):
         yield tuple(ranges[min(k, len(ranges) - 1)] for ranges in tried)
 
 
 def candidates(kind: str) -> tuple[Range, ...]:
-    """What is tried for an input of this type without a declared range."""
+    """The ranges to try for an input of this type without a declared range."""
     if not is_whole(kind):
         return RANGES
     return BOOL if kind == "bool" else SIGNED if limits(kind)[0] < 0 else UNSIGNED
 
 
 def _finite(domain: Domain, graph: Graph) -> dict[str, int]:
-    """How many elements of each output are finite in float32."""
+    """The number of elements of each output that are finite in float32."""
     return {
         output.name: sum(int(np.count_nonzero(np.abs(part[output.value]) <= FLOAT32_MAX)) for part in domain.values)
         for output in graph.outputs
@@ -128,15 +128,16 @@ def _not_finite(graph: Graph, output: str) -> str:
 
 
 def range_text(chosen: Range) -> str:
-    """A range for people: the shortest decimal numbers that are read as its float32 ends."""
+    """A range for people: the shortest decimal numbers that round to its float32 ends."""
     low, high = (str(np.float32(end)).removesuffix(".0") for end in chosen)
     return f"[{low}, {high}]"
 
 
 def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, Source]:
-    """Numbers by a linear congruential generator, in the network's order of axes.
+    """Numbers of the grid, chosen by a linear congruential generator, in the network's order of axes.
 
-    Its constants are Numerical Recipes' "quick and dirty" ones.  The generator fills the user's layout in order.
+    The generator's constants are the "quick and dirty" ones of Numerical Recipes.  It fills the array in the order of
+    the user's layout.
     """
     return {
         i.name: _Numbers(i, (SEED + SEED_STEP * k) % 2**32, grid(chosen, i.type))
@@ -146,7 +147,7 @@ def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, S
 
 @dataclass(frozen=True, eq=False)
 class _Numbers:
-    """The made-up numbers of an input."""
+    """The generated numbers of an input."""
 
     input: Input
     seed: int
@@ -157,7 +158,7 @@ class _Numbers:
         order = [0, *range(2, len(shape)), 1] if last else [*range(len(shape))]
         strides = {axis: math.prod(shape[a] for a in order[k + 1 :]) for k, axis in enumerate(order)}
         values = np.empty(extents(box), dtype=np.float32)
-        # Slice by slice of the first axis that has several elements, as an element's number takes more memory than it.
+        # Done in slices of the first axis of size > 1, as the index of an element takes more memory than the element.
         sliced = next((axis for axis, n in enumerate(values.shape) if n > 1), 0)
         step = max(SLICE * values.shape[sliced] // values.size, 1)
         for first in range(0, values.shape[sliced], step):
@@ -173,16 +174,16 @@ class _Numbers:
 
 
 def grid(chosen: Range, kind: str = FLOAT32) -> Grid:
-    """The grid of numbers of a type with the most of them strictly inside a range, at most 2^16.
+    """The grid with the most numbers of this type strictly inside a range, at most 2^16.
 
-    A range without such numbers, as between two neighbours of float32, has one number.  The numbers of integers and
-    bools are all whole numbers of the range, or evenly spread among them, its ends included.
+    If there are none, as between two neighbouring float32 numbers, the grid has one number.  For integers and bools,
+    the grid has all whole numbers of the range, or evenly spaced ones among them, with both ends.
     """
     if is_whole(kind):
         return _whole_grid(chosen, kind)
     low, high = chosen
     mantissa, exponent = math.frexp(max(abs(low), abs(high)))
-    # All multiples of `unit` up to the larger end are numbers of the type: of float32 there are at most 2^24.
+    # All multiples of `unit` up to the larger end are exact in the type; for float32 these are at most 2^24.
     digits, smallest = (11, -24) if kind == "float16" else (24, -149)
     unit = max(exponent - digits - (mantissa == 0.5), smallest)
     # The smallest step for which at most 2^16 odd multiples fit; halves, as the width may be beyond float64's integers.
@@ -201,7 +202,7 @@ def _whole_grid(chosen: Range, kind: str) -> Grid:
     least, most = limits(kind)
     low, high = max(int(chosen[0]), int(least)), min(int(chosen[1]), int(most))
     spacing = 1
-    # At most 2^16 numbers, of which none is more than 2^23 times the spacing.
+    # At most 2^16 numbers, none of which exceeds 2^23 times the spacing.
     while (high - low) // spacing >= DRAWS or max(-low, high) // spacing > 2**23:
         spacing *= 2
     first, last = -(-low // spacing), high // spacing
@@ -209,16 +210,16 @@ def _whole_grid(chosen: Range, kind: str) -> Grid:
 
 
 def on_grid(draws: NDArray[np.uint32], chosen: Grid) -> NDArray[np.float32]:
-    """A number of the grid for each 16-bit draw."""
+    """The numbers of the grid that 16-bit draws choose."""
     k = (draws * np.uint32(chosen.count) >> np.uint32(16)).astype(np.int64)
     numbers: NDArray[np.float32] = (chosen.first + 2 * k).astype(np.float32) * np.float32(chosen.step)
     return numbers
 
 
 def _draws(seed: int, number: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """The upper 16 bits of the generator's states of these numbers, from 0 for the first behind the seed."""
+    """The upper 16 bits of the generator's states at these positions; position 0 is the first state after the seed."""
     high, low = number >> 16, number & 0xFFFF
-    # From one state to the next, and from one to that 2^16 behind it: in each case s becomes a s + c.
+    # A step to the next state, and one over 2^16 states: both map a state s to a s + c.
     powers, shifts = _steps(1664525, 1013904223, 2**16)
     far_powers, far_shifts = _steps(int(powers[-1]), int(shifts[-1]), int(high.max(initial=0)) + 1)
     starts = np.concatenate([[np.uint32(seed)], far_powers * np.uint32(seed) + far_shifts]).astype(np.uint32)
@@ -226,7 +227,7 @@ def _draws(seed: int, number: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 
 def _steps(a: int, c: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """The factors and summands, modulo 2^32, of 1 to ``count`` steps from s to a s + c."""
+    """Factors and summands, modulo 2^32, of 1 to ``count`` repetitions of s -> a s + c."""
     # state[n] = a^n seed + c (a^(n-1) + ... + 1)
     powers = np.cumprod(np.full(count, a, dtype=np.uint32), dtype=np.uint32)
     sums = np.cumsum(np.concatenate([np.ones(1, dtype=np.uint32), powers[:-1]]), dtype=np.uint32)

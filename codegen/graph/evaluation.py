@@ -1,6 +1,6 @@
-"""Parts of a network's tensors, computed from the parts of its inputs that they depend on.
+"""Evaluation of parts of a network's tensors, from the parts of its inputs that they depend on.
 
-A tensor is forgotten when its last reader is done.
+A tensor is released as soon as its last reader has been computed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from codegen.graph.pieces import Apply, in_pieces, reference, slices
 from codegen.graph.room import require_room
 
 Source = Callable[[Box], NDArray[Any]]
-"""What gives a box of a tensor."""
+"""A function that returns a box of a tensor."""
 
 LARGE = 2**24
-"""Elements of a tensor: networks without a larger one are evaluated whole."""
+"""Networks without a tensor of more elements than this are evaluated whole."""
 
 WINDOW = 16
-"""Elements along each axis of space of the windows of outputs that are computed of larger networks."""
+"""Elements along each spatial axis of the windows of outputs that are computed for larger networks."""
 
 
 def sources(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Source]:
-    """Arrays as sources."""
+    """Wraps arrays as sources, by name."""
 
     def source(array: NDArray[Any]) -> Source:
         return lambda box: array[slices(box)]
@@ -39,23 +39,23 @@ def sources(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Source]:
 
 
 def all_outputs(graph: Graph) -> dict[str, Box]:
-    """All of the tensors that are outputs."""
+    """Boxes that cover all output tensors."""
     return {output.value: whole(graph.shapes[output.value]) for output in graph.outputs}
 
 
 def evaluate(
     graph: Graph, given: Mapping[str, Source], wanted: Mapping[str, Box], apply: Apply = reference
 ) -> dict[str, Array]:
-    """The boxes of the tensors that are ``wanted``, by name; ``given`` are the inputs.
+    """The boxes of the ``wanted`` tensors, by name; ``given`` are the inputs.
 
-    ``apply`` computes operators, of which it may get parts.  SpecError names a tensor for which there is no memory.
+    ``apply`` computes an operator or a part of one.  Raises SpecError, with the tensor's name, if memory is too small.
     """
     given = {**given, **sources(graph.constant_values)}
     needed = _needed(graph, wanted)
     readers = Counter(name for node in graph.nodes if node.name in needed for name in node.inputs)
     readers.update(wanted.keys())
     held: dict[str, NDArray[Any]] = {name: given[name](needed[name]) for name in given if name in needed}
-    with np.errstate(all="ignore"):  # infinity and NaN are values like others
+    with np.errstate(all="ignore"):  # infinity and NaN are ordinary values
         for node in graph.nodes:
             if node.name not in needed:
                 continue
@@ -75,10 +75,10 @@ def evaluate(
 
 
 def windows(graph: Graph) -> list[dict[str, Box]]:
-    """What to evaluate of the outputs to know them: all at once, or windows of large images, one after the other.
+    """The boxes of the outputs to evaluate, in batches: all at once, or windows of large images one after the other.
 
-    The windows are at the corners, in the middle of the edges and in the middle of the image.  Where they depend on so
-    much of the network that it is more to compute, all is computed at once.
+    The windows are at the corners, in the middle of the edges and in the middle of the image.  If computing them takes
+    more than computing everything, because they depend on most of the network, the outputs are computed whole.
     """
     all_of_it = all_outputs(graph)
     if max(map(math.prod, graph.shapes.values())) <= LARGE:
@@ -91,7 +91,7 @@ def windows(graph: Graph) -> list[dict[str, Box]]:
 def _window(shape: Shape, k: int) -> Box:
     """The k-th window: the digits of k in base 3 say where it is along each axis, at the start, midway or at the end.
 
-    Short axes are whole, so that two windows of a tensor are the same or have no element in common.
+    Short axes are covered whole, so that two windows of a tensor are either equal or disjoint.
     """
     box = []
     for axis, n in enumerate(shape):
@@ -102,12 +102,12 @@ def _window(shape: Shape, k: int) -> Box:
 
 
 def _cost(graph: Graph, wanted: Mapping[str, Box]) -> int:
-    """How many elements have to be computed."""
+    """The number of elements that have to be computed."""
     return sum(math.prod(extents(box)) for box in _needed(graph, wanted).values())
 
 
 def _needed(graph: Graph, wanted: Mapping[str, Box]) -> dict[str, Box]:
-    """The box of each tensor that wanted boxes depend on."""
+    """The box of each tensor that the wanted boxes depend on."""
     needed = {name: _whole_channels(box, graph.shapes[name]) for name, box in wanted.items()}
     for node in reversed(graph.nodes):
         if node.name in needed:
@@ -119,7 +119,7 @@ def _needed(graph: Graph, wanted: Mapping[str, Box]) -> dict[str, Box]:
 
 
 def _part(graph: Graph, node: Node, box: Box) -> tuple[Op, tuple[Box, ...]]:
-    """The operator for a box of a node's output, or for all of it, and the boxes of the inputs that it reads."""
+    """The operator for a box of a node's output (or for the whole), and the boxes of inputs that it reads."""
     shapes = tuple(graph.shapes[name] for name in node.inputs)
     part = None if box == whole(graph.shapes[node.name]) else node.op.for_box(box, *shapes)
     return (node.op, tuple(map(whole, shapes))) if part is None else (part.op, part.boxes)
@@ -135,10 +135,10 @@ def _hull(a: Box, b: Box) -> Box:
 
 
 def _cut(array: NDArray[Any], held: Box, box: Box) -> NDArray[Any]:
-    """A box of a tensor, of which a larger box is held."""
+    """A box of a tensor, taken from a larger box of the tensor."""
     return array[tuple(slice(s - first, e - first) for (s, e), (first, _) in zip(box, held, strict=True))]
 
 
 def _within(box: Box, shape: Shape, computed: Shape) -> Box:
-    """Where a box lies in what was computed: the box itself, or all of the tensor."""
+    """The box that is computed in order to have this one: the box itself, or the whole tensor."""
     return box if computed == shape else whole(computed)

@@ -1,4 +1,4 @@
-"""Networks as values: nodes in order of computation, each named after the one tensor it makes."""
+"""Networks as values: nodes in order of computation, each named after the one tensor that it computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Range = tuple[float, float]
 
 
 class GraphError(ValueError):
-    """A graph that cannot be; ``node`` names the place."""
+    """An invalid graph; ``node`` names the place."""
 
     def __init__(self, node: str, message: str) -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor that the user gives.  ``shape`` is in the network's order of axes, NCHW.
+    """A tensor that the user passes in.  ``shape`` is in the network's order of axes, NCHW.
 
-    With ``channels_last`` the user's array has its channels behind (NHWC).  ``range`` is None where the spec declares
-    none.  ``type`` is that of the user's numbers: where it is not float32, all that reads the input is a conversion.
-    ``original`` is the input's name in the model that the network was imported from, "" if it is ``name`` too.
+    With ``channels_last`` the user's array has its channels last (NHWC).  ``range`` is None if the spec declares none.
+    ``type`` is the type of the user's numbers; if it is not float32, the input's only reader is a conversion.
+    ``original`` is the input's name in the imported model, "" if that is equal to ``name``.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Input:
 
     @property
     def own_name(self) -> str:
-        """The name in the user's model, by which files of arrays have the tensor."""
+        """The tensor's name in the user's model, which is its key in files of arrays."""
         return self.original or self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A tensor that is known when the network is compiled: float64 ``values`` that nobody writes to.
+    """A tensor that is known at compile time: float64 ``values`` that are never modified.
 
-    The axes are in the network's order, NCHW.  Infinities and NaN are values like others.
+    The axes are in the network's order, NCHW.  Values may be infinite or NaN.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Constant:
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that the user gets: ``value`` names what is computed, ``name`` is what the user calls it.
+    """A tensor that the user gets back: ``value`` names the computed tensor, ``name`` is the user's name for it.
 
-    ``type`` and ``original`` are as for inputs; where the type is not float32, ``value`` is made by a conversion.
+    ``type`` and ``original`` are as for inputs; if the type is not float32, a conversion computes ``value``.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Output:
 
     @property
     def own_name(self) -> str:
-        """The name in the user's model, by which files of arrays have the tensor."""
+        """The tensor's name in the user's model, which is its key in files of arrays."""
         return self.original or self.name
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """``name`` names the node and the tensor it makes; ``inputs`` name the tensors it reads."""
+    """An operator applied to tensors: ``name`` is the node's and its result's; ``inputs`` are the tensors it reads."""
 
     name: str
     op: Op
@@ -126,7 +126,7 @@ class Graph:
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
-        """The node that makes each tensor; inputs and constants are not in it."""
+        """The node that computes each tensor; inputs and constants are not included."""
         return {node.name: node for node in self.nodes}
 
     @cached_property
@@ -140,7 +140,7 @@ class Graph:
 
     @cached_property
     def uses(self) -> Mapping[str, int]:
-        """How many times each tensor is read, by nodes and as an output."""
+        """The number of times each tensor is read, by nodes and as an output."""
         counts = Counter(name for node in self.nodes for name in node.inputs)
         counts.update(output.value for output in self.outputs)
         return counts
@@ -156,7 +156,7 @@ class Graph:
 
     @cached_property
     def results(self) -> frozenset[str]:
-        """The tensors that are outputs."""
+        """The names of the output tensors."""
         return frozenset(output.value for output in self.outputs)
 
     def with_nodes(
@@ -165,7 +165,7 @@ class Graph:
         outputs: tuple[Output, ...] | None = None,
         constants: tuple[Constant, ...] | None = None,
     ) -> Graph:
-        """The graph with other nodes, without the nodes and constants that nothing needs."""
+        """The graph with other nodes, less the nodes and constants that no output depends on."""
         nodes, outputs = tuple(nodes), self.outputs if outputs is None else outputs
         constants = self.constants if constants is None else constants
         needed = {output.value for output in outputs}
@@ -178,7 +178,7 @@ class Graph:
         return Graph(self.name, self.inputs, tuple(reversed(kept)), outputs, used)
 
     def rewritten(self, replaced: Mapping[str, Iterable[Node]], renamed: Mapping[str, str]) -> Graph:
-        """The graph with some nodes replaced by others in their place, and some tensors read under another name."""
+        """The graph with some nodes replaced by others, and some tensors read under another name."""
         nodes = []
         for old in self.nodes:
             for node in replaced.get(old.name, (old,)):
@@ -191,13 +191,13 @@ class Graph:
         """Every tensor in float64, by name."""
         values: dict[str, Array] = {i.name: np.asarray(inputs[i.name], dtype=np.float64) for i in self.inputs}
         values |= self.constant_values
-        with np.errstate(all="ignore"):  # infinity and NaN are values like others
+        with np.errstate(all="ignore"):  # infinity and NaN are ordinary values
             for node in self.nodes:
                 values[node.name] = in_pieces(node.op, [values[name] for name in node.inputs])
         return values
 
     def evaluate_bounded(self, inputs: Mapping[str, NDArray[np.floating]], rounding: Rounding) -> dict[str, Bounded]:
-        """Every tensor with a bound on what an implementation in this arithmetic may be off by, from end to end."""
+        """Every tensor with an end-to-end bound on the error of an implementation in this arithmetic."""
         values = {i.name: Bounded.exact(inputs[i.name]) for i in self.inputs}
         values |= {name: Bounded.rounded(y, rounding) for name, y in self.constant_values.items()}
         for node in self.nodes:

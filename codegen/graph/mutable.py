@@ -9,9 +9,9 @@ from codegen.graph.graph import Graph, Node
 
 
 class MutableGraph:
-    """A copy of a graph that nodes can be replaced in; a replacement takes time for the nodes that it touches only.
+    """A copy of a graph whose nodes can be replaced, in time that depends on the neighbouring nodes only.
 
-    What nothing reads any more is dropped at once.  :meth:`frozen` gives the graph back, checked like any other.
+    Nodes without readers are dropped at once.  :meth:`frozen` returns an immutable graph, checked like any other.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -28,12 +28,12 @@ class MutableGraph:
         return tuple(self.by_name[reader] for reader in self._readers.get(name, ()))
 
     def names(self) -> Iterator[str]:
-        """The nodes in order of computation; those that are replaced meanwhile, as they are when their turn comes."""
+        """The names of nodes in order of computation, up to date with replacements made during the iteration."""
         for node in self._graph.nodes:
             yield from self._in_order(node.name)
 
     def replace(self, node: Node, *before: Node) -> None:
-        """Puts ``node`` in the place of the one of its name, behind new nodes that it may read."""
+        """Replaces the node of this name by ``node``, preceded by new nodes that ``node`` may read."""
         old = self.by_name[node.name]
         self._before[node.name] = (*self._before.get(node.name, ()), *(new.name for new in before))
         for new in (*before, node):
@@ -45,7 +45,7 @@ class MutableGraph:
         self._release(old)
 
     def frozen(self) -> Graph:
-        """The graph as it is now."""
+        """The graph in its present state."""
         return self._graph.with_nodes(self.by_name[name] for name in self.names())
 
     def _in_order(self, name: str) -> Iterator[str]:
@@ -55,7 +55,7 @@ class MutableGraph:
             yield name
 
     def _release(self, old: Node) -> None:
-        """Takes back what a node read that is replaced or dropped, and drops what nobody reads then."""
+        """Removes a node as reader of its inputs, and drops inputs that have no other reader."""
         waiting = [old]
         while waiting:
             node = waiting.pop()

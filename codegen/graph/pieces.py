@@ -1,6 +1,6 @@
-"""An operator's output piece by piece, so that what is needed on the way does not grow with the image.
+"""Evaluation of an operator piece by piece, so that temporary memory does not grow with the image.
 
-A convolution's reference, say, multiplies a matrix that has each input element once for every tap.
+For example, a convolution's reference multiplies a matrix that holds each input element once per tap.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from codegen.graph.bounded import Array
 from codegen.graph.ops.op import Box, Op, Shape, whole
 
 Apply = Callable[[Op, Sequence[Array]], Array]
-"""What computes an operator's output from its inputs, in float64."""
+"""A function that computes an operator's output from its inputs, in float64."""
 
 PIECE = 2**19
-"""Elements of a piece, of its input or output, whichever has more channels."""
+"""Elements of a piece, counted in its input or output, whichever has more channels."""
 
 STEP = 4
-"""Pieces start at multiples of this along each axis of space: at a tile of Winograd's, of which no piece has a part."""
+"""Pieces start at multiples of this along each spatial axis, so that they never cut a Winograd tile."""
 
 
 def reference(op: Op, inputs: Sequence[Array]) -> Array:
@@ -37,7 +37,7 @@ def slices(box: Box) -> tuple[slice, ...]:
 
 
 def in_pieces(op: Op, inputs: Sequence[NDArray[Any]], apply: Apply = reference) -> Array:
-    """The operator's whole output, from inputs of any type of floating-point numbers."""
+    """The operator's whole output, from inputs of any floating-point type."""
     shapes = [x.shape for x in inputs]
     shape = op.infer(*shapes)
     boxes = list(pieces(shape, shapes))
@@ -53,9 +53,9 @@ def in_pieces(op: Op, inputs: Sequence[NDArray[Any]], apply: Apply = reference) 
 
 
 def pieces(shape: Shape, inputs: Sequence[Shape]) -> Iterator[Box]:
-    """Boxes of PIECE elements or fewer, if STEP rows are not more, that make up an output of this shape.
+    """Boxes that make up an output of this shape, each of PIECE elements or fewer unless STEP rows are more.
 
-    All are whole along axis 1.
+    All boxes cover axis 1 whole.
     """
     if len(shape) < 3:
         yield whole(shape)

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before much of it is taken: refusing is better than being killed."""
+"""Available memory, checked before large allocations: a refusal is better than being killed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from codegen.errors import SpecError
 
 SMALL = 2**26
-"""Bytes that are taken without asking."""
+"""Allocations up to this many bytes are not checked."""
 
 _UNLIMITED = 2**62
 
 
 def room() -> int:
-    """Bytes that this process may still take: what the machine has left, or less where a limit (ulimit -v) says so.
+    """Bytes that this process may still allocate: the machine's free memory, or a lower limit (container, ulimit -v).
 
-    2^62 where neither is known.
+    2^62 if neither is known.
     """
     return min(_of_the_machine(), _of_the_group(), _of_the_process())
 
 
 def require_room(size: int, what: str) -> None:
-    """SpecError if ``what``, of so many bytes, does not fit into memory."""
+    """Raises SpecError if ``what``, of so many bytes, does not fit into memory."""
     if size > SMALL and size > room():
         raise SpecError(f"{what} takes {size} bytes, and {room()} bytes of memory are free here")
 
@@ -36,8 +36,8 @@ def _of_the_machine() -> int:
 
 
 def _of_the_group() -> int:
-    """The limit of a container."""
-    with contextlib.suppress(OSError, ValueError):  # none, or "max"
+    """The memory limit of the container (cgroup)."""
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
         group = Path("/sys/fs/cgroup")
         used = int((group / "memory.current").read_text(encoding="ascii"))
         return max(int((group / "memory.max").read_text(encoding="ascii")) - used, 0)

@@ -13,28 +13,28 @@ TYPES = (
     *("float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     "bool",
 )
-"""By numpy's names.  bool is a byte: 0 is false, anything else true."""
+"""Supported types, by numpy's names.  bool is a byte: 0 is false, anything else true."""
 
 CL_TYPES: Mapping[str, str] = {
     **{FLOAT32: "float", "float16": "half", "float64": "ulong", "bool": "uchar"},
     **{"int8": "char", "int16": "short", "int32": "int", "int64": "long"},
     **{"uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong"},
 }
-"""What buffers of these types hold in OpenCL C.  A float64 goes by its bits, which devices without doubles read too."""
+"""OpenCL C types of buffers of these types.  float64 is passed as its bits, so that devices without doubles read it."""
 
 
 def is_whole(kind: str) -> bool:
-    """Whether numbers of this type are whole: integers and bool."""
+    """True if numbers of this type are whole: integers and bool."""
     return np.dtype(kind).kind in "iub"
 
 
 def size_of(kind: str) -> int:
-    """Bytes of one element."""
+    """Size of an element in bytes."""
     return np.dtype(kind).itemsize
 
 
 def limits(kind: str) -> tuple[float, float]:
-    """The least and the largest finite number of a type; those of integers are exact Python integers."""
+    """The least and the largest finite number of a type; for integers these are exact Python integers."""
     if kind == "bool":
         return 0, 1
     if is_whole(kind):
@@ -43,16 +43,16 @@ def limits(kind: str) -> tuple[float, float]:
 
 
 def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """What a network computes with: the nearest float32, of two equally near the even one; true is 1."""
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
+    """The nearest float32 of each number, ties to even; true is 1."""
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite
         return values.astype(np.float32)
 
 
 def from_float32(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
-    """Results as numbers of another type.
+    """Results converted to another type.
 
-    Integers are cut off towards zero, and are the type's nearest number beyond its range, 0 for NaN.  bool is true for
-    all but zero.  float16 is the nearest one, of two equally near the even one, and infinite beyond its range.
+    For integers, numbers are truncated towards zero and clamped to the type's range; NaN becomes 0.  bool is true for
+    all but zero.  float16 is rounded to nearest, ties to even, and infinite beyond its range.
     """
     if kind == "bool":
         return values != 0

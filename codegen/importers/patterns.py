@@ -202,14 +202,14 @@ def _attach(document: Document) -> None:
     for layer in list(document.layers.values()):
         layer.inputs = [renamed.get(name, name) for name in layer.inputs]
         before = document.layers.get(layer.inputs[0]) if len(layer.inputs) == 1 else None
-        if before is not None and uses[before.name] == 1 and _rides(layer, before, uses):
+        if before is not None and uses[before.name] == 1 and _attaches(layer, before, uses):
             renamed[layer.name] = before.name
             uses[before.name] = uses[layer.name]
             del document.layers[layer.name]
     document.outputs = [replace(port, value=renamed.get(port.value, port.value)) for port in document.outputs]
 
 
-def _rides(layer: Layer, before: Layer, uses: Counter[str]) -> bool:
+def _attaches(layer: Layer, before: Layer, uses: Counter[str]) -> bool:
     """Makes the layer a key of the one before where a spec can say so."""
     if "activation" in before.options:
         return False

@@ -1,7 +1,7 @@
-"""Graph -> Graph: an average pool behind a 1x1 convolution goes before it, where fewer pixels are left to compute.
+"""Graph -> Graph: swaps an average pool with the 1x1 convolution before it, so that fewer pixels are convolved.
 
-Both are linear, one within a pixel and one within a channel, and the pool's factors add up to one, which leaves the
-bias as it is: conv(pool(x)) = pool(conv(x)), exactly, as long as no padding is counted.
+The convolution is linear within a pixel and the pool within a channel.  The pool's weights add up to one, so the bias
+is unchanged too: conv(pool(x)) = pool(conv(x)), exactly, as long as the pool counts no padding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from codegen.graph.ops import Conv, Pool
 
 
 def pool_first(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
-    """The graph with such pools first, and the new names of the convolutions, which make the pools' tensors now."""
+    """Returns the graph with such pools moved first, and the new name of each moved convolution.
+
+    The pool keeps its name, which the convolution's result now carries; the convolution gets a new one.
+    """
     replaced: dict[str, tuple[Node, ...]] = {}
     renamed: dict[str, str] = {}
     for pool in graph.nodes:
@@ -33,6 +36,6 @@ def _swaps(graph: Graph, pool: Node, conv: Node) -> bool:
         return False
     plain = pool.op.kind == "average" and not pool.op.ceil_mode and not any(p for pair in pool.op.pads for p in pair)
     smaller = any(stride > 1 for stride in pool.op.stride)
-    # A pool that has more channels to read than before should not eat up what the convolution saves.
+    # If the pool would read more channels than before, it could cost more than the convolution saves.
     worth = conv.op.weight.shape[1] <= 4 * conv.op.weight.shape[0]
     return plain and smaller and worth and graph.uses[conv.name] == 1

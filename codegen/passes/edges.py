@@ -1,8 +1,8 @@
-"""Moves at the edges of a network that need no launch: kernels read inputs and write outputs by strides.
+"""Moves at the edges of a network that need no launch, because kernels read inputs and write outputs by strides.
 
-A model whose images have their channels last begins with a transpose of its input and often ends with one of its
-output.  Convolutions read such an input as it is, and whoever computes an output can write it in this order; the order
-of rows is free anyway.
+A model whose images have their channels last begins with a transpose of its input and often ends with a transpose of
+its output.  Convolutions read such an input in place, and the launch that computes an output can write it in this
+order.  A reshape that keeps the row-major order needs no launch in any case.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from codegen.graph.ops import Conv, Convert, Fused, Op, Reshape, Shape, Transpos
 from codegen.passes.moves import Move, row_major
 
 WIDE_INPUT = 8
-"""Channels from which on an input gets a copy in the layout inside: a convolution reads it once for every tap."""
+"""An input of at least this many channels is first copied to channel blocks, as a convolution reads it once a tap."""
 
 
 def is_image_of_input(graph: Graph, node: Node) -> bool:
-    """Whether a node is a transpose of an input that its readers see as an image, its channels last in memory.
+    """True if the node is a transpose of an input that only gives its readers a channels-last image.
 
-    The node may be one of launches, or one of those that launches are made of.
+    The graph may be one of launches or one of plain operators.
     """
     if not isinstance(bare(node), Transpose) or node.name in graph.results:
         return False
@@ -43,7 +43,7 @@ def is_image_of_input(graph: Graph, node: Node) -> bool:
 
 
 def can_read(move: Move) -> bool:
-    """Whether what this move makes of an input is an image that has its channels last in the input's memory."""
+    """True if the move turns an input into an image whose channels are last in the input's memory."""
     if len(move.shape) not in (3, 4):
         return False
     order = move.then(in_memory(move.shape, True))
@@ -51,16 +51,16 @@ def can_read(move: Move) -> bool:
 
 
 def bare(node: Node) -> Op:
-    """The operator of a node, or of a launch that computes nothing more."""
+    """The operator of a node, or of a launch without prologue and epilogue."""
     op = node.op
     return op.core if isinstance(op, Fused) and not (op.prologue or op.epilogue) else op
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a launch writes an output as: its own tensor in row-major order, or with ``channels_last``.
+    """A launch that writes an output directly: its own tensor in row-major order, or with ``channels_last``.
 
-    ``views`` are the tensors behind it over the same memory, the output's last, with the strides of their axes.
+    ``views`` are the tensors after it that share its memory, the output's last, with the strides of their axes.
     """
 
     launch: str
@@ -69,7 +69,7 @@ class Written:
 
 
 def written(graph: Graph, output: Output) -> Written | None:
-    """How the launch computes an output that is only made by moves from what it computes; None if no launch can.
+    """The launch that can write an output directly, if only moves lie between its own tensor and the output; else None.
 
     ``graph`` is one of launches.
     """
@@ -90,7 +90,7 @@ def written(graph: Graph, output: Output) -> Written | None:
 
 
 def _written(launch: str, move: Move, chain: list[tuple[str, Move]]) -> Written | None:
-    """How a launch writes its tensor, if ``move`` brings it to the output's order in memory through the chain."""
+    """The launch as direct writer of an output, ``move`` and ``chain`` lying in between; None if impossible."""
     order = _written_order(move)
     if order is None:
         return None
@@ -105,12 +105,12 @@ def _written(launch: str, move: Move, chain: list[tuple[str, Move]]) -> Written 
 
 
 def can_write(move: Move) -> bool:
-    """Whether a launch can write what this move of its tensor makes, in row-major order."""
+    """True if a launch can write the result of this move of its tensor directly, in row-major order."""
     return _written_order(move) is not None
 
 
 def _written_order(move: Move) -> Move | None:
-    """The order in memory of a launch's tensor with which this move of it is in row-major order; None if none is."""
+    """The order in memory of the launch's tensor that makes the moved tensor row-major; None if there is none."""
     for last in (False, True) if 2 < len(move.source) < 6 else (False,):
         order = in_memory(move.source, last)
         after = order.inverse().then(move)
@@ -120,6 +120,6 @@ def _written_order(move: Move) -> Move | None:
 
 
 def in_memory(shape: Shape, channels_last: bool) -> Move:
-    """The move to the order that elements have in memory."""
+    """The move from a tensor's axes to the order that its elements have in memory."""
     axes = tuple(range(len(shape)))
     return Move.transpose(shape, (0, *axes[2:], 1) if channels_last else axes)

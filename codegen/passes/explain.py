@@ -1,4 +1,4 @@
-"""What became of every BatchNorm, in words and numbers."""
+"""Reports where every BatchNorm was computed, in words and numbers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from codegen.graph.graph import Graph
 from codegen.graph.ops import BatchNorm
 from codegen.passes.fold import Folded
-from codegen.passes.fuse import Ride
+from codegen.passes.fuse import LaunchRole
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One place where a BatchNorm is computed.
+    """A place where a BatchNorm is computed.
 
-    ``how`` is "weights", "epilogue", "prologue" or "launch"; ``where`` is the layer, ``launch`` what it became part of.
+    ``how`` is "weights", "epilogue", "prologue" or "launch"; ``where`` is the layer, ``launch`` the layer's launch.
     ``growth`` is max|W'|/max|W|, ``subnormal`` counts folded weights below the normal range of float32; both are None
     where weights are not touched.
     """
@@ -33,7 +33,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class BatchNormReport:
-    """One BatchNorm: where it went, and the numbers that matter for its accuracy."""
+    """The places of a BatchNorm, and the numbers that matter for its accuracy."""
 
     name: str
     channels: int
@@ -45,7 +45,7 @@ class BatchNormReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Every BatchNorm of the network in order."""
+    """The reports of all BatchNorms of the network, in order."""
 
     batch_norms: tuple[BatchNormReport, ...]
 
@@ -53,7 +53,7 @@ class Report:
         return [asdict(b) for b in self.batch_norms]
 
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """For each launch, one line for every BatchNorm that is part of it."""
+        """One line for every BatchNorm that is part of a launch, by launch."""
         lines: dict[str, list[str]] = {}
         for b in self.batch_norms:
             for p in b.placements:
@@ -64,26 +64,26 @@ class Report:
 
     @property
     def launches(self) -> int:
-        """BatchNorms with a launch of their own."""
+        """The number of BatchNorms that have a launch of their own."""
         return sum(any(p.how == "launch" for p in b.placements) for b in self.batch_norms)
 
 
-def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) -> Report:
-    """Puts together what folding and fusing say."""
+def report(graph: Graph, folded: Folded, roles: Mapping[str, tuple[LaunchRole, ...]]) -> Report:
+    """Combines the results of folding and fusing into one report."""
     entries = []
     for node in graph.nodes:
         if not isinstance(node.op, BatchNorm):
             continue
         placements = [
-            Placement("weights", f.target, ride.launch, f"scales the {f.side}", f.growth, f.subnormal)
+            Placement("weights", f.target, role.launch, f"scales the {f.side}", f.growth, f.subnormal)
             for f in folded.folds.get(node.name, ())
-            for ride in rides.get(f.node, ())
+            for role in roles.get(f.node, ())
         ]
         for affine, members in folded.waiting.items():
             if node.name in members:
                 placements += [
-                    Placement(r.role, r.launch, r.launch, r.why or "the launch that makes its input")
-                    for r in rides.get(affine, ())
+                    Placement(r.role, r.launch, r.launch, r.why or "the launch that computes its input")
+                    for r in roles.get(affine, ())
                 ]
         entries.append(
             BatchNormReport(
@@ -99,7 +99,7 @@ def report(graph: Graph, folded: Folded, rides: Mapping[str, tuple[Ride, ...]]) 
 
 
 def format_report(entries: Report) -> str:
-    """A table for people."""
+    """The report as a table for people."""
     lines = []
     for b in entries.batch_norms:
         dead = f", {b.dead} dead" if b.dead else ""

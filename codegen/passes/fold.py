@@ -1,8 +1,8 @@
-"""Graph -> Graph: every per-channel affine map into the weights of a neighbour, where that is exact.
+"""Graph -> Graph: folds per-channel affine maps into the weights of a neighbour, where that is exact.
 
-With y = W x + b and an affine map s y + t behind it, W' = s W and b' = s b + t (scaling the output channels).
+With y = W x + b and an affine map s y + t after it, W' = s W and b' = s b + t (scaling the output channels).
 With the map in front, W (s x + t) + b: W'[o, i] = W[o, i] s[i] and b' = b + sum_i W[o, i] t[i], which is exact only
-where no zero padding stands between the map and the sum: a padded zero is a zero *behind* the map.
+if there is no zero padding between the map and the sum, as padded zeros do not go through the map.
 
 What cannot go into weights stays an Affine node; the next pass lets it ride in a neighbour's launch.  All arithmetic is
 float64; rounding to float32 happens once, when weights are packed.
@@ -26,9 +26,9 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class WeightFold:
-    """One affine map that went into weights.
+    """An affine map that was folded into weights.
 
-    ``target`` is the layer's name in the network, ``node`` that of its folded successor; ``growth`` is
+    ``target`` is the layer's name in the network, ``node`` the name of the folded layer that replaces it; ``growth`` is
     max|W'| / max|W|, ``subnormal`` counts folded weights below the normal range of float32.
     """
 
@@ -41,7 +41,7 @@ class WeightFold:
 
 @dataclass(frozen=True)
 class Folded:
-    """What the pass did: ``folds`` by the BatchNorm's name, ``waiting`` from Affine nodes to the BatchNorms in them."""
+    """The folds of each BatchNorm by name, and, as ``waiting``, the BatchNorms in each remaining Affine node."""
 
     folds: Mapping[str, tuple[WeightFold, ...]]
     waiting: Mapping[str, tuple[str, ...]]
@@ -49,7 +49,7 @@ class Folded:
 
 @dataclass
 class _Ledger:
-    """Which BatchNorms are in which Affine node, and where they went."""
+    """Keeps track of the BatchNorms in each Affine node, and of the weights that they were folded into."""
 
     members: dict[str, tuple[str, ...]]
     folds: dict[str, list[WeightFold]] = field(default_factory=dict)
@@ -57,12 +57,12 @@ class _Ledger:
     originals: dict[str, tuple[str, Array]] = field(default_factory=dict)
 
     def original(self, node: Node) -> tuple[str, Array]:
-        """The name and the weights that a layer had in the network."""
+        """The name and the weights of a layer before any folding."""
         assert isinstance(node.op, Weighted)
         return self.originals.setdefault(node.name, (node.name, node.op.weight))
 
     def successor(self, node: str) -> str:
-        """The folded layer that a layer has become part of."""
+        """The name of the folded layer that replaces a layer."""
         while node in self.succeeded:
             node = self.succeeded[node]
         return node
@@ -75,7 +75,8 @@ class _Ledger:
 def fold(graph: Graph, batch_norms: Graph, renamed: Mapping[str, str]) -> tuple[Graph, Folded]:
     """Folds the Affine nodes of ``graph``.
 
-    ``batch_norms`` is the graph before simplification, to name them; ``renamed`` has the names that nodes got there.
+    ``batch_norms`` is the graph before simplification, which names the BatchNorms; ``renamed`` maps names of nodes that
+    simplification renamed to their new names.
     """
     named = [n.name for n in batch_norms.nodes if isinstance(n.op, BatchNorm)]
     ledger = _Ledger({renamed.get(name, name): (name,) for name in named})
@@ -96,7 +97,7 @@ def fold(graph: Graph, batch_norms: Graph, renamed: Mapping[str, str]) -> tuple[
 
 
 def _sweep(graph: MutableGraph, ledger: _Ledger) -> bool:
-    """Applies the rules to every node in turn; whether any did something."""
+    """Applies the rules to every node in turn; returns whether any rule applied."""
     changed = False
     for name in graph.names():
         waiting = [name]
@@ -110,7 +111,7 @@ def _sweep(graph: MutableGraph, ledger: _Ledger) -> bool:
 
 
 def _fold_at(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | None:
-    """Applies the first rule that fits the node: the nodes to look at next; None if no rule does."""
+    """Applies the first rule that fits the node; returns the nodes to visit next, or None if no rule fits."""
     if isinstance(node.op, Affine):
         for rule in (_merge, _into_producer, _into_consumers):
             found = rule(graph, node, node.op, ledger)
@@ -122,7 +123,7 @@ def _fold_at(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | No
 
 
 def _merge(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
-    """Two maps in a row are one.  The first stays where others read it too."""
+    """Merges two maps in a row into one.  The first one stays if it has other readers."""
     first = graph.by_name.get(node.inputs[0])
     if first is None or not isinstance(first.op, Affine):
         return None
@@ -134,7 +135,7 @@ def _merge(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list
 
 def _into_producer(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger) -> list[str] | None:
     producer = graph.by_name.get(node.inputs[0])
-    # A tensor that somebody else reads too must stay what it is.
+    # A tensor with other readers must keep its values.
     if producer is None or not isinstance(producer.op, Weighted) or graph.uses[producer.name] != 1:
         return None
     weight = producer.op.weight * producer.op.along_outputs(op.scale)
@@ -142,7 +143,7 @@ def _into_producer(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger)
     original = ledger.original(producer)
     ledger.settle(node.name, _weight_fold(original, node.name, "output channels", weight))
     ledger.originals[node.name] = original
-    # The folded layer takes the map's name: a name stands for one value in every version of the graph.
+    # The folded layer takes the map's name, because a name stands for the same values in every version of the graph.
     ledger.succeeded[producer.name] = node.name
     graph.replace(Node(node.name, folded, producer.inputs))
     return [node.name]
@@ -169,11 +170,11 @@ def _into_consumers(graph: MutableGraph, node: Node, op: Affine, ledger: _Ledger
 
 
 def _distribute(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] | None:
-    """A per-channel map of a concatenation is the concatenation of the maps of its parts."""
+    """Replaces a per-channel map of a concatenation by maps of its parts."""
     concat = graph.by_name.get(node.inputs[0])
     if concat is None or not isinstance(concat.op, Concat) or concat.op.axis != 1 or graph.uses[concat.name] != 1:
         return None
-    # Where a part is read elsewhere too, mapping it in this place costs a copy: better if the consumers do it.
+    # A part with other readers would have to be copied to be mapped; then the consumers had better apply the map.
     private = all(graph.uses[name] == 1 and name in graph.by_name for name in concat.inputs)
     if not private and _consumers_take_prologue(graph, node):
         return None
@@ -191,7 +192,7 @@ def _distribute(graph: MutableGraph, node: Node, ledger: _Ledger) -> list[str] |
 
 
 def _consumers_take_prologue(graph: MutableGraph, node: Node) -> bool:
-    """Whether all that reads the node can compute it on the way in, and the maps behind it that it passes through."""
+    """True if all readers, also those after further elementwise maps, can compute the node as a prologue."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
@@ -206,7 +207,7 @@ def _consumers_take_prologue(graph: MutableGraph, node: Node) -> bool:
 
 
 def _check_range(node: str, arrays: Mapping[str, Array]) -> None:
-    """Once all is folded: what one map makes too large, the next may bring back."""
+    """Raises ParameterError if folded values overflow float32.  Run after all folding: an overflow may cancel."""
     for what, values in arrays.items():
         outside = ~(np.abs(values) <= FLOAT32_MAX)
         if outside.any():
@@ -221,7 +222,7 @@ def _weight_fold(original: tuple[str, Array], node: str, side: str, after: Array
     name, before = original
     largest = float(np.max(np.abs(before), initial=0))
     growth = float(np.max(np.abs(after), initial=0)) / largest if largest else 1.0
-    with np.errstate(over="ignore"):  # refused by name after this
+    with np.errstate(over="ignore"):  # _check_range refuses it later, with the layer's name
         rounded = np.abs(after.astype(np.float32))
     subnormal = int(np.count_nonzero((rounded > 0) & (rounded < np.finfo(np.float32).tiny)))
     return WeightFold(name, node, side, growth, subnormal)

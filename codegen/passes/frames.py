@@ -1,7 +1,8 @@
-"""The same operator on tensors whose axes are arranged otherwise.
+"""Operators on tensors whose axes are in another arrangement.
 
-A frame is a :class:`Move` from an operator's own arrangement of axes to another one.  Elementwise operators take any
-frame that leaves a channel axis where its constants are; those that work along an axis need it to be one axis still.
+A frame is a :class:`Move` from an operator's own arrangement of axes to another one.  An elementwise operator can be
+computed in any frame that keeps the channel axis of its constants; an operator that works along an axis needs that axis
+to stay one axis.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from codegen.passes.moves import Move
 
 @dataclass(frozen=True)
 class Carried:
-    """An operator in a frame: ``operands`` and ``result`` are the frames of its inputs and its output."""
+    """An operator rewritten for a frame: ``operands`` and ``result`` are the frames of its inputs and its output."""
 
     op: Op
     operands: tuple[Move, ...]
@@ -47,17 +48,17 @@ class Carried:
 
 
 def takes_frames(op: Op) -> bool:
-    """Whether the operator can be computed in some other frame than its own."""
+    """True if the operator can be computed in some frame other than its own."""
     return type(op) in _RULES and (not isinstance(op, Conv) or op.pointwise)
 
 
 def frame_shape(shapes: Sequence[Shape], result: Shape) -> Shape:
-    """The shape that an operator's frame is of: the output's where inputs are joined or broadcast, else the input's."""
+    """The shape that an operator's frame starts from: the output's if inputs are broadcast, else the input's."""
     return result if len(shapes) > 1 else shapes[0]
 
 
 def carried(op: Op, frame: Move, shapes: Sequence[Shape], result: Shape) -> Carried | None:
-    """The operator in this frame; None where it cannot be computed there."""
+    """The operator rewritten for this frame; None if it cannot be computed there."""
     moved = _RULES[type(op)](op, frame)
     if len(shapes) > 1:
         operands = tuple(o for o in map(frame.resized, shapes) if o is not None)
@@ -67,9 +68,9 @@ def carried(op: Op, frame: Move, shapes: Sequence[Shape], result: Shape) -> Carr
 
 
 def reordered_dense(op: Dense, move: Move) -> Dense | None:
-    """The layer for a move's input in place of its output: the columns of the weights in another order.
+    """The dense layer with its weight columns reordered, so that it reads the input of ``move`` instead of the output.
 
-    None where the move mixes samples.
+    None if the move mixes samples.
     """
     x, y = move.source, move.shape
     if len(x) < 2 or x[0] != y[0] or (x[0] > 1 and move.axis(0) != 0):
@@ -93,7 +94,7 @@ def _elementwise(op: Op, frame: Move) -> Op | None:
 
 
 def _along_channels(key: str) -> Callable[[Any, Move], Op | None]:
-    """Operators with constants for each channel; one number for all is that in every frame."""
+    """An operator with constants per channel; if all its constants are equal, it fits every frame."""
 
     def rule(op: Any, frame: Move) -> Op | None:
         values = {name: getattr(op, name) for name in key.split()}
@@ -131,7 +132,7 @@ def _select(op: Select, frame: Move) -> Op | None:
 
 
 def _by_axis(frame: Move, values: Sequence[Any], idle: Sequence[Any], there: list[Any]) -> list[Any] | None:
-    """What an operator does along each axis, for the frame's axes; ``idle`` is what leaves an axis as it is."""
+    """An operator's attribute per axis, rearranged for the frame's axes; ``idle`` is the value for untouched axes."""
     for a, (value, nothing) in enumerate(zip(values, idle, strict=True)):
         if value != nothing:
             axis = frame.axis(a)
@@ -155,7 +156,7 @@ def _global_pool(op: GlobalPool, frame: Move) -> Op | None:
 
 
 def _keeps_images(frame: Move) -> bool:
-    """Whether batch and channels stay the first axes, and pixels only change places within their image."""
+    """True if batch and channels stay the first axes, and pixels only change places within their image."""
     return len(frame.shape) >= 3 and all(
         frame.axis(a) == a or (frame.source[a] == 1 and frame.shape[a] == 1) for a in (0, 1)
     )

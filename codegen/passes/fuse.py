@@ -1,9 +1,10 @@
 """Graph -> Graph of launches: elementwise operators ride in a neighbour.
 
-A unary map of a tensor that nobody else reads is the *epilogue* of the launch that makes the tensor.  One whose tensor
-is read elsewhere is computed by its readers, as their *prologue*.  A binary operator joins the epilogue of the last of
-its operands to be made; one that scales the channels of what only a 1x1 convolution reads (squeeze and excitation) is
-that convolution's prologue.  Every node of the result is a :class:`Fused`: one launch, or none if it only renames.
+A unary operator that is the only reader of a tensor becomes part of the *epilogue* of the launch that computes the
+tensor.  If the tensor has other readers, the operator is computed by its own readers, as their *prologue*.  A binary
+operator joins the epilogue of whichever operand is computed last.  A product that scales channels and is read by a
+1x1 convolution alone (squeeze and excitation) is that convolution's prologue.  Every node of the result is a
+:class:`Fused`: one launch, or none if it only renames.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from codegen.passes.rearrange import rearrange
 
 
 @dataclass(frozen=True)
-class Ride:
-    """Where a node went: ``role`` is "epilogue", "prologue", "launch" (elementwise, alone) or "core" (of a launch).
+class LaunchRole:
+    """The role of a node in a launch: "epilogue", "prologue", "core", or "launch" for an elementwise core.
 
-    ``why`` says what keeps an elementwise node out of the epilogue of the launch that makes its input.
+    ``why`` says why an elementwise node is not in the epilogue of the launch that computes its input.
     """
 
     launch: str
@@ -31,12 +32,12 @@ class Ride:
     why: str = ""
 
 
-def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[Ride, ...]]]:
-    """The graph of launches, and for every node the launches it is part of."""
+def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[LaunchRole, ...]]]:
+    """Returns the graph of launches, and for every node the launches that it is part of."""
     graph, renamed = pool_first(graph)
-    fused, rides = _Fuser(_with_late_operands(rearrange(graph))).run()
-    rides |= {old: rides[new] for old, new in renamed.items()}
-    return _with_output_copies(_with_input_copies(fused)), rides
+    fused, roles = _Fuser(_with_late_operands(rearrange(graph))).run()
+    roles |= {old: roles[new] for old, new in renamed.items()}
+    return _with_output_copies(_with_input_copies(fused)), roles
 
 
 class _Fuser:
@@ -44,24 +45,24 @@ class _Fuser:
         self.graph = graph
         self.obstacles: dict[str, str] = {}
         self.inlined = self._choose_inlined()
-        self.rides: dict[str, list[Ride]] = {}
+        self.roles: dict[str, list[LaunchRole]] = {}
         self.made = {i.name for i in graph.inputs} | graph.constant_values.keys()
 
-    def run(self) -> tuple[Graph, dict[str, tuple[Ride, ...]]]:
+    def run(self) -> tuple[Graph, dict[str, tuple[LaunchRole, ...]]]:
         launches: list[Node] = []
         absorbed: set[str] = set()
         for node in self.graph.nodes:
             if node.name in absorbed or node.name in self.inlined:
                 continue
-            launch, riders = self._launch(node)
-            absorbed.update(riders)
+            launch, followers = self._launch(node)
+            absorbed.update(followers)
             self.made.add(launch.name)
             launches.append(launch)
         graph = Graph(self.graph.name, self.graph.inputs, tuple(launches), self.graph.outputs, self.graph.constants)
-        return graph, {name: tuple(rides) for name, rides in self.rides.items()}
+        return graph, {name: tuple(roles) for name, roles in self.roles.items()}
 
     def _choose_inlined(self) -> frozenset[str]:
-        """The unary nodes that their readers compute."""
+        """The unary nodes that are computed in their readers' prologues."""
         graph, inlined = self.graph, set()
         readable: dict[str, bool] = {}
         for node in reversed(graph.nodes):
@@ -88,7 +89,7 @@ class _Fuser:
         return frozenset(inlined)
 
     def _gates(self, node: Node, inlined: Container[str]) -> bool:
-        """Whether the node is a product with one number for each channel, for a 1x1 convolution alone."""
+        """True if the node is a product with one number per channel that only a 1x1 convolution reads."""
         graph = self.graph
         if not isinstance(node.op, Binary) or node.op.kind != "mul" or graph.uses[node.name] != 1:
             return False
@@ -105,24 +106,24 @@ class _Fuser:
             and x not in inlined
             and self._launched_as_image(source)
             and x not in graph.results
-            and graph.uses[x] > 1  # or it would be in the epilogue of what makes x
+            and graph.uses[x] > 1  # else it is in the epilogue of the launch that computes x
         )
 
     def _launched_as_image(self, node: Node) -> bool:
-        """Whether the node's tensor is made by a convolution's launch, or by one of maps alone: in channel blocks."""
+        """True if the node's launch is a convolution or purely elementwise, so that its tensor is in channel blocks."""
         graph = self.graph
         while node.op.is_map and graph.uses[node.inputs[0]] == 1 and node.inputs[0] in graph.by_name:
             node = graph.by_name[node.inputs[0]]
         return node.op.is_map or isinstance(node.op, Conv)
 
     def _gated(self, node: Node) -> tuple[str, str]:
-        """The operands of a product: the larger, and the smaller."""
+        """The operands of a product, the larger one first."""
         first, second = node.inputs
         sizes = [math.prod(self.graph.shapes[name]) for name in node.inputs]
         return (first, second) if sizes[0] >= sizes[1] else (second, first)
 
     def _obstacle(self, node: Node, readable: bool) -> str:
-        """Why the node is not in the epilogue of its input's launch, nor, if so, in its readers' prologues."""
+        """Explains why the node is in no epilogue and, unless ``readable``, in no prologue either."""
         graph, source = self.graph, node.inputs[0]
         others = [c.name for c in graph.consumers[source] if c.name != node.name]
         if source not in graph.by_name:
@@ -143,13 +144,13 @@ class _Fuser:
     @staticmethod
     def _takes_stages(consumer: Node, node: Node, readable: Mapping[str, bool]) -> bool:
         if isinstance(consumer.op, Dense) and not node.op.finite:
-            return False  # a dense layer reads the filling of blocks along with the features
+            return False  # a dense layer reads the padding lanes of blocks along with the features
         if consumer.op.is_map:
             return readable[consumer.name]
         return consumer.op.takes_prologue
 
     def _source(self, name: str) -> tuple[str, tuple[Node, ...]]:
-        """The tensor behind a chain of inlined nodes, and the chain."""
+        """The tensor that a chain of inlined nodes starts from, and the chain."""
         chain: list[Node] = []
         while name in self.inlined:
             node = self.graph.by_name[name]
@@ -159,7 +160,7 @@ class _Fuser:
 
     def _launch(self, node: Node) -> tuple[Node, list[str]]:
         """The launch that starts with this node, and the nodes that ride in its epilogue."""
-        riders: list[str] = []
+        followers: list[str] = []
         prologues: list[Node] = []
         epilogue: list[Stage] = []
         core: Op = node.op
@@ -185,20 +186,21 @@ class _Fuser:
             if follower is None:
                 break
             self._append(follower, current, inputs, epilogue, prologues)
-            riders.append(follower.name)
+            followers.append(follower.name)
             current = follower.name
         for step in prologues:
-            self.rides.setdefault(step.name, []).append(Ride(current, "prologue", self.obstacles.get(step.name, "")))
-        for name in riders:
-            self.rides.setdefault(name, []).append(Ride(current, "epilogue"))
-        self.rides.setdefault(node.name, []).append(
-            Ride(current, "launch" if alone else "core", self.obstacles.get(node.name, ""))
+            why = self.obstacles.get(step.name, "")
+            self.roles.setdefault(step.name, []).append(LaunchRole(current, "prologue", why))
+        for name in followers:
+            self.roles.setdefault(name, []).append(LaunchRole(current, "epilogue"))
+        self.roles.setdefault(node.name, []).append(
+            LaunchRole(current, "launch" if alone else "core", self.obstacles.get(node.name, ""))
         )
         fused = Fused(core, arity, tuple(prologue), tuple(epilogue))
-        return Node(current, fused, tuple(inputs)), riders
+        return Node(current, fused, tuple(inputs)), followers
 
     def _follower(self, current: str) -> Node | None:
-        """The node that may join the epilogue of a launch that makes ``current``."""
+        """The node that may join the epilogue of the launch that computes ``current``."""
         graph = self.graph
         if current in graph.results or graph.uses[current] != 1:
             return None
@@ -226,16 +228,16 @@ class _Fuser:
 
 
 def _only_renames(graph: Graph, node: Node) -> bool:
-    """Whether the node is often no launch at all, so that nothing can be its epilogue."""
+    """True if the node often needs no launch, so that it cannot have an epilogue."""
     return not node.op.takes_epilogue or is_image_of_input(graph, node)
 
 
 def _with_late_operands(graph: Graph) -> Graph:
-    """What a binary operator could ride with is made last of its operands, though it be listed first.
+    """Reorders nodes so that the operand that a binary operator could be fused with is computed last.
 
-    A gate is often computed behind the tensor that it scales; only that tensor's launch has the product's shape.
+    A gate is often listed after the tensor that it scales, but only that tensor's launch has the product's shape.
     """
-    # Where a node is made, and among those that are moved to the same place.
+    # The position of each node: first by node index, then within a chain that is moved to that index.
     order = {node.name: (k, 0) for k, node in enumerate(graph.nodes)}
     for k, node in enumerate(graph.nodes):
         if not isinstance(node.op, Binary):
@@ -249,7 +251,7 @@ def _with_late_operands(graph: Graph) -> Graph:
 
 
 def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]:
-    """The nodes of one launch that makes a tensor of this shape for one reader; [] if no launch does."""
+    """The nodes of one launch that computes a tensor of this shape for a single reader; [] if there is none."""
     chain: list[str] = []
     while name in graph.by_name and graph.uses[name] == 1 and graph.shapes[name] == shape:
         node = graph.by_name[name]
@@ -261,10 +263,11 @@ def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]
 
 
 def _with_input_copies(graph: Graph) -> Graph:
-    """Inputs of many channels get a launch that brings them into the layout inside; few are read as they are.
+    """Adds a copy to channel blocks for inputs of many channels; kernels read narrow inputs directly.
 
-    A convolution reads each input once for every tap and block of outputs.  Channels far apart in memory cost more in
-    all those reads than in the one of the copy; but with a single tap the kernel itself brings them together.
+    A convolution reads each input once per tap and block of outputs.  If its channels are far apart in memory, all
+    these reads cost more than one copy.  A 1x1 convolution has a single tap, and its kernel gathers the channels
+    itself.
     """
     wide = {i.name for i in graph.inputs if len(i.shape) in (3, 4) and i.shape[1] >= WIDE_INPUT}
     copied: list[Node] = []

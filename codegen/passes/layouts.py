@@ -1,13 +1,13 @@
-"""Graph -> Graph: transposes and reshapes meet their inverse, or are made once, where few elements are moved.
+"""Graph -> Graph: cancels transposes and reshapes with their inverse, and puts the rest where they move few elements.
 
-Exporters of TensorFlow, Keras and TFLite put a transpose before and behind every convolution, and compute in between on
-images whose channels come last; squeezing and flattening does the same to shapes.  Here no transpose or reshape is made
-where it stands.  Each tensor is held as another one and a :class:`Move` from that; an operator is computed on the other
-one where it can be (:mod:`codegen.passes.frames`), and only what cannot be is given the tensor itself.
+Exporters of TensorFlow, Keras and TFLite put a transpose before and after every convolution, and compute in between on
+images whose channels come last; squeezing and flattening does the same to shapes.  This pass delays every transpose and
+reshape.  Each tensor is held as another tensor and a :class:`Move` from it.  An operator is computed on that other
+tensor if it can be (:mod:`codegen.passes.frames`); otherwise the moves are carried out first.
 
-Where operands are held differently, or nothing is gained by waiting, an operator chooses the frame in which the fewest
-elements are moved: before it, and right behind it as its readers want it.  What they want comes from a look from the
-outputs back.  If all that were to move more elements than before, the graph stays as it is.
+If operands are held differently, or delaying gains nothing, an operator is computed in the frame that moves the fewest
+elements: those of its operands, and those of its result as its readers want it.  A backward walk from the outputs finds
+what readers want.  If the new graph would move more elements than the old one, the old one stays.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from codegen.passes.frames import Carried, carried, frame_shape, reordered_dense
 from codegen.passes.moves import Move
 
 RESHAPE = 0.5
-"""The price of a reshape, in elements: mostly it is a view, but operators are not fused across it."""
+"""Cost of a reshape, in moved elements: it is mostly a view, but operators are not fused across it."""
 
 
 def cancel_moves(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
-    """The graph without needless moves, and the new names of nodes whose tensor is another one now."""
+    """Returns the graph without needless moves, and the new names of nodes whose tensor has changed."""
     if not any(node.op.rearranges for node in graph.nodes):
         return graph, {}
     rewriter = _Rewriter(graph)
@@ -52,7 +52,7 @@ def cancel_moves(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
 
 
 def _moved(graph: Graph) -> int:
-    """How many elements transposes move."""
+    """The number of elements that transposes move."""
     return sum(
         math.prod(graph.shapes[node.name])
         for node in graph.nodes
@@ -61,7 +61,7 @@ def _moved(graph: Graph) -> int:
 
 
 Held = tuple[str, Move]
-"""A tensor as what is computed, and the move from there."""
+"""A tensor, as the name of a computed tensor and the move from that one."""
 
 
 class _Rewriter:
@@ -89,7 +89,7 @@ class _Rewriter:
         return whole.with_nodes(whole.nodes)
 
     def _hold(self, node: Node) -> bool:
-        """Remembers what the node is, if it only moves elements."""
+        """Delays the node if it only moves elements; returns whether it does."""
         source, before = self._held.get(node.inputs[0], ("", None))
         if before is None:
             return False
@@ -104,7 +104,7 @@ class _Rewriter:
         return True
 
     def _carry(self, node: Node) -> bool:
-        """Computes the node in the frame that moves the fewest elements, if it can be computed in any."""
+        """Computes the node in the frame that moves the fewest elements, if it can be computed in any frame."""
         best, lowest = None, math.inf
         for frame in self._frames(node):
             there = carried(node.op, frame, self._shapes(node), self.graph.shapes[node.name])
@@ -127,7 +127,7 @@ class _Rewriter:
         return True
 
     def _frames(self, node: Node) -> Iterator[Move]:
-        """Those that the node may be computed in, first the one to prefer among equals."""
+        """Candidate frames for the node, the preferred one among equals first."""
         if not takes_frames(node.op):
             return
         shape = frame_shape(self._shapes(node), self.graph.shapes[node.name])
@@ -139,7 +139,7 @@ class _Rewriter:
                 continue
             frame = move.inverse().resized(shape)
             if frame is not None and move.keeps_order and node.op.elementwise and self._computed_for(name):
-                yield frame  # what makes the tensor can make this one on the way
+                yield frame  # the launch that computes the tensor can write it in this frame
             axes = move.in_order()
             if frame is not None:
                 others.append(frame)
@@ -153,7 +153,7 @@ class _Rewriter:
             yield there
 
     def _computed_for(self, name: str) -> bool:
-        """Whether an operator computes the tensor, but for moves, for one reader alone."""
+        """True if the tensor is computed, up to moves, by an operator for a single reader."""
         while self.graph.uses[name] == 1 and name in self.graph.by_name:
             node = self.graph.by_name[name]
             if not node.op.rearranges:
@@ -162,7 +162,7 @@ class _Rewriter:
         return False
 
     def _reads(self, node: Node, there: Carried) -> list[Held] | None:
-        """What the node reads in a frame: a tensor and the move from there for each operand."""
+        """The operands of the node in a frame: for each a computed tensor and the move from it."""
         found = []
         for name, frame in zip(node.inputs, there.operands, strict=True):
             source, move = self._held[name]
@@ -173,7 +173,7 @@ class _Rewriter:
         return found
 
     def _price(self, held: Held) -> float:
-        """How many elements are moved to have a tensor."""
+        """The number of elements that are moved to materialise a tensor."""
         source, move = held
         if move.keeps_all or source in self._constants or held in self._made:
             return 0
@@ -182,7 +182,7 @@ class _Rewriter:
         return 0 if held in self._needed else _size(move)
 
     def _price_behind(self, node: Node, result: Move) -> float:
-        """How many elements the node's readers have to move."""
+        """The number of elements that the node's readers have to move."""
         back = result.inverse()
         edge = self._edges.get(node.name)
         if edge is not None:
@@ -195,7 +195,7 @@ class _Rewriter:
         return RESHAPE if after is not None and after.keeps_order else _size(result)
 
     def _compute(self, node: Node) -> None:
-        """Computes the node on the tensors themselves, but a dense layer on any order of its inputs."""
+        """Computes the node in its own frame; a dense layer may read its input in any order."""
         held = self._held[node.inputs[0]]
         op = reordered_dense(node.op, held[1]) if isinstance(node.op, Dense) else None
         inputs = (held[0],) if op is not None else tuple(map(self._tensor, node.inputs))
@@ -205,11 +205,11 @@ class _Rewriter:
         self._held[node.name] = node.name, Move.identity(self.graph.shapes[node.name])
 
     def _tensor(self, name: str) -> str:
-        """A tensor of the network as it is: the name that it has now."""
+        """Materialises a tensor of the original network and returns its present name."""
         return self._obtain(self._held[name], name)
 
     def _output(self, name: str) -> str:
-        """As :meth:`_tensor`; but what is read as well is made once more, as it would have to be copied."""
+        """Like :meth:`_tensor`, but computes a tensor with other readers once more, to save a copy at the output."""
         held = self._held[name]
         again = self.graph.uses[name] == 1 and held[0] not in self._constants
         if again and self._made.get(held, name) != name:
@@ -217,7 +217,7 @@ class _Rewriter:
         return self._tensor(name)
 
     def _chain(self, name: str) -> list[Node]:
-        """The network's own nodes that make a tensor of what it is held as; [] if that is no tensor of theirs."""
+        """The original nodes that lead from the held tensor to this one; [] if they do not start there."""
         chain: list[Node] = []
         while not self._held[name][1].keeps_all:
             node = self.graph.by_name.get(name)
@@ -228,7 +228,7 @@ class _Rewriter:
         return chain
 
     def _obtain(self, held: Held, name: str) -> str:
-        """The name of a tensor that is held as another one; ``name`` is the network's for it, or for one like it."""
+        """The name of a materialised tensor; ``name`` is its name in the network, or a base for a new name."""
         source, move = held
         if move.keeps_all:
             return source
@@ -244,9 +244,9 @@ class _Rewriter:
         return self._made[held]
 
     def _make(self, name: str) -> None:
-        """Makes a tensor of the network as it is: by the network's own nodes, where no fewer steps do it.
+        """Materialises a tensor, by the network's own nodes unless fewer steps do.
 
-        In these shuffles of channels are found.
+        The pass that finds channel shuffles looks for the network's own nodes.
         """
         source, move = self._held[name]
         chain, steps = self._chain(name), self._steps((source, move))
@@ -260,12 +260,12 @@ class _Rewriter:
             source = self._made[held]
 
     def _steps(self, held: Held) -> list[Op]:
-        """An input's reshape is a view; behind the transpose of a tensor in channel blocks it is one too."""
+        """The steps of a move, with the reshape where it is a view: first for an input, else last."""
         source, move = held
         return move.steps(reshape_first=source in self._inputs)
 
     def _add(self, steps: Sequence[Op], source: str, name: str) -> str:
-        """Adds nodes one behind the other, of which the last makes the tensor of this name."""
+        """Adds nodes in sequence, the last of which computes the tensor of this name."""
         for k, op in enumerate(steps, 1):
             made = name if k == len(steps) else self._free(f"{name}/step{k}")
             self._nodes.append(Node(made, op, (source,)))
@@ -276,7 +276,7 @@ class _Rewriter:
         return [self.graph.shapes[name] for name in node.inputs]
 
     def _free(self, name: str) -> str:
-        """The name, or one like it that no tensor has yet."""
+        """The name itself, or a similar one that is not in use."""
         found = next(f"{name}{k or ''}" for k in itertools.count() if f"{name}{k or ''}" not in self._taken)
         self._taken.add(found)
         return found
@@ -297,9 +297,9 @@ def _rearranged(values: Array, move: Move) -> Array:
 
 
 def _wanted(graph: Graph, written: Container[str]) -> dict[str, Move]:
-    """The frame that most readers of a tensor read it in without a move; those that take any have no say.
+    """The frame that most readers want a tensor in; readers that accept any frame are not counted.
 
-    Nor have outputs that are ``written`` in their order whatever the frame is.
+    Outputs that are ``written`` in the right order in any frame are not counted either.
     """
     wishes = {name: [Move.identity(graph.shapes[name])] for name in graph.results if name not in graph.consumers}
     wanted: dict[str, Move] = {}
@@ -316,7 +316,7 @@ def _wanted(graph: Graph, written: Container[str]) -> dict[str, Move]:
 
 
 def _wishes(graph: Graph, node: Node, result: Move | None) -> list[Move | None]:
-    """The frames in which a node is given its operands without a move, if its result is wanted in this one."""
+    """The frames of operands for which the node needs no move, if its result is wanted in this frame."""
     shapes = [graph.shapes[name] for name in node.inputs]
     own: list[Move | None] = [Move.identity(shape) for shape in shapes]
     move = Move.of(node.op, shapes[0])
@@ -336,7 +336,7 @@ def _wishes(graph: Graph, node: Node, result: Move | None) -> list[Move | None]:
 
 
 def _edges(graph: Graph) -> dict[str, Move]:
-    """The tensors that only become an output, by way of moves, and the move to that in memory."""
+    """The tensors that only moves separate from an output, with the move to the output's order in memory."""
     edges = {o.value: in_memory(graph.shapes[o.value], o.channels_last) for o in graph.outputs}
     edges = {name: move for name, move in edges.items() if graph.uses[name] == 1}
     for node in reversed(graph.nodes):
@@ -349,7 +349,7 @@ def _edges(graph: Graph) -> dict[str, Move]:
 
 
 def _needed(graph: Graph) -> frozenset[Held]:
-    """The tensors that the network makes by moves for operators that take no other frame."""
+    """The tensors that the network moves for operators that accept no other frame."""
     held: dict[str, Held] = {}
     needed: set[Held] = set()
 

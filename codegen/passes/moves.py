@@ -17,7 +17,7 @@ from typing import TypeVar
 from codegen.graph.ops import Op, Reshape, Shape, Transpose
 
 T = TypeVar("T")
-CACHED = 4096  # results; moves are small values, of which a network has few, many times
+CACHED = 4096  # results; a network has few distinct moves, each many times
 Factors = tuple[tuple[int, ...], ...]
 
 
@@ -27,7 +27,7 @@ class Move:
 
     ``factors`` are the sizes of each input axis' factors, outermost first; ``order`` lists the factors, counted through
     all input axes, as they follow each other in the output; ``counts`` says how many of them each output axis has.
-    Moves that do the same are equal: no two neighbouring factors could be one.
+    Moves with the same effect are equal, because factors are merged as far as possible.
     """
 
     factors: Factors
@@ -48,7 +48,7 @@ class Move:
 
     @staticmethod
     def reshape(shape: Shape, wanted: Shape) -> Move | None:
-        """The same elements in row-major order; None where axes cut each other, as in 2x3 to 3x2."""
+        """The move that keeps the elements in row-major order; None if axes overlap in part, as from 2x3 to 3x2."""
         sizes = _refined(shape, wanted)
         if sizes is None:
             return None
@@ -57,7 +57,7 @@ class Move:
 
     @staticmethod
     def of(op: Op, shape: Shape) -> Move | None:
-        """What a node does that only moves elements; None for other nodes."""
+        """The move of a node that only moves elements; None for other nodes."""
         if isinstance(op, Transpose):
             return Move.transpose(shape, op.axes)
         return Move.reshape(shape, op.shape) if isinstance(op, Reshape) else None
@@ -74,12 +74,12 @@ class Move:
 
     @property
     def keeps_order(self) -> bool:
-        """Whether the elements stay in row-major order: a reshape."""
+        """True if the elements stay in row-major order, as in a reshape."""
         return self.order == tuple(range(len(self.order)))
 
     @property
     def keeps_all(self) -> bool:
-        """Whether nothing changes, the shape included."""
+        """True if nothing changes, the shape included."""
         return self.keeps_order and self.source == self.shape
 
     @lru_cache(CACHED)  # noqa: B019
@@ -89,7 +89,7 @@ class Move:
 
     @lru_cache(CACHED)  # noqa: B019
     def then(self, after: Move) -> Move | None:
-        """This move and another behind it; None where the factors of one cut those of the other."""
+        """This move followed by another; None if their factors overlap in part."""
         assert self.shape == after.source
         sizes: list[int] = []
         first: list[int] = []
@@ -101,7 +101,7 @@ class Move:
             sizes += refined
             first += _parts(mine, refined)
             second += _parts(theirs, refined)
-        # The factors of this move in its output's order, and of the other in its input's: each as indices of ``sizes``.
+        # Factors as indices of ``sizes``: this move's in its output's order, the other's in its input's order.
         made, read = (_split(range(len(sizes)), counts) for counts in (first, second))
         before = [made[self.order.index(i)] for i in range(len(self.order))]
         places = [i for factor in before for i in factor]
@@ -112,7 +112,7 @@ class Move:
 
     @lru_cache(CACHED)  # noqa: B019
     def resized(self, source: Shape) -> Move | None:
-        """The same move of a tensor some of whose axes have another size; None where it cannot be the same.
+        """The same move for a tensor of other axis sizes; None if it would not be the same move.
 
         An axis that becomes 1 must not be joined with one that stays larger, and one that grows must not be split.
         """
@@ -158,9 +158,9 @@ class Move:
         return tuple(found) if own == {i for b in found for i in _split(self.order, self.counts)[b]} else None
 
     def in_order(self) -> tuple[int, ...] | None:
-        """The axes of a transpose of the output that brings it into the input's order; None where there is none.
+        """The axes of a transpose of the output that restores the input's order; None if there is none.
 
-        This move and that transpose behind it are a reshape.  Axes of size 1 come first.
+        This move followed by that transpose is a reshape.  Axes of size 1 come first.
         """
         groups = _split(self.order, self.counts)
         if any(group[k + 1] != group[k] + 1 for group in groups for k in range(len(group) - 1)):
@@ -168,7 +168,7 @@ class Move:
         return tuple(sorted(range(len(groups)), key=lambda a: groups[a][0] if groups[a] else -1))
 
     def strides(self, strides: Sequence[int]) -> tuple[int, ...] | None:
-        """The strides of the output's axes over the input's memory, given those of its axes; None without such."""
+        """The strides of the output's axes over the input's memory, given the input's strides; None if impossible."""
         own = [
             stride * math.prod(factors[k + 1 :])
             for factors, stride in zip(self.factors, strides, strict=True)
@@ -185,9 +185,9 @@ class Move:
         return tuple(reversed(found))
 
     def steps(self, reshape_first: bool = False) -> list[Op]:
-        """The operators that make the move: a reshape to the factors, a transpose and a reshape, or fewer.
+        """The operators that carry out the move: at most a reshape, a transpose and a reshape.
 
-        Where a transpose and one reshape do, in either order, ``reshape_first`` chooses.
+        If one transpose and one reshape suffice, in either order, ``reshape_first`` chooses the order.
         """
         if self.keeps_all:
             return []
@@ -211,7 +211,7 @@ class Move:
         return steps if swapped == self.shape else [*steps, Reshape(self.shape)]
 
     def _as_axes(self) -> tuple[int, ...] | None:
-        """The axes of the one transpose that does it, if one does."""
+        """The axes of a single transpose that carries out the move; None if there is none."""
         if len(self.factors) != len(self.counts) or max(map(len, self.factors)) > 1 or max(self.counts) > 1:
             return None
         places = [a for a, f in enumerate(self.factors) if f]
@@ -226,7 +226,7 @@ class Move:
 
 
 def _normal(factors: Factors, order: Sequence[int], counts: Sequence[int]) -> Move:
-    """The move with factors joined that follow each other in one axis before and in one axis behind."""
+    """The move with factors merged that are neighbours both in an input axis and in an output axis."""
     ends = set(itertools.accumulate(map(len, factors)))
     joined: list[list[int]] = []
     groups: list[int] = []
@@ -248,7 +248,7 @@ def _normal(factors: Factors, order: Sequence[int], counts: Sequence[int]) -> Mo
 
 
 def _refined(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...] | None:
-    """The fewest sizes whose products of neighbours both sequences are; None if there are none."""
+    """The shortest refinement of two sequences: each of their sizes is a product of neighbours in it; None if none."""
     ends = {end for sizes in (first, second) for end in itertools.accumulate(sizes, operator.mul)}
     found, before = [], 1
     for end in sorted(ends - {1}):
@@ -260,7 +260,7 @@ def _refined(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...] | N
 
 
 def _parts(sizes: Sequence[int], refined: Sequence[int]) -> list[int]:
-    """How many of the refined sizes each size is the product of."""
+    """The number of refined sizes that each size is the product of."""
     rest, counts = iter(refined), []
     for size in sizes:
         count, product = 0, 1
@@ -272,7 +272,7 @@ def _parts(sizes: Sequence[int], refined: Sequence[int]) -> list[int]:
 
 
 def _split(values: Sequence[T], counts: Iterable[int]) -> tuple[tuple[T, ...], ...]:
-    """The values in groups of these lengths."""
+    """The values in consecutive groups of these lengths."""
     rest = iter(values)
     return tuple(tuple(itertools.islice(rest, count)) for count in counts)
 

@@ -1,8 +1,8 @@
-"""Graph -> Graph: whatever only puts channels in another order becomes one step, from where they were computed.
+"""Graph -> Graph: replaces chains of operators that only reorder channels by one step.
 
-Splitting, shuffling (two reshapes around a transpose) and joining again, as ShuffleNet does in every unit, move each
-channel several times.  Here every tensor knows for each of its channels which computed tensor it comes from; where
-something computes with it, one operator takes the channels from there.  What only passes through is never made.
+ShuffleNet splits, shuffles (two reshapes around a transpose) and concatenates channels in every unit, which moves each
+channel several times.  This pass tracks for each channel of a tensor the computed tensor that it comes from.  An
+operator that computes with reordered channels reads them through one step from there; tensors in between are dropped.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Concat, Reshape, Select, Take, TakeChannels, Transpose
 
 Channel = tuple[str, int]
-MOST_SOURCES = 16  # of one step
+MOST_SOURCES = 16  # read by one step
 
 
 def rearrange(graph: Graph) -> Graph:
-    """The graph with such steps in place of chains of operators."""
+    """Returns the graph with one such step in place of each chain of operators."""
     maps: dict[str, tuple[Channel, ...]] = {}
-    moved: set[str] = set()  # what is more than a concatenation of computed tensors
+    moved: set[str] = set()  # tensors that are not just a concatenation of computed tensors
     for node in graph.nodes:
         channels = _channels(graph, node, maps)
         if channels is not None and len({source for source, _ in channels}) <= MOST_SOURCES:
@@ -36,7 +36,7 @@ def _step(node: Node, channels: Sequence[Channel]) -> Node:
 
 
 def _channels(graph: Graph, node: Node, maps: dict[str, tuple[Channel, ...]]) -> tuple[Channel, ...] | None:
-    """Where each channel of an image comes from, if the node only moves channels."""
+    """The origin of each channel of an image, if the node only moves channels."""
     shape = graph.shapes[node.name]
     if len(shape) not in (3, 4):
         return None
@@ -63,7 +63,7 @@ def _channels(graph: Graph, node: Node, maps: dict[str, tuple[Channel, ...]]) ->
 
 
 def _shuffled(graph: Graph, node: Node) -> tuple[str, int] | None:
-    """The tensor whose channels the reshape, with a transpose and a reshape before it, shuffles, and the groups."""
+    """The tensor whose channels are shuffled by the reshape-transpose-reshape that ends here, and the group count."""
     swap = graph.by_name.get(node.inputs[0])
     split = None if swap is None else graph.by_name.get(swap.inputs[0])
     if swap is None or split is None or not isinstance(swap.op, Transpose) or not isinstance(split.op, Reshape):

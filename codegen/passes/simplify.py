@@ -1,9 +1,9 @@
-"""Graph -> Graph: operators that are others in disguise, and moves that a neighbour can make.
+"""Graph -> Graph: replaces operators by simpler ones, and lets neighbours do the work of moves.
 
-What depends on constants alone is a constant; transposes and reshapes meet their inverse; arithmetic with a constant
-for each channel, and BatchNorm, become the affine maps that they are, and a division beside weights a product; zero
-padding joins the convolution behind it; flattening joins the dense layer behind it; an average over a window as large
-as the image is one over all of space; what changes nothing goes.
+Nodes that depend on constants alone become constants; transposes and reshapes meet their inverse; BatchNorm, and
+arithmetic with a constant per channel, become affine maps; a division next to weights becomes a product; zero padding
+joins the convolution after it; flattening joins the dense layer after it; an average over a window as large as the
+image becomes a global average; operators without effect are dropped.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from codegen.graph.ops import (
 from codegen.graph.ops.window import Pads
 from codegen.passes.layouts import cancel_moves
 
-MOST_FOLDED = 2**16  # elements that a constant may always have, however few it is computed from
+MOST_FOLDED = 2**16  # a constant of at most this many elements is always folded
 
 
 def simplify(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
-    """The same function, said more simply, and the new names of nodes whose axes are in another order now."""
+    """Returns an equal, simpler graph, and the new names of nodes whose axes are now in another order."""
     graph = _fold_constants(graph)
     graph, renamed = cancel_moves(graph.with_nodes(map(_without_batch_norm, graph.nodes)))
     graph = graph.with_nodes(_without_channel_constant(graph, node) for node in graph.nodes)
@@ -53,7 +53,7 @@ def simplify(graph: Graph) -> tuple[Graph, Mapping[str, str]]:
 
 
 def _fold_constants(graph: Graph) -> Graph:
-    """Computes the nodes that depend on constants alone, unless that makes far more numbers than there were."""
+    """Evaluates the nodes that depend on constants alone, unless the result is far larger than its inputs."""
     known, kept = dict(graph.constant_values), []
     for node in graph.nodes:
         # An output of another type is written by a kernel that converts.
@@ -68,7 +68,7 @@ def _fold_constants(graph: Graph) -> Graph:
 
 
 def _without_channel_constant(graph: Graph, node: Node) -> Node:
-    """A binary operator of a tensor and a finite constant, one number or one for each channel, as a map of channels."""
+    """Turns a binary operator with a finite constant, one number or one per channel, into a per-channel map."""
     op = node.op
     if not isinstance(op, Binary) or op.kind not in ("add", "sub", "mul", "div", "prelu"):
         return node
@@ -95,7 +95,7 @@ def _without_channel_constant(graph: Graph, node: Node) -> Node:
 
 
 def affine_of(op: BatchNorm) -> Affine:
-    """gamma/sqrt(var + eps) and beta - mean gamma/sqrt(var + eps), in float64."""
+    """The affine map of a BatchNorm: gamma/sqrt(var + eps) and beta - mean gamma/sqrt(var + eps), in float64."""
     scale = op.gamma / np.sqrt(op.variance + op.epsilon)
     return Affine(scale, op.beta - op.mean * scale)
 
@@ -124,9 +124,9 @@ def _over_all_of_space(graph: Graph, node: Node) -> Node:
 
 
 def _multiply_beside_weights(graph: Graph) -> Graph:
-    """Divisions before or behind a layer with weights become products with the reciprocal, which join the weights.
+    """Turns divisions next to a layer with weights into products with the reciprocal, which fold into the weights.
 
-    A division stays where a function that jumps may read its result: floor(x / 41) is 1 for 41, but 41 times the
+    A division stays if a discontinuous function may read its result: floor(x / 41) is 1 for 41, but 41 times the
     rounded reciprocal may be less than 1.
     """
     if not any(isinstance(node.op, Divide) for node in graph.nodes):
@@ -146,7 +146,7 @@ def _multiply_beside_weights(graph: Graph) -> Graph:
 
 
 def _ends_in_weights(graph: Graph) -> set[str]:
-    """The nodes that layers with weights read and nothing else, directly or by way of maps of channels."""
+    """Nodes whose only readers, also through per-channel maps, are layers with weights."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
         readers = graph.consumers.get(node.name, ())
@@ -158,7 +158,7 @@ def _ends_in_weights(graph: Graph) -> set[str]:
 
 
 def _starts_at_weights(graph: Graph) -> set[str]:
-    """The nodes that alone read what a layer with weights makes, directly or by way of maps of channels."""
+    """Nodes that are the only reader, also through per-channel maps, of a layer with weights."""
     found: set[str] = set()
     for node in graph.nodes:
         source = graph.by_name.get(node.inputs[0])
@@ -170,9 +170,9 @@ def _starts_at_weights(graph: Graph) -> set[str]:
 
 
 def _jumps_behind(graph: Graph) -> set[tuple[str, int]]:
-    """The nodes that a function that jumps depends on through at most 0 or 1 layers with weights.
+    """Nodes that a discontinuous function depends on through at most 0 or 1 layers with weights.
 
-    Behind more of them the sums' own roundings decide where the function jumps.
+    After more layers, the rounding of their sums decides on which side of a jump a value falls.
     """
     found: set[tuple[str, int]] = set()
     for node in reversed(graph.nodes):
@@ -201,7 +201,7 @@ def _drop_identities(graph: Graph) -> Graph:
 
 
 def _is_idle_pool(op: Pool) -> bool:
-    """Whether the pool copies its input: windows of single elements, and no norm, which takes absolute values."""
+    """True if the pool copies its input: its windows are single elements, and it takes no norm (absolute values)."""
     return op.kind != "lp" and op.kernel == op.stride == (1,) * len(op.kernel) and not any(map(any, op.pads))
 
 
@@ -220,7 +220,7 @@ def _join_padding(graph: Graph) -> Graph:
 
 
 def _zero_padding(node: Node | None) -> Pads | None:
-    """The padding of every axis by a node that puts zeros around images."""
+    """The (before, after) padding of every axis by a node that puts zeros around images."""
     if node is None or not isinstance(node.op, Pad) or node.op.mode != "constant" or node.op.value != 0:
         return None
     return None if any(map(any, node.op.pads[:2])) else node.op.pads

@@ -20,60 +20,60 @@ def _erf(x: Array) -> Array:
 
 
 Function = Callable[[Array, Parameters], Array]
-# How far f(x) moves, at most, when x moves by up to an error.
+# Rules for the largest change of f(x) when x changes by up to an error.
 Spread = Callable[[Function, Array, Array, Parameters], Array]
 
 
 def _lipschitz(constant: Callable[[Parameters], float]) -> Spread:
-    """A function whose slope never exceeds a constant."""
+    """Spread of a function whose slope never exceeds a constant."""
     return lambda f, x, error, p: constant(p) * error
 
 
 def _monotone(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """A function that only rises or only falls takes its extremes at the ends of the interval."""
+    """Spread of a monotone function, whose extremes are at the ends of the interval."""
     with np.errstate(all="ignore"):
         y = f(x, p)
         moved = np.maximum(np.abs(f(x + error, p) - y), np.abs(y - f(x - error, p)))
-    # An end outside the function's domain, or beyond a pole, says nothing: anything may come out.
+    # If an end is outside the function's domain or beyond a pole, the result is unknown.
     return np.where(error == 0, 0.0, np.where(np.isnan(moved), np.inf, moved))
 
 
 def _exact(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """A function of what kind of number it is, which a finite error leaves alone."""
+    """Spread of a function that only depends on the kind of number (infinite, NaN), which a finite error keeps."""
     return np.zeros_like(x)
 
 
 def _across_zero(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """A function that is monotone on either side of zero, and has a pole or a turn there."""
+    """Spread of a function that is monotone on either side of zero, with a pole or an extremum there."""
     return np.where(np.abs(x) > error, _monotone(f, x, error, p), np.where(error == 0, 0.0, np.inf))
 
 
 def _even(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """A function of |x| that rises with it."""
+    """Spread of a function of |x| that increases with |x|."""
     return _monotone(f, np.abs(x), error, p)
 
 
 def _across_poles(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """tan: monotone between its poles."""
+    """Spread of tan, which is monotone between its poles."""
     same = np.floor((x - error) / np.pi + 0.5) == np.floor((x + error) / np.pi + 0.5)
     return np.where(same | (error == 0), _monotone(f, x, error, p), np.inf)
 
 
 def _past_limits(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """shrink: slope 1 at most, and a jump where an error can carry |x| past the limit."""
+    """Spread of shrink: slope 1 at most, and a jump where an error can carry |x| past the limit."""
     near = (np.abs(np.abs(x) - np.abs(np.float32(p["lambd"]))) <= error) & (error > 0)
     return error + np.where(near, 2 * (abs(p["lambd"]) + abs(p["bias"])), 0.0)
 
 
 def _past_threshold(f: Function, x: Array, error: Array, p: Parameters) -> Array:
-    """thresholded_relu: slope 1 at most, and a jump where an error can carry x past the threshold."""
+    """Spread of thresholded_relu: slope 1 at most, and a jump where an error can carry x past the threshold."""
     near = (np.abs(x - np.float32(p["alpha"])) <= error) & (error > 0)
     return error + np.where(near, abs(p["alpha"]), 0.0)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One activation.
+    """The definition and error rules of an activation.
 
     ``spread`` bounds how an error of the input grows, ``evaluation`` the error of computing the function itself, in
     units of u, with the accuracies that OpenCL promises for exp, tanh, erf and the like (OpenCL C specification,
@@ -85,18 +85,18 @@ class Rule:
     spread: Spread
     evaluation: Callable[[Array, Array, Parameters], Array]
     defaults: Parameters = field(default_factory=dict)
-    ordered: tuple[str, str] | None = None  # two parameters of which the first must not exceed the second
+    ordered: tuple[str, str] | None = None  # two parameters, the first of which must not exceed the second
     finite: bool = True
     jumps: bool = False
 
 
 def _at_least(x: Array, low: float | np.float32) -> Array:
-    """max(x, low), but NaN where x is."""
+    """max(x, low), but NaN if x is NaN."""
     return np.where(x < low, low, x)
 
 
 def _at_most(x: Array, high: float | np.float32) -> Array:
-    """min(x, high), but NaN where x is."""
+    """min(x, high), but NaN if x is NaN."""
     return np.where(x > high, high, x)
 
 
@@ -127,7 +127,7 @@ _SELU_GAMMA = 1.0507009873554805
 ACTIVATIONS: Mapping[str, Rule] = {
     "relu": Rule(lambda x, p: _at_least(x, 0.0), _lipschitz(lambda p: 1.0), _relative(0)),
     "clip": Rule(
-        # The bounds are constants of the kernel, hence float32; an infinite one is none.
+        # The bounds are constants of the kernel, hence float32; an infinite bound has no effect.
         lambda x, p: _at_most(_at_least(x, np.float32(p["min"])), np.float32(p["max"])),
         _lipschitz(lambda p: 1.0),
         _relative(1),
@@ -170,7 +170,7 @@ ACTIVATIONS: Mapping[str, Rule] = {
     "gelu": Rule(
         lambda x, p: 0.5 * x * (1 + _erf(x * math.sqrt(0.5))),
         _lipschitz(lambda p: 1.13),
-        # 1 + erf cancels for negative x: absolute in x, not relative in y.
+        # 1 + erf cancels for negative x, so the error is relative to x, not to y.
         lambda x, y, p: 40 * np.abs(x),
     ),
     "gelu_tanh": Rule(_gelu_tanh, _lipschitz(lambda p: 1.13), lambda x, y, p: 40 * np.abs(x)),
@@ -230,7 +230,7 @@ ALIASES: Mapping[str, tuple[str, Parameters]] = {
     "relu6": ("clip", {"min": 0.0, "max": 6.0}),
     "swish": ("silu", {}),
 }
-"""Names of the field for a member of the table with given parameters."""
+"""Common names of an activation of the table with particular parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +258,7 @@ class Activation(Op):
 
     @staticmethod
     def of(kind: str, **parameters: float) -> Activation:
-        """The activation of this name or alias, with defaults for the parameters that are not given."""
+        """The activation of this name or alias, with defaults for missing parameters."""
         kind, fixed = ALIASES.get(kind, (kind, {}))
         defaults = ACTIVATIONS[kind].defaults if kind in ACTIVATIONS else {}
         return Activation(kind, {**defaults, **fixed, **parameters})
@@ -288,7 +288,7 @@ class Activation(Op):
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
-        with np.errstate(all="ignore"):  # a logarithm of a negative number is NaN on the device, too
+        with np.errstate(all="ignore"):  # a logarithm of a negative number is NaN on the device too
             return np.asarray(ACTIVATIONS[self.kind].function(x, self.parameters), dtype=np.float64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:

@@ -47,7 +47,7 @@ class Conv(Weighted):
 
     @property
     def pointwise(self) -> bool:
-        """Whether outputs see the input's channels at their own pixel and nothing else."""
+        """True if each output element depends on the input's channels at its own pixel alone."""
         ones = all(n == 1 for n in (*self.kernel, *self.stride))
         return ones and self.groups == 1 and not self.padded
 
@@ -84,7 +84,7 @@ class Conv(Weighted):
         return _by_group(values, self.weight, self.groups)
 
     def takes_input_map(self, shifts: bool) -> bool:
-        """A padded zero is a zero behind the map: a shift would have to leave it out."""
+        """Padded zeros do not go through the map, so a shift would have to leave them out."""
         return not (self.padded and shifts)
 
     def multiply_adds(self, *shapes: Shape) -> int:
@@ -110,15 +110,15 @@ class Conv(Weighted):
         return rounding.sum_error(self._additions() + 4, sums) + self._propagated(x) + self._flushed(x, rounding)
 
     def _additions(self) -> int:
-        """The most additions that a term goes through: fast schedules add terms one after the other, in registers."""
+        """The most additions that a term goes through: fast schedules add up terms one by one, in registers."""
         return math.prod(self.weight.shape[1:])
 
     def _propagated(self, x: Bounded) -> Array | float:
-        """What errors of the input make of the output."""
+        """The largest effect of the inputs' errors on the output."""
         return self._correlate(x.error, np.abs(self.weight)) if np.any(x.error) else 0.0
 
     def _flushed(self, x: Bounded, rounding: Rounding) -> Array:
-        """What inputs, weights and products that are flushed to zero make of the output."""
+        """The largest effect on the output of flushing small inputs, weights and products to zero."""
         weight = np.abs(self.weight)
         error = per_channel(math.prod(weight.shape[1:]) + weight.reshape(len(weight), -1).sum(axis=1), x.value.ndim)
         small = np.where(weight < rounding.tiny, weight, 0.0)
@@ -156,7 +156,7 @@ class Conv(Weighted):
 
 @dataclass(frozen=True, eq=False)
 class ConvInBlocks(Conv):
-    """A convolution whose sums a kernel makes in two levels: as exact, with another bound."""
+    """A convolution whose kernel sums in two levels: the same result, with another error bound."""
 
     def _additions(self) -> int:
         return additions(math.prod(self.weight.shape[1:]))
@@ -240,7 +240,7 @@ class ConvTranspose(Weighted):
         space, crops, behind = [], [], []
         for a, (start, stop) in enumerate(box[2:]):
             n, stride, reach = x[2 + a], self.stride[a], extent(self.kernel[a], self.dilation[a])
-            # Of the whole transpose, before anything is cropped.
+            # The bound of the whole transpose, before cropping.
             start, stop = start + self.pads[a][0], stop + self.pads[a][0]
             first = min(max(min(-((reach - 1 - start) // stride), start // stride), 0), n - 1)
             last = max(min((stop - 1) // stride, n - 1), first)
@@ -262,7 +262,7 @@ class ConvTranspose(Weighted):
         weight = np.abs(self.weight)
         terms = self.weight.shape[0] // self.groups * math.prod(self.kernel)
         sums = self._scatter(x.magnitude, weight) + per_channel(np.abs(self.bias), y.ndim)
-        # Inputs, weights and products that are flushed to zero.
+        # Effect of flushing small inputs, weights and products to zero.
         flushed = rounding.tiny * (terms + self._scatter(np.ones_like(x.value), weight))
         flushed = flushed + self._scatter(x.magnitude, np.where(weight < rounding.tiny, weight, 0.0))
         return rounding.sum_error(additions(terms) + 4, sums) + self._scatter(x.error, weight) + flushed

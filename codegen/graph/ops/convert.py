@@ -1,4 +1,4 @@
-"""Numbers of one type as those of another: what lies between a network and its typed inputs and outputs."""
+"""Conversion of number types, between a float32 network and its typed inputs and outputs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HALF_UNIT = 2.0**-11
 
 @dataclass(frozen=True, eq=False)
 class Convert(Op):
-    """Elements of type ``source`` as elements of type ``target``; one of the two is float32, in which networks compute.
+    """Converts elements from type ``source`` to ``target``, one of which is float32, the network's own type.
 
-    An input's numbers are rounded to float32: integers beyond 2^24 and most float64 numbers change.  A result becomes
-    another type as :func:`codegen.graph.types.from_float32` says.
+    An input's numbers are rounded to float32: integers beyond 2^24 and most float64 numbers change.  Results are
+    converted as :func:`codegen.graph.types.from_float32` does.
     """
 
     source: str
@@ -49,19 +49,19 @@ class Convert(Op):
         return np.asarray(rounded if self.target == FLOAT32 else from_float32(rounded, self.target), dtype=np.float64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
-        """0 for the numbers that are read exactly: a conversion is exact, or correctly rounded as the reference is."""
+        """The converted error of the input; the conversion itself is exact, or correctly rounded like the reference."""
         (x,) = inputs
         if self.target == FLOAT32 or not is_whole(self.target):
             unit = HALF_UNIT if self.target == "float16" else 2.0**-24
             error = np.where(x.error == 0, 0.0, x.error + 2 * unit * (np.abs(x.value) + x.error) + rounding.tiny)
             if self.target == "float16":
                 error = np.where(x.error == 0, 0.0, error + 2.0**-24)
-                near = np.abs(x.value) + x.error >= 65520.0  # from where on float16 is infinite
+                near = np.abs(x.value) + x.error >= 65520.0  # 65520 and above round to infinity in float16
                 error = np.where((x.error > 0) & near, np.inf, error)
             return error
         moved = np.zeros_like(y)
         for end in (x.value - x.error, x.value + x.error):
             moved = np.fmax(moved, np.abs(self.reference(end) - y))
-        if self.target == "bool":  # true on both sides of zero
+        if self.target == "bool":  # both signs of a nonzero number are true
             moved = np.where((x.error > 0) & (np.abs(x.value) <= x.error), 1.0, moved)
         return moved

@@ -36,7 +36,7 @@ class Dense(Weighted):
         return values.reshape(-1, 1)
 
     def along_inputs(self, values: Array, shape: Shape) -> Array:
-        """The input may have space, which the layer flattens."""
+        """The input may have spatial axes, which the layer flattens."""
         return np.repeat(values, int(np.prod(shape[2:])))[None, :]
 
     def takes_input_map(self, shifts: bool) -> bool:
@@ -55,6 +55,6 @@ class Dense(Weighted):
         terms = self.weight.shape[1]
         magnitude = x.magnitude.reshape(len(y), -1)
         sums = magnitude @ weight + np.abs(self.bias)
-        # Inputs, weights and products that are flushed to zero.
+        # Effect of flushing small inputs, weights and products to zero.
         flushed = rounding.tiny * (terms + weight.sum(axis=0)) + magnitude @ np.where(weight < rounding.tiny, weight, 0)
         return rounding.sum_error(additions(terms) + 4, sums) + x.error.reshape(len(y), -1) @ weight + flushed

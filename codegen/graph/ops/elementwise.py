@@ -69,7 +69,7 @@ class Binary(Op):
         return tuple(max(m, n) for m, n in zip(a, b, strict=True))
 
     def reference(self, *inputs: Array) -> Array:
-        with np.errstate(all="ignore"):  # division by zero is infinity on the device, too
+        with np.errstate(all="ignore"):  # division by zero is infinity on the device too
             return np.asarray(FUNCTIONS[self.kind](*inputs), dtype=np.float64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
@@ -93,9 +93,9 @@ class Binary(Op):
         return propagated + rounding.gamma(ulps) * rounded + rounding.tiny
 
     def _at_jumps(self, a: Bounded, b: Bounded, rounding: Rounding) -> Array:
-        """Exact where neither errors nor flushing to zero can carry the operands past where the function jumps."""
+        """The error bound of a function with jumps: 0 unless errors or flushing can carry operands across a jump."""
         exact = (a.error == 0) & (b.error == 0)
-        if self.kind == "fmod":  # whose results are smaller than the divisor
+        if self.kind == "fmod":  # a remainder is always smaller than the divisor
             return np.where(exact, 0.0, 2 * b.magnitude)
         if self.kind == "mask":
             exact = (b.error == 0) & ((b.value == 0) | np.isnan(b.value))
@@ -107,7 +107,7 @@ class Binary(Op):
         return np.where(apart | (exact & (nan | (a.value == b.value))), 0.0, 1.0)
 
     def _at_corners(self, y: Array, a: Bounded, b: Bounded) -> Array:
-        """Both functions are monotone in each argument, on either side of zero: extremes lie at the corners."""
+        """The error bound of pow and div, monotone in each argument on either side of zero: extremes are at corners."""
         moved = np.zeros_like(y)
         for x in (a.value - a.error, a.value + a.error):
             for z in (b.value - b.error, b.value + b.error):

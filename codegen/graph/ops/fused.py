@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One elementwise step.
+    """An elementwise operator of a prologue or epilogue.
 
-    ``operand`` is the index among the launch's inputs of a binary operator's other side, which passes through the
-    unary stages of ``through`` first; with ``swapped`` the value passing by is the right-hand side.
+    ``operand`` is the index of a binary operator's other operand among the launch's inputs; the unary stages of
+    ``through`` are applied to that operand first.  With ``swapped`` the launch's own value is the right-hand side.
     """
 
     op: Op
@@ -26,7 +26,7 @@ class Stage:
     through: tuple[Stage, ...] = ()
 
     def infer(self, value: Shape, inputs: tuple[Shape, ...]) -> Shape:
-        """The shape behind the stage, for a value of this shape and a launch with inputs of these."""
+        """The shape after the stage, for a value of this shape and a launch with inputs of these shapes."""
         return self.op.infer(value) if self.operand is None else self.op.infer(value, inputs[self.operand])
 
 
@@ -56,7 +56,7 @@ class Fused(Op):
         behind = [y, *(y := stage.infer(y, shapes) for stage in self.epilogue)]
 
         def back(stages: tuple[Stage, ...], reached: list[Shape], box: Box) -> Box:
-            """What stages read for a box behind the last of them of the value that they pass on."""
+            """The box of the value before the stages that a box of the value after them depends on."""
             for stage, shape in zip(reversed(stages), reversed(reached[:-1]), strict=True):
                 if stage.operand is not None:
                     boxes[stage.operand] = broadcast_box(box, shapes[stage.operand])
@@ -71,7 +71,7 @@ class Fused(Op):
         return Part(replace(self, core=core.op), tuple(boxes[k] for k in range(len(shapes))))
 
     def multiply_adds(self, *shapes: Shape) -> int:
-        """Those of the core: stages have none."""
+        """The multiply-adds of the core; stages have none."""
         return self.core.multiply_adds(*shapes[: self.arity])
 
     def reference(self, *inputs: Array) -> Array:
@@ -84,7 +84,7 @@ class Fused(Op):
         return self._flow(inputs, lambda op, *xs: op.bounded(*xs, rounding=rounding))
 
     def _flow(self, inputs: tuple[T, ...], apply: Callable[..., T]) -> T:
-        """The launch from its inputs to its output, whatever it is that flows: shapes, values or bounds."""
+        """Evaluates the launch from its inputs to its output with ``apply``, on shapes, values or bounds."""
 
         def through(stages: tuple[Stage, ...], value: T) -> T:
             for stage in stages:

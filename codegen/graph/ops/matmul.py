@@ -1,4 +1,4 @@
-"""Product of two matrices that are both computed."""
+"""Product of two computed matrices."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ class MatMul(Op):
         terms = a.value.shape[-1]
         sums = a.magnitude @ b.magnitude
         moved = a.error @ np.abs(b.value) + np.abs(a.value) @ b.error + a.error @ b.error
-        # Operands and products that are flushed to zero.
+        # Effect of flushing small operands and products to zero.
         flushed = terms + a.magnitude.sum(axis=-1, keepdims=True) + b.magnitude.sum(axis=-2, keepdims=True)
         return rounding.sum_error(additions(terms) + 2, sums) + moved + rounding.tiny * flushed

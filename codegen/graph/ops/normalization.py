@@ -1,4 +1,4 @@
-"""BatchNorm in inference, the per-channel affine map that it is, and the division by constants."""
+"""BatchNorm in inference, per-channel affine maps, and division by per-channel constants."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BatchNorm(Op):
 
 @dataclass(frozen=True, eq=False)
 class Affine(Op):
-    """``scale`` [C] times x plus ``shift`` [C] along axis 1: a constant bias or scale, or a BatchNorm put simply."""
+    """``scale`` [C] times x plus ``shift`` [C] along axis 1: a constant bias or scale, or a simplified BatchNorm."""
 
     scale: Array
     shift: Array
@@ -90,9 +90,9 @@ class Affine(Op):
 
 @dataclass(frozen=True, eq=False)
 class Divide(Op):
-    """x by ``divisor`` [C] along axis 1, rounded once: x times the rounded reciprocal may be another number.
+    """x / ``divisor`` [C] along axis 1, rounded once; x times the rounded reciprocal may be another number.
 
-    Where a quotient is a whole number it comes out as that, so that Floor and the like behind it are right.
+    A quotient that is a whole number is exact, so that Floor and similar functions after it are right.
     """
 
     divisor: Array
@@ -120,11 +120,11 @@ class Divide(Op):
 
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
-        with np.errstate(all="ignore"):  # division by zero is infinity on the device, too
+        with np.errstate(all="ignore"):  # division by zero is infinity on the device too
             return x / per_channel(self.divisor, x.ndim)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
-        """Nothing where the quotient is exact in this arithmetic; OpenCL lets others be off by 2.5 ulp."""
+        """0 where the quotient is exact in this arithmetic; OpenCL allows 2.5 ulp for other quotients."""
         (x,) = inputs
         divisor = per_channel(np.abs(self.divisor), y.ndim)
         with np.errstate(all="ignore"):
@@ -134,7 +134,7 @@ class Divide(Op):
         return np.where((x.error == 0) & self._exact(x.value, y, rounding), 0.0, propagated + rounded)
 
     def _exact(self, x: Array, y: Array, rounding: Rounding) -> NDArray[np.bool_]:
-        """Whether y has no more digits than the arithmetic, and is x / divisor."""
+        """True where y has no more digits than the arithmetic, and equals x / divisor."""
         fraction, exponent = np.frexp(y)
         digits = -int(np.log2(rounding.unit))
         short = np.ldexp(np.rint(np.ldexp(fraction, digits)), exponent - digits) == y

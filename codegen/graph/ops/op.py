@@ -1,4 +1,4 @@
-"""What every operator says of itself."""
+"""The interface of all operators."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from codegen.graph.bounded import Array, Bounded, Rounding, settled
 Shape = tuple[int, ...]
 
 Box = tuple[tuple[int, int], ...]
-"""A part of a tensor: the first element along each axis, and the one behind the last."""
+"""A part of a tensor: (start, stop) along each axis."""
 
 
-PADDING = "<padding>"  # in a message of ShapeError: the padding's value
+PADDING = "<padding>"  # placeholder of the padding in messages of ShapeError
 
 
 class ShapeError(ValueError):
@@ -37,43 +37,43 @@ class ShapeError(ValueError):
         return self.with_padding(str([list(pair) for pair in self._pads]))
 
     def with_padding(self, written: str) -> str:
-        """The message with the padding as the user wrote it, such as 1 or "same"."""
+        """The message with the padding in the user's notation, such as 1 or "same"."""
         return self._message.replace(PADDING, written)
 
 
 class Op(ABC):
     """An operator with its attributes and parameters: immutable, independent of any graph.
 
-    Activations are laid out batch, channels, then space (NCHW); parameters are float64 arrays that nobody writes to.
+    Activations are in the order batch, channels, space (NCHW); parameters are float64 arrays that are never modified.
 
     The traits say what passes and plan may do with an operator, whatever its class is.  The defaults are safe: nothing
     is fused with an operator that says nothing, and its multiply-adds are not counted.
     """
 
     is_map: ClassVar[bool] = False
-    """Whether the operator can be fused into another one's launch, which applies it to each element of one tensor."""
+    """True if the operator can be fused into another one's launch, which applies it to each element of one tensor."""
 
     takes_prologue: ClassVar[bool] = False
-    """Whether the operator's launch can apply maps to the elements that it reads."""
+    """True if the operator's launch can apply maps to the elements that it reads."""
 
     takes_epilogue: ClassVar[bool] = False
-    """Whether the operator's launch can apply maps and binary operators to the elements that it makes.
+    """True if the operator's launch can apply maps and binary operators to the elements that it makes.
 
     False also for operators that often need no launch, because what they make is a view of what they read.
     """
 
     row_major: ClassVar[bool] = False
-    """Whether the operator's kernels make row-major tensors only: they do not write the padding lanes of blocks."""
+    """True if the operator's kernels make row-major tensors only: they do not write the padding lanes of blocks."""
 
     rearranges: ClassVar[bool] = False
-    """Whether the output has exactly the input's elements, in another order or shape."""
+    """True if the output has exactly the input's elements, in another order or shape."""
 
     scales_channels: ClassVar[bool] = False
-    """Whether the operator is a scale and a shift for each channel, so that a neighbour's weights can take it."""
+    """True if the operator is a scale and a shift for each channel, so that a neighbour's weights can take it."""
 
     @abstractmethod
     def infer(self, *shapes: Shape) -> Shape:
-        """The output's shape; raises :class:`ShapeError` where the inputs' shapes do not fit."""
+        """The output's shape; raises :class:`ShapeError` if the inputs' shapes do not fit."""
 
     @abstractmethod
     def reference(self, *inputs: Array) -> Array:
@@ -81,19 +81,19 @@ class Op(ABC):
 
     @abstractmethod
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
-        """How far an implementation in this arithmetic may be from ``y``, given inputs with these errors."""
+        """The largest error of an implementation in this arithmetic, for result ``y`` and inputs with these errors."""
 
     def bounded(self, *inputs: Bounded, rounding: Rounding) -> Bounded:
-        """The reference and its bound together.  No element's infinity or NaN has a part in another element's bound."""
+        """The reference and its bound.  Infinity or NaN of one element does not affect the bounds of other elements."""
         with np.errstate(all="ignore"):  # infinity less infinity, and the like
             y = self.reference(*(x.value for x in inputs))
             read = tuple(x.flushed(rounding) for x in inputs)
             return settled(y, self.bound(y, read, rounding), rounding)
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
-        """What computes a box of the output from boxes of inputs of these shapes; None if that takes the whole inputs.
+        """The operator for a box of the output and boxes of inputs of these shapes; None if it needs the whole inputs.
 
-        The box is whole along axis 1: of images only pixels are left out.
+        The box always covers axis 1 whole: only pixels of an image are left out.
         """
         if not self.elementwise:
             return None
@@ -101,20 +101,20 @@ class Op(ABC):
 
     @property
     def elementwise(self) -> bool:
-        """Whether the output element depends on the same element of the inputs only, and on its channel."""
+        """True if each output element depends only on the same element of the inputs, and on its channel."""
         return False
 
     @property
     def finite(self) -> bool:
-        """Whether finite inputs of moderate size always give finite outputs.
+        """True if finite inputs of moderate size always give finite outputs.
 
-        Where not, the filling behind the last channel of a block could become infinity or NaN, and poison sums.
+        If not, the padding lanes after the last channel of a block could become infinite or NaN and spoil sums.
         """
         return True
 
     @property
     def jumps(self) -> bool:
-        """Whether the function is discontinuous, so that a rounding error of the input can change the output much."""
+        """True if the function is discontinuous, so that a rounding error of the input can change the output much."""
         return False
 
     def multiply_adds(self, *shapes: Shape) -> int:
@@ -165,18 +165,18 @@ def extents(box: Box) -> Shape:
 
 
 def broadcast_box(box: Box, shape: Shape) -> Box:
-    """What an elementwise operator reads for a box of its output of an operand that is repeated where it has size 1."""
+    """The box of an operand that an elementwise operator reads for a box of its output, axes of size 1 broadcast."""
     return tuple((0, 1) if n == 1 else part for part, n in zip(box, shape, strict=True))
 
 
 def frozen(array: NDArray[Any]) -> Array:
-    """A float64 copy that cannot be written to: parameters are shared between operators and never changed."""
+    """A read-only float64 copy: parameters are shared between operators and never changed."""
     copy = np.array(array, dtype=np.float64)
     copy.setflags(write=False)
     return copy
 
 
 def require(condition: bool, message: str, pads: tuple[tuple[int, int], ...] = ()) -> None:
-    """Raises :class:`ShapeError` with the message, and the padding that it mentions, unless the condition holds."""
+    """Raises :class:`ShapeError` with the message and the padding that it mentions, unless the condition holds."""
     if not condition:
         raise ShapeError(message, pads)

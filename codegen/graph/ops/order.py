@@ -1,4 +1,4 @@
-"""The largest or smallest elements along an axis: their values, or where they are."""
+"""Sorting and top-k along an axis: values or indices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PARTS = ("values", "indices")
 class Top(Op):
     """The first ``count`` elements along ``axis`` in falling order, or in rising order unless ``largest``.
 
-    ``part`` is "values", or "indices" along the axis, which are whole numbers.  Of equal elements the one in front
-    comes first, or with ``last`` the one behind.  NaN comes before all numbers, as for numpy's argmax and argmin, or
-    behind all with ``nan_last``, as in a sorted list.
+    ``part`` is "values" or "indices", which are whole numbers.  Of equal elements the one with the lower index comes
+    first, or with ``last`` the one with the higher index.  NaN comes before all numbers, as in numpy's argmax and
+    argmin, or with ``nan_last`` after all numbers, as in numpy's sort.
     """
 
     axis: int
@@ -74,16 +74,16 @@ class Top(Op):
         return x.shape[self.axis] - 1 - order if self.last else order
 
     def _sorted(self, key: Array) -> NDArray[np.int64]:
-        """The places of the elements in rising order; of equal ones the one in front comes first."""
+        """The indices that sort the elements in rising order; equal elements stay in order."""
         order = np.lexsort((key, np.isnan(key) == self.nan_last), axis=self.axis)
         return np.asarray(order, dtype=np.int64)
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         worst = x.error.max(axis=self.axis, keepdims=True)
-        if self.part == "values":  # no element of a sorted row moves further than any element of the row
+        if self.part == "values":  # an element of the sorted row changes by at most the largest error in the row
             return np.broadcast_to(worst + rounding.tiny, y.shape)
-        # Errors that can carry one element past another let the index be any.
+        # If errors can swap two elements, the index may be any.
         rows, errors = (np.moveaxis(a, self.axis, -1) for a in (x.value, x.error))
         chosen = np.moveaxis(self._order(x.value), self.axis, -1)
         free = np.zeros(chosen.shape, dtype=bool)

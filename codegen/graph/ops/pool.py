@@ -1,4 +1,4 @@
-"""Pooling over windows and over the whole of space."""
+"""Pooling over windows and over the whole spatial extent."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Pool(Op):
         space, pads = found
         beyond = any(after > mine for (_, after), (_, mine) in zip(pads, self.pads, strict=True))
         if self.kind == "average" and self.count_include_pad and beyond:
-            return None  # what a ceiling window reaches beyond the padding is not padding
+            return None  # elements that a ceiling window reads beyond the padding are not padding
         return Part(replace(self, pads=pads, ceil_mode=False), ((*box[:2], *space),))
 
     def reference(self, *inputs: Array) -> Array:
@@ -98,13 +98,13 @@ class Pool(Op):
         return rounding.sum_error(additions(terms) + 6, sums) / divisor + error + terms * rounding.tiny
 
     def _norm(self, view: Array, relative: float = 0.0, absolute: float = 0.0) -> Array:
-        """The p-norm of each window, its sum of powers being off by this much."""
+        """The p-norm of each window, with its sum of powers changed by this error."""
         p = float(np.float32(self.p))  # a constant of the kernel
         powers = np.power(view, p).sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
         return np.power(np.maximum(powers * (1 + relative) + absolute, 0.0), 1 / p)
 
     def _norm_bound(self, y: Array, x: Bounded, terms: int, rounding: Rounding) -> Array:
-        """The norm rises with every |x|: it lies between those of the least and of the largest they may be.
+        """The bound of a norm, which increases with every |x|: the norms of the smallest and largest inputs enclose it.
 
         OpenCL's pow is off by 16 ulp, its square root by 3, and powers below the normal range may be flushed to zero.
         The exponent 1/p is a float32, which moves s^(1/p) by |log(s^(1/p))| times what the exponent is off.
@@ -112,7 +112,7 @@ class Pool(Op):
         power, root = {1.0: (0, 0), 2.0: (1, 7)}.get(self.p, (33, 33))
         relative, flushed = rounding.gamma(additions(terms) + power), terms * rounding.tiny
         highest = self._norm(self._windows(x.magnitude, 0.0), relative, flushed)
-        # Powers may exceed the range though their root does not.
+        # Powers may overflow even if their root does not.
         highest = np.where(highest > rounding.largest ** (1 / self.p), np.inf, highest)
         least = np.fmax(np.abs(x.value) - x.error, 0.0)
         lowest = self._norm(self._windows(least, 0.0), -relative, -flushed)
@@ -130,7 +130,7 @@ class Pool(Op):
         counted = np.ones((1, 1, *shape[2:]))
         pads = self.pads
         if self.count_include_pad:
-            # The padding counts, what a ceiling window reaches beyond it does not.
+            # The padding counts; elements beyond the padding, in a ceiling window, do not.
             counted = np.pad(counted, [(0, 0), (0, 0), *pads], constant_values=1.0)
             pads = tuple((0, 0) for _ in pads)
         counts = self.infer(shape)[2:]
@@ -140,7 +140,7 @@ class Pool(Op):
 
 @dataclass(frozen=True, eq=False)
 class GlobalPool(Op):
-    """Maximum or average over all of space: [N, C, *space] -> [N, C, 1, ...]."""
+    """Maximum or average over all spatial axes: [N, C, *space] -> [N, C, 1, ...]."""
 
     kind: str
 

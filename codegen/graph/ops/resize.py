@@ -23,9 +23,9 @@ ROUNDINGS = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
 
 @dataclass(frozen=True)
 class Taps:
-    """Output element d of an axis is the sum over t of ``weight[d, t]`` times input element ``index[d, t]``.
+    """Weights of an axis: output element d is the sum over t of ``weight[d, t]`` times input element ``index[d, t]``.
 
-    Where not ``inside[d]`` it lies outside the input, and is a constant instead.
+    If ``inside[d]`` is false, output element d lies outside the input and is a constant.
     """
 
     index: NDArray[np.int64]
@@ -91,7 +91,7 @@ class Resize(Op):
             len(x) == len(self.size) + 2,
             f"input {list(x)} should have {len(self.size) + 2} axes (batch, channels, {len(self.size)} of space)",
         )
-        # Else the filter would be stretched over more than the input, without end.
+        # Else the filter would be stretched far beyond the input.
         require(
             not self.antialias
             or self.scales is None
@@ -120,10 +120,10 @@ class Resize(Op):
         inside = np.ones(m, dtype=bool)
         if self.coordinates == CROP:
             inside = (position >= 0) & (position <= n - 1)
-        # A filter of 1 or 2 elements to either side; between fewer outputs than inputs it is stretched over more.
+        # A filter of 1 or 2 elements to either side; antialiasing stretches it if there are fewer outputs than inputs.
         narrow = min(m / n if scale is None else scale, 1.0) if self.antialias else 1.0
         reach = int(np.ceil((2 if self.mode == "bicubic" else 1) / narrow))
-        position = np.clip(position, -reach - 1, n + reach)  # further away all is the same
+        position = np.clip(position, -reach - 1, n + reach)  # positions further away give the same result
         if self.mode == "nearest":
             return Taps(np.clip(self._rounded(position), 0, n - 1)[:, None], inside[:, None].astype(np.float64), inside)
         if self.mode == "bilinear" and not self.antialias:
@@ -170,7 +170,7 @@ class Resize(Op):
         return y
 
     def _with_outside(self, y: Array, shape: Shape, value: float) -> Array:
-        """The value where an element lies outside the input along any axis."""
+        """The result with the outside value at elements that lie outside the input along any axis."""
         for axis, n in enumerate(shape[2:]):
             inside = self.taps(axis, n).inside
             y = np.where(inside.reshape((-1,) + (1,) * (len(self.size) - 1 - axis)), y, value)
@@ -185,7 +185,7 @@ class Resize(Op):
             return start * (n - 1) + d * ((end - start) * (n - 1)) / (m - 1)
         if self.coordinates == "pytorch_half_pixel" and m == 1:
             return np.zeros(1)
-        # Multiplied before divided: exact where the quotient is a whole number.
+        # Multiplying before dividing is exact if the quotient is a whole number.
         top, below = (n, m) if scale is None else (1, scale)
         if self.coordinates == "asymmetric":
             return d * top / below
@@ -214,7 +214,7 @@ class Resize(Op):
 
 @dataclass(frozen=True, eq=False)
 class _ResizePart(Resize):
-    """A part of another resize's output, with that one's taps."""
+    """A part of another resize's output, computed with the taps of the whole."""
 
     parts: tuple[Taps, ...] = ()
 

@@ -14,7 +14,7 @@ from codegen.graph.ops.op import Box, Op, Part, Shape, require
 class RunningSum(Op):
     """Output element i along ``axis`` is the sum of input elements 0 to i.
 
-    With ``exclusive`` element i itself is not part of its sum; with ``reverse`` sums begin at the last element.
+    With ``exclusive`` the sum leaves out element i itself; with ``reverse`` sums begin at the last element.
     """
 
     axis: int

@@ -1,4 +1,4 @@
-"""Sampling at places that another tensor gives."""
+"""Sampling at positions that another tensor holds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CUBIC = -0.75  # Keys' coefficient a, as in PyTorch and ONNX
 class _Axis:
     """The taps along one spatial axis, each an array [taps, N, *output's space].
 
-    ``around`` are the taps with a neighbour on either side; ``magnitude`` is what an error of a weight is relative to.
-    ``error`` is how far the position may be off, in elements, and ``torn`` where that may carry it across a jump.
+    ``around`` are the taps with one more neighbour on either side; errors of weights are relative to ``magnitude``.
+    ``error`` is the error of the position, in elements; ``torn`` is true where the error may carry it across a jump.
     """
 
     index: NDArray[np.int64]
@@ -37,10 +37,10 @@ class _Axis:
 class GridSample(Op):
     """[N, C, *space] and a grid [N, *output's space, axes] -> [N, C, *output's space], as ONNX defines GridSample.
 
-    The grid has places (x, y) or (x, y, z) from -1 to 1: centres of the outer elements with ``align_corners``, else
-    their outer edges.  ``border`` says what lies beyond: "zeros", the "border", or its "reflection".  ``mode``
-    "bilinear" is linear along every axis, "bicubic" that of Keys 1981 with a = -0.75.  A constant ``grid``, whose batch
-    may be 1, takes the place of the second input.
+    The grid has positions (x, y) or (x, y, z) from -1 to 1: centres of the outer elements with ``align_corners``, else
+    their outer edges.  ``border`` says which values lie beyond the edge: "zeros", the "border", or its "reflection".
+    ``mode`` "bilinear" is linear along every axis, "bicubic" is that of Keys 1981 with a = -0.75.  A constant ``grid``,
+    whose batch may be 1, takes the place of the second input.
     """
 
     mode: str
@@ -77,7 +77,7 @@ class GridSample(Op):
         return self._gather(inputs[0], [(axis.index, axis.weight) for axis in axes])
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
-        """A position that is off by d moves the value by at most the steepest slope between taps, d times."""
+        """The error bound: a position that is off by d changes the value by at most d times the steepest slope."""
         x = inputs[0]
         if self.grid is None:
             grid, error = inputs[1].value, inputs[1].error
@@ -107,10 +107,10 @@ class GridSample(Op):
         return np.broadcast_to(self.grid, (inputs[0].shape[0], *self.grid.shape[1:]))
 
     def _axes(self, shape: Shape, grid: Array, error: Array, rounding: Rounding) -> list[_Axis]:
-        """Outermost axis first, which the grid's last numbers are of."""
+        """The taps of each spatial axis, outermost axis first; the grid's last axis has the innermost one first."""
         return [self._axis(n, grid[..., -1 - k], error[..., -1 - k], rounding) for k, n in enumerate(shape[2:])]
 
-    @np.errstate(invalid="ignore")  # no place, NaN, is at an end
+    @np.errstate(invalid="ignore")  # a NaN position is moved to an end
     def _axis(self, n: int, place: Array, error: Array, rounding: Rounding) -> _Axis:
         low, high = (0.0, n - 1.0) if self.align_corners else (-0.5, n - 0.5)
         at = (place + 1) * (n - 1) / 2 if self.align_corners else ((place + 1) * n - 1) / 2
@@ -122,7 +122,7 @@ class GridSample(Op):
             torn = (np.abs(at - np.floor(at) - 0.5) <= error) & (error > 0)
             at = np.rint(at)
         if self.border == "zeros" or (self.border, self.mode) == ("border", "bicubic"):
-            # Taps are beyond the border one by one, not with the position, as in PyTorch; further out all of them are.
+            # As in PyTorch, each tap is checked against the border, not the position.
             at = np.fmin(np.fmax(at, -3.0), n + 2.0)
         elif self.border == "reflection":
             at = _reflected(at, low, high)
@@ -149,7 +149,7 @@ class GridSample(Op):
 
     @staticmethod
     def _gather(x: Array, axes: list[tuple[NDArray[np.int64], Array]]) -> Array:
-        """The sum over all combinations of taps: [N, C, *output's space]."""
+        """The weighted sum over all combinations of taps: [N, C, *output's space]."""
         total = np.zeros(1)
         for taps in itertools.product(*(zip(index, weight, strict=True) for index, weight in axes)):
             weight = np.ones(1)
@@ -160,12 +160,12 @@ class GridSample(Op):
 
     @staticmethod
     def _largest(x: Array, axes: list[NDArray[np.int64]]) -> Array:
-        """The largest element at all combinations of indices."""
+        """The largest element over all combinations of indices."""
         return np.maximum.reduce([_picked(x, list(taps)) for taps in itertools.product(*axes)])
 
 
 def _picked(x: Array, at: list[NDArray[np.int64]]) -> Array:
-    """[N, C, *output's space], from an index [N, *output's space] along each spatial axis."""
+    """The elements [N, C, *output's space] at indices [N, *output's space] along each spatial axis."""
     batch: Any = np.arange(x.shape[0]).reshape(-1, *(1,) * (at[0].ndim - 1))
     return np.moveaxis(x[(batch, slice(None), *at)], -1, 1)
 
@@ -183,7 +183,7 @@ def _reflected(at: Array, low: float, high: float) -> Array:
 
 
 def _cubic(part: Array) -> Array:
-    """What the four elements around a position count that is ``part`` behind the second."""
+    """The weights of the four elements around a position that is ``part`` of an element after the second."""
     rest = 1 - part
     return np.stack(
         [

@@ -1,4 +1,4 @@
-"""Operators that move elements and compute nothing."""
+"""Operators that move elements without arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codegen.graph.ops.window import Ints, Pads, seen
 
 
 class _Move(Op):
-    """Elements keep their value, hence their error goes wherever they go."""
+    """Base of operators whose elements keep their value, so that the error moves with the element."""
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         return self.reference(*(x.error for x in inputs)) + rounding.tiny
@@ -66,10 +66,10 @@ class Transpose(_Move):
 
 @dataclass(frozen=True, eq=False)
 class Select(_Move):
-    """Along each axis the elements ``start + step * i`` for i below ``count``, counted around the axis.
+    """Picks elements ``start + step * i``, i below ``count``, along each axis, modulo its size.
 
-    A slice (steps may be negative), a repetition of the whole (step 1, count a multiple of the size), or of single
-    elements (step 0).
+    This covers slices (steps may be negative), repetitions of the whole tensor (step 1, count a multiple of the size)
+    and repetitions of single elements (step 0).
     """
 
     starts: Ints
@@ -110,7 +110,7 @@ class Select(_Move):
 
 @dataclass(frozen=True, eq=False)
 class Take(_Move):
-    """Along ``axis`` the elements at ``index``, a list of whole numbers, in its order."""
+    """Picks the elements at ``index``, a list of whole numbers, along ``axis``."""
 
     axis: int
     index: Array
@@ -138,7 +138,7 @@ class Take(_Move):
 
 @dataclass(frozen=True, eq=False)
 class TakeChannels(_Move):
-    """Channels of several tensors: output channel i is channel ``places[i][1]`` of input ``places[i][0]``."""
+    """Gathers channels of several tensors: output channel i is channel ``places[i][1]`` of input ``places[i][0]``."""
 
     places: tuple[tuple[int, int], ...]
 
@@ -168,9 +168,9 @@ PAD_MODES = ("constant", "edge", "reflect", "wrap")
 
 @dataclass(frozen=True, eq=False)
 class Pad(_Move):
-    """Puts elements around the input: ``pads`` is (before, after) of every axis, batch included.
+    """Adds elements around the input: ``pads`` is (before, after) of every axis, batch included.
 
-    ``mode`` says which: "constant" ``value``, the "edge", a mirror image without the edge ("reflect"), or "wrap".
+    ``mode`` is "constant" (adds ``value``), "edge", "reflect" (a mirror image without the edge), or "wrap".
     """
 
     pads: Pads
@@ -226,7 +226,7 @@ class Pad(_Move):
 
 @dataclass(frozen=True, eq=False)
 class Concat(_Move):
-    """The inputs one after the other along ``axis``."""
+    """Concatenation of the inputs along ``axis``."""
 
     axis: int
 
@@ -256,7 +256,7 @@ class Concat(_Move):
 
 @dataclass(frozen=True, eq=False)
 class Identity(_Move):
-    """The input itself: what a launch computes that has only a prologue."""
+    """The input itself: the core of launches that are purely elementwise."""
 
     takes_prologue = True
     takes_epilogue = True

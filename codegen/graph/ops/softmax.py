@@ -38,7 +38,7 @@ class Softmax(Op):
         below = x.value.max(axis=self.axis, keepdims=True) - x.value
         spread = 2 * x.error.max(axis=self.axis, keepdims=True)
         # The subtraction is off by u |x - max|, which exp turns into a relative error; then additions, exp, division.
-        # In the denominator each term's error is weighted by the term.
+        # The denominator's error is the sum of its terms' errors.
         weighted = np.where(y > 0, below * y, 0.0).sum(axis=self.axis, keepdims=True)
         relative = rounding.unit * (below + weighted + additions(x.value.shape[self.axis]) + 24) + spread
         return np.where(spread > 1, 1.0, np.expm1(np.minimum(relative, 700.0)) * y) + 2 * rounding.tiny

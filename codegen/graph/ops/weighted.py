@@ -1,4 +1,4 @@
-"""What layers with weights have in common: affine maps of channels can join their weights."""
+"""Base class of layers with weights, which affine maps of channels can be folded into."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Weighted(Op):
 
     @abstractmethod
     def along_outputs(self, values: Array) -> Array:
-        """A value for each output channel, shaped to multiply the weights."""
+        """One value per output channel, shaped to multiply the weights."""
 
     @abstractmethod
     def along_inputs(self, values: Array, shape: Shape) -> Array:
-        """A value for each channel of an input of this shape, shaped to multiply the weights."""
+        """One value per channel of an input of this shape, shaped to multiply the weights."""
 
     @abstractmethod
     def takes_input_map(self, shifts: bool) -> bool:
-        """Whether a scale for each input channel can join the weights exactly, and if it ``shifts`` too, the bias."""
+        """True if a scale for each input channel can join the weights exactly, and if it ``shifts`` too, the bias."""

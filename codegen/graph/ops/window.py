@@ -29,14 +29,14 @@ def check_window(kernel: Ints, stride: Ints, dilation: Ints, pads: Pads) -> None
 
 
 def extent(kernel: int, dilation: int) -> int:
-    """How many input elements a dilated window spans."""
+    """The number of input elements that a dilated window spans."""
     return dilation * (kernel - 1) + 1
 
 
 def window_count(size: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int], ceil: bool = False) -> int:
-    """Output elements along one axis.
+    """The number of output elements along one axis.
 
-    With ``ceil`` a last, partial window counts too, unless it would start in the padding behind the input
+    With ``ceil`` a last, partial window counts too, unless it would start in the padding after the input
     (PyTorch's rule, and ONNX's since opset 19).
     """
     free = size + pad[0] + pad[1] - extent(kernel, dilation)
@@ -51,9 +51,9 @@ def window_count(size: int, kernel: int, stride: int, dilation: int, pad: tuple[
 def seen(
     box: Box, size: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints, pads: Pads
 ) -> tuple[Box, Pads] | None:
-    """What the windows of a box of the output see of an input of this size, and their padding around that.
+    """The box of an input of this size that the windows of a box of the output read, and the padding around it.
 
-    All are of the spatial axes.  None where a window lies in the padding alone.
+    All arguments are for the spatial axes.  None if a window lies in the padding alone.
     """
     space, around = [], []
     for a, (start, stop) in enumerate(box):
@@ -99,7 +99,7 @@ def per_channel(values: Array, rank: int) -> Array:
 
 
 def same_pads(size: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints) -> Pads:
-    """TensorFlow's "same": ``ceil(size / stride)`` outputs, the odd element of padding behind."""
+    """TensorFlow's "same" padding: ``ceil(size / stride)`` outputs, an odd element of padding at the end."""
     pads = []
     for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
         total = max((-(-n // s) - 1) * s + extent(k, d) - n, 0)

@@ -1,13 +1,13 @@
 """The rounding error of 3x3 convolutions that are computed by Winograd's minimal filtering.
 
-The result is the convolution, but its parts are larger: sums of transformed inputs times transformed weights cancel.
+The result is that of the convolution, but intermediate values are larger and cancel.
 With the matrices B, G and A of F(m x m, 3 x 3), and absolute values taken of all of them, of inputs and of weights,
 |A|^T [(|G| |g| |G|^T) * (|B|^T |d| |B|)] |A| bounds the sum of the absolute values of all terms, so that the error is
 at most gamma_n times that for n operations in a row (Higham, section 3.1; Barabasz et al., "Error analysis and
 improving the accuracy of Winograd convolution for deep neural networks", 2020).
 
-All outputs of a tile are made of all its inputs: an infinite or NaN input makes NaN of every output of its tiles, also
-of those whose window does not see it.  So does a number that exceeds the range on the way, as transformed inputs are
+All outputs of a tile depend on all its inputs: an infinite or NaN input makes every output of its tiles NaN, even an
+output whose window does not contain the input.  An intermediate overflow does the same, as transformed inputs are
 larger than inputs.
 """
 
@@ -23,17 +23,17 @@ from codegen.graph.ops.conv import Conv
 from codegen.graph.ops.op import Box, Part, Shape
 from codegen.graph.ops.window import per_channel
 
-# Where the polynomials are evaluated besides at infinity, by m.  All are exact in float32, as are their products.
+# Evaluation points of the polynomials besides infinity, by m.  They and their products are exact in float32.
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
 
-# Roundings in a row besides the sum over channels: weights (rounded, scaled, transformed twice), inputs and outputs
+# Successive roundings besides the sum over channels: weights (rounded, scaled, transformed twice), inputs and outputs
 # (transformed twice), the product, the bias.
 STEPS = 40
 
 
 @dataclass(frozen=True, eq=False)
 class WinogradConv(Conv):
-    """A 3x3 convolution of stride 1 in tiles of ``tile`` x ``tile`` outputs: as exact, with another bound."""
+    """A 3x3 convolution of stride 1 in tiles of ``tile`` x ``tile`` outputs, with Winograd's error bound."""
 
     tile: int = 4
 
@@ -72,7 +72,7 @@ class WinogradConv(Conv):
         touched = touched.repeat(self.tile, axis=2).repeat(self.tile, axis=3)[:, :, :height, :width]
         ci = self.weight.shape[1]
         rounded = rounding.sum_error(ci + STEPS, sums) + self._propagated(x)
-        # What is flushed to zero on the way is transformed, too.
+        # Numbers that are flushed to zero go through the transforms too.
         error = rounded + 64 * (self._flushed(x, rounding) + ci * rounding.tiny)
         return np.where(touched & ~np.isnan(y), np.inf, error)
 
