@@ -25,6 +25,7 @@ from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
+from codegen.plan.copies import with_copies
 from codegen.plan.excess import describe_excess
 from codegen.plan.plan import Plan
 from codegen.plan.planner import alternatives, plan
@@ -94,7 +95,8 @@ def lower(
     with _blamed_on(spec):
         simplified, renamed = simplify(model.graph)
         folded, folds = fold(simplified, model.graph, renamed)
-    launches, roles = fuse(folded)
+    fused, roles = fuse(folded)
+    launches = with_copies(fused)
     return Lowered(model, launches, report(model.graph, folds, roles), spec, tuned_for, checked)
 
 

@@ -40,6 +40,7 @@ from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
+from codegen.plan.copies import with_copies
 from codegen.plan.plan import Plan
 from codegen.plan.planner import plan
 from codegen.plan.target import TARGETS
@@ -226,7 +227,7 @@ def lower(graph: Graph) -> Stages:
     simplified, renamed = simplify(graph)
     folded, folds = fold(simplified, graph, renamed)
     launches, roles = fuse(folded)
-    return Stages(graph, folded, launches, report(graph, folds, roles))
+    return Stages(graph, folded, with_copies(launches), report(graph, folds, roles))
 
 
 @contextmanager

@@ -29,10 +29,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import expected
 
 from codegen import cli
-from codegen.emit.selftest import rounded_evaluation
 from codegen.errors import ClgenError, Mismatch
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph
+from codegen.graph.tolerance import rounded_evaluation
 from codegen.importers import compare
 from codegen.importers.onnx.check import check_onnx
 from codegen.importers.onnx.choices import RUNTIME, Use, unlike

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from networks import Net, lower, normal_sample
 
 from codegen import build
-from codegen.emit.selftest import rounded_evaluation
 from codegen.errors import ParameterError
 from codegen.graph.domain import find_domain, grid, made_up, on_grid
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph, Input, Node, Output, Range
 from codegen.graph.ops import Activation, Dense, Op
 from codegen.graph.ops.op import whole
+from codegen.graph.tolerance import rounded_evaluation
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session

@@ -21,8 +21,8 @@ from conftest import ROOT
 from jinja2 import nodes
 
 from codegen.emit import render
-from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.graph.evaluation import all_outputs, sources
+from codegen.graph.tolerance import rounded_evaluation, tolerance
 from codegen.runtime.artefact import to_user_order
 
 # ---- coverage -------------------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from networks import vectors
 from values import SLIGHTLY_WRONG
 
-from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph
+from codegen.graph.tolerance import rounded_evaluation, tolerance
 from codegen.plan.schedules import convolution, winograd
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.runtime.artefact import Artefact, read

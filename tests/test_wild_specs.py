@@ -18,6 +18,7 @@ from codegen.passes.explain import report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
+from codegen.plan.copies import with_copies
 
 COUNT = int(os.environ.get("CLGEN_FUZZ", "60"))
 SEED = int(os.environ.get("CLGEN_FUZZ_SEED", "0"))
@@ -27,7 +28,7 @@ def lowered(model: Model) -> build.Lowered:
     simplified, renamed = simplify(model.graph)
     folded, folds = fold(simplified, model.graph, renamed)
     launches, roles = fuse(folded)
-    return build.Lowered(model, launches, report(model.graph, folds, roles), Path("wild.toml"))
+    return build.Lowered(model, with_copies(launches), report(model.graph, folds, roles), Path("wild.toml"))
 
 
 # 145, 892: a flattening dense layer of numbers without an axis of features, beside images in NHWC.

@@ -7,12 +7,9 @@ order.  A reshape that keeps the row-major order needs no launch in any case.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from codegen.graph.graph import Graph, Node, Output
-from codegen.graph.ops import Conv, Convert, Fused, Op, Reshape, Shape, Transpose
-from codegen.passes.moves import Move, row_major
+from codegen.graph.graph import Graph, Node
+from codegen.graph.ops import Conv, Convert, Fused, Op, Shape, Transpose
+from codegen.passes.moves import Move
 
 WIDE_INPUT = 8
 """An input of at least this many channels is first copied to channel blocks, as a convolution reads it once a tap."""
@@ -56,60 +53,12 @@ def bare(node: Node) -> Op:
     return op.core if isinstance(op, Fused) and not (op.prologue or op.epilogue) else op
 
 
-@dataclass(frozen=True)
-class Written:
-    """A launch that writes an output directly: its own tensor in row-major order, or with ``channels_last``.
-
-    ``views`` are the tensors after it that share its memory, the output's last, with the strides of their axes.
-    """
-
-    launch: str
-    channels_last: bool
-    views: Mapping[str, tuple[int, ...]]
-
-
-def written(graph: Graph, output: Output) -> Written | None:
-    """The launch that can write an output directly, if only moves lie between its own tensor and the output; else None.
-
-    ``graph`` is one of launches.
-    """
-    found: Written | None = None
-    chain: list[tuple[str, Move]] = []
-    name, move = output.value, in_memory(graph.shapes[output.value], output.channels_last)
-    while name in graph.by_name and graph.uses[name] == 1:
-        node = graph.by_name[name]
-        if not (chain and isinstance(bare(node), Reshape)):
-            found = _written(name, move, chain) or found
-        step = Move.of(bare(node), graph.shapes[node.inputs[0]])
-        before = None if step is None else step.then(move)
-        if before is None or step is None:
-            break
-        chain.insert(0, (name, step))
-        name, move = node.inputs[0], before
-    return found
-
-
-def _written(launch: str, move: Move, chain: list[tuple[str, Move]]) -> Written | None:
-    """The launch as direct writer of an output, ``move`` and ``chain`` lying in between; None if impossible."""
-    order = _written_order(move)
-    if order is None:
-        return None
-    from_memory = order.inverse()
-    strides: tuple[int, ...] | None = from_memory.strides(row_major(from_memory.source))
-    views: dict[str, tuple[int, ...]] = {}
-    for name, step in chain:
-        strides = None if strides is None else step.strides(strides)
-        if strides is not None:
-            views[name] = strides
-    return Written(launch, not order.keeps_all, views) if len(views) == len(chain) else None
-
-
 def can_write(move: Move) -> bool:
     """True if a launch can write the result of this move of its tensor directly, in row-major order."""
-    return _written_order(move) is not None
+    return written_order(move) is not None
 
 
-def _written_order(move: Move) -> Move | None:
+def written_order(move: Move) -> Move | None:
     """The order in memory of the launch's tensor that makes the moved tensor row-major; None if there is none."""
     for last in (False, True) if 2 < len(move.source) < 6 else (False,):
         order = in_memory(move.source, last)

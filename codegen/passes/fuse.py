@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Binary, Conv, Dense, Fused, Identity, Op, Stage
 from codegen.passes.commute import pool_first
-from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
+from codegen.passes.edges import is_image_of_input
 from codegen.passes.rearrange import rearrange
 
 
@@ -37,7 +37,7 @@ def fuse(graph: Graph) -> tuple[Graph, Mapping[str, tuple[LaunchRole, ...]]]:
     graph, renamed = pool_first(graph)
     fused, roles = _Fuser(_with_late_operands(rearrange(graph))).run()
     roles |= {old: roles[new] for old, new in renamed.items()}
-    return _with_output_copies(_with_input_copies(fused)), roles
+    return fused, roles
 
 
 class _Fuser:
@@ -260,38 +260,3 @@ def _private_chain(graph: Graph, name: str, shape: tuple[int, ...]) -> list[str]
             return [] if _only_renames(graph, node) else chain
         name = node.inputs[0]
     return []
-
-
-def _with_input_copies(graph: Graph) -> Graph:
-    """Adds a copy to channel blocks for inputs of many channels; kernels read narrow inputs directly.
-
-    A convolution reads each input once per tap and block of outputs.  If its channels are far apart in memory, all
-    these reads cost more than one copy.  A 1x1 convolution has a single tap, and its kernel gathers the channels
-    itself.
-    """
-    wide = {i.name for i in graph.inputs if len(i.shape) in (3, 4) and i.shape[1] >= WIDE_INPUT}
-    copied: list[Node] = []
-    nodes = []
-    for node in graph.nodes:
-        name = node.inputs[0]
-        core = node.op.core if isinstance(node.op, Fused) else None
-        if name in wide and isinstance(core, Conv) and not core.pointwise:
-            copy = f"{name}/copy"
-            if all(c.name != copy for c in copied):
-                copied.append(Node(copy, Fused(Identity(), 1), (name,)))
-            node = Node(node.name, node.op, (copy, *node.inputs[1:]))
-        nodes.append(node)
-    return Graph(graph.name, graph.inputs, (*copied, *nodes), graph.outputs, graph.constants)
-
-
-def _with_output_copies(graph: Graph) -> Graph:
-    """Outputs that are inputs, or are read again, or go out twice get a launch that copies them."""
-    nodes, outputs = list(graph.nodes), []
-    for k, output in enumerate(graph.outputs):
-        if written(graph, output) is not None:
-            outputs.append(output)
-            continue
-        name = f"{output.value}/output{k}"
-        nodes.append(Node(name, Fused(Identity(), 1), (output.value,)))
-        outputs.append(replace(output, value=name))
-    return Graph(graph.name, graph.inputs, tuple(nodes), tuple(outputs), graph.constants)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import Concat, Convert, Fused, Op, Reshape
-from codegen.passes.edges import WIDE_INPUT, is_image_of_input, written
+from codegen.passes.edges import WIDE_INPUT, is_image_of_input
 from codegen.passes.moves import Move
 from codegen.plan.blob import Blob, packed
+from codegen.plan.copies import written
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.target import Target
 

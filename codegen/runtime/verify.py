@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen import interrupt
-from codegen.emit.selftest import rounded_evaluation, tolerance
 from codegen.errors import Mismatch
 from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
 from codegen.graph.evaluation import all_outputs, evaluate, sources
@@ -29,6 +28,7 @@ from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
 from codegen.graph.ops.op import Part, whole
 from codegen.graph.ops.winograd import WinogradConv
 from codegen.graph.pieces import pieces, slices
+from codegen.graph.tolerance import rounded_evaluation, tolerance
 from codegen.runtime.artefact import Artefact, Floats, Values, in_network_order, to_user_order
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session, steps

@@ -1,0 +1,68 @@
+"""How far the outputs of an implementation in float32 may be from the un-folded network's, from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from codegen.graph import bounded
+from codegen.graph.bounded import Array, Bounded
+from codegen.graph.evaluation import Source, evaluate
+from codegen.graph.graph import Constant, Graph, Node
+from codegen.graph.ops import Fused, Op
+from codegen.graph.ops.op import Box
+from codegen.graph.ops.winograd import WinogradConv
+from codegen.graph.types import FLOAT32
+
+# What max|err| / max|y| may be from end to end: float32 noise of real networks is below 2e-5, and mixing up two usual
+# values of epsilon overshoots the mark on every real network tried.
+PASS_MARK = 1e-4
+
+# Rounding errors of an implementation, in units of the error that rounding every tensor to float32 makes.
+NOISE_FACTOR = 64
+
+# Numbers that an algorithm's own transforms may bring beyond float32's range.
+LARGE = 1e30
+
+
+def rounded_evaluation(
+    graph: Graph,
+    given: Mapping[str, Source],
+    wanted: Mapping[str, Box],
+    computed: Mapping[str, Op] = MappingProxyType({}),
+) -> dict[str, Array]:
+    """Boxes of tensors as :func:`codegen.graph.evaluation.evaluate` gives them, but rounded to float32 by every launch.
+
+    ``computed`` has the operators of launches whose algorithm spreads infinities and NaN, or makes them of very large
+    numbers: where such an operator's bound is infinite the value is not known, which is NaN here.
+    """
+    nodes = tuple(Node(n.name, computed.get(n.name, n.op), n.inputs) for n in graph.nodes)
+    constants = tuple(Constant(c.name, c.values.astype(np.float32).astype(np.float64)) for c in graph.constants)
+    return evaluate(replace(graph, nodes=nodes, constants=constants), given, wanted, _rounded)
+
+
+def _rounded(op: Op, inputs: Sequence[Array]) -> Array:
+    y = op.reference(*inputs)
+    spreads = isinstance(op, Fused) and isinstance(op.core, WinogradConv)
+    if spreads and not all((np.abs(x) < LARGE).all() for x in inputs):
+        true = op.bounded(*map(Bounded.exact, inputs), rounding=bounded.FLOAT32)
+        y = np.where(np.isinf(true.error), np.nan, y)
+    return y.astype(np.float32).astype(np.float64)
+
+
+def tolerance(y: Array, noise: Array, kind: str = FLOAT32) -> float:
+    """How far an output ``y`` may be off from end to end: the pass mark, or more where the network amplifies noise.
+
+    ``noise`` is what rounding every tensor to float32 changes; ``kind`` is the output's type, as rounding a number to
+    float16 can make two of what are almost one.  A power of two, so that the last bits of a float64
+    computation, which depend on the machine, do not show.
+    """
+    finite = np.isfinite(y) & np.isfinite(noise)
+    largest = float(np.max(np.abs(y), initial=0, where=finite))
+    amplified = float(np.max(np.abs(noise), initial=0, where=finite))
+    apart = largest * float(np.finfo(np.float16).eps) if kind == "float16" else 0.0
+    allowed = apart + max(PASS_MARK * largest, NOISE_FACTOR * amplified, float(np.finfo(np.float32).tiny))
+    return float(min(2.0 ** np.ceil(np.log2(allowed)), 2.0**127))
