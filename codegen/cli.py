@@ -14,12 +14,12 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from codegen import __version__, build, interrupt
+from codegen import __version__, build, interrupt, opening, tuning
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.single_file import write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
 from codegen.passes.explain import format_report
-from codegen.plan.excess import parameters
+from codegen.plan.excess import describe_excess, parameters
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
 
@@ -254,10 +254,12 @@ def build_command(
         err=True,
     )
     if memory["weights_bytes"] > 4 * parameters(lowered.model.graph):
-        _warn_of_excess(build.stored_too_much(lowered, target, 1))
+        _warn_of_excess(lowered, target, 1)
 
 
-def _warn_of_excess(excess: str) -> None:
+def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
+    """Names at most so many layers that make the weights much larger than the network's parameters, if any do."""
+    excess = describe_excess(build.planned(lowered, target), lowered.model.graph, most)
     if excess:
         click.echo(f"warning: {excess}", err=True)
 
@@ -298,7 +300,7 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
         lowered = build.lower(spec, dict(shapes), say)
     for device in select(devices, default_type=TARGETS[target].device_type):
         with interrupt.scratch() as scratch, _stage(f"tuning {spec}") as say:
-            file, measured = build.tune_schedules(lowered, target, device, budget, scratch, say)
+            file, measured = tuning.tune_schedules(lowered, target, device, budget, scratch, say)
         click.echo(f"{device.name}: {measured}", err=True)
     click.echo(file)
 
@@ -311,7 +313,7 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
     """Say for every BatchNorm where it was folded, or why not."""
     lowered = build.lower(spec, dict(shapes))
     report = lowered.report
-    _warn_of_excess(build.stored_too_much(lowered, DEFAULT_TARGET, 10))
+    _warn_of_excess(lowered, DEFAULT_TARGET, 10)
     if _json_only(json_file):
         click.echo(json.dumps(report.as_json(), indent=1))
         return
@@ -347,7 +349,7 @@ def verify_command(
     from codegen.runtime.verify import format_verification, verify
 
     with interrupt.scratch() as scratch, _stage(f"verifying {path}") as say:
-        artefact, lowered = build.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say)
+        artefact, lowered = opening.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say)
         samples = read_samples(artefact, inputs) if inputs else ()
         chosen = select(devices, default_type=artefact.device_type)
         result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
@@ -391,7 +393,7 @@ def bench_command(
     from codegen.runtime.trace import trace
 
     with interrupt.scratch() as scratch, _stage(f"measuring {path}") as say:
-        artefact, lowered = build.measurable(path, spec, target, scratch, dict(shapes))
+        artefact, lowered = opening.measurable(path, spec, target, scratch, dict(shapes))
         chosen = select(devices, default_type=artefact.device_type)
         result = bench(artefact, lowered.launches if lowered else None, chosen, say)
     if lowered is None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class ClgenError(Exception):
     """Base of the errors a user can mend.  The message names file, place, value and remedy."""
@@ -37,3 +41,12 @@ class Mismatch(ClgenError):
     """The generated code computed something else than the reference."""
 
     exit_code = 5
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Puts the file before the message of every SpecError and ParameterError that is raised inside."""
+    try:
+        yield
+    except (ParameterError, SpecError) as error:
+        raise type(error)(f"{file}: {error}") from error

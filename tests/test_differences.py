@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commands import tiny_spec
 
-from codegen import build
+from codegen import build, opening
 from codegen.emit.differences import differences
 from codegen.errors import ClgenError, Mismatch, SpecError
 
@@ -46,7 +46,7 @@ def refused(folder: Path, error: type[ClgenError] = Mismatch, target: str | None
 
 def opened(folder: Path, target: str | None = None, tuned_for: str = "") -> None:
     spec = folder.parent.parent / "tiny.toml"
-    build.verifiable(folder, spec, target, folder.parent.parent / "scratch", tuned_for=tuned_for)
+    opening.verifiable(folder, spec, target, folder.parent.parent / "scratch", tuned_for=tuned_for)
 
 
 def rewrite(path: Path, content: bytes) -> None:

@@ -20,7 +20,7 @@ from commands import clgen, only
 from networks import Net, lower
 from onnx_models import model, node, saved
 
-from codegen import build
+from codegen import build, opening
 from codegen.errors import Mismatch, SpecError
 from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
 from codegen.plan.planner import alternatives
@@ -341,7 +341,7 @@ def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> 
     def opened(tuned_for: str = "") -> str:
         """What is wrong with the folder."""
         try:
-            build.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
+            opening.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
         except (Mismatch, SpecError) as error:
             return f"{type(error).__name__}: {error}"
         return ""

@@ -1,0 +1,130 @@
+"""Opens a spec, a model or a generated folder for verify and bench: the artefact, and the network it should compute.
+
+A spec or model is built into a scratch folder.  A folder is read, and its spec is found and must be the one that the
+folder was generated from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from codegen.build import Lowered, Progress, build, lower, rendered_with, silent
+from codegen.emit.artefact import GENERATOR, Tuning
+from codegen.emit.differences import differences
+from codegen.emit.output import MANIFEST
+from codegen.errors import Mismatch, SpecError
+from codegen.frontend.locate import find_spec
+from codegen.frontend.tuning import NONE
+from codegen.importers.open import NO_SHAPES, Shapes
+from codegen.plan.planner import alternatives
+from codegen.plan.target import DEFAULT_TARGET, TARGETS
+from codegen.runtime.artefact import Artefact, read, read_unchanged
+
+
+def verifiable(
+    path: Path,
+    spec: Path | None,
+    target: str | None,
+    scratch: Path,
+    shapes: Shapes = NO_SHAPES,
+    tuned_for: str = "",
+    say: Progress = silent,
+) -> tuple[Artefact, Lowered]:
+    """The artefact and its network, checked: an import was compared with its model, and files with a new build.
+
+    Raises Mismatch as :func:`_opened` does, and if a file of a folder differs in one bit from what its spec gives.
+    """
+    artefact, lowered = _opened(path, spec, target, scratch, shapes, tuned_for, say, check=True)
+    if path.is_dir():
+        _check_content(artefact, lowered)
+    return artefact, lowered
+
+
+def measurable(
+    path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES
+) -> tuple[Artefact, Lowered | None]:
+    """The artefact and its network; None in place of the network of a folder whose spec is not found."""
+    if spec is None and path.is_dir():
+        artefact = read_unchanged(path)
+        _check_options(artefact, target, "")
+        made_from = artefact.manifest["spec"]
+        try:
+            spec = find_spec(made_from["file"], made_from["sha256"], path)
+        except SpecError:
+            return artefact, None
+    return _opened(path, spec, target, scratch, shapes)
+
+
+def _opened(
+    path: Path,
+    spec: Path | None,
+    target: str | None,
+    scratch: Path,
+    shapes: Shapes = NO_SHAPES,
+    tuned_for: str = "",
+    say: Progress = silent,
+    check: bool = False,
+) -> tuple[Artefact, Lowered]:
+    """Reads the folder ``path``, or builds the spec ``path`` into ``scratch``; lowers the network.
+
+    The spec of a folder is looked for around the folder if ``spec`` is None.  Raises Mismatch if the folder was
+    generated from something else, and with ``check`` if the network is an import that differs from its model.
+    """
+    if not path.is_dir():
+        lowered = lower(path, shapes, say, tuned_for, check)
+        return read(build(lowered, scratch, target or DEFAULT_TARGET)[0]), lowered
+    # What is checked against its spec anyway is then told value by value.
+    artefact = read(path) if check else read_unchanged(path)
+    _check_options(artefact, target, tuned_for)
+    made_from = artefact.manifest["spec"]
+    spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
+    lowered = lower(spec, shapes, say, check=check)
+    if lowered.model.spec_sha256 != made_from["sha256"]:
+        other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
+        raise Mismatch(f"{path}: was generated from another {other}; build again")
+    if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
+        raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
+    return artefact, lowered
+
+
+def _check_options(artefact: Artefact, target: str | None, tuned_for: str) -> None:
+    """SpecError if options contradict what a folder was generated for."""
+    made_for, tuning = artefact.manifest["target"], artefact.manifest.get("tuning")
+    if target not in (None, made_for):
+        raise SpecError(f"--target {target}: {artefact.folder} was generated for target {made_for}; leave it out")
+    device = "" if tuning is None else tuning["device"]
+    fits = device == "" if tuned_for == NONE else tuned_for.casefold() in device.casefold()
+    if not fits:
+        schedules = f"the schedules of {device!r}" if tuning else "no measured schedules"
+        raise SpecError(f"--tuned-for {tuned_for!r}: {artefact.folder} was generated with {schedules}; leave it out")
+
+
+def _check_content(artefact: Artefact, lowered: Lowered) -> None:
+    """spec, the folder's own target and schedules -> files once more; Mismatch where those in the folder differ."""
+    manifest, folder = artefact.manifest, artefact.folder
+    if manifest["generator"] != GENERATOR:
+        raise Mismatch(
+            f"{folder}: was generated by {manifest['generator']}, and this is {GENERATOR}; build again, or verify it "
+            "with the clgen that made it"
+        )
+    named = replace(lowered, model=replace(lowered.model, spec_name=manifest["spec"]["file"]))
+    files = rendered_with(_own_tuning(artefact, lowered), named, manifest["target"])
+    found = differences(folder, files)
+    if found:
+        raise Mismatch(f"{folder}: is not what {lowered.path} gives; build again\n  " + "\n  ".join(found))
+
+
+def _own_tuning(artefact: Artefact, lowered: Lowered) -> Tuning | None:
+    """The measured schedules that a folder says it was generated with; Mismatch if the network cannot have them."""
+    path, manifest = artefact.folder / MANIFEST, artefact.manifest
+    if manifest["target"] not in TARGETS:
+        raise Mismatch(f"{path}: target: {manifest['target']!r} should be {' or '.join(TARGETS)}; build again")
+    if "tuning" not in manifest:
+        return None
+    tuning = Tuning(**manifest["tuning"])
+    possible = alternatives(lowered.launches, TARGETS[manifest["target"]])
+    for layer, schedule in tuning.layers.items():
+        if layer not in possible or schedule not in possible[layer].schedules:
+            raise Mismatch(f"{path}: tuning.layers: the network has no {layer!r} with {schedule!r}; build again")
+    return tuning

@@ -1,0 +1,47 @@
+"""graph of launches -> artefacts with other schedules -> their times on a device -> the file beside the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from codegen.build import Lowered, Progress, silent
+from codegen.emit.artefact import Provenance, render_artefact
+from codegen.emit.output import write
+from codegen.emit.selftest import SelfTest
+from codegen.emit.single_file import write_file
+from codegen.errors import naming
+from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
+from codegen.graph.domain import find_domain
+from codegen.plan.planner import alternatives, plan
+from codegen.plan.target import TARGETS
+from codegen.runtime.artefact import Artefact, read
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.tune import Alike, Measured, tune
+
+
+def tune_schedules(
+    lowered: Lowered, target: str, device: DeviceInfo, seconds: float, scratch: Path, say: Progress = silent
+) -> tuple[Path, Measured]:
+    """graph of launches -> artefacts with other schedules -> times on the device -> file beside the spec."""
+    file = tuning_file(lowered.path)
+    with_device(file, TunedDevice(device.name, device.driver, target, {}), TARGETS)  # refuses a wrong file at once
+    with naming(lowered.path):
+        ranges = find_domain(lowered.model.graph).ranges
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for layer, choice in alternatives(lowered.launches, TARGETS[target]).items():
+        alike.setdefault((choice.work, choice.schedules), []).append(layer)
+
+    def artefact(choices: Mapping[str, str]) -> Artefact:
+        model = lowered.model
+        made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
+        untested = SelfTest(ranges, [[] for _ in lowered.launches.outputs])
+        files = render_artefact(plan(lowered.launches, TARGETS[target], {}, choices), made_from, untested, None)
+        write(scratch, files)
+        return read(scratch)
+
+    work = [Alike(tuple(layers), schedules) for (_, schedules), layers in alike.items()]
+    measured = tune(work, artefact, device, seconds, say)
+    layers = {n.name: measured.choices[n.name] for n in lowered.launches.nodes if n.name in measured.choices}
+    write_file(file, with_device(file, TunedDevice(device.name, device.driver, target, layers), TARGETS))
+    return file, measured
