@@ -1,1 +1,1 @@
-"""Model files of other programs -> specs: TOML text and named arrays, and nothing else."""
+"""Importers turn model files of other programs into specs: TOML text and named arrays, and nothing else."""

@@ -1,4 +1,4 @@
-"""The check that an import makes of itself, by the kind of model."""
+"""Checks an import against an independent evaluator for its kind of model."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ CHECKS: Mapping[str, Callable[[Path, Model, Shapes, Say], ImportCheck]] = {
 def check_import(path: Path, model: Model, shapes: Shapes, say: Say) -> ImportCheck | None:
     """Compares the network that ``path`` was imported as with an evaluator of the model.
 
-    The evaluator shares no code with the import but the reading of the file.
+    The evaluator shares no code with the import except for reading the file.
 
-    None if the file is a spec.  Mismatch if they differ; nothing is compared where that would take too long.
+    Returns None if the file is a spec.  Raises Mismatch if they differ.  Nothing is compared if that would take too
+    long.
     """
     check = CHECKS.get(path.suffix.lower())
     return None if check is None else check(path, model, shapes, say)

@@ -1,4 +1,4 @@
-"""Whether an import computes what the model does: the inputs, the comparison and what is said of it."""
+"""Comparison of an import with an evaluation of the model: inputs, tolerances and messages."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ Array = NDArray[Any]
 Inputs = Mapping[str, NDArray[np.float64]]
 
 TOLERANCE = 1e-9
-"""Largest error, relative to max|y|: both sides compute in float64 (2^-53 = 1.1e-16), and sum in another order."""
+"""Largest error, relative to max|y|: both sides compute in float64 (2^-53 = 1.1e-16), but sum in different orders."""
 
 FLOAT32_TOLERANCE = 1e-6
-"""The same for constants that are computed in float32 (2^-24 = 6e-8), and for the spec as it is written, where several
-layers become one: a hard swish has a sixth where the model has 0.16666667."""
+"""The same for constants that are computed in float32 (2^-24 = 6e-8), and for the final spec, in which several layers
+become one: a hard swish divides by 6 exactly where the model has 0.16666667."""
 
 CANCELLED = 2.0**-44
-"""Largest error, relative to the largest input of an operator: rounding errors remain where its terms cancel."""
+"""Largest error, relative to the largest input of an operator: rounding errors remain even if its terms cancel."""
 
 SEED = 20260301
-LARGEST_WHOLE = 9  # of inputs that are whole numbers
-USUAL = 2  # draws; the third is for networks of which some tensor is infinite or NaN everywhere
+LARGEST_WHOLE = 9  # largest value in whole-number inputs
+USUAL = 2  # draws; a third one is for networks in which some tensor is infinite or NaN everywhere
 
 
 @dataclass(frozen=True)
 class ImportCheck:
-    """What was compared; ``skipped`` says why nothing was.  ``worst`` is the largest |error| / max|y| of a tensor."""
+    """The result of a comparison; ``skipped`` says why nothing was compared.
+
+    ``worst`` is the largest |error| / max|y| of a tensor.
+    """
 
     reference: str
     inputs: int = 0
@@ -62,7 +65,7 @@ class ImportCheck:
 
 @dataclass
 class Tally:
-    """What the comparison of one tensor after the other adds up to."""
+    """The accumulated result of comparing tensors one after the other."""
 
     tensors: set[str] = field(default_factory=set)
     worst: float = 0.0
@@ -73,11 +76,13 @@ class Tally:
 
 
 def draws(shapes: Mapping[str, Shape], types: Mapping[str, str] = MappingProxyType({})) -> Iterator[dict[str, Array]]:
-    """Inputs of a fixed seed, all of them float32 numbers: normally distributed; whole numbers, which meet where
-    functions jump; and then none below 0, for networks of logarithms and roots.
+    """Inputs from a fixed seed, all of them float32 numbers, in several draws.
 
-    ``types`` are those of inputs that are not float32, as a spec has them.  Integers and bools are in their own type;
-    the normally distributed ones are as wide as a byte.  Floating-point numbers are float64.
+    The draws are: normally distributed numbers; whole numbers, which hit the jumps of discontinuous functions; and
+    numbers >= 0, for networks of logarithms and roots.
+
+    ``types`` are the types of inputs that are not float32, as in a spec.  Integers and bools have their own type;
+    normally distributed integers cover the range of a byte.  Floating-point numbers are float64.
     """
     rng = np.random.default_rng(SEED)
     makers: tuple[Callable[[Shape], Any], ...] = (
@@ -90,27 +95,27 @@ def draws(shapes: Mapping[str, Shape], types: Mapping[str, str] = MappingProxyTy
 
 
 def _of_type(drawn: Any, kind: str) -> Array:
-    """The numbers as those of a type, in float64 unless they are whole."""
+    """The numbers converted to a type; float64 unless the type is whole."""
     if not is_whole(kind):
         return np.asarray(np.float32(drawn).astype(np.float16 if kind == "float16" else np.float32), np.float64)
     if kind == "bool":
         return np.asarray(drawn) > 0
     low, high = limits(kind)
-    # 80 times a normally distributed number is beyond an int8 now and then, where casts wrap around.
+    # 80 times a normally distributed number now and then exceeds an int8, which tests casts that wrap around.
     whole = np.rint(np.asarray(drawn, np.float64) * (1 if np.asarray(drawn).dtype.kind == "i" else 80))
     whole = np.abs(whole) if low == 0 else whole
     return np.clip(whole, low, min(high, 2**24)).astype(kind)
 
 
 def largest(x: Array) -> float:
-    """The largest absolute value of what is finite, 0 where nothing is."""
+    """The largest absolute finite value, 0 if there is none."""
     if x.dtype.kind not in "fiu" or not x.size:
         return 0.0
     return float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
 
 
 def relative_error(ours: Array, theirs: Array) -> float:
-    """max|ours - theirs| / max|theirs| over what is finite in both."""
+    """max|ours - theirs| / max|theirs| over the elements that are finite in both."""
     both = np.isfinite(ours) & np.isfinite(theirs)
     if not both.any():
         return 0.0
@@ -119,10 +124,10 @@ def relative_error(ours: Array, theirs: Array) -> float:
 
 
 def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0) -> str:
-    """How the tensors differ, "" if they do not.
+    """A description of how the tensors differ, "" if they do not.
 
-    Finite elements may differ by ``tolerance`` times max|theirs| or by ``floor``; NaN and infinities are in the same
-    places, with the same sign; numbers beyond float32's range count as infinite.
+    Finite elements may differ by ``tolerance`` times max|theirs| or by ``floor``.  NaN and infinities must be in equal
+    positions, with the same sign.  Numbers beyond float32's range count as infinite.
     """
     if ours.shape != theirs.shape:
         return f"it is {list(ours.shape)} in the import, {list(theirs.shape)} in the model"
@@ -137,7 +142,7 @@ def difference(ours: Array, theirs: Array, tolerance: float, floor: float = 0.0)
         same |= np.isnan(ours) & np.isnan(theirs)
     if same.all():
         return ""
-    # The worst element, or the first that is infinite or NaN in one of the two.
+    # The worst element, or the first one that is infinite or NaN in only one of the two.
     strange = ~same & ~(finite & np.isfinite(ours))
     at = np.unravel_index(np.argmax(strange if strange.any() else np.where(same, 0.0, off)), theirs.shape)
     element = f"element {[int(i) for i in at]}" if theirs.ndim else "it"
@@ -150,7 +155,7 @@ def _in_range(values: Array) -> Array:
 
 
 def mismatch(path: Path, tensor: str, maker: str, what: str) -> Mismatch:
-    """The error that ends an import."""
+    """The error that ends an import whose network differs from the model."""
     return Mismatch(
         f"{path}: the import does not compute what the model does.  The first tensor that differs is {tensor}, "
         f"of {maker}: {what}.  This is a bug of clgen: please report it, with the model if you can.  "
@@ -159,7 +164,7 @@ def mismatch(path: Path, tensor: str, maker: str, what: str) -> Mismatch:
 
 
 def seconds(multiply_adds: float, elements: float) -> float:
-    """About how long a comparison takes on one core of a small machine, of so much work in both evaluators."""
+    """Estimated time of a comparison on one core of a small machine, for this much work in both evaluators."""
     return multiply_adds / 2e9 + elements / 3e7
 
 
@@ -168,9 +173,9 @@ MOST_BYTES = 2.0 * 2**30
 
 
 def too_large(multiply_adds: float, elements: float, kept: float) -> str:
-    """Why a network is too large to be compared, or "".
+    """The reason why a network is too large to be compared, or "".
 
-    ``multiply_adds`` and ``elements`` are those of one evaluation; ``kept`` elements are in memory at once.
+    ``multiply_adds`` and ``elements`` are counts for one evaluation; ``kept`` elements are in memory at once.
     """
     if seconds(multiply_adds, elements) > MOST_SECONDS:
         return f"it would take about {math.ceil(seconds(multiply_adds, elements))} s, and {MOST_SECONDS:g} are the most"

@@ -1,7 +1,7 @@
-"""A spec while it is made: layers in order, each with the shape of its value, and the arrays that they name.
+"""A spec under construction: layers in order, each with the shape of its value, and the arrays that they name.
 
-Importers add layers; :mod:`codegen.importers.patterns` says several as one, :mod:`codegen.importers.writer` writes all
-of it down.  Shapes come from the frontend's own rules, so that an importer never believes something else than a build.
+Importers add layers; :mod:`codegen.importers.patterns` merges several into one, :mod:`codegen.importers.writer` writes
+the spec.  Shapes come from the frontend's own rules, so that an importer and a build always agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Layer:
-    """``options`` are the keys of the spec's table, without name, op and inputs; ``note`` is for people."""
+    """A layer of the spec: ``options`` are its table's keys without name, op and inputs; ``note`` is a comment."""
 
     name: str
     op: str
@@ -42,9 +42,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: ``name`` in the spec, ``original`` in the model, ``value`` what an output takes.
+    """An input or output: ``name`` is its name in the spec, ``original`` in the model; ``value`` is an output's value.
 
-    ``type`` is that of the application's numbers.
+    ``type`` is the type of the application's numbers.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Port:
 
 @dataclass
 class Document:
-    """``layers`` are in order of computation, by name; ``source`` says what kind of model they are of.
+    """A spec under construction: ``layers`` in order of computation, by name; ``source`` is the kind of model.
 
-    ``constants`` are the tensors that layers and outputs read as they are: names of arrays, by the names of values.
+    ``constants`` are tensors that layers and outputs read directly: it maps names of values to names of arrays.
 
-    ``weight_layout`` is that of all arrays; with ``channels_last`` the application's arrays have their channels behind.
+    ``weight_layout`` is the layout of all weights; with ``channels_last`` the application's arrays have channels last.
     """
 
     name: str
@@ -75,10 +75,10 @@ class Document:
     weight_layout: str = "OIHW"
     channels_last: bool = False
     _symbols: dict[str, str] = field(default_factory=dict)
-    _numbered: dict[str, int] = field(default_factory=dict)  # how far the numbers behind a name are taken
-    _constant_of: dict[str, str] = field(default_factory=dict)  # values of constants, by the names of arrays
+    _numbered: dict[str, int] = field(default_factory=dict)  # the next free numeric suffix of each name
+    _constant_of: dict[str, str] = field(default_factory=dict)  # names of constants' values, by the names of arrays
 
-    # Names ----------------------------------------------------------------------------------------------------------
+    # Names ------------------------------------------------------------------------------------------------------------
 
     def add_input(self, original: str, shape: Shape, kind: str = FLOAT32) -> str:
         """Declares an input whose numbers are of type ``kind``; returns its name in the spec."""
@@ -88,12 +88,12 @@ class Document:
         return name
 
     def add_output(self, original: str, value: str, kind: str = FLOAT32) -> None:
-        """Declares a value an output, with numbers of type ``kind``."""
+        """Declares a value as an output, with numbers of type ``kind``."""
         taken = {naming.symbol(port.name): port.name for port in (*self.inputs, *self.outputs)}
         self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value, kind))
 
     def _port_name(self, original: str, taken: Mapping[str, str]) -> str:
-        """The name itself if a spec may have it, else what is left of it in C."""
+        """The name itself if it is valid in a spec, else its characters that are valid in C."""
 
         def free(name: str) -> bool:
             return naming.port_fault(name, self.name) is None and naming.symbol(name) not in taken
@@ -101,7 +101,7 @@ class Document:
         return naming.identifier(original, free, "data")
 
     def unique_layer(self, wanted: str) -> str:
-        """A name for a layer, like this one; it is taken from now on."""
+        """A free layer name similar to this one; marks the name as used."""
         base = naming.legal_layer(wanted)
         name, k = base, self._numbered.get(base, 1)
         while naming.symbol(name) in self._symbols:
@@ -111,13 +111,13 @@ class Document:
         self._symbols[naming.symbol(name)] = name
         return name
 
-    # Arrays ---------------------------------------------------------------------------------------------------------
+    # Arrays -----------------------------------------------------------------------------------------------------------
 
     def array(self, name: str, values: Array) -> str:
-        """Stores an array unless it is there; returns the tensor's name, the given one or one like it."""
+        """Stores an array unless it is stored already; returns its name, which may be a variant of the given one."""
         values = np.asarray(values)
         values = np.asarray(values, dtype=np.float64 if values.dtype == np.float64 else np.float32, order="C")
-        name = f"{name}_" if name == "__metadata__" else name  # which .safetensors has for itself
+        name = f"{name}_" if name == "__metadata__" else name  # a reserved key of .safetensors
         wanted, k = name, 1
         while name in self.arrays and not _same(self.arrays[name], values):
             k += 1
@@ -126,7 +126,7 @@ class Document:
         return name
 
     def constant(self, name: str, values: Array) -> str:
-        """Stores a tensor that layers read as they read each other's values; returns the name of its value."""
+        """Stores a tensor that layers can read like another layer's value; returns the name of the value."""
         tensor = self.array(name, values)
         if tensor not in self._constant_of:
             self._constant_of[tensor] = self.unique_layer(name)
@@ -134,7 +134,7 @@ class Document:
         self.constants[value] = tensor
         return value
 
-    # Layers ---------------------------------------------------------------------------------------------------------
+    # Layers -----------------------------------------------------------------------------------------------------------
 
     def shape(self, value: str) -> Shape:
         if value in self.layers:
@@ -144,7 +144,7 @@ class Document:
         return next(port.shape for port in self.inputs if port.name == value)
 
     def add(self, wanted: str, op: str, inputs: Iterable[str], options: Mapping[str, Any], note: str = "") -> str:
-        """A layer behind all others; SpecError or ParameterError if a spec cannot have it."""
+        """Appends a layer; raises SpecError or ParameterError if it would be invalid in a spec."""
         inputs = list(inputs)
         shape = self._infer(op, inputs, options)
         name = self.unique_layer(wanted)
@@ -176,21 +176,21 @@ class Document:
         return shape
 
     def _parameters(self, options: Mapping[str, Any]) -> Parameters:
-        """Those that the options name."""
+        """The names and arrays of the parameters that the options name."""
         named = [value for value in options.values() if isinstance(value, str) and value in self.arrays]
         archive = {name: _stored(self.arrays[name]) for name in named}
         return Parameters("the model", "", archive)
 
-    # What is left at the end ------------------------------------------------------------------------------------------
+    # Clean-up ---------------------------------------------------------------------------------------------------------
 
     def uses(self) -> Counter[str]:
-        """How many times each value is read, by layers and as an output."""
+        """The number of times each value is read, by layers and as an output."""
         counts = Counter(name for layer in self.layers.values() for name in layer.inputs)
         counts.update(port.value for port in self.outputs)
         return counts
 
     def prune(self) -> None:
-        """Drops layers and arrays that nothing needs."""
+        """Drops layers and arrays that no output depends on."""
         needed = {port.value for port in self.outputs}
         for name in reversed(self.layers):
             if name in needed:
@@ -208,19 +208,19 @@ class Document:
         self.inputs = [port for port in self.inputs if port.name in needed]
 
     def fill(self) -> None:
-        """Gives a network that computes nothing the one layer that a spec must have."""
+        """Adds an identity layer to a network without layers, as a spec needs at least one."""
         if not self.layers:
             port = self.outputs[0]
             copy = self.add("copy", "reshape", [port.value], {"full_shape": list(port.shape)})
             self.outputs[0] = replace(port, value=copy)
 
 
-# Keys of a spec whose text is the name of a tensor.
+# Keys of a spec whose value is the name of a tensor.
 _TENSOR_KEYS = frozenset({"weight", "bias", "divisor", "slope", "gamma", "beta", "mean", "variance", "grid", "indices"})
 
 
 def tensor_names(options: Mapping[str, Any]) -> list[str]:
-    """The tensors that a layer's table names, those of what is attached to it included."""
+    """The tensors that a layer's table names, including those of its batch_norm and activation."""
     found = []
     for key, value in options.items():
         if key in ("batch_norm", "activation") and isinstance(value, Mapping):
@@ -231,7 +231,7 @@ def tensor_names(options: Mapping[str, Any]) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """Lists where a TOML reader would give lists."""
+    """Replaces tuples by lists, as a TOML reader would return."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""Tensors that are found again by their numbers, in time that does not grow with how many there are."""
+"""Fast search for tensors with almost equal numbers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TOLERANCE = compare.FLOAT32_TOLERANCE
 
 
 class Known:
-    """A set of tensors.
+    """A searchable set of tensors.
 
-    Each has a key: a sum of some of its elements with factors from -1 to 1.  Tensors that differ by little have keys
-    that differ by little; those with an infinity or NaN among these elements have none, and are always looked at.
+    Each tensor has a key: a sum of some of its elements with factors from -1 to 1.  Similar tensors have similar keys.
+    Tensors with an infinity or NaN among these elements have no key and are always compared.
     """
 
     def __init__(self, tensors: Iterable[Array]) -> None:
@@ -37,7 +37,7 @@ class Known:
         self._tensors = {shape: [x for _, _, x in found] for shape, found in ordered.items()}
 
     def like(self, y: Array) -> list[Array]:
-        """Those that equal ``y`` within TOLERANCE times their largest number."""
+        """The tensors that equal ``y`` within TOLERANCE times their largest number."""
         return [x for x in self._candidates(y) if not compare.difference(y, x, TOLERANCE)]
 
     def _candidates(self, y: Array) -> list[Array]:
@@ -50,7 +50,7 @@ class Known:
 
 
 def _few(x: Array) -> Array:
-    """Some of the elements, by which most tensors are told apart."""
+    """A few of the elements, which tell most tensors apart."""
     return x.reshape(-1)[:: max(1, x.size // 64)].astype(np.float64)
 
 

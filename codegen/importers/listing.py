@@ -1,4 +1,4 @@
-"""The operators that importers know, as the Markdown of docs/operators.md."""
+"""Lists the supported operators of all importers, as the Markdown of docs/operators.md."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _choices() -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    """The names as lines of at most 120 characters."""
+    """The names, wrapped at 120 characters."""
     lines = [""]
     for name in sorted(names, key=str.lower):
         word = f"`{name}`, "

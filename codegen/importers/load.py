@@ -1,4 +1,4 @@
-"""Document -> graph, by way of the spec that is written of it."""
+"""Document -> graph, through the spec that is written for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codegen.importers.writer import write_document
 
 
 def load_document(document: Document) -> Graph:
-    """The network of the document, as a spec that is written and read."""
+    """Loads the network of a document by writing its spec and reading it back."""
     spec = write_document(document)
     weights = Parameters.of_bytes("", spec.weights, read_safetensors) if spec.weights else Parameters()
     return toml.load_bytes("", f"{spec.name}.toml", spec.text, weights).graph

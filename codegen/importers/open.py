@@ -1,4 +1,4 @@
-"""Which importer reads a file, by its suffix; a model file as a spec in memory."""
+"""Chooses the importer of a file by its suffix, and opens model files as specs in memory."""
 
 from __future__ import annotations
 
@@ -48,8 +48,11 @@ IMPORTERS: Mapping[str, Importer] = {".onnx": _onnx, **dict.fromkeys((".keras", 
 
 
 def import_model(path: Path, name: str | None = None, shapes: Shapes = NO_SHAPES, layout: str = "") -> Imported:
-    """The spec of a model file; ``shapes`` are for inputs whose sizes it leaves open, ``layout`` "NCHW" or "NHWC" is
-    that of the application's arrays, if it is not to be the model's own."""
+    """Imports a model file as a spec.
+
+    ``shapes`` are the shapes of inputs whose sizes the model leaves open; ``layout`` ("NCHW" or "NHWC") is the layout
+    of the application's arrays, "" for the model's own.
+    """
     importer = IMPORTERS.get(path.suffix.lower())
     if path.suffix.lower() in READERS:
         raise _without_network(path)
@@ -71,7 +74,7 @@ def _without_network(path: Path) -> SpecError:
 
 
 def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
-    """The network of a spec, or of a model file by way of the spec that an import would write."""
+    """Loads the network of a spec, or of a model file through the spec that an import would write."""
     if path.suffix.lower() in READERS:
         raise _without_network(path)
     if path.suffix.lower() not in IMPORTERS:
@@ -88,7 +91,7 @@ def open_model(path: Path, shapes: Shapes = NO_SHAPES) -> Model:
 
 
 def as_model(path: Path, imported: Imported) -> Model:
-    """The network of a spec in memory that ``path`` was imported as."""
+    """Loads the network of a spec in memory that ``path`` was imported as."""
     weights = Parameters()
     if imported.weights:
         weights = Parameters.of_bytes(str(path), imported.weights, read_safetensors)

@@ -1,6 +1,6 @@
-"""Several layers that are one in the field's words: activations spelt out, Caffe's Scale, what is attached to a layer.
+"""Merges layers: decomposed activations, Caffe's Scale, and BatchNorm and activations attached to a layer.
 
-The patterns look at layers, not at a model's own nodes: there x/6, x*(1/6) and (1/6)*x are all a ``scale``.
+The patterns match layers, not a model's own nodes, as x/6, x*(1/6) and (1/6)*x have become the same ``scale`` layer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import replace
 from codegen.frontend.activation import ACTIVATION_OPERATORS
 from codegen.importers.document import Document, Layer
 
-_TOLERANCE = 1e-6  # relative, of a constant that went through float32
+_TOLERANCE = 1e-6  # relative error of a constant that was rounded to float32
 
-_CARRIERS = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense"})  # have a batch_norm of their own
-_MOVES = frozenset({"reshape", "transpose", "flatten", "concat", "pad", "upsample", "max_pool"})  # read better alone
+_CARRIERS = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense"})  # layers that may have a batch_norm
+# Layers that read better without an activation attached.
+_MOVES = frozenset({"reshape", "transpose", "flatten", "concat", "pad", "upsample", "max_pool"})
 
 
 def simplify(document: Document) -> None:
@@ -31,7 +32,7 @@ def simplify(document: Document) -> None:
     _attach(document)
 
 
-# What a layer is ----------------------------------------------------------------------------------------------------
+# Matching a layer -----------------------------------------------------------------------------------------------------
 
 
 def _maker(document: Document, name: str, op: str) -> Layer | None:
@@ -40,7 +41,7 @@ def _maker(document: Document, name: str, op: str) -> Layer | None:
 
 
 def _scalar(document: Document, tensor: str) -> float | None:
-    """The one number that a tensor holds."""
+    """The value of a tensor of one element."""
     array = document.arrays[tensor]
     return float(array.reshape(-1)[0]) if array.size and (array == array.reshape(-1)[0]).all() else None
 
@@ -50,7 +51,7 @@ def _is(value: float | None, wanted: float) -> bool:
 
 
 def _scaled(document: Document, name: str, factor: float) -> str | None:
-    """x, where the value is ``factor`` times x."""
+    """Returns x if the value is ``factor`` times x."""
     layer = _maker(document, name, "scale")
     if layer is None or layer.options["bias"] is not False:
         return None
@@ -60,13 +61,13 @@ def _scaled(document: Document, name: str, factor: float) -> str | None:
 
 
 def _shifted(document: Document, name: str, shift: float) -> str | None:
-    """x, where the value is x + ``shift``."""
+    """Returns x if the value is x + ``shift``."""
     layer = _maker(document, name, "bias")
     return layer.inputs[0] if layer and _is(_scalar(document, layer.options["bias"]), shift) else None
 
 
 def _of(document: Document, name: str, op: str, **options: float) -> str | None:
-    """x, where the value is the activation ``op`` of x with these numbers."""
+    """Returns x if the value is the activation ``op`` of x with these parameters."""
     layer = _maker(document, name, op)
     if layer is None or any(not _is(layer.options.get(key), value) for key, value in options.items()):
         return None
@@ -78,17 +79,17 @@ def _become(layer: Layer, op: str, x: str, **options: float) -> bool:
     return True
 
 
-# Patterns -----------------------------------------------------------------------------------------------------------
+# Patterns -------------------------------------------------------------------------------------------------------------
 
 
 def _six(document: Document, name: str) -> str | None:
-    """x, where the value is min(max(x + 3, 0), 6)."""
+    """Returns x if the value is min(max(x + 3, 0), 6)."""
     clipped = _of(document, name, "relu6")
     return None if clipped is None else _shifted(document, clipped, 3.0)
 
 
 def _sixth(document: Document, name: str) -> str | None:
-    """x, where the value is min(max(x + 3, 0), 6) / 6 or the same as a hard sigmoid."""
+    """Returns x if the value is min(max(x + 3, 0), 6) / 6 or the same as a hard sigmoid."""
     hard = _of(document, name, "hard_sigmoid", alpha=1 / 6, beta=0.5)
     if hard is not None:
         return hard
@@ -102,7 +103,7 @@ def _hard_sigmoid(document: Document, layer: Layer) -> bool:
 
 
 def _times(gate: Callable[[Document, str], str | None]) -> Callable[[Document, Layer], str | None]:
-    """x, where the layer is x gate(x), in either order."""
+    """Returns x if the layer is x gate(x), in either order."""
 
     def find(document: Document, layer: Layer) -> str | None:
         if layer.op != "mul" or len(layer.inputs) != 2:
@@ -149,14 +150,14 @@ def _mish(document: Document, layer: Layer) -> bool:
 
 
 def _one_plus_erf(document: Document, name: str) -> str | None:
-    """x, where the value is 1 + erf(x / sqrt(2))."""
+    """Returns x if the value is 1 + erf(x / sqrt(2))."""
     inner = _shifted(document, name, 1.0)
     root = None if inner is None else _of(document, inner, "erf")
     return None if root is None else _scaled(document, root, math.sqrt(0.5))
 
 
 def _gelu(document: Document, layer: Layer) -> bool:
-    """x (1 + erf(x / sqrt(2))) / 2, with the half anywhere."""
+    """Returns x if the value is x (1 + erf(x / sqrt(2))) / 2, with the factor 1/2 in any position."""
     x = None
     if layer.op == "scale":
         product = _scaled(document, layer.name, 0.5)
@@ -174,7 +175,7 @@ def _gelu(document: Document, layer: Layer) -> bool:
 
 
 def _caffe_scale(document: Document, layer: Layer, uses: Counter[str]) -> bool:
-    """scale, then bias: one scale with both."""
+    """Merges a scale and the bias after it."""
     before = document.layers.get(layer.inputs[0]) if layer.op == "bias" else None
     if before is None or before.op != "scale" or before.options["bias"] is not False:
         return False
@@ -190,7 +191,7 @@ def _caffe_scale(document: Document, layer: Layer, uses: Counter[str]) -> bool:
 _PATTERNS = (_hard_sigmoid, _hard_swish, _silu, _mish, _gelu)
 
 
-# Attaching to a layer ------------------------------------------------------------------------------------------------
+# Attaching to a layer -------------------------------------------------------------------------------------------------
 
 
 def _attach(document: Document) -> None:
@@ -210,7 +211,7 @@ def _attach(document: Document) -> None:
 
 
 def _attaches(layer: Layer, before: Layer, uses: Counter[str]) -> bool:
-    """Makes the layer a key of the one before where a spec can say so."""
+    """Attaches the layer to the one before as a key of its table, if a spec allows that; returns whether it did."""
     if "activation" in before.options:
         return False
     if layer.op == "batch_norm" and before.op in _CARRIERS and "batch_norm" not in before.options:

@@ -1,4 +1,4 @@
-"""What of a layer's table need not be written, because a spec's own rules say the same."""
+"""Leaves out keys of a layer's table that a spec's defaults already imply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from codegen.importers.document import Layer
 
-# Endings of the names that a spec tries for a tensor that is not named; docs/spec.md, "Parameters".
+# Endings of the default names of tensors; see docs/spec.md, "Parameters".
 _ENDINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     **{
         op: {"weight": ("weight", "kernel"), "bias": ("bias",)}
@@ -28,7 +28,7 @@ _OPTIONAL_BIAS = ("conv", "depthwise_conv", "conv_transpose", "dense", "scale")
 
 
 def without_defaults(layer: Layer, arrays: Collection[str]) -> dict[str, Any]:
-    """The table of a layer without what goes without saying; ``arrays`` are the names in the file."""
+    """The layer's table without keys that have their default value; ``arrays`` are the names in the file."""
     options = dict(layer.options)
     for key, endings in _ENDINGS.get(layer.op, {}).items():
         if options.get(key) in _present(layer.name, endings, arrays, only=True):
@@ -51,7 +51,7 @@ def _present(prefix: str, endings: Collection[str], arrays: Collection[str], onl
 def _batch_norm(
     options: Mapping[str, Any], prefixes: list[str], taken: tuple[str, ...], arrays: Collection[str]
 ) -> dict[str, Any]:
-    """A prefix for four names that have one in common, nothing for the prefix that would be tried first."""
+    """Replaces four names by their common prefix, and leaves the prefix out if it is the default one."""
 
     def words(prefix: str, array: str) -> list[str]:
         owner = prefix == prefixes[-1]

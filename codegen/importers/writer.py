@@ -1,4 +1,4 @@
-"""Document -> TOML that a person can read, and .safetensors bytes; both the same for the same model."""
+"""Document -> readable TOML and .safetensors bytes, reproducible for the same model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SEAL = b"\n# While this fits, clgen import replaces the file and its weights:\n
 
 @dataclass(frozen=True)
 class Imported:
-    """``text`` is NAME.toml, ``weights`` NAME.safetensors, empty if no layer has parameters.
+    """The files of an import: ``text`` is NAME.toml, ``weights`` is NAME.safetensors, empty without parameters.
 
-    The text ends with a hash of both, by which the next import knows whether they were edited.
+    The text ends with a hash of both files, from which the next import can tell whether they were edited.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Imported:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """By name; the spec, which names the other, is the first."""
+        """The files by name; the spec comes first and names the other."""
         weights = {f"{self.name}.safetensors": self.weights} if self.weights else {}
         return {f"{self.name}.toml": self.text, **weights}
 
     def is_imported(self, there: Mapping[str, bytes]) -> bool:
-        """Whether the files of this name that are there are what an import wrote."""
+        """True if the existing files of this name are unedited results of an import."""
         text, weights = (there.get(f"{self.name}.{ending}", b"") for ending in ("toml", "safetensors"))
         above, mark, digest = text.rpartition(_SEAL)
         return bool(mark) and digest.strip().decode("ascii", "replace") == _digest(above, weights)
@@ -84,10 +84,10 @@ def _shape(shape: Shape, document: Document) -> list[str]:
 
 
 def _port(port: Port, ports: Sequence[Port]) -> list[str]:
-    """The names and the type of one of several inputs or outputs."""
+    """The table of one of several inputs or outputs: its names and type."""
     lines = [f"name = {toml(port.name)}"]
     first = next(other for other in ports if other.original == port.original)
-    # UTF-8 has no halves of surrogate pairs, which JSON has.
+    # JSON may contain lone surrogates, which UTF-8 cannot encode.
     storable = not any("\ud800" <= c <= "\udfff" for c in port.original)
     if port.original != port.name and first is port and storable:
         lines.append(f"original = {toml(port.original)}")

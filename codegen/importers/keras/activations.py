@@ -1,6 +1,6 @@
-"""Activations: by name, as a layer or function in a table, and as layers of their own.
+"""Activations, by name, as a layer or function in a table, and as layers of their own.
 
-Most are an activation of the spec, which rides behind the layer before; the others are several layers.
+Most are an activation of the spec and are attached to the layer before; the others become several layers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.site import Site, Translation
 
 Composite = Callable[[Site, str], str]
-"""Adds the layers of an activation behind a value."""
+"""A function that adds the layers of an activation after a value."""
 
 Found = None | str | Mapping[str, Any] | Composite
-"""An activation as a spec says it, None for linear, or several layers."""
+"""An activation in the spec's form, None for linear, or a function that adds several layers."""
 
 
 def activate(site: Site, found: Found, value: str | None = None) -> str:
-    """The layer of an activation, behind the given value or the only operand."""
+    """Adds an activation's layer after the given value, or after the only operand."""
     x = site.input if value is None else value
     if found is None:
         return x
@@ -35,13 +35,15 @@ def activate(site: Site, found: Found, value: str | None = None) -> str:
 
 
 def add_activated(site: Site, op: str, inputs: str | Sequence[str], **options: Any) -> str:
-    """A layer of the spec with the activation that the layer of the model has."""
+    """Adds a layer of the spec with the activation of the model's layer."""
     return finish(site, lambda part, **more: site.add(op, inputs, part, **options, **more))
 
 
 def finish(site: Site, add: Callable[..., str]) -> str:
-    """Calls ``add`` with the name of a part and the key "activation" where one layer can have both; else the
-    activation is layers behind."""
+    """Calls ``add`` with a layer's name and, if one layer can hold the activation, the key "activation".
+
+    Otherwise the activation's layers are added after it.
+    """
     found = activation(site.options.get("activation"), site.options.place, site.major)
     if found is None or isinstance(found, (str, Mapping)):
         return add("", activation=found)
@@ -49,7 +51,7 @@ def finish(site: Site, add: Callable[..., str]) -> str:
 
 
 def activation(value: Any, place: Place, major: int) -> Found:
-    """What a layer's configuration says of an activation: a name, or a function or layer as a table."""
+    """The activation in a layer's configuration, which may be a name, or the table of a function or layer."""
     if isinstance(value, Mapping):
         return _of_table(value, place, major)
     if value is None:
@@ -66,7 +68,7 @@ def hard_sigmoid(major: int) -> Found:
 
 
 def _of_table(value: Mapping[str, Any], place: Place, major: int) -> Found:
-    """A function or layer as an activation.  Keras 3 writes "builtins" for the module of a user's own function."""
+    """The activation in a function's or layer's table.  Keras 3 writes module "builtins" for a user's own function."""
     class_name, config, origin = value.get("class_name"), value.get("config"), origin_of(value)
     if class_name == "function" and origin is Origin.KERAS and isinstance(config, str):
         return activation(config, place, major)
@@ -81,7 +83,7 @@ def _of_table(value: Mapping[str, Any], place: Place, major: int) -> Found:
     return found
 
 
-# Composites ----------------------------------------------------------------------------------------------------------
+# Composites -----------------------------------------------------------------------------------------------------------
 
 
 def softmax(axis: Any) -> Composite:
@@ -131,14 +133,14 @@ def _tanh_shrink(site: Site, x: str) -> str:
 
 
 def _sparse_plus(site: Site, x: str) -> str:
-    """(x + 1)^2 / 4 from -1 to 1, x beyond, 0 before."""
+    """(x + 1)^2 / 4 for x from -1 to 1, x above, 0 below."""
     within = site.affine(site.add("clip", x, "within", min=-1.0, max=1.0), 0.5, 0.5, "half")
     beyond = site.add("relu", site.affine(x, 1.0, -1.0, "less_one"), "beyond")
     return site.add("add", [site.add("mul", [within, within], "square"), beyond])
 
 
 def threshold(least: float, otherwise: float) -> Found:
-    """x where it is greater than ``least``, else a number."""
+    """x if it is greater than ``least``, else a constant."""
     if otherwise == 0:
         return {"op": "thresholded_relu", "alpha": least}
 
@@ -172,14 +174,14 @@ NAMED: Mapping[str, Found] = {
     "hard_shrink": {"op": "shrink", "lambd": 0.5, "bias": 0.0},
     "tanh_shrink": _tanh_shrink,
 }
-"""By Keras' names, but for "hard_sigmoid", which depends on the version."""
+"""Activations by Keras' names, except for "hard_sigmoid", which depends on the version."""
 
 
-# Layers --------------------------------------------------------------------------------------------------------------
+# Layers ---------------------------------------------------------------------------------------------------------------
 
 
 def relu(o: Options) -> Found:
-    """x from the threshold on, at most ``max_value``; negative_slope * (x - threshold) below."""
+    """x above the threshold, at most ``max_value``; negative_slope * (x - threshold) below the threshold."""
     slope, least = o.number("negative_slope", 0.0), o.number("threshold", 0.0)
     most = None if o.get("max_value") is None else o.number("max_value", 0.0)
     if most is not None and most < 0:
@@ -196,7 +198,7 @@ def relu(o: Options) -> Found:
 
 
 def _relu_above(least: float, slope: float, most: float | None) -> Composite:
-    """x where it is greater than ``least``, clipped, plus slope * min(x - least, 0)."""
+    """x if it is greater than ``least``, clipped, plus slope * min(x - least, 0)."""
 
     def add(site: Site, x: str) -> str:
         y = site.add("thresholded_relu", x, "above" if slope or most is not None else "", alpha=least)
@@ -211,7 +213,7 @@ def _relu_above(least: float, slope: float, most: float | None) -> Composite:
 
 
 def leaky_relu(o: Options) -> Found:
-    """``alpha`` is Keras 2's word."""
+    """Leaky ReLU, whose slope Keras 2 calls ``alpha``."""
     both = o.get("negative_slope") is not None and o.get("alpha") is not None
     if both:
         raise o.place.key("alpha").spec_error("is there beside negative_slope")
@@ -241,7 +243,7 @@ def _layer(read: Callable[[Options], Found]) -> Translation:
 
 
 def _prelu(site: Site) -> str:
-    """max(x, 0) + alpha * min(x, 0) where each element has a slope."""
+    """max(x, 0) + alpha * min(x, 0), for slopes per element."""
     alpha = np.asarray(site.arrays(["alpha"])["alpha"])
     shape, rank = site.model_shape(site.input), site.rank
     shared = site.options.get("shared_axes", [])
@@ -270,11 +272,11 @@ ACTIVATION_LAYERS: Mapping[str, Translation] = {
 }
 
 
-# Functions -----------------------------------------------------------------------------------------------------------
+# Functions ------------------------------------------------------------------------------------------------------------
 
 
 def function(name: str) -> Translation:
-    """A function that has a name as an activation and no options."""
+    """A translation of a function that is also an activation without options."""
     return lambda site: activate(site, activation(name, site.options.place, 3))
 
 
@@ -316,4 +318,4 @@ FUNCTIONS: Mapping[str, Translation] = {
     "threshold": _layer(_threshold),
     "relu_of_activations": _layer(relu),
 }
-"""By the names of ``keras.ops``."""
+"""Activation functions by their names in ``keras.ops``."""

@@ -1,4 +1,4 @@
-"""What a call gives to a layer, a model or a function.  Every argument is read, or the call is refused by its name."""
+"""Arguments of calls of layers, models and functions.  A call with an argument that is not read is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from codegen.importers.keras.network import Call, Model, Ref, walk
 from codegen.importers.keras.options import Unsupported, is_number
 
 Argument = Ref | float | NDArray[Any] | list[Any] | None
-"""A tensor, a number, a constant, a list of such, or nothing where the function is called without it."""
+"""A tensor, a number, a constant, a list of these, or None for an argument that is absent."""
 
-_MAX_ELEMENTS = 2**24  # of a constant in the configuration
+_MAX_ELEMENTS = 2**24  # largest constant in a configuration
 
 
 def is_training(call: Call) -> bool:
@@ -25,7 +25,7 @@ def is_training(call: Call) -> bool:
 def of_function(call: Call, operands: Sequence[str], options: Sequence[str]) -> tuple[list[Argument], dict[str, Any]]:
     """The operands in order, and the other arguments by name.
 
-    An operand is said by its names, "x1|x", with "?" behind if it may be missing; "*" takes all positions.
+    An operand is given by its alternative names, "x1|x", followed by "?" if it is optional; "*" takes all positions.
     """
     if not isinstance(call.args, list):
         raise Unsupported(f"the arguments {_shown(call.args)}")
@@ -79,7 +79,7 @@ def _operand(name: str, value: Any) -> Argument:
 
 
 def _constant(value: Any, dtype: Any) -> NDArray[Any] | None:
-    """Nested lists of numbers or of truth values as an array; None for anything else."""
+    """An array from nested lists of numbers or truth values; None for anything else."""
     flat = [value]
     while any(isinstance(item, list) for item in flat):
         flat = [inner for item in flat for inner in (item if isinstance(item, list) else [item])]
@@ -96,7 +96,7 @@ def _constant(value: Any, dtype: Any) -> NDArray[Any] | None:
     return array.astype(np.float64) if "float" in str(dtype) or array.dtype.kind == "f" else array
 
 
-# What the calls of a few layers say beside the tensors.
+# Options that calls of some layers take besides tensors.
 _OPTIONS = {name: ("use_causal_mask", "return_attention_scores") for name in ("Attention", "MultiHeadAttention")}
 _SEVERAL = {"MultiHeadAttention": ("query", "value", "key?")}
 
@@ -135,12 +135,12 @@ def of_model(model: Model, call: Call) -> list[Ref]:
 
 
 def _first(call: Call) -> tuple[Any, dict[str, Any]]:
-    """The first argument, called "inputs", and the others by name or number."""
+    """The first argument, called "inputs", and the other arguments by name or position."""
     others = dict(call.kwargs)
     if not isinstance(call.args, list):
         raise Unsupported(f"the arguments {_shown(call.args)}")
     if call.flat and len(call.args) > 1:
-        return call.args, others  # the file has a list of tensors as its items
+        return call.args, others  # the file lists a list of tensors item by item
     if not call.args:
         return others.pop("inputs", None), others
     others.update({f"number {i + 1}": value for i, value in enumerate(call.args) if i > 0})
@@ -149,7 +149,7 @@ def _first(call: Call) -> tuple[Any, dict[str, Any]]:
 
 def _refuse(arguments: Mapping[str, Any], known: Sequence[str]) -> None:
     for name, value in arguments.items():
-        # A mask is a list of nothing for layers of several inputs.
+        # For layers of several inputs, an absent mask is a list of nulls.
         if name not in known and any(item is not None for item in walk(value)):
             raise Unsupported("a mask" if name == "mask" else f"the argument {name} = {_shown(value)}")
 

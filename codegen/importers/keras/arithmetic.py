@@ -1,4 +1,4 @@
-"""Functions of each element: arithmetic of tensors, numbers and constants, comparisons, logic."""
+"""Elementwise functions: arithmetic of tensors, numbers and constants, comparisons, logic."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Array, Operand, Site, Translation, bounded
 
-# Operands ------------------------------------------------------------------------------------------------------------
+# Operands -------------------------------------------------------------------------------------------------------------
 
 
 def _known(operand: Operand) -> Array | None:
-    """The numbers of an operand that is no tensor."""
+    """The values of an operand that is not a tensor."""
     if isinstance(operand, (int, float, np.ndarray)):
         return np.asarray(operand, np.float64)
     if isinstance(operand, str):
@@ -40,11 +40,11 @@ def aligned(site: Site, *operands: Operand) -> list[str]:
     return found
 
 
-# Arithmetic ----------------------------------------------------------------------------------------------------------
+# Arithmetic -----------------------------------------------------------------------------------------------------------
 
 
 def binary(op: str) -> Translation:
-    """A function of two tensors, numbers or constants.  With a constant it is a scale, which folds."""
+    """A function of two tensors, numbers or constants.  With a constant it becomes a scale, which can be folded."""
 
     def translate(site: Site) -> str:
         a, b = site.operands
@@ -97,7 +97,7 @@ def _power(site: Site, x: str, exponent: float) -> str | None:
 
 
 def _mod(site: Site) -> str:
-    """The rest of a division that rounds down: it has the divisor's sign."""
+    """The remainder of a division that rounds down, which has the divisor's sign."""
     x, y = aligned(site, *site.operands)
     rest = site.add("fmod", [x, y], "rest")
     signs = site.add("mul", [site.add("sign", rest, "sign_1"), site.add("sign", y, "sign_2")], "signs")
@@ -148,7 +148,7 @@ def _logaddexp(site: Site) -> str:
 
 
 def _clip(site: Site) -> str:
-    """Bounds that are arrays are constants."""
+    """Clip, whose bounds may be constant arrays."""
     least, most = (site.options.numbers(key, 0.0) for key in ("x_min", "x_max"))
     return _clipped(site, least, most)
 
@@ -165,7 +165,7 @@ def _clipped(site: Site, least: Array, most: Array) -> str:
     return site.add("min", aligned(site, lower, most))
 
 
-# Comparisons and logic -----------------------------------------------------------------------------------------------
+# Comparisons and logic ------------------------------------------------------------------------------------------------
 
 
 def _compare(op: str) -> Translation:
@@ -177,12 +177,12 @@ def _not_equal(site: Site) -> str:
 
 
 def _inverted(site: Site, value: str, part: str = "") -> str:
-    """1 - value, of a value that is 0 or 1."""
+    """1 - value, for a value that is 0 or 1."""
     return site.affine(value, -1.0, 1.0, part)
 
 
 def truth(site: Site, operand: Operand, part: str) -> str:
-    """1 where the operand is not 0, else 0: a tensor of truth values is so by itself."""
+    """1 where the operand is not 0, else 0; truth values are returned unchanged."""
     value = aligned(site, operand)[0]
     if isinstance(operand, str) and site.kinds.get(operand) == "bool":
         return value
@@ -191,7 +191,7 @@ def truth(site: Site, operand: Operand, part: str) -> str:
 
 
 def _truths(site: Site) -> list[str]:
-    """The operands as truth values with the same number of axes; those of constants are known."""
+    """The operands as truth values with the same number of axes; constant operands are evaluated."""
     found: list[Operand] = []
     for i, operand in enumerate(site.operands, 1):
         known = _known(operand)
@@ -217,7 +217,7 @@ def _is_finite(site: Site) -> str:
 
 
 def _where(site: Site) -> str:
-    """x1 where the condition holds, else x2: the sum of both, each with zeros where it is not taken."""
+    """Selects x1 if the condition holds, else x2: the sum of both, each set to 0 where it is not selected."""
     condition, x1, x2 = site.operands
     if x1 is None or x2 is None:
         raise Unsupported("a condition alone")
@@ -228,7 +228,7 @@ def _where(site: Site) -> str:
 
 
 def _cast(site: Site) -> str:
-    """To truth values by what is not 0, to whole numbers by cutting the fraction off."""
+    """Converts to truth values by comparing with 0, and to whole numbers by truncation."""
     wanted, before = site.options.text("dtype", "float32"), site.kinds.get(site.input, "float32")
     if wanted == "bool":
         return truth(site, site.input, "")
@@ -238,7 +238,7 @@ def _cast(site: Site) -> str:
 
 
 def _one_hot(site: Site) -> str:
-    """1 where the number of the class is the input's, along a new axis."""
+    """1 at the class index along a new axis, 0 elsewhere."""
     o, shape = site.options, site.full_shape(site.input)
     o.require("sparse", False)
     count, axis = o.whole("num_classes"), site.model_axis(o.get("axis", -1), len(shape) + 1)
@@ -260,7 +260,7 @@ def _triangle(upper: bool) -> Translation:
 
 
 def _like(value: float | None) -> Translation:
-    """A constant of the input's shape: ``value``, or the second operand."""
+    """A constant of the input's shape, filled with ``value`` or the second operand."""
 
     def translate(site: Site) -> str:
         fill: Any = site.operands[1] if value is None else value

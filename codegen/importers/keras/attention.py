@@ -1,4 +1,4 @@
-"""Attention: softmax(query key') value, of one head or several, without masks but the causal one."""
+"""Attention: softmax(query key') value, with one or several heads, and no mask but the causal one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codegen.importers.keras.merging import contracted
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Site, Translation
 
-_MASKED = -1e30  # far below all scores: its exponential is 0
+_MASKED = -1e30  # far below all scores, so that its exponential is 0
 
 
 def _attended(site: Site, query: str, key: str, value: str, factor: float, causal: bool, part: str = "") -> str:
-    """[batch, queries, heads, size of a value], of values [batch, places, heads, size]."""
+    """Attention of values [batch, positions, heads, size]: the result is [batch, queries, heads, size of a value]."""
     scaled = query if factor == 1 else site.affine(query, factor, 0.0, "scaled")
     scores = contracted(site, "bthd", "bshd", "bhts", scaled, key, "scores")
     if causal:
@@ -28,7 +28,7 @@ def _attended(site: Site, query: str, key: str, value: str, factor: float, causa
 
 
 def _three(site: Site) -> tuple[str, str, str]:
-    """Query, key and value, of three axes each; the key is the value where it is not given."""
+    """Query, key and value tensors of three axes each; the key defaults to the value."""
     query, value, *rest = site.inputs if len(site.inputs) > 1 else (site.inputs[0], site.inputs[0])
     key = rest[0] if rest else value
     for operand in (query, value, key):
@@ -61,7 +61,7 @@ _OUTPUT = "output_dense|attention_output"
 
 def _multi_head(site: Site) -> str:
     o = site.options
-    o.pass_over("num_heads", "value_dim", "output_shape", "dropout")  # the kernels' shapes say them
+    o.pass_over("num_heads", "value_dim", "output_shape", "dropout")  # known from the kernels' shapes
     o.require("use_gate", False)
     o.require("return_attention_scores", False)
     o.require("sliding_window", None)
@@ -90,7 +90,7 @@ def _multi_head(site: Site) -> str:
 
 
 def dot_product(site: Site) -> str:
-    """The function of query, key and value [batch, places, heads, size]."""
+    """The attention function of query, key and value [batch, positions, heads, size]."""
     query, key, value, *rest = site.operands
     if any(operand is not None for operand in rest[:2]):
         raise Unsupported("a mask")
@@ -98,7 +98,7 @@ def dot_product(site: Site) -> str:
         raise Unsupported("operands that are not tensors with 4 axes")
     o = site.options
     o.require("attn_logits_soft_cap", None)
-    o.pass_over("flash_attention")  # how it is computed
+    o.pass_over("flash_attention")  # only chooses an implementation
     size = site.full_shape(str(query))[-1]
     factor: Any = rest[2] if rest[2] is not None else 1 / math.sqrt(size)
     if not isinstance(factor, (int, float)):

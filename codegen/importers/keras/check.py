@@ -1,4 +1,4 @@
-"""An import of a Keras model against an evaluator of its configuration, which shares only the reading of the file."""
+"""Checks an import of a Keras model against an evaluator of its configuration."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ REFERENCE = "Keras' definitions in numpy"
 
 
 def check_keras(path: Path, graph: Graph, shapes: Mapping[str, Shape], say: Callable[[str], None]) -> ImportCheck:
-    """Mismatch if ``graph``, of the spec that ``path`` was imported as, computes something else than the model."""
+    """Raises Mismatch if ``graph``, loaded from the spec that ``path`` was imported as, differs from the model."""
     reason = compare.too_large(*_work(graph))
     if reason:
         return ImportCheck(REFERENCE, skipped=reason)
-    # The import with the model's own layout says how the model's arrays lie, whatever the application's are to be.
+    # Imported again with the model's own layout, whatever layout the application's arrays have.
     document = import_keras(path, graph.name, shapes, "")
     own = as_model(path, write_document(document)).graph
     names = {port.name: port.original for port in (*document.inputs, *document.outputs)}
@@ -62,7 +62,7 @@ def check_keras(path: Path, graph: Graph, shapes: Mapping[str, Shape], say: Call
 
 
 def _culprit(seen: Sequence[tuple[str, Array]], values: Mapping[str, Array], otherwise: str) -> str:
-    """The first layer of the model whose value is like no tensor of the import, in either order of axes."""
+    """The first layer of the model whose value matches no tensor of the import, in either order of axes."""
     for name, theirs in seen:
         forms = [_front(theirs, last) for last in ((False, True) if np.ndim(theirs) > 2 else (False,))]
         alike = ((form, ours) for form in forms for ours in values.values() if ours.shape == form.shape)
@@ -80,8 +80,10 @@ def _behind(x: Array, channels_last: bool) -> Array:
 
 
 def _work(graph: Graph) -> tuple[float, float, float]:
-    """What :func:`compare.too_large` takes, for two inputs and two evaluators: multiply-adds, elements that are made,
-    and elements that are in memory at once."""
+    """The work that :func:`compare.too_large` takes, for two inputs and two evaluators.
+
+    It is the number of multiply-adds, of computed elements, and of elements in memory at once.
+    """
     multiply_adds = stored = 0.0
     for node in graph.nodes:
         weight = getattr(node.op, "weight", None)

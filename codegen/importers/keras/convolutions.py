@@ -44,7 +44,7 @@ def depthwise(axes: int) -> Translation:
         rank, o = spatial(site, axes), site.options
         arrays = site.arrays(["kernel|depthwise_kernel", *_bias(site)])
         _sizes(site, arrays["kernel"], "depth_multiplier", -1)
-        o.require("groups", 1)  # Keras 2 has the key, but never another number
+        o.require("groups", 1)  # Keras 2 has the key, but its value is always 1
         return add_activated(
             site,
             "depthwise_conv",
@@ -110,7 +110,7 @@ def conv_transpose(axes: int) -> Translation:
 
 
 def dense(site: Site) -> str:
-    """Keras' Dense works on the last axis."""
+    """Keras' Dense layer, which works on the last axis."""
     o = site.options
     if o.get("quantization_config") is not None:
         raise Unsupported("quantization")
@@ -130,7 +130,7 @@ def product(site: Site, value: str, kernel: Any, bias: Any, part: str = "", **op
     if rank < 2:
         raise Unsupported("of a tensor without channels")
     if site.channels_first and rank > 2:
-        # The last axis is one of space there.
+        # In such models the last axis is spatial.
         found = options.pop("activation", None)
         wide = (1,) * (rank - 2) + kernel.shape
         made = site.add("matmul", [value, site.constant("kernel", kernel.reshape(wide))], f"{part}_product".strip("_"))
@@ -154,7 +154,7 @@ def product(site: Site, value: str, kernel: Any, bias: Any, part: str = "", **op
 
 
 def _sizes(site: Site, array: Any, key: str, axis: int, kernel: bool = True) -> None:
-    """The configuration says again what the shape of the weights says: raises SpecError unless both agree."""
+    """Raises SpecError unless sizes in the configuration agree with the shape of the weights."""
     o, shape = site.options, list(array.shape)
     said = o.whole(key, shape[axis] if len(shape) > 1 else None)
     if len(shape) < 2 or said != shape[axis]:
@@ -171,7 +171,7 @@ def _bias_key(site: Site, arrays: Mapping[str, Any]) -> Any:
     return site.array("bias", arrays["bias"]) if "bias" in arrays else False
 
 
-# Functions -----------------------------------------------------------------------------------------------------------
+# Functions ------------------------------------------------------------------------------------------------------------
 
 
 def _kernel(site: Site, position: int) -> Array:
@@ -182,7 +182,7 @@ def _kernel(site: Site, position: int) -> Array:
 
 
 def _window(site: Site, kernel: Array) -> dict[str, Any]:
-    """What a function says beside the kernel."""
+    """The window options of a function, besides its kernel."""
     o, axes = site.options, kernel.ndim - 2
     spatial(site, axes)
     return {

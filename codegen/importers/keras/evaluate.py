@@ -1,7 +1,7 @@
-"""A Keras model in float64 numpy, straight from its configuration: what an import is compared with.
+"""Evaluates a Keras model in float64 numpy from its configuration, as a reference for imports.
 
-Written from Keras' documentation, in the model's own order of axes, and apart from the import: nothing here is shared
-with the translations of layers or with the graph that they lead to.
+It is written from Keras' documentation, in the model's own order of axes.  It shares nothing with the translations of
+layers or with the graph that they produce.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def evaluate_keras(
     inputs: Mapping[str, NDArray[Any]],
     seen: list[tuple[str, Array]] | None = None,
 ) -> list[Array]:
-    """The outputs of the model in a .keras or .h5 file, in their order: two of them may have one name.
+    """The outputs of the model in a .keras or .h5 file, as a list, since two outputs may have the same name.
 
-    ``inputs`` are by the names of the model's inputs, in the model's own order of axes, as the outputs are; where
-    ``shapes`` names an input, it has that shape.  ``seen`` gets the values of all layers by their names, in the order
-    of computation.  Raises SpecError or ParameterError where the file is not one that an import takes.
+    ``inputs`` are keyed by the names of the model's inputs, in the model's own order of axes, like the outputs.  An
+    entry in ``shapes`` sets the shape of an input.  ``seen`` receives the values of all layers by name, in order of
+    computation.  Raises SpecError or ParameterError if an import would refuse the file.
     """
     place = Place(str(path))
     for name, shape in shapes.items():
@@ -43,7 +43,7 @@ def evaluate_keras(
     model = read_model(file.config, place)
     run = _Run(place, file.major, Homes(model, file.weights, place), [] if seen is None else seen)
     names = input_names(model)
-    # An import leaves out inputs that no output depends on, so that their values may be missing.
+    # An import leaves out inputs that no output depends on, so their values may be missing.
     given = [np.asarray(inputs[name], np.float64) if name in inputs else None for name in names]
     return run.model(model, file.weights, given)
 
@@ -59,7 +59,7 @@ def input_names(model: Model) -> list[str]:
 
 
 class _Run:
-    """One evaluation of a file that Keras of the version ``major`` wrote."""
+    """One evaluation of a file that was written by Keras of the version ``major``."""
 
     def __init__(self, place: Place, major: int, homes: Homes, seen: list[tuple[str, Array]]) -> None:
         self._place, self._major, self._homes, self._seen = place, major, homes, seen
@@ -74,7 +74,7 @@ class _Run:
         ]
 
     def model(self, model: Model, weights: Weights, inputs: Sequence[Any]) -> list[Array]:
-        """The tensors that the model makes of its inputs; None for an input that it does not need."""
+        """The tensors that the model computes from its inputs; None stands for an input that it does not need."""
         if model.sequential:
             values = list(inputs)
             for layer in model.layers:
@@ -127,7 +127,7 @@ class _Run:
         return self._compute(layer, weights, args[0] if args else kwargs["inputs"], kwargs)
 
     def _compute(self, layer: Layer, weights: Weights, inputs: Any, options: Mapping[str, Any]) -> list[Array]:
-        """A layer or nested model of its first argument: an array, or a list or table of them."""
+        """Computes a layer or nested model from its first argument: an array, or a list or table of arrays."""
         if layer.model is not None:
             names = input_names(layer.model)
             given = [inputs[name] for name in names] if isinstance(inputs, Mapping) else list(walk(inputs))
@@ -139,7 +139,7 @@ class _Run:
             steps = [self._compute(layer.inner, own, inputs[:, i], {})[0] for i in range(inputs.shape[1])]
             return [np.stack(steps, axis=1)]
         compute = LAYERS.get(layer.class_name)
-        # All others do nothing in inference.
+        # All other layers do nothing in inference.
         value = compute(self._given(layer, weights, inputs, options)) if compute else inputs
         self._seen.append((layer.name, value))
         return [value]

@@ -1,8 +1,8 @@
 """HDF5 -> JSON and raw bytes, as a program: ``python -m codegen.importers.keras.extract MODEL.h5 OUT``.
 
-The HDF5 library can crash, loop for ever or ask for all memory on a damaged file, so that it runs in a process of its
-own, which :mod:`codegen.importers.keras.hdf5` ends when it takes too long.  OUT is a line of JSON, the tree of groups,
-then the arrays one after the other.
+The HDF5 library can crash, loop for ever or exhaust memory on a damaged file, so it runs in a process of its own, which
+:mod:`codegen.importers.keras.hdf5` ends when it takes too long.  OUT is a line of JSON, the tree of groups, followed by
+the arrays one after the other.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-MAX_ELEMENTS = 2**28  # of an array
-_MOST_MEMBERS = 200_000  # of all groups
+MAX_ELEMENTS = 2**28  # elements of an array
+_MOST_MEMBERS = 200_000  # members of all groups together
 _DEEPEST = 64
-_MOST_NAMES = 100_000  # in an attribute
-_MOST_COMPRESSED = 1100  # bytes that a byte of deflate can hold: 1032
-_SKIPPED = ("optimizer_weights", "optimizer", "_trainer", "metrics")  # large, and of no use
+_MOST_NAMES = 100_000  # names in an attribute
+_MOST_COMPRESSED = 1100  # a byte of deflate expands to at most 1032 bytes
+_SKIPPED = ("optimizer_weights", "optimizer", "_trainer", "metrics")  # large and not needed
 
 
 class Extraction:
@@ -39,7 +39,7 @@ class Extraction:
             self.members += 1
             if self.members > _MOST_MEMBERS:
                 raise ValueError(f"there are more than {_MOST_MEMBERS} groups and arrays")
-            # Links may lead into any other file.
+            # Links may lead to any other file.
             if (depth == 0 and name in _SKIPPED) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 continue
             member = group[name]
@@ -47,7 +47,7 @@ class Extraction:
         return {"attributes": self.attributes(group), "members": members}
 
     def attributes(self, group: Any) -> dict[str, Any]:
-        """Texts and lists of texts."""
+        """The attributes that are texts or lists of texts."""
         found: dict[str, Any] = {}
         for key in group.attrs:
             kept = group.attrs.get_id(key)
@@ -61,9 +61,9 @@ class Extraction:
         return found
 
     def array(self, dataset: Any) -> dict[str, Any]:
-        """An array that cannot be read is said to be so: perhaps nobody needs it."""
+        """Writes an array; one that cannot be read is marked as such, as it may not be needed."""
         shape, dtype = dataset.shape, dataset.dtype
-        # bfloat16 has no type in HDF5: Keras stores its two bytes as they are.
+        # HDF5 has no bfloat16 type: Keras stores its two raw bytes.
         number = (dtype.kind in "fiu" and dtype.itemsize <= 8) or dtype == np.dtype("V2")
         if shape is None or not number:
             return {"fault": f"holds {dtype}; it should hold floating-point numbers or integers"}
@@ -100,7 +100,7 @@ def limit_memory(size: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    # No limit that is there already is raised.
+    # Never raise an existing limit.
     limit = min([2**32 + 4 * size, *(n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -115,7 +115,7 @@ def main(source: str, target: str) -> int:
     except MemoryError:
         print("it does not fit into memory", file=sys.stderr)
         return 1
-    except Exception as error:  # h5py raises whatever a damaged byte leads to
+    except Exception as error:  # h5py raises exceptions of any kind on damaged bytes
         print(str(error).splitlines()[0] if str(error) else type(error).__name__, file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""Opening a model file: its configuration, as the JSON says it, and its arrays."""
+"""Opens a model file: its JSON configuration and its arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from codegen.importers.keras.weights import Grouped, Legacy, Weights
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
-_MAX_JSON = 2**26  # bytes
-_MOST_COMPRESSED = 100  # Keras stores without compression
+_MAX_JSON = 2**26  # bytes of configuration
+_MOST_COMPRESSED = 100  # largest compression ratio; Keras itself does not compress
 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """``major`` is the version of Keras that wrote it: defaults of a few layers changed from 2 to 3."""
+    """``major`` is the version of Keras that wrote the file: defaults of a few layers changed from 2 to 3."""
 
     config: Any
     weights: Weights
@@ -74,7 +74,7 @@ def _unzip(path: Path, place: Place) -> tuple[Any, Any, bytes]:
         raise
     except MemoryError as error:
         raise place.parameter_error("does not fit into memory") from error
-    except Exception as error:  # zipfile raises whatever a damaged byte leads to
+    except Exception as error:  # zipfile raises exceptions of any kind on damaged bytes
         raise place.parameter_error(f"is damaged: {error}") from error
 
 

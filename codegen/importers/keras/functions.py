@@ -1,4 +1,4 @@
-"""The functions of Keras and TensorFlow that stand in the place of layers: what each takes and what it is in a spec."""
+"""Functions of Keras and TensorFlow that models call like layers: their arguments and translations."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ from codegen.importers.keras.types import Rule
 
 @dataclass(frozen=True)
 class Function:
-    """``operands`` are the parameters that are tensors, numbers or constants, each by its names in Keras and
-    TensorFlow, "x1|x"; one with "?" may be missing, "*" stands for all that are given.  ``options`` are parameters
-    that the call gives beside the configuration, in the order of the call."""
+    """The signature and the translation of a function.
+
+    ``operands`` are the parameters that are tensors, numbers or constants, each given by its names in Keras and
+    TensorFlow, "x1|x"; "?" marks an optional one, "*" stands for all that are given.  ``options`` are other parameters
+    of the call, in its order.
+    """
 
     operands: tuple[str, ...]
     translate: Translation
@@ -102,7 +105,7 @@ _KERAS: dict[str, Function] = {
     "RGBToGrayscale": Function(("images",), images.gray, types.arithmetic),
 }
 
-# TensorFlow's functions, as Keras 2 writes them: those whose parameters are as Keras 3's, by the names of both.
+# TensorFlow's functions, as Keras 2 writes them, that have Keras 3's parameters, by the names of both.
 _ALIKE = {
     "Add": ("__operators__.add", "math.add"),
     "Subtract": ("__operators__.sub", "math.subtract"),

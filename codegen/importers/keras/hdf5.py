@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from codegen import interrupt
 from codegen.frontend.place import Place
 
-_SECONDS = 15  # to read a file, and one more for each of _BYTES_A_SECOND
+_SECONDS = 15  # time to read a file, plus one second per _BYTES_A_SECOND
 _BYTES_A_SECOND = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """``fault`` says why there are no values, if there are none."""
+    """``fault`` says why there are no values, "" if there are."""
 
     values: NDArray[Any]
     fault: str = ""
@@ -32,7 +32,7 @@ class Array:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """``attributes`` are texts and lists of texts; ``members`` in the file's order."""
+    """``attributes`` are texts and lists of texts; ``members`` are in the file's order."""
 
     attributes: Mapping[str, str | list[str]] = field(default_factory=dict)
     members: Mapping[str, Group | Array] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Group:
 
 
 def read_hdf5(path: Path, place: Place) -> Group:
-    """All of a file but links into other files.  ParameterError at ``place`` where the library fails on it."""
+    """Reads a file, without links to other files.  Raises ParameterError at ``place`` if the library fails."""
     seconds = _SECONDS + path.stat().st_size / _BYTES_A_SECOND
     with interrupt.scratch() as folder:
         out = folder / "extracted"
@@ -80,6 +80,6 @@ def _array(entry: Mapping[str, Any], data: memoryview) -> Array:
     dtype = np.dtype("<u2" if entry["dtype"] == "bfloat16" else entry["dtype"])
     values = np.frombuffer(data, dtype, math.prod(entry["shape"]), entry["offset"])
     if entry["dtype"] == "bfloat16":
-        # The upper half of a float32.
+        # bfloat16 is the upper half of a float32.
         values = (values.astype("<u4") << 16).view("<f4")
     return Array(values.reshape(entry["shape"]))

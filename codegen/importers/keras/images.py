@@ -1,4 +1,4 @@
-"""Pools, and layers that change sizes: padding, cropping, resampling."""
+"""Pooling, and layers that change spatial sizes: padding, cropping, resampling."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from codegen.frontend.place import show
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Site, Translation, one_or_all, spatial, unless
 
-# Pools ---------------------------------------------------------------------------------------------------------------
+# Pools ----------------------------------------------------------------------------------------------------------------
 
 
 def pool(op: str, axes: int = 0) -> Translation:
-    """``axes`` 0: as many as the input has."""
+    """Pooling over ``axes`` spatial axes; 0 stands for as many as the input has."""
 
     def translate(site: Site) -> str:
         rank, o = spatial(site, axes or site.space), site.options
@@ -41,7 +41,7 @@ def global_pool(op: str, axes: int) -> Translation:
 
 
 def adaptive_pool(op: str, axes: int = 0) -> Translation:
-    """Window i of an axis is from floor(i n / m) to ceil((i + 1) n / m): a pool where m divides n."""
+    """Adaptive pooling, whose window i is from floor(i n / m) to ceil((i + 1) n / m): a pool if m divides n."""
 
     def translate(site: Site) -> str:
         rank = spatial(site, axes or site.space)
@@ -54,7 +54,7 @@ def adaptive_pool(op: str, axes: int = 0) -> Translation:
     return translate
 
 
-# Sizes ---------------------------------------------------------------------------------------------------------------
+# Sizes ----------------------------------------------------------------------------------------------------------------
 
 
 def _zero_padding(axes: int) -> Translation:
@@ -77,7 +77,7 @@ def _cropping(axes: int) -> Translation:
 
 
 def _cropped(site: Site, value: str, spans: Sequence[tuple[int, int]], part: str = "") -> str:
-    """The elements from the first to before the second place of each spatial axis."""
+    """The elements between two positions of each spatial axis."""
     sizes = site.document.shape(value)[2:]
     cut = [axis for axis, (span, size) in enumerate(zip(spans, sizes, strict=True), 2) if span != (0, size)]
     for axis in cut:
@@ -104,8 +104,10 @@ def _upsampling(axes: int) -> Translation:
 
 
 def _resized(site: Site, value: str, size: Sequence[int], mode: str, antialias: bool = False, part: str = "") -> str:
-    """As TensorFlow and JAX do: pixels have their centres at halves, of the cubic kernel a is -1/2, and what lies
-    beyond the edge does not count."""
+    """Resampling as in TensorFlow and JAX.
+
+    Pixel centres are at half-integers, the cubic coefficient a is -1/2, and pixels beyond the edge have no weight.
+    """
     before = list(site.document.shape(value)[2:])
     if list(size) == before:
         return value
@@ -149,7 +151,7 @@ def resize(site: Site) -> str:
 
 
 def _to_aspect(site: Site, size: Sequence[int]) -> str:
-    """The largest part from the middle whose sides are as those of ``size``."""
+    """The largest centred part with the aspect ratio of ``size``."""
     height, width = site.document.shape(site.input)[2:]
     flat = max(min(height, width * size[0] // size[1]), 1)
     slim = max(min(width, height * size[1] // size[0]), 1)
@@ -158,7 +160,7 @@ def _to_aspect(site: Site, size: Sequence[int]) -> str:
 
 
 def _center_crop(site: Site) -> str:
-    """The middle; of an image that is too small the largest part with the sides' ratio, resampled."""
+    """The centre; if the image is too small, the largest part of the right aspect ratio, resampled."""
     spatial(site, 2)
     size = [site.options.whole("height"), site.options.whole("width")]
     rest = [n - m for n, m in zip(site.document.shape(site.input)[2:], size, strict=True)]
@@ -168,8 +170,11 @@ def _center_crop(site: Site) -> str:
 
 
 def _random_crop(site: Site) -> str:
-    """In inference Keras 2 makes the size by cropping to the sides' ratio and resampling; later versions leave the
-    image alone, though its shape is said to change."""
+    """RandomCrop in inference.
+
+    Keras 2 crops to the aspect ratio and resamples; later versions return the image unchanged, although they report a
+    changed shape.
+    """
     spatial(site, 2)
     site.options.pass_over("rng_type")
     size = [site.options.whole("height"), site.options.whole("width")]
@@ -184,7 +189,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 
 
 def gray(site: Site) -> str:
-    """A weighted sum of red, green and blue, as of one channel."""
+    """Grayscale as a weighted sum of red, green and blue, computed by a convolution to one channel."""
     spatial(site, 2)
     if site.channels != 3:
         raise site.options.place.spec_error(f"should read 3 channels; its input has {site.channels}")

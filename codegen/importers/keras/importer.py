@@ -1,4 +1,4 @@
-"""A Keras model -> a spec: its calls in order of computation, each translated, all that cannot be reported together."""
+"""A Keras model -> a spec: translates calls in order of computation, and reports all unsupported ones together."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from codegen.importers.keras.types import OWN, check_layer, input_type, is_integ
 from codegen.importers.keras.weights import Weights
 from codegen.importers.patterns import simplify
 
-_MOST_CALLS = 100_000  # of layers, in all: models within models can be called many times
+_MOST_CALLS = 100_000  # of layers in total: nested models can be called many times
 
 _DIFFER_IN_TRAINING = frozenset(
     {"BatchNormalization", "SpectralNormalization", "Attention", "MultiHeadAttention", *NOTHING_TO_DO}
 ) - {"ActivityRegularization", "Identity"}
 
-# What a call that cannot be translated makes, and all that depends on it.
+# Stands for the result of a call that cannot be translated, and for all that depends on it.
 _UNKNOWN = None
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A value of the document, and the type that its numbers have in the model."""
+    """A value of the document, and the type of its numbers in the model."""
 
     value: str
     kind: str
@@ -53,10 +53,10 @@ _UNSAID = (
 
 
 def import_keras(path: Path, name: str, shapes: Mapping[str, Sequence[int]], layout: str = "") -> Document:
-    """The spec of a .keras or .h5 file.
+    """Imports a .keras or .h5 file as a spec.
 
-    ``shapes`` are whole shapes of inputs, batch included, in the model's own order of axes.  ``layout`` "NCHW" or
-    "NHWC" is that of the application's arrays; "" for the model's own.  Raises SpecError or ParameterError.
+    ``shapes`` are full shapes of inputs, batch included, in the model's own order of axes.  ``layout`` ("NCHW" or
+    "NHWC") is the layout of the application's arrays, "" for the model's own.  Raises SpecError or ParameterError.
     """
     file = open_keras(path)
     place = Place(str(path))
@@ -107,7 +107,7 @@ class _Importer:
         reason = f" with {error}" if str(error) else ""
         self._problems.setdefault(path, f"{show(path)} ({class_name}){reason}")
 
-    # Inputs ---------------------------------------------------------------------------------------------------------
+    # Inputs -----------------------------------------------------------------------------------------------------------
 
     def _inputs(self, model: Model) -> list[Value]:
         declared = _declared_inputs(model)
@@ -150,7 +150,7 @@ class _Importer:
         return values
 
     def _given(self, layer: Layer | None, tensor: Value) -> Value:
-        """What an input of a nested model makes of what the model is given."""
+        """The tensor that a nested model's input stands for, given the arguments of the model's call."""
         if layer is None or tensor is None:
             return tensor
         kind, shape = input_type(layer, self._document), _shape_of(layer)
@@ -161,13 +161,15 @@ class _Importer:
             raise Unsupported(f"input {show(layer.name)} of {kind}, which is given {tensor.kind}")
         return _Tensor(tensor.value, kind)
 
-    # Models ---------------------------------------------------------------------------------------------------------
+    # Models -----------------------------------------------------------------------------------------------------------
 
     def _model(
         self, model: Model, weights: Weights, prefix: str, inputs: Sequence[Value], training: bool
     ) -> list[tuple[str, Value]]:
-        """What the model makes of the inputs, by the outputs' names.  ``training`` is what the call of a model says,
-        which goes for all layers in it."""
+        """The model's tensors by its outputs' names, computed from its inputs.
+
+        ``training`` is the argument of the model's call, which applies to all its layers.
+        """
         if model.sequential:
             return self._sequential(model, weights, prefix, inputs, training)
         layers = {layer.name: layer for layer in model.layers}
@@ -244,7 +246,7 @@ class _Importer:
             return self._layer(layer, translate, weights, path, operands, given)
         except Unsupported as error:
             self._problem(path, layer.class_name, error)
-            # A layer makes one tensor, a model as many as it says; of a function it does not matter.
+            # A layer returns one tensor, a model as many as it declares; for a function the number does not matter.
             return [_UNKNOWN] * max(1, len(layer.model.outputs) if layer.model else 1)
 
     def _nested(
@@ -278,7 +280,7 @@ class _Importer:
         made: Mapping[tuple[str, int], list[Value]],
         training: bool,
     ) -> Value:
-        """The inner layer of a wrapper: TimeDistributed calls it for each step, as if that were a sample."""
+        """The inner layer of a wrapper.  TimeDistributed calls its layer for each step as if steps were samples."""
         refs, _ = of_layer(layer.class_name, call)
         tensor = self._made(refs[0], made, {})
         if len(refs) > 1:
@@ -310,7 +312,7 @@ class _Importer:
         return _Tensor(site.reshape(result.value, [*shape[:2], *rest], "joined"), result.kind)
 
     def _translation(self, layer: Layer, training: bool) -> Translation | None:
-        """What becomes of a layer: None for one that does nothing."""
+        """The translation of a layer; None for a layer that does nothing."""
         kind = layer.class_name
         if layer.origin is Origin.OWN:
             raise Unsupported(OWN)
@@ -336,7 +338,7 @@ class _Importer:
         if len(known) != len(tensors):
             return [_UNKNOWN]
         if layer.class_name != layer.function:
-            check_layer(layer, self._document)  # of Keras 2, whose functions are layers
+            check_layer(layer, self._document)  # a layer, or a function of Keras 2, which is a layer too
         values = {ref: tensor.value for ref, tensor in tensors.items() if tensor is not None}
         operands = [_operand(argument, values) for argument in arguments]
         site = self._site(layer, path, operands, known, given, _no_arrays)
@@ -390,7 +392,7 @@ class _Importer:
         try:
             made = translate(site)
         except SpecError as error:
-            # Rules of the spec know nothing of the model's layer.
+            # Errors of the spec's own rules do not name the model's layer.
             text = str(error)
             raise error if place.file in text else place.spec_error(text) from error
         site.options.refuse_unread()
@@ -418,7 +420,7 @@ def _key(layer: str, call: int) -> str:
 
 
 def _declared_inputs(model: Model) -> list[tuple[str, list[Any] | None]]:
-    """Names and shapes, None or with None where the model leaves them open."""
+    """Names and shapes of inputs; a shape is None, or has None for axes, where the model leaves it open."""
     layers = {layer.name: layer for layer in model.layers}
     if not model.sequential:
         return [(name, _shape_of(layers.get(ref.layer))) for name, ref in model.inputs]
@@ -431,7 +433,7 @@ def _declared_inputs(model: Model) -> list[tuple[str, list[Any] | None]]:
 
 
 def _input_layers(model: Model) -> list[Layer | None]:
-    """The InputLayer of each input, None where there is none."""
+    """The InputLayer of each input, None if it has none."""
     layers = {layer.name: layer for layer in model.layers}
     if not model.sequential:
         return [layers.get(ref.layer) for _, ref in model.inputs]
@@ -451,7 +453,7 @@ def _shape_of(layer: Layer | None) -> list[Any] | None:
 
 
 def _channels_first(model: Model, place: Place) -> bool:
-    """Where the network has its channels; layers must agree."""
+    """True if the network's channels come first; all layers must agree."""
     formats = set(_formats(model))
     if len(formats) > 1:
         raise place.spec_error("has layers with data_format channels_first and others with channels_last")

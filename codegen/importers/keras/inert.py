@@ -1,4 +1,4 @@
-"""Layers that give what they take in inference, each with the keys of what it does in training."""
+"""Layers that return their input in inference, each with its keys that only affect training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING_TO_DO: Mapping[str, tuple[str, ...]] = {
     **{f"SpatialDropout{n}D": _RATE for n in (1, 2, 3)},
 }
 
-# Random changes of images, which Keras 3 writes with "training": true, its default, in each call.
+# Augmentations of images: Keras 3 writes their default "training": true into each call.
 _ALL = ("data_format", "rng_type", "value_range", "factor")
 _FILL = ("fill_mode", "fill_value", "interpolation")
 AUGMENTATIONS: Mapping[str, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
-"""What each layer of Keras is in a spec: the tables of all families.
+"""Translations of Keras' layers, from the tables of all families.
 
 :mod:`codegen.importers.keras.inert` has the layers that do nothing in inference,
-:mod:`codegen.importers.keras.importer` those that hold another layer.
+:mod:`codegen.importers.keras.importer` the wrappers, which hold another layer.
 """
 
 from __future__ import annotations

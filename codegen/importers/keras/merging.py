@@ -1,4 +1,4 @@
-"""Layers and functions of several tensors: merges, products of matrices, sums of products by Einstein's notation."""
+"""Layers and functions of several tensors: merges, matrix products, Einstein sums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codegen.importers.keras.normalization import normalized
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Array, Operand, Site, Translation
 
-# Merges --------------------------------------------------------------------------------------------------------------
+# Merges ---------------------------------------------------------------------------------------------------------------
 
 
 def _merge(op: str) -> Translation:
@@ -35,7 +35,7 @@ def _average(site: Site) -> str:
 
 
 def _same_rank(site: Site) -> list[str]:
-    """Keras puts axes of size 1 behind the batch of those that have fewer."""
+    """Inserts axes of size 1 after the batch, as Keras does for tensors with fewer axes."""
     values = site.inputs
     rank = max(len(site.document.shape(value)) for value in values)
     wider = []
@@ -46,7 +46,7 @@ def _same_rank(site: Site) -> list[str]:
 
 
 def _dot(site: Site) -> str:
-    """The sum over an axis of each, sample by sample; the others follow each other."""
+    """The sum over one axis of each operand, per sample; the operands' other axes follow each other."""
     a, b = site.inputs if len(site.inputs) == 2 else ("", "")
     if not a:
         raise site.options.place.spec_error(f"reads {len(site.inputs)} tensors; it should read two")
@@ -65,7 +65,7 @@ def _dot(site: Site) -> str:
     second = [batch if k == 0 else summed if k == j else next(letters) for k in range(ranks[1])]
     free = [letter for letter in (*first, *second) if letter not in (batch, summed)]
     if not free:
-        # Keras leaves an axis of size 1 where nothing else is left.
+        # Keras keeps an axis of size 1 if no other axis is left.
         made = contracted(site, first, second, [batch], a, b, "sum")
         return site.reshape(made, [site.full_shape(made)[0], 1])
     return contracted(site, first, second, [batch, *free], a, b)
@@ -82,11 +82,11 @@ MERGES: Mapping[str, Translation] = {
 }
 
 
-# Products of matrices ------------------------------------------------------------------------------------------------
+# Products of matrices -------------------------------------------------------------------------------------------------
 
 
 def matmul(site: Site) -> str:
-    """As numpy's: a vector is a row on the left and a column on the right."""
+    """Matrix product as in numpy: a vector is a row on the left and a column on the right."""
     a, b = site.operands
     if isinstance(a, str) and isinstance(b, np.ndarray) and b.ndim == 2 and len(site.document.shape(a)) > 1:
         if site.full_shape(a)[-1] != b.shape[0]:
@@ -99,14 +99,14 @@ def matmul(site: Site) -> str:
 
 
 def matrices(site: Site, first: Operand, second: Operand, part: str = "") -> str:
-    """The product over the last two axes of the model; the axes before broadcast."""
+    """The product over the last two axes of the model; the axes before them broadcast."""
     a, b = aligned(site, first, second)
     rank = len(site.document.shape(a))
     name = f"{part}_" if part else ""
     if site.channels_first or rank < 3:
         return site.add("matmul", [a, b], part)
     if rank == 3:
-        # The spec's order has both matrices transposed.
+        # In the spec's order of axes both matrices are transposed.
         return site.add("matmul", [b, a], part)
     behind = [0, *range(2, rank), 1]
     made = site.add(
@@ -126,7 +126,7 @@ def contracted(
     b: Operand,
     part: str = "",
 ) -> str:
-    """The sum over all letters that ``out`` does not have of the products of two operands, whose axes are letters."""
+    """The product of two operands with axes named by letters, summed over all letters that are not in ``out``."""
     sizes: dict[str, int] = {}
     for letters, operand in ((first, a), (second, b)):
         shape = site.full_shape(operand) if isinstance(operand, str) else list(np.shape(operand))  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def _arranged(
 
 
 def _equation(site: Site, text: str, ranks: Sequence[int]) -> tuple[list[str], list[str], list[str]]:
-    """The letters of two operands and of the result; an ellipsis stands for the axes that are left."""
+    """The letters of two operands and of the result; an ellipsis is replaced by the remaining axes."""
     sides, arrow, out = text.replace(" ", "").partition("->")
     terms = sides.split(",")
     if len(terms) != 2 or not arrow:
@@ -207,7 +207,7 @@ def einsum_dense(site: Site) -> str:
     o = site.options
     if o.get("quantization_config") is not None or o.get("lora_rank") is not None:
         raise Unsupported("quantization" if o.get("quantization_config") is not None else "lora_rank")
-    o.pass_over("output_shape", "gptq_unpacked_column_size")  # the kernel's shape says it
+    o.pass_over("output_shape", "gptq_unpacked_column_size")  # known from the kernel's shape
     bias = o.get("bias_axes") is not None
     arrays = site.arrays(["kernel", *["bias"] * bias])
     found = activation(o.get("activation"), o.place, site.major)
@@ -220,7 +220,7 @@ def einsum_dense(site: Site) -> str:
 
 
 def dot_general(site: Site) -> str:
-    """numpy's dot and tensordot: the last axis of the first and the one before the last of the second, or as said."""
+    """numpy's dot and tensordot: by default the first's last axis is summed with the second's last but one."""
     a, b = site.operands
     ranks = [len(site.document.shape(x)) if isinstance(x, str) else np.ndim(x) for x in (a, b)]  # type: ignore[arg-type]
     said: Any = site.options.get("axes", 1)

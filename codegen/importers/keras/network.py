@@ -1,4 +1,4 @@
-"""A model's configuration as values: layers, nested models, and which tensor of which call each call reads.
+"""A model's configuration as values: layers, nested models, and the tensors that each call reads.
 
 Keras 2 writes a call as ``[["conv", 0, 0, {}], ...]``, Keras 3 as ``{"args": ..., "kwargs": ...}`` with the tensors
 ``{"class_name": "__keras_tensor__", "config": {"keras_history": ["conv", 0, 0]}}`` in it.
@@ -17,12 +17,12 @@ from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.weights import snake_case
 
 MODELS = ("Functional", "Model", "Sequential")
-_DEEPEST = 16  # models within models
-_WRAPPERS = ("TimeDistributed", "SpectralNormalization")  # hold the layer that computes
-_CONSTANT = "_CONSTANT_VALUE"  # Keras 2: not a layer but a number
+_DEEPEST = 16  # levels of nested models
+_WRAPPERS = ("TimeDistributed", "SpectralNormalization")  # layers that hold another layer
+_CONSTANT = "_CONSTANT_VALUE"  # Keras 2: stands for a number instead of a layer
 _OP_LAMBDAS = ("TFOpLambda", "SlicingOpLambda")  # Keras 2: functions of TensorFlow
 
-# What the table of a layer or model may have beside "class_name" and "config".  "compile_config" is of training,
+# Keys that the table of a layer or model may have besides "class_name" and "config".  "compile_config" is for training,
 # "build_config" has the shape of the input.
 _KEYS = frozenset(
     {"module", "registered_name", "class_name", "config", "build_config", "compile_config"}
@@ -32,16 +32,16 @@ _MODEL_KEYS = ("layers", "input_layers", "output_layers", "build_input_shape")
 
 
 class Origin(Enum):
-    """Who wrote a layer's class, as the file states it."""
+    """The author of a layer's class, as the file states it."""
 
     KERAS = "keras"
-    OWN = "own"  # the user, or a package other than Keras
-    UNSAID = "unsaid"  # .h5 files name the class alone
+    OWN = "own"  # by the user, or by a package other than Keras
+    UNSAID = "unsaid"  # .h5 files only give the name of the class
 
 
 @dataclass(frozen=True)
 class Ref:
-    """What the call number ``call`` of a layer makes; ``tensor`` counts where that is several."""
+    """A result of call number ``call`` of a layer; ``tensor`` is the index among several results."""
 
     layer: str
     call: int
@@ -50,8 +50,10 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """Arguments in which tensors are Refs; ``flat`` where the file has the tensors in one list, whatever the layer
-    took them as."""
+    """The arguments of a call, with Refs for tensors.
+
+    ``flat``: the file has all tensors in one list, however they were passed.
+    """
 
     args: Any
     kwargs: Mapping[str, Any]
@@ -60,9 +62,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Layer:
-    """``group`` is how .keras files call it among its siblings: its class, and how many of that were before it.
-    ``function`` is the name of a function in the place of a layer (``a + b``), "" for layers.  Layers with the same
-    ``shared`` are one object, whose arrays the file has once.  ``inner`` is the layer that a wrapper holds."""
+    """A layer, or a function in the place of a layer.
+
+    ``group`` is its name in .keras files: its class, and the number of siblings of that class before it.  ``function``
+    is the name of a function in the place of a layer (``a + b``), "" for layers.  Layers with the same ``shared`` are
+    one object, whose arrays the file has once.  ``inner`` is the layer that a wrapper holds.
+    """
 
     name: str
     class_name: str
@@ -79,8 +84,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """``inputs`` and ``outputs`` are what the user calls them, and the tensors; those of a dict in the order of its
-    sorted keys, in which Keras counts them.  ``keyed``: the inputs are a dict."""
+    """A model: ``inputs`` and ``outputs`` are pairs of the user's name and the tensor.
+
+    Entries of a dict are in the order of its sorted keys, as Keras counts them.  ``keyed``: the inputs are a dict.
+    """
 
     name: str
     origin: Origin
@@ -92,7 +99,7 @@ class Model:
 
 
 def read_model(table: Any, place: Place, depth: int = 0) -> Model:
-    """From ``{"class_name": ..., "config": ...}``."""
+    """Reads a model from ``{"class_name": ..., "config": ...}``."""
     if depth > _DEEPEST:
         raise place.spec_error(f"has models nested more than {_DEEPEST} deep")
     table = _mapping(table, place)
@@ -128,7 +135,7 @@ def read_model(table: Any, place: Place, depth: int = 0) -> Model:
 
 
 def _refuse_unknown(table: Mapping[str, Any], config: Mapping[str, Any], place: Place) -> None:
-    """Raises SpecError for a key of a model that may say something which is not known here."""
+    """Raises SpecError for a key of a model whose meaning is unknown."""
     unknown = [key for key in table if key not in _KEYS and table[key] is not None]
     if unknown:
         raise place.spec_error(f"has the key {show(unknown[0])}, which is not known")
@@ -141,9 +148,9 @@ def _refuse_unknown(table: Mapping[str, Any], config: Mapping[str, Any], place: 
 
 
 def origin_of(table: Mapping[str, Any]) -> Origin:
-    """Who wrote the class of a serialized object.  Keras 3 writes null for the module of the user's script."""
+    """The author of a serialized object's class.  Keras 3 writes null as the module of the user's script."""
     if ">" in str(table.get("class_name")) or ">" in str(table.get("registered_name")):
-        return Origin.OWN  # the name under which the user registered the class, "package>Name"
+        return Origin.OWN  # "package>Name", under which the user registered the class
     if "module" not in table:
         return Origin.UNSAID
     module = table["module"]
@@ -158,16 +165,16 @@ def _function(table: Mapping[str, Any], config: Mapping[str, Any], origin: Origi
         return function if isinstance(function, str) else class_name
     if origin is Origin.KERAS:
         return class_name if ".ops." in f"{table['module']}." else ""
-    # Keras 3 writes no module into .h5 either, but all layers have "trainable", and no function has.
+    # Keras 3 writes no module into .h5 either, but every layer has the key "trainable", and no function does.
     layer = origin is Origin.OWN or "trainable" in config or class_name in ("InputLayer", *MODELS)
     return "" if layer else class_name
 
 
 def _counted_from_zero(model: Model) -> Model:
-    """The model with calls of nested models counted from zero.
+    """The model with the calls of nested models counted from zero.
 
-    Keras counts the making of a model as its call 0 in some places: Keras 2 wherever it refers to one, Keras 3 only in
-    output_layers, and not for Sequential.  Every call that a file has is needed, so that the least number says which.
+    Keras counts the construction of a model as its call 0 in some places: Keras 2 in every reference, Keras 3 only in
+    output_layers, and not for Sequential.  A file contains only needed calls, so the least number shows the convention.
     """
     refs = [ref for layer in model.layers for call in layer.calls for ref in refs_of(call)]
     refs += [ref for _, ref in model.outputs]
@@ -203,7 +210,7 @@ def _counted_from_zero(model: Model) -> Model:
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """What is in lists and tables, in Keras' order: that of a table is the order of its sorted keys."""
+    """The items of nested lists and tables, in Keras' order: tables in the order of their sorted keys."""
     if isinstance(value, list):
         for item in value:
             yield from walk(item)
@@ -215,7 +222,7 @@ def walk(value: Any) -> Iterator[Any]:
 
 
 def leaves(model: Model) -> Iterator[Layer]:
-    """All layers that compute: those of nested models too, and what wrappers hold in place of them."""
+    """All layers that compute, including those of nested models, and a wrapper's inner layer in its place."""
     for layer in model.layers:
         yield from _within(layer)
 
@@ -326,7 +333,7 @@ def _old_tensors(value: Any) -> Any:
 
 
 def _is_old_ref(value: Any) -> bool:
-    """["conv", 0, 0], perhaps with a table of keyword arguments behind."""
+    """True for ["conv", 0, 0], with or without a table of keyword arguments after it."""
     if not isinstance(value, list) or len(value) not in (3, 4) or not isinstance(value[0], str):
         return False
     if value[0] == _CONSTANT:
@@ -335,7 +342,7 @@ def _is_old_ref(value: Any) -> bool:
 
 
 def _ports(value: Any, place: Place) -> tuple[tuple[str, Ref], ...]:
-    """What the user calls an input or output is the key of a dict, else the layer's name."""
+    """The user's name of an input or output: the key of a dict, else the layer's name."""
     found = tuple(_walk_ports(value, "", place, 0))
     if not found:
         raise place.spec_error("should name at least one layer")

@@ -1,4 +1,4 @@
-"""Normalizations, with statistics of the file or of the input, and scaling by numbers of the configuration."""
+"""Normalization with stored or computed statistics, and rescaling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codegen.frontend.place import show
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Array, Site, Translation
 
-# With numbers of the file ---------------------------------------------------------------------------------------------
+# With stored statistics -----------------------------------------------------------------------------------------------
 
 _BATCH_NORM_WORDS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "variance": "moving_variance"}
 
@@ -20,7 +20,7 @@ _BATCH_NORM_WORDS = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "v
 def _batch_norm(site: Site) -> str:
     o = site.options
     o.require("renorm", False)
-    # How the statistics follow the batches, in training.
+    # How the statistics are updated in training.
     o.pass_over("momentum", "synchronized", "renorm_momentum", "renorm_clipping")
     scale, center = o.flag("scale", True), o.flag("center", True)
     words = [*["gamma"] * scale, *["beta"] * center, "moving_mean|running_mean", "moving_variance|running_std"]
@@ -29,7 +29,7 @@ def _batch_norm(site: Site) -> str:
     if axis == 1:
         named = {key: site.array(word, arrays[word]) for key, word in _BATCH_NORM_WORDS.items() if word in arrays}
         return site.add("batch_norm", site.input, epsilon=epsilon, **named)
-    # A spec normalizes the channels only: of another axis it is a product and a sum.
+    # A spec's batch_norm is for channels only; along another axis it becomes a product and a sum.
     kept = [site.model_axes(o.get("axis"), site.rank)[0]]
     mean, variance = (np.asarray(arrays[word], np.float64) for word in ("moving_mean", "moving_variance"))
     if (variance < 0).any():
@@ -40,7 +40,7 @@ def _batch_norm(site: Site) -> str:
 
 
 def _along(site: Site, array: Array, axes: list[int]) -> Array:
-    """An array of just these axes of the input, in rising order, with size 1 for all others."""
+    """The array with exactly these axes of the input, in rising order, broadcast along the others."""
     sizes = site.full_shape(site.input)
     shape = [size if axis in axes else 1 for axis, size in enumerate(sizes)]
     if array.size != math.prod(shape):
@@ -61,7 +61,7 @@ def _rescaling(site: Site) -> str:
 
 
 def _normalization(site: Site) -> str:
-    """(x - mean) / max(sqrt(variance), 1e-7), which is Keras' epsilon."""
+    """(x - mean) / max(sqrt(variance), 1e-7), with Keras' epsilon."""
     o = site.options
     axis = o.get("axis", -1 if "axis" not in o.values else [])
     kept = [] if axis == [] else site.model_axes(axis, site.rank)
@@ -84,7 +84,7 @@ def _normalization(site: Site) -> str:
 
 
 def _means(site: Site, key: str, array: Array, kept: list[int]) -> Array:
-    """Means as the layer has them: one number, or the kept axes, perhaps with axes of size 1 around."""
+    """The layer's means: one number, or the kept axes, perhaps with axes of size 1 in between."""
     sizes = site.full_shape(site.input)
     inner = [sizes[axis] for axis in kept]
     fits = [n for n in array.shape if n != 1] == [n for n in inner if n != 1]
@@ -109,8 +109,10 @@ def _layer_norm(site: Site) -> str:
 def layer_norm(
     site: Site, axes: list[int], epsilon: float, gamma: Any = None, beta: Any = None, uncentred: bool = False
 ) -> str:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over axes of the model; ``uncentred``: without the mean,
-    but for that in the variance."""
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over axes of the model.
+
+    ``uncentred`` leaves out the subtraction of the mean, except in the variance.
+    """
     x, spec = site.input, sorted(site.to_spec(axis, site.rank) for axis in axes)
     centred = site.add("sub", [x, site.add("reduce_mean", x, "mean", axes=spec)], "centred")
     deviation = _root_mean_square(site, centred, spec, epsilon)
@@ -118,7 +120,7 @@ def layer_norm(
 
 
 def rms_norm(site: Site, axes: list[int], epsilon: float, scale: Any = None) -> str:
-    """x / sqrt(mean(x^2) + epsilon) * scale.  Whatever the axes are, Keras' scale is along the last ones."""
+    """x / sqrt(mean(x^2) + epsilon) * scale.  Whatever the axes are, Keras' scale is for the last ones."""
     spec = sorted(site.to_spec(axis, site.rank) for axis in axes)
     quotient = [site.input, _root_mean_square(site, site.input, spec, epsilon)]
     if scale is None:
@@ -147,7 +149,7 @@ def _rms_norm(site: Site) -> str:
 
 
 def _group_norm(site: Site) -> str:
-    """Each group of channels is a sample of its own: [n, groups, channels / groups, space...]."""
+    """Normalizes each group of channels like a sample: [n, groups, channels / groups, space...]."""
     o, x = site.options, site.input
     axis = site.model_axis(o.get("axis", -1), site.rank)
     groups, sizes = o.get("groups", 32), site.full_shape(x)
@@ -158,7 +160,7 @@ def _group_norm(site: Site) -> str:
         raise o.place.key("groups").spec_error(f"{groups} do not divide {sizes[axis]} channels")
     scale, center = o.flag("scale", True), o.flag("center", True)
     arrays = site.arrays([*["gamma"] * scale, *["beta"] * center])
-    # Channels in front and space as one axis: the spec's order, whatever the model's.
+    # Channels first and space as one axis: the spec's order, whatever the model's.
     where = site.to_spec(axis, site.rank)
     rest = [a for a in range(1, site.rank) if a != where]
     moved = where != 1
@@ -187,7 +189,7 @@ def _unit_norm(site: Site) -> str:
 
 
 def normalized(site: Site, axes: list[int], order: int, epsilon: float, part: str = "") -> str:
-    """x / max(norm, epsilon), of the sum of absolute values (order 1) or the root of that of squares (order 2)."""
+    """x / max(norm, epsilon), with the sum of absolute values (order 1) or the Euclidean norm (order 2)."""
     x, spec = site.input, sorted(site.to_spec(axis, site.rank) for axis in axes)
     if order not in (1, 2):
         raise Unsupported(f"order = {order}")

@@ -1,7 +1,7 @@
-"""Values of a layer's configuration, each of the type that it must have: a file may hold anything.
+"""Typed access to a layer's configuration, as a file may contain anything.
 
-No key is ignored.  :class:`Options` knows which keys a translation has read; every other key must be without meaning in
-inference, or the layer is refused by :meth:`Options.refuse_unread`.
+No key is ignored.  :class:`Options` records which keys a translation has read; if another key could affect inference,
+:meth:`Options.refuse_unread` refuses the layer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from codegen.frontend.place import Place, show
 
 
 class Unsupported(Exception):
-    """The network has a layer, or an option of one, that no spec says; all of them are reported together."""
+    """A layer or an option that a spec cannot express; all of these are reported together."""
 
 
-# Keys that any layer may have and that no inference depends on, with the reason.
+# Keys that any layer may have and that do not affect inference, with the reason.
 WITHOUT_MEANING: Mapping[str, str] = {
     "name": "is read beside the configuration",
     "trainable": "says whether training changes the weights",
@@ -33,20 +33,20 @@ WITHOUT_MEANING: Mapping[str, str] = {
     "batch_input_shape": "is the shape of the input, which the importer reads",
 }
 
-# The same for keys that end so: what weights start from, and what training adds to the loss or does to the weights.
+# The same for endings of keys: how weights are initialised, regularised and constrained in training.
 WITHOUT_MEANING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
 @dataclass(frozen=True)
 class Options:
-    """``values`` is the table "config" of the layer at ``place``."""
+    """The table ``values``, "config" of the layer at ``place``."""
 
     place: Place
     values: Mapping[str, Any]
     _read: set[str] = field(default_factory=set)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, or the default where the file has none or null."""
+        """The value, or the default if it is missing or null."""
         self._read.add(key)
         value = self.values.get(key)
         return default if value is None else value
@@ -58,11 +58,11 @@ class Options:
             raise Unsupported(f"{key} = {show(value)}")
 
     def pass_over(self, *keys: str) -> None:
-        """Keys of this layer that no inference depends on."""
+        """Marks keys of this layer as irrelevant to inference."""
         self._read.update(keys)
 
     def refuse_unread(self) -> None:
-        """Raises Unsupported for a key that nobody has read, unless its value is null or it is without meaning."""
+        """Raises Unsupported for a key that was not read, unless its value is null or it cannot affect inference."""
         for key, value in self.values.items():
             known = key in self._read or key in WITHOUT_MEANING
             if not known and not str(key).endswith(WITHOUT_MEANING_ENDINGS) and value is not None:
@@ -89,7 +89,7 @@ class Options:
         return float(value)
 
     def numbers(self, key: str, default: float) -> NDArray[np.float64]:
-        """A number or nested lists of numbers, as numpy makes an array of them."""
+        """A number or an array of nested lists of numbers."""
         value = _plain(self.get(key, default))
         flat = [value]
         while any(isinstance(item, list) for item in flat):
@@ -106,7 +106,7 @@ class Options:
         return self._whole(key, self.get(key, default), least)
 
     def wholes(self, key: str, rank: int, default: Any = None, least: int = 1) -> list[int]:
-        """A number for each spatial axis, from one for all or a list."""
+        """A whole number for each spatial axis, from one number for all or a list."""
         value = self.get(key, default)
         if isinstance(value, list):
             if len(value) != rank:
@@ -115,7 +115,7 @@ class Options:
         return [self._whole(key, value, least)] * rank
 
     def pairs(self, key: str, rank: int) -> list[list[int]]:
-        """(before, after) of each spatial axis, from one number, one for each axis or a pair for each."""
+        """(before, after) for each spatial axis, from one number, one for each axis or a pair for each."""
         value = self.get(key)
         if isinstance(value, list) and rank == 1 and len(value) == 2 and not any(isinstance(v, list) for v in value):
             value = [value]
@@ -137,7 +137,7 @@ class Options:
 
 
 def _plain(value: Any) -> Any:
-    """Keras 3 writes numpy's scalars and arrays as tables."""
+    """Converts numpy's scalars and arrays, which Keras 3 writes as tables."""
     if isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__"):
         config = value.get("config")
         return config.get("value") if isinstance(config, Mapping) else None

@@ -1,4 +1,4 @@
-"""Functions of all elements along axes: sums, means, extremes, places, orders."""
+"""Reductions along axes: sums, means, extremes, arg-max, sorting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codegen.importers.keras.site import Site, Translation
 
 
 def _reduced(site: Site, kind: str, value: str, key: str = "axis", part: str = "") -> str:
-    """``kind`` along the axes that the option says, which stay with size 1 where it says so."""
+    """``kind`` along the axes of the option, which are kept with size 1 if the option says so."""
     rank = len(site.document.shape(value))
     axes = site.model_axes(site.options.get(key), rank)
     made = _kept(site, kind, value, axes, part)
@@ -21,7 +21,7 @@ def _reduced(site: Site, kind: str, value: str, key: str = "axis", part: str = "
 
 
 def _kept(site: Site, kind: str, value: str, axes: list[int], part: str = "") -> str:
-    """``kind`` along axes of the model, which stay with size 1."""
+    """``kind`` along axes of the model, which are kept with size 1."""
     rank = len(site.document.shape(value))
     spec = sorted(site.to_spec(axis, rank) for axis in axes)
     if not spec:
@@ -76,7 +76,7 @@ def _log_sum_exp(site: Site) -> str:
 
 
 def _average(site: Site) -> str:
-    """sum(x * w) / sum(w) of constant weights, which are along one axis or of the input's shape."""
+    """sum(x * w) / sum(w) with constant weights, along one axis or of the input's shape."""
     weights = site.operands[1]
     site = site.reading(site.operands[0])
     if weights is None:
@@ -124,7 +124,7 @@ def _cumsum(site: Site) -> str:
 
 
 def _sorted(part: str | None) -> Translation:
-    """All elements in rising order, or where they were."""
+    """All elements in rising order, or their indices."""
 
     def translate(site: Site) -> str:
         axis = site.axis(site.options.get("axis", -1), site.rank)
@@ -171,8 +171,8 @@ PLACES: Mapping[str, Translation] = {
 
 
 def top_k(site: Site) -> list[str]:
-    """The largest elements of the last axis, in falling order, and where they are."""
+    """The largest elements of the last axis in falling order, and their indices."""
     o = site.options
-    o.pass_over("sorted")  # where order does not matter, this one will do
+    o.pass_over("sorted")  # if the order does not matter, falling order will do
     axis, count = site.to_spec(site.rank - 1, site.rank), o.whole("k")
     return [_ordered(site, axis, count, True, None), _ordered(site, axis, count, True, "indices", "indices")]

@@ -1,6 +1,6 @@
-"""What Keras' documentation says in numpy: the arguments of a layer, and activations.
+"""Reference in numpy, from Keras' documentation: arguments of a layer, and activations.
 
-:mod:`codegen.importers.keras.evaluate` computes whole models of it, to compare an import with.
+:mod:`codegen.importers.keras.evaluate` evaluates whole models with it, to check imports.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Given:
-    """What a layer computes with.  ``inputs`` is an array, or a list of arrays for layers that merge several; ``parts``
-    are the arrays of layers that the layer makes for itself, ``options`` what its call says beside the inputs."""
+    """The inputs and parameters of a layer.
+
+    ``inputs`` is an array, or a list of arrays for layers that merge several; ``parts`` are the arrays of layers that
+    the layer creates itself, ``options`` the call's arguments besides the inputs.
+    """
 
     config: Mapping[str, Any]
     inputs: Any
@@ -42,7 +45,7 @@ class Given:
         return bool(self.get("data_format", "channels_last") == "channels_first")
 
     def back(self, y: Array) -> Array:
-        """A result with channels last in the input's order of axes."""
+        """A channels-last result in the input's order of axes."""
         return np.moveaxis(y, -1, 1) if self.first else y
 
     def activated(self, y: Array) -> Array:
@@ -62,12 +65,12 @@ class Given:
 
 
 def plain(value: Any) -> Any:
-    """Keras 3 writes numpy's arrays as tables."""
+    """Converts numpy's arrays, which Keras 3 writes as tables."""
     array = isinstance(value, Mapping) and value.get("class_name") in ("__numpy__", "__tensor__")
     return value["config"]["value"] if array else value
 
 
-# Activations ---------------------------------------------------------------------------------------------------------
+# Activations ----------------------------------------------------------------------------------------------------------
 
 
 def softmax(x: Array, axis: Any = -1) -> Array:
@@ -80,7 +83,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def relu(x: Array, most: float | None = None, slope: float = 0.0, threshold: float = 0.0) -> Array:
-    """Keras' own: x above the threshold, clipped to 0 and ``most``; slope * (x - threshold) below is added."""
+    """Keras' ReLU: x above the threshold, clipped to 0 and ``most``; slope * (x - threshold) below is added."""
     y = np.maximum(x, 0.0) if threshold == 0 else x * (x > threshold)
     y = y if most is None else np.clip(y, 0.0, most)
     return np.asarray(y - slope * np.maximum(threshold - x, 0.0) if slope else y)
@@ -192,7 +195,7 @@ ACTIVATION_LAYERS: Mapping[str, Callable[[Given], Array]] = {
 
 
 def activate(x: Array, said: Any, major: int) -> Array:
-    """What the key "activation" of a layer says: nothing, a name, or the table of a function or layer."""
+    """Applies the value of a layer's key "activation": null, a name, or the table of a function or layer."""
     if isinstance(said, Mapping):
         config = said["config"]
         if said["class_name"] != "function":

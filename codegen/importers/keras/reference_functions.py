@@ -1,4 +1,4 @@
-"""Functions of Keras and TensorFlow as their documentation says, in numpy."""
+"""Reference of functions of Keras and TensorFlow in numpy, from their documentation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from codegen.importers.keras.reference import Array, Given
 from codegen.importers.keras.reference_layers import attended, resized_image
 from codegen.importers.keras.reference_windows import WINDOW_LAYERS
 
-# What TensorFlow calls the parameters that Keras 3 calls x, x1 and x2.
+# TensorFlow's names of the parameters that Keras 3 calls x, x1 and x2.
 _FIRST = ("x", "x1", "features", "input", "input_tensor", "tensor", "logits", "t", "images", "inputs", "variable")
 _SECOND = ("y", "b")
 
 
 def called(name: str, args: Sequence[Any], given: Mapping[str, Any]) -> list[Array]:
-    """What the function makes of the arguments of its call, and those of its configuration, by name."""
+    """The result of the function for the arguments of its call and of its configuration, by name."""
     function = FUNCTIONS[name]
     known = list(inspect.signature(function).parameters)
     named = {}
@@ -157,7 +157,7 @@ def _attention(
 
 
 def _window(layer: str, arrays: int = 0) -> Callable[..., Any]:
-    """A function that is a layer's, with its kernels as arguments; a default of the layer does not hold for it."""
+    """The function of a layer, with kernels as arguments, and without the layer's defaults."""
 
     def compute(inputs: Array, *kernels: Array, **config: Any) -> Any:
         rank = inputs.ndim - 2
@@ -405,4 +405,4 @@ _TENSORFLOW: Mapping[str, Callable[..., Any]] = {
 }
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {**_KERAS, **_TENSORFLOW}
-"""By the names that Keras 3 and, behind "tf.", TensorFlow have for them."""
+"""Functions by Keras 3's names, and by TensorFlow's with the prefix "tf."."""

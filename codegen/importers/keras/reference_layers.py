@@ -1,4 +1,4 @@
-"""All other layers as Keras' documentation says, in numpy, and the table of all."""
+"""Reference of all other layers in numpy, from Keras' documentation, and the table of all layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from codegen.importers.keras.reference import ACTIVATION_LAYERS, Array, Given, softmax
 from codegen.importers.keras.reference_windows import WINDOW_LAYERS
 
-# Sizes ---------------------------------------------------------------------------------------------------------------
+# Sizes ----------------------------------------------------------------------------------------------------------------
 
 
 def zero_padding(g: Given) -> Array:
@@ -34,8 +34,11 @@ def _cubic(t: Array) -> Array:
 
 
 def resized(x: Array, axis: int, size: int, mode: str, antialias: bool = False) -> Array:
-    """Pixels have their centres at halves: output i looks at (i + 1/2) n / size - 1/2 of the input, and what lies
-    outside has no weight.  Antialiased, the kernel is as wide as an output pixel."""
+    """Resampling with pixel centres at half-integers.
+
+    Output i is at (i + 1/2) n / size - 1/2 of the input, and pixels outside have no weight.  With antialiasing the
+    kernel is as wide as an output pixel.
+    """
     n = x.shape[axis]
     if mode == "nearest":
         return np.take(x, [(2 * i + 1) * n // (2 * size) for i in range(size)], axis)
@@ -58,8 +61,10 @@ def resized_image(
     pad: bool = False,
     fill: float = 0.0,
 ) -> Array:
-    """An image with its channels last.  With ``crop`` or ``pad`` its sides are first brought to the ratio of the new
-    ones."""
+    """Resampling of a channels-last image.
+
+    With ``crop`` or ``pad`` its sides are first brought to the new aspect ratio.
+    """
     height, width = x.shape[1:3]
     if crop:
         h = max(min(height, int(width * size[0] / size[1])), 1)
@@ -113,7 +118,7 @@ def permute(g: Given) -> Array:
     return np.transpose(g.inputs, (0, *g.config["dims"]))
 
 
-# Numbers for each channel --------------------------------------------------------------------------------------------
+# Numbers for each channel ---------------------------------------------------------------------------------------------
 
 
 def batch_normalization(g: Given) -> Array:
@@ -133,7 +138,7 @@ def rescaling(g: Given) -> Array:
 
 
 def normalization(g: Given) -> Array:
-    """``mean`` and ``variance`` have the axes that are kept, in order."""
+    """Normalization layer; ``mean`` and ``variance`` have the kept axes, in order."""
     x, axis = g.inputs, g.config.get("axis", -1)
     kept = sorted(a % x.ndim for a in (axis if isinstance(axis, list) else [] if axis is None else [axis]))
     said = [g.get(key, None) for key in ("mean", "variance")]
@@ -146,7 +151,7 @@ def normalization(g: Given) -> Array:
     return np.asarray(x * deviation + mean if g.get("invert", False) else (x - mean) / deviation)
 
 
-# Statistics of the input ---------------------------------------------------------------------------------------------
+# Statistics of the input ----------------------------------------------------------------------------------------------
 
 
 def _axes(g: Given) -> tuple[int, ...]:
@@ -192,14 +197,14 @@ def unit_normalization(g: Given) -> Array:
     return np.asarray(g.inputs / np.maximum(norm, 1e-12))
 
 
-# Several inputs ------------------------------------------------------------------------------------------------------
+# Several inputs -------------------------------------------------------------------------------------------------------
 
 
 def _merged(compute: Callable[[list[Array]], Any]) -> Callable[[Given], Array]:
     def merge(g: Given) -> Array:
         arrays = g.inputs if isinstance(g.inputs, list) else [g.inputs]
         rank = max(array.ndim for array in arrays)
-        # Axes of size 1 behind the batch.
+        # Inserts axes of size 1 after the batch.
         wide = [array.reshape(len(array), *[1] * (rank - array.ndim), *array.shape[1:]) for array in arrays]
         return np.asarray(compute(wide))
 
@@ -211,7 +216,7 @@ def concatenate(g: Given) -> Array:
 
 
 def dot(g: Given) -> Array:
-    """Sample by sample."""
+    """The layer Dot, per sample."""
     a, b = g.inputs
     said = g.config["axes"]
     i, j = said if isinstance(said, list) else (said, said)
@@ -228,7 +233,7 @@ def einsum_dense(g: Given) -> Array:
 
 
 def attended(query: Array, key: Array, value: Array, scale: float, causal: bool) -> Array:
-    """Of [batch, places, heads, size]; a place sees those before it only where ``causal``."""
+    """Attention of tensors [batch, positions, heads, size]; ``causal`` hides later positions."""
     scores = np.einsum("bthd,bshd->bhts", query, key) * scale
     if causal:
         scores = np.where(np.tri(scores.shape[2], scores.shape[3]) == 1, scores, -np.inf)
@@ -294,4 +299,4 @@ WITH_ARRAYS = frozenset(
     {name for name in LAYERS if "Conv" in name or name.endswith("Normalization")}
     | {"Dense", "EinsumDense", "PReLU", "Attention"}
 )
-"""Layers whose arrays :class:`Given` has."""
+"""Layers whose arrays are passed in :class:`Given`."""

@@ -1,4 +1,4 @@
-"""Convolutions and pools as Keras' documentation says, in numpy."""
+"""Reference of convolutions and pools in numpy, from Keras' documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codegen.importers.keras.reference import Array, Given
 def _margins(
     sizes: Sequence[int], taps: Sequence[int], strides: Sequence[int], dilations: Sequence[int], padding: str
 ) -> list[tuple[int, int]]:
-    """What is added to each spatial axis; more behind than before for "same"."""
+    """The padding of each spatial axis; for "same" an odd element is at the end."""
     found = []
     for n, k, s, d in zip(sizes, taps, strides, dilations, strict=True):
         reach = d * (k - 1) + 1
@@ -26,7 +26,7 @@ def _margins(
 def _windows(
     x: Array, taps: Sequence[int], strides: Sequence[int], dilations: Sequence[int], padding: str, fill: float = 0.0
 ) -> list[tuple[tuple[int, ...], Array]]:
-    """What all windows see at each tap, one array per tap: [n, *places, c]."""
+    """The pixels that all windows see at each tap, one array per tap: [n, *positions, c]."""
     margins = _margins(x.shape[1:-1], taps, strides, dilations, padding)
     x = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=fill)
     reaches = [d * (k - 1) + 1 for k, d in zip(taps, dilations, strict=True)]
@@ -41,7 +41,7 @@ def _windows(
 
 
 def _correlate(g: Given, x: Array, kernel: Array, padding: str, groups: int = 1) -> Array:
-    """``kernel`` is [*taps, c / groups, o]."""
+    """Cross-correlation with ``kernel`` [*taps, c / groups, o]."""
     parts = []
     windows = _windows(x, kernel.shape[:-2], g.each("strides", 1), g.each("dilation_rate", 1), padding)
     ci, co = kernel.shape[-2], kernel.shape[-1] // groups
@@ -52,7 +52,7 @@ def _correlate(g: Given, x: Array, kernel: Array, padding: str, groups: int = 1)
 
 
 def _each_channel(g: Given, x: Array, kernel: Array) -> Array:
-    """``kernel`` is [*taps, c, m]; channel c makes the channels c * m to c * m + m - 1."""
+    """Depthwise convolution with ``kernel`` [*taps, c, m]; channel c gives channels c * m to c * m + m - 1."""
     windows = _windows(
         x, kernel.shape[:-2], g.each("strides", 1), g.each("dilation_rate", 1), g.get("padding", "valid")
     )
@@ -118,7 +118,7 @@ def max_pool(g: Given) -> Array:
 
 
 def average_pool(g: Given) -> Array:
-    """What is added at the borders does not count."""
+    """Average pooling that does not count padding."""
     x = g.last
     return g.back(np.sum(_pool(g, x, 0.0), axis=0) / np.sum(_pool(g, np.ones_like(x), 0.0), axis=0))
 
@@ -132,7 +132,7 @@ def _global(reduce: Callable[..., Any]) -> Callable[[Given], Array]:
 
 
 def _adaptive(reduce: Callable[..., Any]) -> Callable[[Given], Array]:
-    """Window i of an axis goes from floor(i n / m) to ceil((i + 1) n / m)."""
+    """Adaptive pooling: window i of an axis goes from floor(i n / m) to ceil((i + 1) n / m)."""
 
     def compute(g: Given) -> Array:
         y = g.last

@@ -1,4 +1,4 @@
-"""Layers and functions that move elements: reshaping, transposing, joining, taking apart, repeating."""
+"""Layers and functions that move elements: reshaping, transposing, concatenating, splitting, repeating."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codegen.frontend.place import show
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Site, Translation, bounded, unless
 
-# Layers --------------------------------------------------------------------------------------------------------------
+# Layers ---------------------------------------------------------------------------------------------------------------
 
 
 def _flatten(site: Site) -> str:
@@ -23,7 +23,7 @@ def _flatten(site: Site) -> str:
     moved = site.options.text("data_format", "channels_last") == "channels_first"
     if moved and not site.channels_first:
         raise Unsupported("data_format differs from that of other layers, channels_last")
-    # In a network with channels first, the layer brings them behind where it is told where they are.
+    # In a channels-first network, the layer moves the channels last if it has the option data_format.
     last = moved or not site.channels_first
     return site.add("flatten", site.input, order="NHWC" if last else "NCHW")
 
@@ -34,7 +34,7 @@ def _reshape_layer(site: Site) -> str:
 
 
 def _sizes(site: Site, key: str, shape: Sequence[int]) -> list[int]:
-    """A shape for the elements of another, where -1 is what is left."""
+    """A shape for a number of elements, with -1 replaced by the remaining size."""
     target = site.options.get(key)
     if isinstance(target, int):
         target = [target]
@@ -74,7 +74,7 @@ SHAPE_LAYERS: Mapping[str, Translation] = {
 }
 
 
-# Functions -----------------------------------------------------------------------------------------------------------
+# Functions ------------------------------------------------------------------------------------------------------------
 
 
 def joined(site: Site, values: Sequence[str], axis: Any, part: str = "") -> str:
@@ -106,7 +106,7 @@ def _stack(site: Site) -> str:
 
 
 def _pieces(site: Site, axis: int, bounds: Sequence[int]) -> list[str]:
-    """The parts of an axis of the model between one place and the next."""
+    """The parts of an axis of the model between consecutive positions."""
     where = site.to_spec(axis, site.rank)
     found = []
     for i, (start, stop) in enumerate(pairwise(bounds)):
@@ -117,7 +117,7 @@ def _pieces(site: Site, axis: int, bounds: Sequence[int]) -> list[str]:
 
 
 def _sliced(site: Site, value: str, axis: int, span: slice, part: str) -> str:
-    """Elements of an axis of the spec; the value itself if they are all."""
+    """Elements of an axis of the spec; the value itself if all are taken."""
     size = site.document.shape(value)[axis]
     chosen = range(size)[span]
     if not chosen:
@@ -232,7 +232,7 @@ def _taken(site: Site, axis: int, places: np.ndarray) -> str:
 
 
 def _take(site: Site) -> str:
-    """Elements by a constant of their places along an axis; those of a number lose the axis."""
+    """Elements at constant positions along an axis; a single number as position drops the axis."""
     places, axis = site.operands[1], site.options.get("axis")
     site = site.reading(site.operands[0])
     if axis is None or isinstance(places, str) or places is None:
@@ -308,7 +308,7 @@ _PAD_MODES = {"constant": "constant", "edge": "edge", "reflect": "reflect", "wra
 
 
 def _pad(site: Site) -> str:
-    """Around axes of space, or by constants around any."""
+    """Padding of spatial axes, or constant padding of any axes."""
     fill = site.operands[1]
     site = site.reading(site.operands[0])
     rank, o = site.rank, site.options
@@ -344,7 +344,7 @@ def _pad(site: Site) -> str:
 
 
 def _margins(site: Site, said: Any, rank: int) -> list[tuple[int, int]]:
-    """(before, behind) of each axis of the model: one number, one pair, or a pair for each."""
+    """(before, after) for each axis of the model, from one number, one pair, or a pair for each."""
     items = [said] if isinstance(said, int) else said
     if isinstance(items, list) and len(items) == 2 and all(isinstance(n, int) for n in items):
         items = [items]
@@ -359,7 +359,7 @@ def _margins(site: Site, said: Any, rank: int) -> list[tuple[int, int]]:
 
 
 def _get_item(site: Site) -> str:
-    """x[key]: numbers, slices, an ellipsis, and None for a new axis."""
+    """x[key] for numbers, slices, an ellipsis, and None for a new axis."""
     key = site.options.get("key")
     items = key if isinstance(key, list) else [key]
     used = sum(item is not None and not _is(item, "__ellipsis__") for item in items)
@@ -404,7 +404,7 @@ def _as_slice(item: Any) -> slice:
 
 
 def _depth(site: Site, into_space: bool) -> str:
-    """Blocks of space and channels, in TensorFlow's order: the channels of a pixel are [row, column, channel]."""
+    """Moves blocks between space and channels, in TensorFlow's order: a pixel's channels are [row, column, channel]."""
     site.check_format()
     block = site.options.whole("block_size")
     n, *space, c = _last(site)
@@ -430,7 +430,7 @@ def _depth(site: Site, into_space: bool) -> str:
 
 
 def _last(site: Site) -> list[int]:
-    """The input's shape with the channels last."""
+    """The input's shape with channels last."""
     shape = site.full_shape(site.input)
     return [shape[0], *shape[2:], shape[1]] if site.channels_first else shape
 
@@ -465,4 +465,4 @@ SHAPE_FUNCTIONS: Mapping[str, Translation] = {
     "Unstack": _unstack,
     "reshape": _tf_reshape,
 }
-"""By Keras 3's class names; in small letters TensorFlow's functions with other arguments."""
+"""Translations by Keras 3's class names, and by lower-case names of TensorFlow's functions with other arguments."""

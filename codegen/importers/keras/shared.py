@@ -1,7 +1,7 @@
-"""Layers that are one object in several places of a model: a .keras file has their arrays once.
+"""Layers that occur as one object in several places of a model, whose arrays a .keras file has once.
 
-The arrays are at the place where Keras came by the layer first.  All places have the same "shared_object_id", except
-that Keras leaves it out at the first one if that is in a nested model: such a place is known by its class, name and
+The arrays are stored where Keras first met the layer.  All places have the same "shared_object_id", except that Keras
+leaves it out at the first place if that is in a nested model; that place is recognised by its class, name and
 configuration.
 """
 
@@ -17,14 +17,16 @@ from codegen.importers.keras.weights import Weights
 
 
 class Homes:
-    """Where the arrays of each layer of a model are."""
+    """The location of the arrays of each layer of a model."""
 
     def __init__(self, model: Model, weights: Weights, place: Place) -> None:
         self._model, self._weights, self._place = model, weights, place
 
     def of(self, layer: Layer, weights: Weights) -> tuple[Weights, Layer]:
-        """The weights that have the arrays, and the layer as which they have them: the given ones, unless they have
-        none and exactly one other place has them."""
+        """The weights that hold a layer's arrays, and the layer under which they are stored.
+
+        These are the given ones, unless they have no arrays and exactly one other place does.
+        """
         if weights.entries(layer.name, layer.group, self._place):
             return weights, layer
         wanted = _text(layer)

@@ -1,7 +1,7 @@
-"""One call of a layer: what its translation is given, and adds layers of the spec with.
+"""The context in which a layer's call is translated, with methods that add layers of the spec.
 
-Axes of a model are counted as the model has them, batch included.  In a model with channels last the spec's axis 1 is
-the model's last; :class:`Site` moves shapes, axes and arrays from one order to the other.
+Axes of a model are numbered in the model's own order, batch included.  In a channels-last model the spec's axis 1 is
+the model's last; :class:`Site` converts shapes, axes and arrays from one order to the other.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from codegen.importers.keras.options import Options, Unsupported
 Array = NDArray[Any]
 
 Operand = str | float | Array | Sequence[Any] | None
-"""A value of the document by name, a number, a constant, a list of such, or nothing for an argument that is absent."""
+"""The name of a value of the document, a number, a constant, a list of these, or None for an absent argument."""
 
 Translation = Callable[["Site"], str | list[str]]
-"""Adds layers; returns the value that the last one makes, or several where the model's layer makes several."""
+"""A function that adds layers and returns the last one's value, or a list if the model's layer has several results."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """``name`` is the layer's in the spec.  With ``channels_first`` the model's axes are in NCHW order as the spec's
-    are, else its last is the spec's axis 1.  ``kinds`` are the types that values of the document have in the model."""
+    """The place of a call; ``name`` is the layer's name in the spec.
+
+    With ``channels_first`` the model's axes are in NCHW order like the spec's; otherwise its last axis is the spec's
+    axis 1.  ``kinds`` are the types that values of the document have in the model.
+    """
 
     document: Document
     name: str
@@ -41,7 +44,7 @@ class Site:
     channels_first: bool
     kinds: Mapping[str, str] = field(default_factory=dict)
 
-    # Operands -------------------------------------------------------------------------------------------------------
+    # Operands ---------------------------------------------------------------------------------------------------------
 
     @property
     def input(self) -> str:
@@ -60,17 +63,17 @@ class Site:
         return values
 
     def reading(self, *operands: Operand) -> Site:
-        """The same place with other operands."""
+        """The same site with other operands."""
         return replace(self, operands=operands)
 
     @property
     def rank(self) -> int:
-        """Axes of the input, batch included."""
+        """The number of axes of the input, batch included."""
         return len(self.document.shape(self.input))
 
     @property
     def space(self) -> int:
-        """Spatial axes of the input, of which there should be some."""
+        """The number of spatial axes of the input, at least 1."""
         if self.rank < 3:
             raise self.options.place.spec_error(f"needs axes of space, but its input has {self.rank} axes in all")
         return self.rank - 2
@@ -79,10 +82,10 @@ class Site:
     def channels(self) -> int:
         return self.document.shape(self.input)[1]
 
-    # Layers and tensors ---------------------------------------------------------------------------------------------
+    # Layers and tensors -----------------------------------------------------------------------------------------------
 
     def add(self, op: str, inputs: str | Sequence[str], part: str = "", **options: Any) -> str:
-        """A layer of the spec: the one called as the layer of the model, or a part of it."""
+        """Adds a layer of the spec, named after the model's layer, or as a ``part`` of it."""
         inputs = [inputs] if isinstance(inputs, str) else inputs
         given = {key: value for key, value in options.items() if value is not None}
         return self.document.add(f"{self.name}.{part}" if part else self.name, op, inputs, given)
@@ -93,14 +96,16 @@ class Site:
         return self.document.array(f"{owner}.{word}", np.asarray(values))
 
     def constant(self, word: str, values: Any, rank: int | None = None) -> str:
-        """A value that is ``values``, in the model's order of axes; with ``rank`` behind as many axes of size 1 as
-        are missing."""
+        """A value with constant ``values``, in the model's order of axes.
+
+        ``rank`` is the number of axes to fill up to, with axes of size 1 at the end.
+        """
         array = np.asarray(values)
         rank = array.ndim if rank is None else rank
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
         return self.document.constant(f"{self.name}.{word}", np.transpose(array, self.axes_in_spec(rank)))
 
-    # Axes -----------------------------------------------------------------------------------------------------------
+    # Axes -------------------------------------------------------------------------------------------------------------
 
     def axis(self, axis: Any, rank: int) -> int:
         """The spec's axis for one of the model's, batch included."""
@@ -109,13 +114,13 @@ class Site:
         return self.to_spec(self.model_axis(axis, rank), rank)
 
     def model_axis(self, axis: Any, rank: int) -> int:
-        """The axis counted from 0."""
+        """The axis counted from the front."""
         if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank:
             raise Unsupported(f"axis = {show(axis)} of a tensor with {rank} axes")
         return axis % rank
 
     def model_axes(self, axes: Any, rank: int) -> list[int]:
-        """The axes counted from 0, in rising order, of one number, a list or null for all."""
+        """The axes counted from the front, in rising order, from one number, a list, or null for all axes."""
         listed = range(rank) if axes is None else axes if isinstance(axes, list) else [axes]
         found = sorted(self.model_axis(axis, rank) for axis in listed)
         if len(set(found)) != len(found):
@@ -137,19 +142,19 @@ class Site:
         return [shape[self.to_spec(axis, len(shape))] for axis in range(len(shape))]
 
     def model_shape(self, value: str) -> list[int]:
-        """The same without the batch."""
+        """The same shape without the batch."""
         return self.full_shape(value)[1:]
 
     def check_format(self) -> None:
-        """The channels of the layer are where those of the whole network are: last, if the layer does not say."""
+        """Raises Unsupported unless the layer's channels are where the whole network's are; the default is last."""
         wanted = "channels_first" if self.channels_first else "channels_last"
         if self.options.text("data_format", "channels_last") != wanted:
             raise Unsupported(f"channels that are not where other layers have them, {wanted}")
 
-    # Moves ----------------------------------------------------------------------------------------------------------
+    # Moves ------------------------------------------------------------------------------------------------------------
 
     def transpose(self, value: str, axes: Sequence[int], part: str = "") -> str:
-        """Axis i of what is made is axis ``axes[i]`` of the value, in the model's order of both."""
+        """Axis i of the result is axis ``axes[i]`` of the value, in the model's order of axes."""
         rank = len(axes)
         if list(axes) == list(range(rank)):
             return value
@@ -159,8 +164,10 @@ class Site:
         return value if moved == list(range(rank)) else self.add("transpose", value, part, axes=moved)
 
     def reshape(self, value: str, target: Sequence[int], part: str = "") -> str:
-        """The elements in the model's order, in another shape, batch included: where the model's order is not the
-        spec's, channels go behind and back."""
+        """The elements in the model's order, in another shape, batch included.
+
+        If the model's order is not the spec's, channels are moved last and back.
+        """
         shape, target = self.full_shape(value), list(target)
         if math.prod(target) != math.prod(shape):
             raise self.options.place.spec_error(
@@ -185,19 +192,21 @@ class Site:
         return value
 
     def _mixed(self, shape: Sequence[int]) -> bool:
-        """Whether it makes a difference to the order of elements that channels are in front."""
+        """True if moving the channels changes the order of elements."""
         return not self.channels_first and len(shape) > 2 and shape[-1] > 1 and math.prod(shape[1:-1]) > 1
 
     def widen(self, value: str, rank: int, part: str = "wide") -> str:
-        """The value with as many axes as ``rank``: missing ones have size 1 and are in front, as numpy has it."""
+        """The value with ``rank`` axes; missing ones have size 1 and come first, as in numpy."""
         shape = self.full_shape(value)
         return self.reshape(value, [1] * (rank - len(shape)) + shape, part)
 
-    # Composites -----------------------------------------------------------------------------------------------------
+    # Composites -------------------------------------------------------------------------------------------------------
 
     def affine(self, value: str, scale: Any, shift: Any, part: str = "") -> str:
-        """value * scale + shift, of arrays in the model's order of axes that broadcast as in numpy without making the
-        value larger."""
+        """value * scale + shift, with arrays in the model's order of axes.
+
+        The arrays broadcast as in numpy without making the value larger.
+        """
         scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
         factors, terms = self._by_channel(value, scale), self._by_channel(value, shift)
         identity, rank = bool((scale == 1).all()), len(self.document.shape(value))
@@ -213,7 +222,7 @@ class Site:
         return self.add("add", [value, self.constant("shift", shift, rank)], part) if moved or identity else value
 
     def divided(self, value: str, divisor: Any, part: str = "") -> str:
-        """value / divisor, of an array as in :meth:`affine`: x / 41 is not always x times the rounded 1/41."""
+        """value / divisor, with an array as in :meth:`affine`: x / 41 is not always x times the rounded 1/41."""
         divisor = np.asarray(divisor, np.float64)
         by_channel = self._by_channel(value, divisor)
         if by_channel is not None and (by_channel != 0).all():
@@ -222,13 +231,13 @@ class Site:
         return self.add("div", [value, self.constant("divisor", divisor, rank)], part)
 
     def fits(self, value: str, array: Array) -> bool:
-        """Whether the array broadcasts to the value without making it larger."""
+        """True if the array broadcasts to the value without making it larger."""
         sizes = self.full_shape(value)
         shape = [1] * (len(sizes) - array.ndim) + list(array.shape)
         return len(shape) == len(sizes) and all(n in (1, size) for n, size in zip(shape, sizes, strict=True))
 
     def _by_channel(self, value: str, array: Array) -> Array | None:
-        """[1] or [channels], where the array has a number for each channel; None where it has more."""
+        """The array as [1] or [channels], if it has one number or one per channel; else None."""
         sizes = self.full_shape(value)
         shape = [1] * (len(sizes) - array.ndim) + list(array.shape)
         if not self.fits(value, array):
@@ -240,8 +249,11 @@ class Site:
         return array.reshape(-1)
 
     def softmax(self, value: str, axis: Any = -1, part: str = "") -> str:
-        """Over an axis of the model: the activation is over its last one, wherever the channels are.  Over several:
-        exp(x - max) / sum(exp(x - max))."""
+        """Softmax over axes of the model.
+
+        The activation is over its last axis, wherever the channels are.  Over several axes it is exp(x - max) /
+        sum(exp(x - max)).
+        """
         rank = len(self.document.shape(value))
         if isinstance(axis, list) and len(axis) > 1:
             axes = sorted(self.to_spec(a, rank) for a in self.model_axes(axis, rank))
@@ -252,17 +264,17 @@ class Site:
         return self.add("softmax", value, part, axis=axis if axis != 1 else None)
 
 
-_MAX_MADE = 2**24  # elements of a constant that an import makes from a few numbers of the configuration
+_MAX_MADE = 2**24  # elements of a constant that an import creates from a few numbers of the configuration
 
 
 def bounded(count: float) -> None:
-    """Raises Unsupported where a constant of so many elements is not to be made."""
+    """Raises Unsupported if a constant of so many elements would be too large."""
     if count > _MAX_MADE:
         raise Unsupported(f"a constant of {count:.0f} elements; {_MAX_MADE} are the most")
 
 
 def short(values: Sequence[int]) -> Any:
-    """One number for all axes where they are equal, nothing where that is 1."""
+    """One number if all axes are equal, None if that is 1."""
     return unless(one_or_all(values), 1)
 
 
@@ -275,7 +287,7 @@ def unless(value: Any, default: Any) -> Any:
 
 
 def spatial(site: Site, axes: int) -> int:
-    """The layer's spatial axes, which its input should have."""
+    """The number of the layer's spatial axes, which its input must have."""
     site.check_format()
     if site.space != axes:
         raise site.options.place.spec_error(f"should read {axes + 2} axes; its input has {site.rank}")

@@ -1,4 +1,4 @@
-"""What ``clgen import --list-ops`` says of Keras' layers; as :mod:`codegen.importers.onnx.supported` for ONNX."""
+"""Keras' part of ``clgen import --list-ops``, like :mod:`codegen.importers.onnx.supported` for ONNX."""
 
 from __future__ import annotations
 

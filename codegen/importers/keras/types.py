@@ -1,8 +1,8 @@
-"""The number types of a network.  Specs compute in float32; what that would change is refused or noted.
+"""The number types of a network.  Specs compute in float32; differences that this causes are refused or noted.
 
-Integers are floats with whole values, truth values 0 and 1.  They may be moved, compared, chosen from and cast, and be
-turned into floating-point numbers by what Keras has for that; everything else computes with integers in Keras (they
-wrap around, // and % round) and is refused.
+Integers are floats with whole values, truth values are 0 and 1.  They may be moved, compared, selected and cast, and
+converted to floating point as Keras does it.  Everything else is integer arithmetic in Keras (it wraps around, // and %
+round) and is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _is_float(kind: str) -> bool:
 
 
 def input_type(layer: Layer | None, document: Document) -> str:
-    """The type of an InputLayer's numbers; Unsupported if a spec has no such input."""
+    """The type of an InputLayer's numbers; raises Unsupported if a spec has no such input."""
     if layer is None or layer.class_name != "InputLayer":
         return _FLOAT32
     if layer.origin is Origin.OWN:
@@ -63,7 +63,7 @@ def input_type(layer: Layer | None, document: Document) -> str:
 
 
 def check_layer(layer: Layer, document: Document) -> None:
-    """Unsupported unless the layer computes in floating point."""
+    """Raises Unsupported unless the layer computes in floating point."""
     policy: Any = layer.config.get("dtype")
     name = policy
     if isinstance(policy, Mapping):
@@ -78,7 +78,7 @@ def check_layer(layer: Layer, document: Document) -> None:
 
 
 def made_type(layer: Layer, kinds: Sequence[str]) -> str:
-    """What a layer makes of operands of these types."""
+    """The type of a layer's result for operands of these types."""
     others = [kind for kind in kinds if not _is_float(kind)]
     if not others:
         return _FLOAT32
@@ -91,14 +91,14 @@ def made_type(layer: Layer, kinds: Sequence[str]) -> str:
     return kinds[0]
 
 
-# Functions -----------------------------------------------------------------------------------------------------------
+# Functions ------------------------------------------------------------------------------------------------------------
 
 Rule = Callable[[Sequence[Operand], Mapping[str, str], Options], str]
-"""The type that a function makes of its operands, of which the mapping has those of tensors."""
+"""A function that returns a result's type, given the operands, the types of tensors among them, and the options."""
 
 
 def arithmetic(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
-    """Keras' promotion where it comes to floating point: of a float and anything else."""
+    """Keras' promotion to floating point, of a float and any other type."""
     found = [_kind(operand, kinds) for operand in _flat(operands)]
     if any(map(_is_float, found)):
         return _FLOAT32
@@ -107,13 +107,13 @@ def arithmetic(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options
 
 
 def same(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
-    """For functions that move numbers: the type of all operands."""
+    """The common type of all operands, for functions that move numbers."""
     found = {_kind(operand, kinds) for operand in _flat(operands) if isinstance(operand, str)}
     return found.pop() if len(found) == 1 else arithmetic(operands, kinds, o)
 
 
 def chosen(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
-    """For a condition with two operands."""
+    """The result's type for a condition with two operands."""
     found = {_kind(operand, kinds) for operand in operands[1:] if operand is not None}
     return found.pop() if len(found) == 1 else arithmetic(operands[1:], kinds, o)
 
@@ -127,7 +127,7 @@ def places(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) ->
 
 
 def mean_of(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
-    """A mean of truth values is a fraction; that of integers is computed in their type's sum."""
+    """The type of a mean: fractional for truth values; for integers the sum is computed in their own type."""
     found = _kind(operands[0], kinds)
     return _FLOAT32 if found == _BOOL else arithmetic(operands[:1], kinds, o)
 
@@ -146,7 +146,7 @@ def said(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> s
 
 
 def one_hot(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
-    """floats unless the option dtype says something else."""
+    """Floating point unless the option dtype says otherwise."""
     if not is_integer(_kind(operands[0], kinds)):
         raise Unsupported(f"classes of type {_kind(operands[0], kinds)}")
     return _FLOAT32 if o.get("dtype") is None else said(operands, kinds, o)

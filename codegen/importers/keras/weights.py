@@ -1,6 +1,6 @@
-"""The arrays of each layer, from the two layouts of HDF5 that Keras has had.
+"""The arrays of each layer, in the two HDF5 layouts that Keras has used.
 
-``.h5``: model_weights/<layer> has an attribute weight_names with the paths of its arrays below; a nested model has the
+``.h5``: model_weights/<layer> has an attribute weight_names that lists the paths of its arrays; a nested model has the
 arrays of all its layers in one such list.  ``.keras``: layers/<class>_<n>/vars/<i>, models nested as groups.
 """
 
@@ -20,7 +20,7 @@ from codegen.importers.keras.hdf5 import Array, Group
 
 @dataclass(frozen=True)
 class Entry:
-    """An array in the file; ``word`` is what the layer calls it, "" where the file does not say."""
+    """An array in the file; ``word`` is the layer's name for it, "" if the file does not say."""
 
     word: str
     array: Array
@@ -31,23 +31,26 @@ class Weights(ABC):
 
     @abstractmethod
     def entries(self, layer: str, group: str, place: Place) -> list[Entry]:
-        """Those of a layer, in the layer's order."""
+        """The arrays of a layer, in the layer's order."""
 
     @abstractmethod
     def nested(self, layer: str, group: str, place: Place) -> Weights:
-        """Those of a model that is a layer."""
+        """The weights of a model that is a layer."""
 
     @abstractmethod
     def wrapped(self, layer: str, group: str, place: Place) -> Weights:
-        """Those of the one layer that a wrapper holds."""
+        """The weights of the layer that a wrapper holds."""
 
     @abstractmethod
     def inside(self, layer: str, group: str, place: Place) -> dict[str, list[Entry]]:
-        """Those of layers that a layer makes for itself, by their names in it."""
+        """The weights of layers that a layer creates itself, by their names in it."""
 
     def read(self, layer: str, group: str, words: Sequence[str], place: Place) -> dict[str, NDArray[Any]]:
-        """The arrays of a layer that has just these, by word.  A word may say alternatives, "kernel|depthwise_kernel":
-        the first is the key.  "query_dense|query/kernel" is an array of a layer that the layer makes for itself."""
+        """The arrays of a layer, by word; raises ParameterError unless the layer has exactly these.
+
+        A word may list alternatives, "kernel|depthwise_kernel": the first is the key.  "query_dense|query/kernel" is an
+        array of a layer that the layer creates itself.
+        """
         if any("/" in word for word in words):
             return self._read_inside(layer, group, words, place)
         return self._matched(self.entries(layer, group, place), words, place)
@@ -84,7 +87,7 @@ class Weights(ABC):
 
 
 class Legacy(Weights):
-    """``.h5``: the group model_weights."""
+    """The group model_weights of an ``.h5`` file."""
 
     def __init__(self, group: Group) -> None:
         self._group = group
@@ -124,21 +127,23 @@ def _by_owner(arrays: list[tuple[list[str], Array]]) -> dict[str, list[Entry]]:
 
 
 class Flat(Weights):
-    """``.h5``: the one list of a nested model, each array under a path that ends in <layer>/<word>; of a wrapper it
-    may be the wrapper's name in place of the layer's."""
+    """The list of a nested model's arrays in an ``.h5`` file, each under a path that ends in <layer>/<word>.
+
+    For a wrapper, the path may contain the wrapper's name in place of the layer's.
+    """
 
     def __init__(self, arrays: list[tuple[list[str], Array]], parent: str, wrapper: bool = False) -> None:
         self._arrays, self._parent, self._wrapper = arrays, parent, wrapper
 
     def entries(self, layer: str, group: str, place: Place) -> list[Entry]:
         found = [(path, d) for path, d in self._arrays if len(path) > 1 and path[-2] == layer]
-        # Layers of other models in the list may have the same name: below the model's own, or below none.
+        # Layers of other models in the list may have this name: take those under the model's own name, or under none.
         for parent in ([self._parent], []):
             if any(path[-3:-2] == parent for path, _ in found):
                 found = [(path, d) for path, d in found if path[-3:-2] == parent]
                 break
         if not found:
-            # TensorFlow made names unique by a number behind.
+            # TensorFlow makes names unique with a numeric suffix.
             alike = [
                 path[-2] for path, _ in self._arrays if len(path) > 1 and re.fullmatch(r"_\d+", _rest(path, layer))
             ]
@@ -161,15 +166,15 @@ class Flat(Weights):
         return [(path, d) for path, d in self._arrays if layer in path[:-2]]
 
 
-_SIGMA = ("vector_u", "sn_u")  # with which a spectral norm is estimated, in training
+_SIGMA = ("vector_u", "sn_u")  # estimates of a spectral norm, used in training only
 
 
 class Grouped(Weights):
-    """``.keras``: the group of a model, which has the group layers."""
+    """The group of a model in a ``.keras`` file, which contains a group "layers"."""
 
     def __init__(self, group: Group) -> None:
         self._layers = group.group("layers") or group.group("_layer_checkpoint_dependencies") or Group()
-        # The layers' names are beside their arrays since Keras 3.
+        # Keras 3 stores the layers' names next to their arrays.
         self._by_name: dict[str, list[Group]] = {}
         for name in self._layers.members:
             child = self._layers.group(name)
@@ -197,7 +202,7 @@ class Grouped(Weights):
 
 
 class Wrapped(Grouped):
-    """``.keras``: the group of the one layer that a wrapper holds, whatever its name."""
+    """The group of a wrapper's inner layer in a ``.keras`` file, whatever its name."""
 
     def __init__(self, group: Group) -> None:
         super().__init__(Group())
@@ -208,21 +213,21 @@ class Wrapped(Grouped):
 
 
 def _numbered(group: Group) -> list[Entry]:
-    """The arrays of one layer's group, vars/0, vars/1, ..."""
+    """The arrays vars/0, vars/1, ... of a layer's group."""
     kept = group.group("vars") or Group()
     arrays = [(key, member) for key, member in kept.members.items() if isinstance(member, Array)]
     return [Entry("", array) for _, array in sorted(arrays, key=lambda item: (len(item[0]), item[0]))]
 
 
 def snake_case(class_name: str) -> str:
-    """Conv2DTranspose -> conv2d_transpose, the way Keras does it."""
+    """Conv2DTranspose -> conv2d_transpose, as in Keras."""
     text = re.sub(r"\W+", "", class_name)
     text = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", text)
     return re.sub("([a-z])([A-Z])", r"\1_\2", text).lower()
 
 
 def _weight_names(group: Group, place: Place) -> list[str]:
-    """The attribute; a long one is in pieces, weight_names0, weight_names1, ..."""
+    """The attribute weight_names; a long one is split into weight_names0, weight_names1, ..."""
     key = "weight_names"
     pieces = [key] if key in group.attributes else []
     while not pieces or pieces != [key]:

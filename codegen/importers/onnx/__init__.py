@@ -1,1 +1,1 @@
-"""ONNX: read, its constants folded, each node a layer."""
+"""ONNX importer: reads a model, folds its constants, and translates each node into layers."""

@@ -11,13 +11,13 @@ import numpy as np
 from codegen.importers.onnx.builder import LARGEST_WHOLE, Builder
 from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused
 
-_MOST_FACTORS = 64  # elements along the axis of a running product
+_MOST_FACTORS = 64  # longest axis of a running product
 
-# Einsum -------------------------------------------------------------------------------------------------------------
+# Einsum ---------------------------------------------------------------------------------------------------------------
 
 
 def _einsum(node: Node, b: Builder) -> Live:
-    """Operand by operand; letters that nothing behind them needs are summed as early as possible."""
+    """Contracts operand by operand; letters that are not needed later are summed as early as possible."""
     terms, output = _letters(node)
     x, letters = _plain_term(node.live(0), terms[0], {*output, *"".join(terms[1:])}, b, "0")
     for k, term in enumerate(terms[1:], 1):
@@ -34,7 +34,7 @@ def _einsum(node: Node, b: Builder) -> Live:
 
 
 def _letters(node: Node) -> tuple[list[str], str]:
-    """The letters of each operand's axes, and of the output's; an ellipsis becomes letters of its own."""
+    """The letters of each operand's axes, and of the output's; an ellipsis gets letters of its own."""
     text = str(node.get("equation", "")).replace(" ", "")
     left, arrow, output = text.partition("->")
     terms = left.split(",")
@@ -54,7 +54,7 @@ def _letters(node: Node) -> tuple[list[str], str]:
 
 
 def _plain_term(x: Live, letters: str, needed: set[str], b: Builder, tag: str) -> tuple[Live, str]:
-    """An operand without repeated letters, which mean its diagonal, and without those that nobody else needs."""
+    """An operand reduced to the letters that are still needed; a repeated letter becomes its diagonal."""
     if len(letters) != len(x.shape):
         raise Refused(f"its input {list(x.shape)} does not have the axes {letters!r}")
     kept = "".join(dict.fromkeys(letters))
@@ -73,7 +73,7 @@ def _summed(x: Live, axes: list[int], b: Builder, tag: str) -> Live:
 
 
 def _product(x: Live, mine: str, y: Live, theirs: str, needed: set[str], b: Builder, tag: str) -> tuple[Live, str]:
-    """The batched product of matrices that sums the letters of both that nothing else needs."""
+    """The batched matrix product that sums the letters of both operands that are not needed later."""
     x, y = _repeated(x, mine, y, theirs, b), _repeated(y, theirs, x, mine, b)
     size = dict(zip(mine, x.shape, strict=True)) | dict(zip(theirs, y.shape, strict=True))
     batch = [letter for letter in mine if letter in theirs and letter in needed]
@@ -91,7 +91,7 @@ def _product(x: Live, mine: str, y: Live, theirs: str, needed: set[str], b: Buil
 
 
 def _repeated(x: Live, mine: str, y: Live, theirs: str, b: Builder) -> Live:
-    """x repeated along axes of size 1 that y has longer, as an ellipsis broadcasts."""
+    """x repeated along axes where it has size 1 and y is longer, as an ellipsis broadcasts."""
     sizes = dict(zip(theirs, y.shape, strict=True))
     times = [sizes.get(letter, 1) if n == 1 else 1 for letter, n in zip(mine, x.shape, strict=True)]
     wrong = [c for c, n in zip(mine, x.shape, strict=True) if c in sizes and 1 != n != sizes[c] != 1]
@@ -104,7 +104,7 @@ def _repeated(x: Live, mine: str, y: Live, theirs: str, b: Builder) -> Live:
 
 
 def _one_hot(node: Node, b: Builder) -> Live:
-    """values[1] where the index is the place along the new axis, values[0] elsewhere."""
+    """values[1] where the index equals the position along the new axis, values[0] elsewhere."""
     indices, depth = node.live(0), int(node.number(1, "depth", 0))
     if not 1 <= depth <= LARGEST_WHOLE:
         raise Refused(f"its depth {depth} should be from 1 to {LARGEST_WHOLE}")
@@ -195,7 +195,7 @@ def _dft(node: Node, b: Builder) -> Live:
 
     cosines, sines = np.cos(angles), (1 if inverse else -1) * np.sin(angles)
     if inverse:
-        # Of a half of the spectrum each number but the first, and the last of an even length, stands for two.
+        # In half a spectrum each number stands for two, except the first and, for an even length, the last.
         twice = [2 if half and k > 0 and 2 * k != count else 1 for k in range(used)]
         factors = np.array(twice).reshape(-1, 1) / count
         cosines, sines = cosines * factors, sines * factors

@@ -1,4 +1,4 @@
-"""What builders of layers share: adding layers to the document, constants of every shape, other shapes of a tensor."""
+"""Shared tools of layer builders: adding layers to the document, constants of every shape, reshaping."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from codegen.graph.ops import Shape
 from codegen.importers.document import Document
 from codegen.importers.onnx.node import Constant, Live, Refused, Value, kind_of
 
-LARGEST_WHOLE = 2**24  # up to which float32 has all whole numbers
+LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to this one
 
 
 class Builder:
-    """Adds the layers of one node; the last one goes by the node's name, those on the way have a word behind it."""
+    """Adds the layers of one node; the last one has the node's name, intermediate ones a suffix."""
 
     def __init__(self, document: Document, wanted: str, note: str, whole: bool = False) -> None:
-        """``whole``: constants may be whole numbers or bools, because other inputs stand for such numbers."""
+        """``whole``: constants may be whole numbers or bools, because other inputs represent such numbers."""
         self._document = document
         self._whole = whole
         self.wanted = wanted
@@ -31,12 +31,12 @@ class Builder:
         inputs = [inputs] if isinstance(inputs, Live) else inputs
         wanted = f"{self.wanted}.{tag}" if tag else self.wanted
         name = self._document.add(wanted, op, [x.name for x in inputs], options, self._note)
-        # Layers have an axis at least; what is computed of scalars alone is a scalar to ONNX.
+        # Layers have at least one axis; a result of scalars alone is a scalar in ONNX.
         scalar = not any(x.shape for x in inputs)
         return Live(name, () if scalar else self._document.shape(name))
 
     def tensor(self, constant: Constant) -> str:
-        """The name under which the constant is stored, as it is."""
+        """Stores the constant unchanged; returns its name."""
         self._check(constant)
         return self._document.array(constant.name, constant.values)
 
@@ -47,12 +47,12 @@ class Builder:
         _check_whole(constant)
 
     def derived(self, constant: Constant, what: str, values: NDArray[Any]) -> Constant:
-        """The constant of these values, which were computed from another one and are named after it."""
+        """A constant with these values, computed from another constant and named after it."""
         self._check(constant)
         return Constant(f"{constant.name}.{what}", values)
 
     def reshape(self, x: Live, shape: Shape, tag: str = "") -> Live:
-        """The same elements in another shape, which may be (): a layer's own shape is (1,) then."""
+        """The same elements in another shape; for the shape () the layer's own shape is (1,)."""
         if (shape or (1,)) == (x.shape or (1,)):
             return Live(x.name, shape, x.kind)
         if math.prod(shape) != math.prod(x.shape):
@@ -71,7 +71,7 @@ class Builder:
         return self.layer("transpose", x, tag, axes=list(axes))
 
     def select(self, x: Live, axis: int, chosen: range, tag: str = "") -> Live:
-        """The elements of one axis that a range chooses."""
+        """The elements of one axis that a range selects."""
         size = x.shape[axis]
         if chosen == range(size):
             return x
@@ -89,7 +89,7 @@ class Builder:
         return self.layer("slice", x, tag, **keys)
 
     def channels(self, values: Live, x: Live, tag: str) -> Live:
-        """A tensor [C] as one that is broadcast along the channels of x."""
+        """A tensor [C], shaped to broadcast along the channels of x."""
         if values.shape != x.shape[1:2]:
             raise Refused(f"its {tag} {list(values.shape)} does not fit the channels of {list(x.shape)}")
         return self.reshape(values, (1, values.shape[0], *[1] * (len(x.shape) - 2)), f"{tag}.channels")
@@ -98,18 +98,18 @@ class Builder:
         return x if all(n == 1 for n in times) else self.layer("repeat", x, tag, times=list(times))
 
     def expand(self, x: Live, shape: Shape, tag: str = "") -> Live:
-        """x repeated where it has size 1, to this shape."""
+        """x repeated to this shape along axes where it has size 1."""
         if 0 in shape:
             raise Refused(f"it makes {list(shape)}, which has a size of 0")
         x = self.reshape(x, (1,) * (len(shape) - len(x.shape)) + x.shape, "axes")
         return self.repeat(x, [m if n == 1 else 1 for n, m in zip(x.shape, shape, strict=True)], tag)
 
     def constant(self, what: str, values: NDArray[Any]) -> str:
-        """The name of a tensor of the node's own."""
+        """Stores an array of the node's own as a tensor; returns its name."""
         return self._document.array(f"{self.wanted}.{what}", values)
 
     def stored(self, constant: Constant, rank: int = 0) -> Live:
-        """The constant as a tensor that layers read, with axes of size 1 in front if it has fewer than ``rank``."""
+        """The constant as a tensor that layers can read, with leading axes of size 1 up to ``rank``."""
         values = constant.values
         if values.size == 0:
             raise Refused(f"its constant {show(constant.name)} {list(values.shape)} has a size of 0")
@@ -127,7 +127,7 @@ class Builder:
         return self.layer("pow", [x, self.number(exponent, x)], "power")
 
     def affine(self, x: Live, factor: float, shift: float = 0.0, tag: str = "") -> Live:
-        """x times a number plus another."""
+        """x times a number plus another number."""
         if len(x.shape) < 2:
             y = self.layer("mul", [x, self.number(factor, x)], f"{tag}.product" if tag and shift else tag)
             return self.layer("add", [y, self.number(shift, x)], tag) if shift else y
@@ -139,16 +139,16 @@ class Builder:
         return self.combined("add", x, _number(shift), tag)
 
     def quotient(self, x: Live, divisor: Constant, tag: str = "") -> Live:
-        """x by a constant: a product where that is exact, which it is with the reciprocal of a power of two."""
+        """x divided by a constant, as a product if the reciprocal is exact, as for a power of two."""
         values = divisor.values.astype(np.float64)
         fraction, exponent = np.frexp(values)
-        # Reciprocals beyond 2^-126 and 2^126 may overflow, or be flushed to zero.
+        # Reciprocals beyond 2^-126 and 2^126 may overflow or be flushed to zero.
         if ((np.abs(fraction) == 0.5) & (np.abs(exponent - 1) <= 126)).all():
             return self.combined("mul", x, self.derived(divisor, "reciprocal", 1 / values), tag)
         return self.combined("div", x, divisor, tag)
 
     def aligned(self, values: Sequence[Value], tag: str = "") -> list[Live]:
-        """The values as tensors with the same number of axes: shorter shapes get axes of size 1 in front."""
+        """The values as tensors with the same number of axes: shorter shapes get leading axes of size 1."""
         before = f"{tag}." if tag else ""
         found = [value for value in values if value is not None]
         rank = max(len(value.shape) for value in found)
@@ -160,7 +160,7 @@ class Builder:
         ]
 
     def take(self, x: Live, places: NDArray[Any], tag: str = "") -> Live:
-        """The elements at these places in row-major order, in the shape of ``places``."""
+        """The elements at these positions in row-major order, in the shape of ``places``."""
         count = math.prod(x.shape)
         if max(count, places.size) > LARGEST_WHOLE:
             raise Refused(f"it takes {places.size} of {count} elements by indices; {LARGEST_WHOLE} are the most")
@@ -174,10 +174,10 @@ class Builder:
         return self.layer("take", x, tag, axis=axis, indices=self.constant("indices", indices.astype(np.float32)))
 
     def combined(self, op: str, x: Live, constant: Constant, tag: str = "") -> Live:
-        """``op`` of x and a constant, broadcast to each other: add, mul, div or prelu.
+        """``op`` (add, mul, div or prelu) of x and a constant, which broadcast to each other.
 
-        A value for each channel, or one for all, is a parameter of the layer, so that it can go into the weights of a
-        neighbour.  Values along another axis make it axis 1 in between.  Others, and infinite ones, are a tensor.
+        One value, or one per channel, becomes a parameter of the layer, which can be folded into a neighbour's weights.
+        For values along another axis, that axis is moved to axis 1 and back.  All other constants become tensors.
         """
         self._check(constant)
         values = constant.values
@@ -205,7 +205,7 @@ _CHANNELWISE = {
     "div": ("scale", "divisor"),
     "prelu": ("prelu", "slope"),
 }
-"""The layer that has a constant for each channel as a parameter, and the key that names it."""
+"""The layer with a per-channel constant as parameter, and the key that names the constant."""
 
 
 def _check_whole(constant: Constant) -> None:
@@ -220,12 +220,12 @@ def _number(value: float) -> Constant:
 
 
 def collapsed(values: Sequence[int]) -> int | list[int]:
-    """One number where all are the same."""
+    """A single number if all numbers are equal."""
     return values[0] if len(set(values)) == 1 else list(values)
 
 
 def window(stride: Sequence[int], dilation: Sequence[int], padding: Any) -> dict[str, Any]:
-    """Keys of a window without those that are the default; ``padding`` is pairs or a word."""
+    """The keys of a window that differ from their defaults; ``padding`` is pairs or a word."""
     keys: dict[str, Any] = {}
     if any(n != 1 for n in stride):
         keys["stride"] = collapsed(stride)

@@ -1,9 +1,8 @@
-"""An import of an ONNX model against evaluators that are not ours, tensor by tensor.
+"""Checks an import of an ONNX model against independent evaluators, tensor by tensor.
 
-Each node of the model is evaluated by :mod:`evaluate` on what the import has for the node's inputs, and its outputs are
-compared with what the import has for them: a wrong node is named where it is, and no error grows with the depth of the
-network.  The import is taken node by node, before layers are joined; then the spec as it is written is compared with
-that.
+Each node of the model is evaluated by :mod:`evaluate` on the import's values of the node's inputs, and its outputs are
+compared with the import's values: this names the wrong node itself, and errors do not grow with the network's depth.
+The nodes are compared before layers are merged; afterwards the final spec is compared with the network before merging.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ Say = Callable[[str], None]
 
 REFERENCE = "onnx.reference"
 ROUNDED: Mapping[str, float] = {"GlobalLpPool": 1e-5}
-"""Tolerances of operators with numbers that the import computes and stores as float32: the exponent 1 / p."""
+"""Tolerances of operators for which the import stores a computed number as float32: the exponent 1 / p."""
 
 _WEIGHTED = frozenset({"DFT", "GridSample", "Resize", "Upsample"})
-"""These are not compared where an input is NaN or infinite: engines differ in what they multiply by a weight of 0."""
+"""Not compared if an input is NaN or infinite, as engines differ in which elements they multiply by a weight of 0."""
 
 
 def check_onnx(
     path: Path, graph: Graph, shapes: Mapping[str, Shape], say: Say, inputs: Sequence[compare.Inputs] = ()
 ) -> ImportCheck:
-    """Mismatch if ``graph``, of the spec that ``path`` was imported as, computes something else than the model.
+    """Raises Mismatch if ``graph``, loaded from the spec that ``path`` was imported as, differs from the model.
 
-    ``inputs`` are what to compare them on, by the model's names; by default :func:`compare.draws`.
+    ``inputs`` are the inputs of the comparison by the model's names; the default is :func:`compare.draws`.
     """
     trace = trace_onnx(path, graph.name, shapes)
     traced = _graph(trace)
@@ -67,7 +66,7 @@ def check_onnx(
 
 
 def _graph(trace: Trace) -> Graph:
-    """The network before layers are joined."""
+    """The network before layers are merged."""
     document = trace.document
     document.prune()
     document.fill()
@@ -75,13 +74,15 @@ def _graph(trace: Trace) -> Graph:
 
 
 def _renamed(trace: Trace, given: compare.Inputs) -> dict[str, Array]:
-    """Inputs by the spec's names, in the spec's shapes."""
+    """Inputs by the spec's names and in the spec's shapes."""
     return {port.name: given[port.original].reshape(port.shape) for port in trace.document.inputs}
 
 
 def _work(trace: Trace, traced: Graph) -> tuple[float, float, float]:
-    """What :func:`compare.too_large` takes, for two inputs and two evaluators: multiply-adds, elements that are made,
-    and elements that are in memory at once."""
+    """The work that :func:`compare.too_large` takes, for two inputs and two evaluators.
+
+    It is the number of multiply-adds, of computed elements, and of elements in memory at once.
+    """
 
     def shape(name: str) -> Shape:
         value = trace.values.get(name)
@@ -105,17 +106,17 @@ def _work(trace: Trace, traced: Graph) -> tuple[float, float, float]:
 
 
 class _Tensors:
-    """The model's tensors on one input: what the import has for each, in the types that the reference found."""
+    """The import's values of the model's tensors for one input, in the types that the reference computes."""
 
     def __init__(self, trace: Trace, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> None:
-        """``inputs`` are the model's, ``values`` are the import's by the names of its layers."""
+        """``inputs`` are the model's; ``values`` are the import's by layer name."""
         self._trace, self._values = trace, values
         self._types: dict[str, np.dtype[Any]] = {name: x.dtype for name, x in inputs.items()}
         self._constants: dict[str, Array] = {}  # in the model's own types
-        self._left_out = dict(inputs)  # what the import has no value for, as its outputs do not depend on it
+        self._left_out = dict(inputs)  # inputs without a value in the import, as no output depends on them
 
     def ours(self, name: str) -> Array | None:
-        """The import's value; None if it has none."""
+        """The import's value of a tensor; None if it has none."""
         value = self._trace.values.get(name)
         if isinstance(value, Live):
             return self._values[value.name].reshape(value.shape) if value.name in self._values else None
@@ -125,21 +126,21 @@ class _Tensors:
         return name not in self._types
 
     def read(self, name: str) -> Array | None:
-        """The value that a node reads; None for an input that is left out."""
+        """The value that a node reads; None for an absent input."""
         if not name:
             return None
         if name in self._types:
             ours = self.ours(name)
             return self._left_out[name] if ours is None else ours.astype(self._types[name])
         if name not in self._constants:
-            # The file's own numbers, which the translation has read already if it needed them.
+            # An initializer that the translation did not need.
             value = self._trace.values.get(name)
             mine = value.values if isinstance(value, Constant) else self._trace.network.initializer(name)
             self._constants[name] = mine
         return self._constants[name]
 
     def keep(self, name: str, theirs: Array, live: bool) -> None:
-        """Notes what the reference says of a node's output."""
+        """Records the reference's output of a node."""
         if not live:
             self._constants[name] = theirs
             return
@@ -154,10 +155,10 @@ class _Walk:
     def __init__(self, path: Path, trace: Trace, say: Say) -> None:
         self._path, self._trace, self._say = path, trace, say
         self.tally = Tally()
-        self.lost = False  # whether some tensor had no finite element
+        self.lost = False  # True if some tensor had no finite element
 
     def compare(self, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> None:
-        """``inputs`` are the model's, ``values`` are the import's by the names of its layers."""
+        """Compares all tensors; ``inputs`` are the model's, ``values`` are the import's by layer name."""
         network, tensors = self._trace.network, _Tensors(self._trace, inputs, values)
         for name, given in inputs.items():
             ours = tensors.ours(name)
@@ -212,7 +213,7 @@ class _Walk:
     ) -> None:
         if node.op_type in _WEIGHTED and not all(np.isfinite(x).all() for x in inputs if x is not None):
             return
-        # Numbers are read in other ways only if they do not fit as they are.
+        # Other readings of constants are tried only if the exact one does not fit.
         largest = max((compare.largest(x) for x in inputs if x is not None), default=0.0)
         tolerance = ROUNDED.get(node.op_type, compare.TOLERANCE) if live else compare.FLOAT32_TOLERANCE
         what = compare.difference(ours, theirs, tolerance, compare.CANCELLED * largest)
@@ -237,7 +238,7 @@ def _maker(node: Any) -> str:
 
 
 def _without_value(node: Any, inputs: Sequence[Array | None], y: Array) -> bool:
-    """Whether ONNX leaves the result open: whole numbers that the type cannot hold, or divided by 0."""
+    """True if ONNX leaves the result undefined: integer overflow in a cast, or integer division by 0."""
     if y.dtype.kind not in "iu":
         return False
     a, b = (*inputs, None)[:2]
@@ -249,7 +250,7 @@ def _without_value(node: Any, inputs: Sequence[Array | None], y: Array) -> bool:
     elif node.op_type not in ("Cast", "CastLike"):
         return False
     if a is None or (a.dtype.kind != "f" and y.dtype.itemsize < 4):
-        return False  # narrow whole numbers wrap around
+        return False  # narrow integers wrap around
     wide, low, high = a.astype(np.float64), int(np.iinfo(y.dtype).min), int(np.iinfo(y.dtype).max)
     return not bool(((wide > low - 1) & (wide < high)).all())
 
@@ -257,10 +258,10 @@ def _without_value(node: Any, inputs: Sequence[Array | None], y: Array) -> bool:
 def _check_written(
     path: Path, traced: Graph, graph: Graph, inputs: Mapping[str, Array], values: Mapping[str, Array]
 ) -> None:
-    """The spec as it is written, with layers joined, against ``values``: those of the network before that."""
+    """Compares the final spec, with merged layers, with ``values`` of the network before merging."""
     written = _evaluated_beside(graph, inputs, values)
     floor = compare.CANCELLED * max(map(compare.largest, values.values()))
-    # Before they become numbers of the output's type: a rounding error may carry one to the next of those.
+    # Compared before conversion to the output's type, as a rounding error may become a whole step of that type.
     expected = {(o.name, o.type): values[_computed(traced, o)] for o in traced.outputs}
     found = {(o.name, o.type): written[_computed(graph, o)] for o in graph.outputs}
     if list(found) != list(expected):
@@ -273,16 +274,16 @@ def _check_written(
 
 
 def _computed(graph: Graph, output: Output) -> str:
-    """The tensor that is an output, before its conversion to the output's type if there is one."""
+    """The tensor of an output before the conversion to the output's type, if there is one."""
     node = graph.by_name.get(output.value)
     return node.inputs[0] if node is not None and isinstance(node.op, Convert) else output.value
 
 
 def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping[str, Array]) -> dict[str, Array]:
-    """All tensors of ``graph``.  One that is like one of ``values`` goes on as the closest of them.
+    """All tensors of ``graph``, each replaced by the closest of ``values`` if that is almost equal.
 
-    A joined layer may round a constant: a sixth is 0.16666667 in the model.  What that makes of a function that jumps
-    further on is not the layer's fault.
+    A merged layer may round a constant differently: 1/6 is 0.16666667 in the model.  The replacement keeps this small
+    difference from growing in a discontinuous function later on.
     """
     known = Known(values.values())
     mine = {i.name: np.asarray(inputs[i.name], np.float64) for i in graph.inputs} | dict(graph.constant_values)
@@ -290,13 +291,13 @@ def _evaluated_beside(graph: Graph, inputs: Mapping[str, Array], values: Mapping
         for node in graph.nodes:
             y = node.op.reference(*(mine[name] for name in node.inputs))
             like = known.like(y)
-            # The closest one: a scale of almost 1 makes tensors that are almost alike.
+            # The closest one, as a scale of almost 1 gives tensors that are almost equal.
             mine[node.name] = min(like, key=lambda theirs: compare.relative_error(y, theirs), default=y)
     return mine
 
 
 def _culprit(graph: Graph, written: Mapping[str, Array], values: Mapping[str, Array], output: str) -> tuple[str, str]:
-    """The first layer of the spec that is like no tensor of the network before layers were joined."""
+    """The first layer of the spec that matches no tensor of the network before merging."""
     for node in graph.nodes:
         mine = written[node.name]
         alike = (theirs for theirs in values.values() if theirs.shape == mine.shape)

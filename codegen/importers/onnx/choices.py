@@ -1,8 +1,8 @@
-"""Where engines compute different numbers of the same ONNX node: what differs, whom the importer follows, and why.
+"""ONNX nodes for which engines compute different numbers: the difference, the importer's choice, and the reason.
 
-The rule: PyTorch's numbers where it has the operator, as most models come from there; else those of ONNX's text, and
-where that leaves a question open, ONNX Runtime's.  A comparison of an import with an engine takes a difference for an
-error unless :func:`documented` names it.
+The rule: PyTorch's numbers if it has the operator, as most models come from PyTorch; else those of the ONNX
+specification; and if the specification is ambiguous, ONNX Runtime's.  A comparison of an import with an engine reports
+any difference as an error unless :func:`documented` names it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RUNTIME, REFERENCE = "onnxruntime", "onnx.reference"
 
 @dataclass(frozen=True)
 class Use:
-    """A node: its operator, attributes (as Python values), opset, and the names of its inputs ("" where left out)."""
+    """A use of an operator: its attributes (as Python values), opset, and input names ("" if absent)."""
 
     op: str
     attributes: Mapping[str, Any]
@@ -24,24 +24,24 @@ class Use:
     inputs: Sequence[str]
 
     def has(self, i: int) -> bool:
-        """Whether input ``i`` is given."""
+        """True if input ``i`` is given."""
         return i < len(self.inputs) and self.inputs[i] != ""
 
     def most(self, name: str) -> int:
-        """The largest number of a list, 1 where the attribute is absent."""
+        """The largest number of a list attribute, 1 if it is absent."""
         return max(self.attributes.get(name) or [1])
 
     @property
     def same(self) -> bool:
-        """Whether the padding is SAME_UPPER or SAME_LOWER."""
+        """True if the padding is SAME_UPPER or SAME_LOWER."""
         return str(self.attributes.get("auto_pad", "NOTSET")).startswith("SAME")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """``unlike`` are the engines that compute something else than clgen where ``applies`` says so of a node.
+    """``unlike`` are the engines that differ from clgen for nodes that ``applies`` accepts.
 
-    ``differs`` and ``follows`` are sentences for people: what is computed differently, and what clgen does and why.
+    ``differs`` and ``follows`` are sentences for people: the difference, and clgen's choice with its reason.
     """
 
     identifier: str
@@ -53,12 +53,12 @@ class Choice:
 
 
 def documented(use: Use) -> tuple[Choice, ...]:
-    """The choices that the import of this node makes; () where engines agree."""
+    """The choices that affect this node; () if engines agree."""
     return tuple(choice for choice in CHOICES if use.op in choice.operators and choice.applies(use))
 
 
 def unlike(use: Use) -> frozenset[str]:
-    """The engines whose numbers for this node may be others than clgen's."""
+    """The engines whose numbers for this node may differ from clgen's."""
     return frozenset(engine for choice in documented(use) for engine in choice.unlike)
 
 
@@ -80,7 +80,7 @@ def _mode(use: Use) -> str:
 
 
 def _unusual_pool(use: Use) -> bool:
-    """Whether the windows may reach beyond the padding, or the padding is not the same on both sides."""
+    """True if the windows may reach beyond the padding, or the padding is not the same on both sides."""
     pads = use.attributes.get("pads") or []
     uneven = pads[: len(pads) // 2] != pads[len(pads) // 2 :]
     word = use.attributes.get("auto_pad", "NOTSET") != "NOTSET"

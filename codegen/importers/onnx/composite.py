@@ -1,4 +1,4 @@
-"""Operators that a spec says in several layers: reductions of functions, normalizations, LogSoftmax, GlobalLpPool."""
+"""Operators that become several layers: reductions of functions, normalizations, LogSoftmax, GlobalLpPool."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from codegen.frontend.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
 
-# Reductions ---------------------------------------------------------------------------------------------------------
+# Reductions -----------------------------------------------------------------------------------------------------------
 
 
 def _axes(node: Node, rank: int) -> tuple[int, ...]:
-    """Those to reduce; none where the node says so."""
+    """The axes to reduce, which may be none."""
     given = node.get("axes") if "axes" in node.attributes else node.whole_numbers(1, "axes")
     if not given and node.flag("noop_with_empty_axes"):
         return ()
@@ -30,7 +30,7 @@ def _reduced(kind: str, node: Node, b: Builder, x: Live) -> Live:
     if not axes:
         return x
     if kind == "mean" and x.kind == "int":
-        # Divided by the number of elements, and not multiplied by its reciprocal, the sum of equal numbers gives them.
+        # Divided by the number of elements, not multiplied by its reciprocal: then the mean of equal numbers is exact.
         count = np.array(math.prod(x.shape[a] for a in axes), dtype=np.float32)
         total = b.layer("reduce_sum", x, "sum", axes=list(axes))
         y = b.quotient(total, Constant(f"count_{count:g}", count), "mean")
@@ -48,7 +48,7 @@ def _reduce(
     before: Callable[[Live, Builder], Live] | None = None,
     behind: Callable[[Live, Builder], Live] | None = None,
 ) -> Callable[[Node, Builder], Live]:
-    """The reduction of a function of x, and a function of that."""
+    """Applies a function before and a function after the reduction of x."""
 
     def reduce(node: Node, b: Builder) -> Live:
         x = node.live()
@@ -87,7 +87,7 @@ def _log_sum_exp(node: Node, b: Builder) -> Live:
 
 
 def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
-    # Of an infinite maximum the nearest finite number: infinity less infinity would be NaN.
+    # An infinite maximum becomes the nearest finite number, as infinity minus infinity would be NaN.
     highest = b.layer("reduce_max", x, "max", axes=list(axes))
     highest = b.layer("clip", highest, "finite", min=-FLOAT32_MAX, max=FLOAT32_MAX)
     below = b.layer("exp", b.layer("sub", [x, highest], "below"), "exp")
@@ -96,13 +96,13 @@ def _log_sum(x: Live, b: Builder, axes: Sequence[int]) -> Live:
 
 
 def log_softmax(x: Live, b: Builder, axis: int) -> Live:
-    """x - max - log(sum(exp(x - max))): NaN where an element is infinite, as in PyTorch."""
+    """x - max - log(sum(exp(x - max))), which is NaN if an element is infinite, as in PyTorch."""
     below = b.layer("sub", [x, b.layer("reduce_max", x, "max", axes=[axis])], "below")
     total = b.layer("reduce_sum", b.layer("exp", below, "exp"), "sum", axes=[axis])
     return b.layer("sub", [below, b.layer("log", total, "log")])
 
 
-# Normalizations -----------------------------------------------------------------------------------------------------
+# Normalizations -------------------------------------------------------------------------------------------------------
 
 
 def _centred(x: Live, b: Builder, axes: Sequence[int]) -> Live:
@@ -121,7 +121,7 @@ def _normalized(x: Live, b: Builder, axes: Sequence[int], epsilon: float) -> Liv
 
 
 def _scaled(y: Live, node: Node, b: Builder, repeat: int = 1, trailing: bool = False) -> Live:
-    """Times input 1 plus input 2; a value for each channel, or with ``trailing`` broadcast to the last axes."""
+    """x times input 1 plus input 2, per channel, or with ``trailing`` broadcast to the last axes."""
 
     for i, what, op, tag in ((1, "scale", "mul", "scaled"), (2, "bias", "add", "")):
         value = node.input(i)
@@ -148,7 +148,7 @@ def _instance_norm(node: Node, b: Builder) -> Live:
 
 
 def _layer_norm(node: Node, b: Builder) -> list[Live]:
-    """The normalised tensor; mean and reciprocal deviation follow where the model uses them."""
+    """The normalized tensor, followed by mean and reciprocal deviation if the model uses them."""
     x = node.live()
     axes = list(range(node.axis(-1, len(x.shape)), len(x.shape)))
     mean = b.layer("reduce_mean", x, "mean", axes=axes)
@@ -192,7 +192,7 @@ def _lp_norm(node: Node, b: Builder) -> Live:
         raise Refused(f"p = {p} should be 1 or 2")
     total = b.layer("reduce_sum", _square(x, b) if p == 2 else _abs(x, b), "sum", axes=[axis])
     length = _sqrt(total, b) if p == 2 else total
-    nothing = b.layer("equal", [length, b.number(0, length)], "nothing")  # 1 where 0 would be divided by 0
+    nothing = b.layer("equal", [length, b.number(0, length)], "nothing")  # 1 where the norm is 0, to avoid 0 / 0
     return b.layer("div", [x, b.layer("add", [length, nothing], "divisor")])
 
 
@@ -206,7 +206,7 @@ def _cumulative_sum(node: Node, b: Builder) -> Live:
 
 
 def _lrn(node: Node, b: Builder) -> Live:
-    """x / (bias + alpha / size * sum of squares of channels around) ^ beta."""
+    """x / (bias + alpha / size * sum of squares of neighbouring channels) ^ beta."""
     x = node.live(least=2)
     size = node.get("size", 0)
     if size < 1:

@@ -1,4 +1,4 @@
-"""Nodes that are computed at import: those of constants, and those that ask for shapes, which are known."""
+"""Evaluation of nodes at import: nodes of constants, and nodes that query shapes, which are known."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from codegen.importers.onnx.node import Constant, Live, Node, Refused, is_floati
 
 Array = NDArray[Any]
 
-MAX_ELEMENTS = 2**26  # of one folded tensor
-MAX_TOTAL = 2**28  # of all of a model
-_SMALL = 1024  # elements of a constant that may say a shape
+MAX_ELEMENTS = 2**26  # elements of one folded tensor
+MAX_TOTAL = 2**28  # elements of all folded tensors of a model
+_SMALL = 1024  # elements of a constant that may specify a shape
 
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 EVALUATED_FROM = {"DequantizeLinear": 19, "QuantizeLinear": 19}
-"""The first opset for which the onnx package evaluates an operator that has meant the same before."""
+"""The first opset that the onnx package evaluates, for operators whose meaning was the same before."""
 
-_MOST_WIDENED = 2**22  # elements of constants that are computed in float64, which takes twice the memory
+_MOST_WIDENED = 2**22  # elements of constants that are evaluated in float64, which takes twice the memory
 _TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})
 """Operators whose result depends on the type of their inputs."""
 
 Compute = Callable[[Node], list[Array]]
-"""Evaluates a node of constants by the layers that the import has for it, in float64."""
+"""A function that evaluates a node of constants in float64 through the layers of its import."""
 
 
 class Folder:
-    """Evaluates nodes of constants within bounds on memory.
+    """Evaluates nodes of constants within memory limits.
 
-    Most are evaluated by the reference implementation of the onnx package, in the model's own types; operators of
-    ``layers``, of which that differs from what engines do, by ``compute``.
+    Most nodes are evaluated by the reference implementation of the onnx package, in the model's own types.  Operators
+    in ``layers``, for which that implementation differs from engines, are evaluated by ``compute``.
     """
 
     def __init__(self, opset: int, layers: frozenset[str], compute: Compute) -> None:
@@ -50,7 +50,7 @@ class Folder:
         self._total = 0
 
     def fold(self, node: Node, proto: onnx.NodeProto) -> list[Array] | None:
-        """The outputs, if they are known; None if the network computes them."""
+        """The outputs if they are known; None if the network computes them."""
         first = node.input(0)
         if node.op in ("EyeLike", "Shape", "Size") and isinstance(first, Live):
             return [_of_shape(node, first)]
@@ -61,7 +61,7 @@ class Folder:
         arrays = [value.values if isinstance(value, Constant) else None for value in node.inputs]
         self._count(_stored(node) if node.op == "Constant" else _elements(proto, self._opset, arrays))
         if node.op in self._layers and isinstance(first, Constant) and first.values.dtype.kind == "f":
-            with contextlib.suppress(Refused):  # what no layer does, such as BatchNorm in training mode
+            with contextlib.suppress(Refused):  # no layer can, as for BatchNorm in training mode
                 return [y.astype(first.values.dtype) for y in self._compute(node)]
         return _evaluated(proto, self._opset, arrays)
 
@@ -85,13 +85,13 @@ def _of_shape(node: Node, x: Live) -> Array:
 
 
 def _stored(node: Node) -> int:
-    """How many elements a Constant has whose file may not have them all."""
+    """The number of elements of a sparse Constant, which the file stores in less space; 0 for other Constants."""
     sparse = node.get("sparse_value")
     return math.prod(sparse.sparse_tensor.dims) if sparse is not None else 0
 
 
 def _cast_like(x: Constant, node: Node) -> Array:
-    """The constant in the other input's type, of which only the type counts."""
+    """The constant cast to the type of the second input, whose values do not matter."""
     like = node.input(1)
     if isinstance(like, Live):
         return x.values.astype(type_of(like))
@@ -100,7 +100,7 @@ def _cast_like(x: Constant, node: Node) -> Array:
 
 
 def _model(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None], small: int) -> onnx.ModelProto:
-    """A model of one node; inputs of at most ``small`` elements are part of it."""
+    """A model of one node; inputs of at most ``small`` elements become initializers."""
     given = {name: array for name, array in zip(proto.input, arrays, strict=True) if array is not None}
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -114,7 +114,7 @@ def _model(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None], sm
 
 
 def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> list[Array]:
-    """The node's outputs by the onnx package, in float64 where that is only more precise, rounded once at the end."""
+    """The node's outputs by the onnx package, in float64 if only precision differs, and rounded once at the end."""
     given = [array for array in arrays if array is not None and is_floating(array.dtype)]
     wider = proto.op_type not in _TYPED and bool(given) and sum(x.size for x in given) <= _MOST_WIDENED
     arrays = [x.astype(np.float64) if wider and x is not None and is_floating(x.dtype) else x for x in arrays]
@@ -123,7 +123,7 @@ def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]
     try:
         with np.errstate(all="ignore"):
             results: Any = ReferenceEvaluator(_model(proto, known, arrays, -1)).run(None, feeds)
-    except Exception as error:  # the reference raises whatever numpy and its own code make of wrong arguments
+    except Exception as error:  # the reference raises exceptions of any kind on wrong arguments
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
     if not all(isinstance(array, (np.ndarray, np.generic)) for array in results):
         raise Refused("it makes something else than tensors")
@@ -134,16 +134,16 @@ def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]
 
 
 def _elements(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]) -> int:
-    """At most how many elements the outputs have: by ONNX's rules for shapes, where these know."""
+    """An upper bound on the number of output elements, from ONNX's shape inference if it gives sizes."""
     present = [array for array in arrays if array is not None]
     try:
         model = onnx.shape_inference.infer_shapes(_model(proto, opset, arrays, _SMALL))
-    except Exception as error:  # whatever the rules make of wrong arguments
+    except Exception as error:  # shape inference raises exceptions of any kind
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
     sizes = [_size(value) for value in model.graph.output]
     if sizes and None not in sizes:
         return sum(size for size in sizes if size is not None)
-    # As many as there are indices of the elements, or as a whole number among the inputs says.
+    # Each element may have an index per axis, and a whole number among the inputs may be a size.
     numbers = [int(np.abs(array).max()) for array in present if 0 < array.size <= _SMALL and array.dtype.kind in "iu"]
     return max([sum(array.size * max(array.ndim, 1) for array in present), *numbers])
 

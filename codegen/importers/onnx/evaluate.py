@@ -1,7 +1,7 @@
-"""Nodes of an ONNX model evaluated in float64 by what is not ours: the check of an import compares with this.
+"""Evaluates ONNX nodes in float64 by independent code, as a reference for the check of imports.
 
-Meaning comes from the package onnx, or from numpy as ONNX's text has it (:mod:`reference_numpy`); nothing comes from
-the importer or from :mod:`codegen.graph`.
+Results come from the package onnx, or from numpy code that follows ONNX's specification (:mod:`reference_numpy`);
+nothing is shared with the importer or :mod:`codegen.graph`.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ Array = NDArray[Any]
 
 _FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
-_TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})  # results depend on types
+# Operators whose results depend on the types of their inputs.
+_TYPED = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear"})
 
-SMALL = 16  # elements of a constant that an importer may write as decimal numbers
+SMALL = 16  # constants of up to this size may be decimal numbers in a spec
 
 
 class NotEvaluated(Exception):
-    """A node that the reference cannot evaluate; the message says why."""
+    """Raised for a node that the reference cannot evaluate; the message says why."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a model's float32 constants are read: as they are, or as the shortest decimals that are the same float32.
+    """Interpretation of float32 constants: as their exact value, or as the shortest decimal that rounds to it.
 
-    1e-5 in a model is 9.99999974e-06 in float32, and both are meant by a spec that says 1e-05.
+    1e-5 in a model is 9.99999974e-06 in float32; a spec has 1e-05 for either of them.
     """
 
     short_attributes: bool = False
@@ -46,7 +47,7 @@ READINGS = (Reading(), Reading(short_attributes=True), Reading(short_constants=T
 
 
 def wide(values: Array) -> Array:
-    """Floating-point numbers of any type as float64; others as they are."""
+    """Floating-point numbers of any type as float64; other types unchanged."""
     floating = values.dtype.kind == "f" or values.dtype.name.startswith(("bfloat", "float"))
     return values.astype(np.float64) if floating else values
 
@@ -58,10 +59,10 @@ def evaluate(
     constant: Sequence[bool],
     reading: Reading = READINGS[0],
 ) -> list[Array | None]:
-    """The node's outputs, in float64 where they are floating-point numbers.
+    """The node's outputs, with floating-point numbers in float64.
 
-    ``constant`` says which inputs are the model's constants.  NotEvaluated if the reference has no such operator or
-    fails.
+    ``constant`` tells which inputs are constants of the model.  Raises NotEvaluated if the reference lacks the operator
+    or fails.
     """
     arrays = [
         None if x is None else _shortened(x) if known and reading.short_constants else wide(x)
@@ -73,7 +74,7 @@ def evaluate(
                 results = _own(proto, opset, arrays, reading)
             else:
                 results = _by_onnx(proto, opset, arrays, reading)
-        except Exception as error:  # numpy's and the reference's own, which raises whatever its code makes of a node
+        except Exception as error:  # numpy and the reference raise exceptions of any kind
             cause = error.__cause__ or error
             line = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
             raise NotEvaluated(line) from error
@@ -127,7 +128,7 @@ def _short(value: float) -> float:
 
 
 def _by_onnx(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], reading: Reading) -> list[Array | None]:
-    """Evaluates a node by onnx.reference, with float64 in place of every other floating-point type, also of a Cast."""
+    """Evaluates a node by onnx.reference, with every floating-point type, also a Cast's, replaced by float64."""
     node = onnx.NodeProto()
     node.CopyFrom(proto)
     for attribute in node.attribute:
@@ -136,7 +137,7 @@ def _by_onnx(proto: onnx.NodeProto, opset: int, arrays: list[Array | None], read
     evaluator = _evaluator(node, opset, arrays)
     for runner in evaluator.rt_nodes_:
         for name, value in vars(runner).items():
-            if isinstance(value, np.float32):  # an attribute, or what the operator has in its place
+            if isinstance(value, np.float32):  # an attribute, or the operator's default for it
                 setattr(runner, name, np.float64(_short(float(value)) if reading.short_attributes else value))
     return _run(evaluator, node, arrays)
 

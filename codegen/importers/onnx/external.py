@@ -1,4 +1,4 @@
-"""Tensors that an ONNX model keeps in files of their own: read from the model's folder, and from nowhere else."""
+"""External data of ONNX models, read from files in the model's folder and from nowhere else."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from codegen.frontend.place import Place, show
 
 
 def load_external(model: onnx.ModelProto, path: Path, place: Place) -> None:
-    """Moves the tensors that the model's files beside ``path`` hold into the model.
+    """Loads tensors that are stored in files beside ``path`` into the model.
 
-    ParameterError, which names the file first, where one is missing, too short or not in the model's folder.
+    Raises ParameterError, which names the file, if a file is missing, too short or outside the model's folder.
     """
     by_location: dict[str, list[TensorProto]] = {}
     for tensor in _tensors(model):
@@ -42,7 +42,7 @@ def load_external(model: onnx.ModelProto, path: Path, place: Place) -> None:
 
 
 def _file(location: str, model: Path, held: str, place: Place) -> Path:
-    """The file of this name, which is relative to the model's folder and lies in it."""
+    """The path of a file, given relative to the model's folder, in which it must lie."""
     relative = PurePosixPath(location.replace("\\", "/"))
     if not location.isprintable() or not relative.name or relative.is_absolute() or ".." in relative.parts:
         raise place.parameter_error(
@@ -51,12 +51,12 @@ def _file(location: str, model: Path, held: str, place: Place) -> Path:
     file = model.parent / relative
     try:
         mode = file.stat().st_mode
-        # A model that is a link may have its tensors beside the file that it leads to.
+        # If the model is a link, its tensors may be next to the link's target.
         folders = {model.parent.resolve(), model.resolve().parent}
         within = not folders.isdisjoint(file.resolve().parents)
     except FileNotFoundError:
         raise _missing(location, held, place) from None
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no file can have
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or an invalid file name
         raise place.parameter_error(f"{location}, {held}, cannot be read: {error}") from error
     if not within:
         raise place.parameter_error(f"{location}, {held}, leads out of the model's folder; only files in it are read")
@@ -72,7 +72,7 @@ def _missing(location: str, held: str, place: Place) -> ParameterError:
 
 
 def _range(tensor: TensorProto, size: int, location: str, place: Place) -> tuple[int, int]:
-    """Where the tensor begins in a file of ``size`` bytes, and its length in bytes."""
+    """The tensor's offset in a file of ``size`` bytes, and its length in bytes."""
     facts = _facts(tensor)
     try:
         start = int(facts.get("offset", 0))

@@ -1,4 +1,4 @@
-"""Operators that ONNX itself defines by others: the nodes of the definition, in place of one node."""
+"""Expands operators that ONNX defines as functions of other operators."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from codegen.graph.ops import Shape
 from codegen.importers.onnx.node import Refused
 
 Type = tuple[DTypeLike, Shape] | None
-"""The type and shape of an input; None where it is left out."""
+"""The type and shape of an input; None if it is absent."""
 
 _NOT_EXPANDED = frozenset({"Bernoulli", "DynamicQuantizeLinear", "NegativeLogLikelihoodLoss", "SequenceMap"})
-"""Random numbers, quantisation, training and sequences, of which the definitions make no network either."""
+"""Random numbers, quantisation, training and sequences, whose definitions cannot be imported either."""
 
 
 def is_defined(operator: str, opset: int) -> bool:
-    """Whether ONNX defines an operator by others in a version that this opset may use."""
+    """True if ONNX defines the operator by others in a version that is valid for this opset."""
     try:
         schema: Any = onnx.defs.get_schema(operator, opset, "")
     except onnx.defs.SchemaError:
@@ -31,7 +31,7 @@ def is_defined(operator: str, opset: int) -> bool:
 
 
 def definition(proto: onnx.NodeProto, opset: int, inputs: Sequence[Type]) -> list[onnx.NodeProto]:
-    """The nodes that compute the outputs of ``proto``, an operator that is defined by others.
+    """The nodes that compute the outputs of ``proto``, whose operator ONNX defines by others.
 
     Tensors within the definition are named after the node's first output.
     """
@@ -46,8 +46,8 @@ def definition(proto: onnx.NodeProto, opset: int, inputs: Sequence[Type]) -> lis
 
 
 def _body(proto: onnx.NodeProto, opset: int, inputs: Sequence[Type]) -> onnx.FunctionProto:
-    """The newest definition that the model's opset may use."""
-    schema: Any = onnx.defs.get_schema(proto.op_type, opset, "")  # the methods for functions have no types
+    """The newest definition that is valid for the model's opset."""
+    schema: Any = onnx.defs.get_schema(proto.op_type, opset, "")  # the methods for functions have no type hints
     body = onnx.FunctionProto()
     general = [version for version in schema.function_opset_versions if version <= opset]
     if general:
@@ -71,7 +71,7 @@ def _body(proto: onnx.NodeProto, opset: int, inputs: Sequence[Type]) -> onnx.Fun
 def _renamed(
     node: onnx.NodeProto, names: dict[str, str], attributes: Mapping[str, AttributeProto], prefix: str
 ) -> onnx.NodeProto:
-    """The node with the names and attributes of the node that its function stands for."""
+    """A node of the definition with the names and attributes of the node that it expands."""
 
     def renamed(name: str) -> str:
         return names.setdefault(name, f"{prefix}.{name}") if name else ""

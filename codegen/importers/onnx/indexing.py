@@ -1,4 +1,4 @@
-"""Elements by constant indices: Gather, GatherElements, GatherND, ScatterElements, ScatterND."""
+"""Indexing with constant indices: Gather, GatherElements, GatherND, ScatterElements, ScatterND."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from codegen.importers.onnx.builder import LARGEST_WHOLE, Builder
 from codegen.importers.onnx.node import Live, Node, Refused
 
-_MOST_RANGES = 8  # of which a gathered tensor is joined; beyond, a table says where each element is
-_MOST_ROUNDS = 64  # in which updates of one element are applied, one in each
+_MOST_RANGES = 8  # parts of a concatenation; beyond this, an index table is used
+_MOST_ROUNDS = 64  # rounds of updates, each with at most one update per element
 
 _REDUCTIONS = {"add": ("add", 0.0), "mul": ("mul", 1.0), "max": ("max", -math.inf), "min": ("min", math.inf)}
-"""A layer's operator, and the number that changes nothing."""
+"""The layer's operator for a reduction, and the operator's neutral element."""
 
 Places = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ def _indices(node: Node, i: int = 1) -> Places:
 
 
 def _counted(indices: Places, size: int | Places, what: str) -> Places:
-    """Indices that count from the front."""
+    """The indices with negative ones counted from the end."""
     if ((indices < -np.asarray(size)) | (indices >= size)).any():
         raise Refused(f"its indices are beyond the elements of {what}")
     return np.where(indices < 0, indices + size, indices)
@@ -50,7 +50,7 @@ def _gather(node: Node, b: Builder) -> Live:
 
 
 def _runs(indices: list[int]) -> list[range]:
-    """The indices as ranges with a constant step, longest first come."""
+    """The indices as ranges with a constant step, found greedily."""
     runs: list[range] = []
     at = 0
     while at < len(indices) and len(runs) <= _MOST_RANGES:
@@ -70,7 +70,7 @@ def _gather_elements(node: Node, b: Builder) -> Live:
 
 
 def _places_of_elements(node: Node, shape: tuple[int, ...], indices: Places) -> Places:
-    """Where in a tensor of this shape, in row-major order, the elements are that an index along one axis names."""
+    """Row-major positions of the elements that an index along one axis selects in a tensor of this shape."""
     axis = node.axis(0, len(shape))
     fits = indices.ndim == len(shape) and all(
         m <= n for a, (m, n) in enumerate(zip(indices.shape, shape, strict=True)) if a != axis
@@ -90,7 +90,7 @@ def _gather_nd(node: Node, b: Builder) -> Live:
 
 
 def _places_of_parts(shape: tuple[int, ...], indices: Places, batch: int = 0) -> Places:
-    """The same for parts of a tensor, each named by an index for each of its first axes behind the batch's."""
+    """The same for parts of a tensor, each selected by indices of the first axes after the batch axes."""
     depth = indices.shape[-1]
     if not 1 <= depth <= len(shape) - batch:
         raise Refused(f"its indices {list(indices.shape)} do not fit {list(shape)}")
@@ -121,7 +121,7 @@ def _shape(node: Node, i: int) -> tuple[int, ...]:
 
 
 def _scatter(node: Node, b: Builder, places: Places) -> Live:
-    """Input 0 with the updates of input 2 at ``places``; of updates of the same element all count, or the last."""
+    """Input 0 with the updates of input 2 at ``places``: all updates of an element combined, or the last one."""
     shape, reduction = _shape(node, 0), node.get("reduction", "none")
     if reduction not in ("none", *_REDUCTIONS):
         raise Refused(f"reduction {reduction} is unknown")
@@ -131,12 +131,12 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
     targets, count = places.reshape(-1), math.prod(shape)
     if reduction == "none":
         table = np.arange(count)
-        table[targets] = count + np.arange(targets.size)  # numpy, too, lets the last one win
+        table[targets] = count + np.arange(targets.size)  # in numpy, too, the last update wins
         return b.take(b.layer("concat", [data, updates], "both"), table.reshape(shape))
     op, neutral = _REDUCTIONS[reduction]
     nothing = b.number(neutral, data)
     pool = b.layer("concat", [updates, nothing], "pool")
-    # The k-th update of every element, round by round.
+    # Round k applies the k-th update of every element.
     order = np.argsort(targets, kind="stable")
     starts = np.searchsorted(targets[order], targets[order])
     rounds = np.arange(targets.size) - starts

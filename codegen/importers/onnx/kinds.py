@@ -1,12 +1,12 @@
-"""What the numbers of a model's tensors are: types of ONNX, casts between them, arithmetic that wraps around.
+"""Value kinds of a model's tensors: types of ONNX, casts between them, arithmetic that wraps around.
 
-Inside a network all numbers are float32.  A tensor's kind says what they stand for:
+Inside a network all numbers are float32.  A tensor's kind tells what they represent:
 
-- "float": float32, float16, bfloat16 and float64, which are all held as float32;
+- "float": float32, float16, bfloat16 and float64, all stored as float32;
 - "int": int32 and int64, whole numbers that are exact up to 2^24 and do not wrap around;
 - "bool": 1 and 0;
 - "int8", "uint8", "int16", "uint16", "uint32" and "uint64": whole numbers of that type.  ONNX computes with them
-  modulo 2^bits, or from 0 on: only what makes no number beyond the type is imported, and casts, which wrap around.
+  modulo 2^bits.  Operators whose result always fits the type are imported, and casts, which wrap around.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Live, Node, Refused
 
 WRAPPING = ("int8", "uint8", "int16", "uint16", "uint32", "uint64")
-"""Kinds whose arithmetic wraps around where a network's may get."""
+"""Kinds whose arithmetic wraps around within the range of a network's numbers."""
 
 _KINDS: Mapping[int, str] = {
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE), "float"),
@@ -42,22 +42,22 @@ _WITHIN_UNSIGNED = ("Abs", "Div")
 
 
 def kind_of_type(element: int) -> str | None:
-    """The kind of an ONNX type's numbers; None if no network of ours has such."""
+    """The kind of an ONNX type's numbers; None if a network cannot have them."""
     return _KINDS.get(element)
 
 
 def kind_of_array(values: NDArray[Any]) -> str | None:
-    """The kind of a constant's numbers; None if no network of ours computes such."""
+    """The kind of a constant's numbers; None if a network cannot have them."""
     return kind_of_type(helper.np_dtype_to_tensor_dtype(values.dtype))
 
 
 def type_name(element: int) -> str:
-    """An ONNX type for people."""
+    """The name of an ONNX type for people."""
     return str(TensorProto.DataType.Name(element)).lower() if element in TensorProto.DataType.values() else str(element)
 
 
 def port_type(element: int, kind: str) -> str:
-    """The type of an input or output in a spec: the model's, or where the model does not say it, that of the kind.
+    """The type of an input or output in a spec: the model's, or if that is unknown, the kind's.
 
     bfloat16, which numpy does not have, is float32.
     """
@@ -68,7 +68,7 @@ def port_type(element: int, kind: str) -> str:
 
 
 def check_arithmetic(node: Node, kind: str) -> None:
-    """Refused if the node's output of this kind may be what wraps around."""
+    """Raises Refused if the node's output of this kind may have wrapped around."""
     if kind not in WRAPPING or node.op in (*_MOVES, *_WITHIN, "Cast", "CastLike"):
         return
     if node.op in _WITHIN_UNSIGNED and kind.startswith("u"):
@@ -84,10 +84,10 @@ def check_arithmetic(node: Node, kind: str) -> None:
 
 
 def converted(x: Live, kind: str, b: Builder) -> Live:
-    """x as numbers of another kind.
+    """x converted to another kind.
 
-    Floats are cut off towards zero; ONNX leaves open what becomes of those beyond the type: they are its ends.  Whole
-    numbers keep the lowest bits that the type has.
+    Floats are truncated towards zero; floats beyond the type's range, which ONNX leaves undefined, are clamped to it.
+    Whole numbers keep the lowest bits that the type has.
     """
     if x.kind == kind or kind == "float" or (x.kind == "bool" and kind != "bool"):
         return Live(x.name, x.shape, kind)
@@ -106,7 +106,7 @@ def converted(x: Live, kind: str, b: Builder) -> Live:
 
 
 def _holds(kind: str, other: str) -> bool:
-    """Whether all numbers of the other kind are of this one."""
+    """True if the kind contains all numbers of the other kind."""
     if other not in WRAPPING:
         return False
     low, high = limits(kind)
@@ -115,7 +115,7 @@ def _holds(kind: str, other: str) -> bool:
 
 
 def _lowest_bits(x: Live, kind: str, b: Builder) -> Live:
-    """x - n floor((x - low) / n) with the n numbers of the type from low on, all of it exact below 2^23."""
+    """x - n floor((x - low) / n) for a type of n numbers that starts at low; exact below 2^23."""
     count, low = 2.0 ** (8 * size_of(kind)), float(limits(kind)[0])
     turns = b.layer("floor", b.affine(x, 1 / count, -low / count, "turns"), "whole_turns")
     return b.layer("add", b.aligned([x, b.affine(turns, -count, tag="beyond")]))

@@ -1,6 +1,6 @@
-"""Comparisons, conditions and casts: bools and whole numbers as the floats 0 and 1, -1, 2, ....
+"""Comparisons, conditions and casts: bools are the floats 0 and 1, whole numbers the floats -1, 2, ....
 
-The remainder of whole numbers, and what becomes of them by a cast, are exact as long as float32 holds them: up to 2^24.
+Remainders and casts of whole numbers are exact as long as float32 holds the numbers: up to 2^24.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _not(node: Node, b: Builder) -> Live:
 
 
 def _where(node: Node, b: Builder) -> Live:
-    """What is not chosen may be infinite, so that it is masked, not multiplied by 0."""
+    """Selection by masks: the other values may be infinite, so they must not be multiplied by 0."""
     condition, *values = node.inputs
     true: Value = condition
     false: Value
@@ -50,7 +50,7 @@ def _where(node: Node, b: Builder) -> Live:
     parts: list[Value] = []
     for what, value, where in zip(("chosen", "other"), values, (true, false), strict=True):
         if isinstance(value, Constant) and isinstance(where, Constant):
-            # Known here and now: what is not chosen is 0.
+            # A known condition: elements that are not selected become 0.
             masked = np.where(where.values.astype(bool), value.values, np.zeros_like(value.values))
             parts.append(b.derived(value, what, masked))
         elif not isinstance(value, Constant) or value.values.any():
@@ -83,14 +83,14 @@ def _mod(node: Node, b: Builder) -> Live:
     rest = b.layer("fmod", [x, y], "rest")
     if node.flag("fmod"):
         return rest
-    # With the divisor's sign: once more the divisor where the signs differ.
+    # The remainder with the divisor's sign: add the divisor if the signs differ.
     signs = b.layer("mul", b.aligned([b.layer("sign", rest, "sign"), b.layer("sign", y, "divisor_sign")]), "signs")
     differ = b.layer("less", [signs, b.number(0, signs)], "differ")
     return b.layer("add", b.aligned([rest, b.layer("mask", b.aligned([y, differ]), "more")]))
 
 
 def quotient(x: Live, y: Live, b: Builder) -> Live:
-    """The quotient of whole numbers, towards zero: after subtracting the remainder the division comes out even."""
+    """The quotient of whole numbers, rounded towards zero: exact after the remainder is subtracted."""
     whole = b.layer("sub", b.aligned([x, b.layer("fmod", [x, y], "rest")]), "whole")
     return b.layer("round", b.layer("div", b.aligned([whole, y]), "quotient"))
 
@@ -101,7 +101,7 @@ def _is_inf(node: Node, b: Builder) -> Live:
     if negative and positive:
         return b.layer("is_inf", x)
     if not (negative or positive):
-        return b.layer("less", [x, x])  # nothing is less than itself
+        return b.layer("less", [x, x])  # always false
     return b.layer("is_inf", b.layer("relu", x if positive else b.layer("neg", x, "negative"), "side"))
 
 
@@ -109,7 +109,7 @@ def _is_nan(node: Node, b: Builder) -> Live:
     return b.layer("is_nan", node.live())
 
 
-# Places -------------------------------------------------------------------------------------------------------------
+# Places ---------------------------------------------------------------------------------------------------------------
 
 
 def _arg(op: str) -> Callable[[Node, Builder], Live]:

@@ -1,4 +1,4 @@
-"""A node of an ONNX graph with its inputs known, as the builders of layers see it."""
+"""A node of an ONNX graph with its inputs known, as builders of layers see it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from codegen.graph.ops import Shape
 
 
 class Refused(ValueError):
-    """A node that a spec cannot express; the message says why."""
+    """Raised for a node that a spec cannot express; the message says why."""
 
 
 @dataclass(frozen=True)
 class Live:
     """A tensor that the network computes, by its name in the spec.
 
-    Its numbers are floats, also where they stand for whole numbers or for true and false: ``kind`` says which, as
-    :mod:`codegen.importers.onnx.kinds` has it.
+    Its numbers are floats even if they represent whole numbers or truth values; ``kind`` is what they represent, see
+    :mod:`codegen.importers.onnx.kinds`.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor that is known, by its name in the model."""
+    """A tensor that is known at import, by its name in the model."""
 
     name: str
     values: NDArray[Any]
@@ -43,11 +43,11 @@ class Constant:
 
 Value = Live | Constant | None
 Made = Live | Constant | Sequence[Live | Constant]
-"""What an operator makes: constants are tensors without elements."""
+"""The result of an operator; only tensors without elements are constants."""
 
 
 def kind_of(value: Value) -> str:
-    """What the numbers of a tensor stand for: "float", "int", "bool" or the name of another type of integers."""
+    """The kind of a tensor's numbers: "float", "int", "bool" or the name of another integer type."""
     if isinstance(value, Live):
         return value.kind
     name = str(value.values.dtype) if value is not None else "float32"
@@ -60,19 +60,19 @@ _WHOLE = ("bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64")
 
 
 def is_floating(kind: np.dtype[Any]) -> bool:
-    """Whether numbers of a type are floating-point numbers; those that numpy itself does not have included."""
+    """True if numbers of a type are floating-point numbers, including types that numpy itself lacks."""
     return kind.kind == "f" or kind.name.startswith(("bfloat", "float"))
 
 
 def without_bfloat16(value: Value) -> Value:
-    """The constant in float32, which holds all its numbers, where numpy's functions do not know its type."""
+    """The constant, converted from bfloat16 to float32 if needed, as numpy's functions do not know bfloat16."""
     if isinstance(value, Constant) and value.values.dtype.name == "bfloat16":
         return Constant(value.name, value.values.astype(np.float32))
     return value
 
 
 def type_of(value: Live | Constant) -> DTypeLike:
-    """The type of a tensor's numbers in the model, as far as it is known."""
+    """The type of a tensor's numbers in the model, if it is known."""
     if isinstance(value, Constant):
         return value.values.dtype
     return {"float": np.float32, "int": np.int64}.get(value.kind, value.kind)
@@ -80,9 +80,9 @@ def type_of(value: Live | Constant) -> DTypeLike:
 
 @dataclass(frozen=True)
 class Node:
-    """``name`` is the node's own or its output's; ``outputs`` are the names of those that something reads, or "".
+    """A node: ``name`` is its own or its output's; ``outputs`` are the names of outputs that are read, or "".
 
-    ``stored`` makes a tensor that layers can read of a constant.
+    ``stored`` turns a constant into a tensor that layers can read.
     """
 
     op: str
@@ -93,20 +93,20 @@ class Node:
     attributes: dict[str, Any]
     stored: Callable[[Constant], Live]
 
-    # Inputs ---------------------------------------------------------------------------------------------------------
+    # Inputs -----------------------------------------------------------------------------------------------------------
 
     def input(self, i: int) -> Value:
         return self.inputs[i] if i < len(self.inputs) else None
 
     def shape(self, i: int) -> Shape:
-        """The shape of an input that is there."""
+        """The shape of an input that is present."""
         value = self.input(i)
         if value is None:
             raise Refused(f"its input {i + 1} is absent")
         return value.shape
 
     def live(self, i: int = 0, least: int = 0) -> Live:
-        """An input as a tensor that layers can read, of at least so many axes."""
+        """An input as a tensor that layers can read, with at least so many axes."""
         value = self.input(i)
         if value is None:
             raise Refused(f"its input {i + 1} is absent")
@@ -117,7 +117,7 @@ class Node:
         return value
 
     def optional(self, i: int, what: str) -> Constant | None:
-        """An input that only a constant can be."""
+        """An optional input that must be constant; None if it is absent."""
         value = self.input(i)
         if isinstance(value, Live):
             raise Refused(f"the network computes its {what}; only constants are supported there")
@@ -130,7 +130,7 @@ class Node:
         return value
 
     def number(self, i: int, what: str, default: float) -> float:
-        """The one number of a constant input."""
+        """The number in a constant input of one element."""
         value = self.optional(i, what)
         if value is None:
             return default
@@ -139,7 +139,7 @@ class Node:
         return shortest(value.values.reshape(-1)[0])
 
     def whole_numbers(self, i: int, what: str) -> tuple[int, ...] | None:
-        """The whole numbers of a constant input of one axis or none; None where the input is absent."""
+        """The whole numbers of a constant input of at most one axis; None if the input is absent."""
         value = self.optional(i, what)
         if value is None:
             return None
@@ -147,7 +147,7 @@ class Node:
             raise Refused(f"its {what} is not a short list of whole numbers")
         return tuple(int(n) for n in value.values.reshape(-1))
 
-    # Attributes, whose types are checked when a model is read -------------------------------------------------------
+    # Attributes, whose types are checked when a model is read ---------------------------------------------------------
 
     def get(self, name: str, default: Any = None) -> Any:
         return self.attributes.get(name, default)
@@ -168,7 +168,7 @@ class Node:
         return values
 
     def axes(self, values: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Axes counted from the front, in order."""
+        """The axes, counted from the front, in order."""
         if any(not -rank <= axis < rank for axis in values) or len({axis % rank for axis in values}) != len(values):
             raise Refused(f"axes {list(values)} are not axes of {rank}")
         return tuple(sorted(axis % rank for axis in values))

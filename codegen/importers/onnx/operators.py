@@ -1,4 +1,4 @@
-"""One small function for each ONNX operator: what it is in a spec, or why it is not."""
+"""One small function for each ONNX operator, which translates a node or says why it cannot."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from codegen.importers.onnx.windows import WINDOW_OPERATORS
 Operator = Callable[[Node, Builder], Made]
 One = Callable[[Node, Builder], Live]
 
-_MOST_FACTORS = 24  # of a whole number's power: 2^24 is the last that float32 holds
+_MOST_FACTORS = 24  # largest exponent of a whole number's power: 2^24 is the largest exact one
 
-# Elementwise --------------------------------------------------------------------------------------------------------
+# Elementwise ----------------------------------------------------------------------------------------------------------
 
 
 def _batch_norm(node: Node, b: Builder) -> Live:
@@ -81,7 +81,7 @@ def _div(node: Node, b: Builder) -> Live:
 
 
 def _binary(op: str) -> One:
-    """An operator of any two inputs."""
+    """A binary operator of any two inputs."""
 
     def binary(node: Node, b: Builder) -> Live:
         return _joined(op, b.aligned(node.inputs), b)
@@ -90,7 +90,7 @@ def _binary(op: str) -> One:
 
 
 def _with_constant(node: Node) -> tuple[Live, Constant | None]:
-    """The live input, and the other if it is a constant."""
+    """The live input, and the other input if it is constant."""
     first, second = node.input(0), node.input(1)
     if isinstance(first, Constant):
         return node.live(1), first
@@ -129,7 +129,7 @@ def _pow(node: Node, b: Builder) -> Live:
         return b.power(x, value)
     y = _binary("pow")(node, b)
     if all(kind_of(value) == "int" for value in node.inputs):
-        # A whole number, or with a negative exponent at most 1/2 if not: where pow() is near to it, rounding makes it.
+        # The result is whole, or at most 1/2 for a negative exponent, so rounding corrects a small error of pow().
         return Live(b.layer("round", y, "whole").name, y.shape, "int")
     return y
 
@@ -225,7 +225,7 @@ def _softmax(compute: Callable[[Live, Builder, int], Live]) -> Operator:
         rank = len(x.shape)
         if node.opset >= 13:
             return compute(x, b, node.axis(-1, rank))
-        # Before opset 13 all axes from one on are one.
+        # Before opset 13 all axes from `axis` on are flattened into one.
         axis = node.axis(min(1, rank - 1), rank)
         count = math.prod(x.shape[axis:])
         if count == x.shape[axis]:
@@ -257,7 +257,7 @@ def _dropout(node: Node, b: Builder) -> Live:
     return node.live()
 
 
-# Linear -------------------------------------------------------------------------------------------------------------
+# Linear ---------------------------------------------------------------------------------------------------------------
 
 
 def _gemm(node: Node, b: Builder) -> Live:
@@ -298,7 +298,7 @@ def _gemm_sum(y: Live, shift: Value, beta: float, b: Builder) -> Live:
 
 
 def _row(values: NDArray[Any], count: int) -> NDArray[np.float64]:
-    """What is added to each row of a product."""
+    """The constant that is added to each row of a product."""
     try:
         return np.broadcast_to(values, (1, count)).astype(np.float64)[0]
     except ValueError:
@@ -310,7 +310,7 @@ def _matmul(node: Node, b: Builder) -> Live:
     if isinstance(x, Live) and isinstance(weight, Constant) and 2 <= len(x.shape) <= 5 and weight.values.ndim == 2:
         return _by_constant(x, weight, b)
     a, c = node.live(0), node.live(1)
-    # A vector is a row in first place, a column in second place.
+    # A vector is a row as first operand, a column as second operand.
     ranks = len(a.shape), len(c.shape)
     a = b.reshape(a, (1, *a.shape), "row") if ranks[0] == 1 else a
     c = b.reshape(c, (*c.shape, 1), "column") if ranks[1] == 1 else c
@@ -325,7 +325,7 @@ def _by_constant(x: Live, weight: Constant, b: Builder) -> Live:
     rank = len(x.shape)
     if rank == 2:
         return b.layer("dense", x, weight=b.tensor(weight), bias=False, weight_layout="IO")
-    # Of the last axis: a convolution with a window of 1, once that axis is the channels'.
+    # A product over the last axis: a 1x1 convolution, after moving that axis to the channels.
     kernel = b.tensor(
         b.derived(weight, "kernel", weight.values.T.reshape(*weight.values.shape[::-1], *[1] * (rank - 2)))
     )
@@ -334,7 +334,7 @@ def _by_constant(x: Live, weight: Constant, b: Builder) -> Live:
     return b.transpose(y, (0, *range(2, rank), 1))
 
 
-# Shapes -------------------------------------------------------------------------------------------------------------
+# Shapes ---------------------------------------------------------------------------------------------------------------
 
 
 def _concat(node: Node, b: Builder) -> Live:
@@ -421,7 +421,7 @@ def _space_to_depth(node: Node, b: Builder) -> Live:
     return b.reshape(b.transpose(y, axes, "gathered"), (n, c * size**2, h // size, w // size))
 
 
-# Functions of one element that a spec has under the same name in lower case.
+# Elementwise functions that have the same name, in lower case, in a spec.
 _UNARY = (
     *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log"),
     *("Neg", "Reciprocal", "Round", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Tan"),
@@ -489,9 +489,9 @@ BY_LAYERS = frozenset(
         *("BatchNormalization", "Hardmax", "LogSoftmax", "Pad", "Scatter", "ScatterElements", "ScatterND", "Softmax"),
     ]
 )
-"""Operators of floating-point numbers that are computed by their layers where all inputs are constants.
+"""Floating-point operators that are evaluated through their layers if all inputs are constant.
 
-The onnx package's own evaluator differs from engines in cases of each.
+The onnx package's own evaluator differs from engines in some cases of each.
 """
 
 FRACTIONAL = frozenset(
@@ -500,4 +500,4 @@ FRACTIONAL = frozenset(
         "Upsample",
     ]
 )
-"""Operators that ONNX has for integers too, although their layers make fractions of whole numbers."""
+"""Operators that ONNX has for integers too, although their layers return fractions."""

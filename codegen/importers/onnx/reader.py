@@ -1,4 +1,4 @@
-"""A model file -> its graph with input shapes fixed, and the nodes that its outputs depend on."""
+"""A model file -> its graph with fixed input shapes, and the nodes that its outputs depend on."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """``nodes`` are in order; ``initializers`` are still in the file's form."""
+    """The needed part of a model: ``nodes`` are in order; ``initializers`` are still serialized."""
 
     place: Place
     opset: int
     inputs: dict[str, Shape]
-    types: dict[str, int]  # ONNX's, of inputs and outputs, where the file says them
+    types: dict[str, int]  # ONNX types of inputs and outputs, if the file states them
     nodes: list[onnx.NodeProto]
     outputs: list[str]
     initializers: dict[str, onnx.TensorProto]
@@ -44,12 +44,12 @@ class Network:
     notes: list[str] = field(default_factory=list)
 
     def initializer(self, name: str) -> NDArray[Any]:
-        """SpecError if it is damaged.  To be called once: the file's own copy goes, which may be most of the memory."""
+        """Decodes an initializer, once: its serialized form is dropped to save memory.  SpecError if it is damaged."""
         try:
             values = np.asarray(numpy_helper.to_array(self.initializers[name]))
             self.initializers[name].ClearField("raw_data")
             return values
-        except Exception as error:  # whatever damaged fields lead to
+        except Exception as error:  # damaged fields raise exceptions of any kind
             raise self.place.spec_error(f"tensor {show(name)} cannot be read: {error}") from error
 
 
@@ -91,7 +91,7 @@ def _load(path: Path, place: Place) -> onnx.ModelProto:
         raise place.spec_error("does not fit into memory") from error
     except ClgenError:
         raise
-    except Exception as error:  # protobuf has classes of its own
+    except Exception as error:  # protobuf has exception classes of its own
         raise place.spec_error(f"is not an ONNX model, or is damaged: {_line(error)}") from error
     if not model.HasField("graph"):
         raise place.spec_error("is not an ONNX model: it has no graph")
@@ -99,7 +99,7 @@ def _load(path: Path, place: Place) -> onnx.ModelProto:
 
 
 def _texts(graph: onnx.GraphProto) -> Iterator[str | bytes]:
-    """All names, which protobuf gives as bytes where they are damaged."""
+    """All names of the model, which protobuf returns as bytes if they are damaged."""
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         for branch in _branches(node):
@@ -123,7 +123,7 @@ def _opset(model: onnx.ModelProto, place: Place) -> int:
 
 
 def _needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
-    """The nodes on which the outputs depend, in the file's order."""
+    """The nodes that the outputs depend on, in the file's order."""
     names, kept = set(outputs), []
     for node in reversed(graph.node):
         if any(name in names for name in node.output if name):
@@ -133,12 +133,12 @@ def _needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
 
 
 def _branches(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs within a node: the branches of a condition, the body of a loop."""
+    """The graphs within a node: branches of a condition, or the body of a loop."""
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
 def _read_by(node: onnx.NodeProto) -> set[str]:
-    """The tensors that a node reads, those that the graphs within it take from outside included."""
+    """The tensors that a node reads, including those that its inner graphs take from outside."""
     names = {name for name in node.input if name}
     for branch in _branches(node):
         made = {i.name for i in branch.input} | {tensor.name for tensor in branch.initializer}
@@ -150,7 +150,7 @@ def _read_by(node: onnx.NodeProto) -> set[str]:
 
 
 def read_within(node: onnx.NodeProto) -> set[str]:
-    """All tensors that a node and the nodes within it read, and the outputs of the graphs within."""
+    """All tensors that a node and its inner nodes read, and the outputs of its inner graphs."""
     names = set(node.input)
     for branch in _branches(node):
         names.update(output.name for output in branch.output)
@@ -176,7 +176,7 @@ def _check_order(nodes: list[onnx.NodeProto], known: set[str], outputs: list[str
             raise place.spec_error(f"output {show(name)} is made by nothing")
 
 
-# Inputs -------------------------------------------------------------------------------------------------------------
+# Inputs ---------------------------------------------------------------------------------------------------------------
 
 
 def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, place: Place) -> dict[str, Shape]:
@@ -225,7 +225,7 @@ def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, pl
 
 
 def _sizes(name: str, value: onnx.ValueInfoProto, place: Place) -> tuple[int | str, ...] | None:
-    """A number or a word for each axis; None if not even the number of axes is known."""
+    """A number or a name for each axis; None if not even the number of axes is known."""
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type" or kind_of_type(value.type.tensor_type.elem_type) is None:
         is_ = "is not a tensor"

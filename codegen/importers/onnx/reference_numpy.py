@@ -1,12 +1,11 @@
-"""Operators in numpy, from the text of ONNX, where ``onnx.reference`` cannot be followed in the check of an import.
+"""ONNX operators in numpy, from ONNX's specification, for which ``onnx.reference`` is unsuitable.
 
-It has no GlobalLpPool and no Scatter.  It takes Gelu, HardSwish, Mish, GroupNormalization and
-MeanVarianceNormalization apart into nodes with float32 constants.  It computes Softmax, LogSoftmax and Hardmax of
-before opset 13 as those of later ones, LRN of four axes only and of the wrong channels, LpNormalization with p = 1
-without absolute values, CumSum only where its axis is a scalar, and BatchNormalization of before opset 9 as in
-training.  Its global pools lose an axis where there is one axis of space, its Pad does not crop, its ReduceLogSumExp of
-infinity is NaN, and its ScatterElements drops some NaN.  The windows and samples of two further modules are here for
-their speed.
+``onnx.reference`` has no GlobalLpPool and no Scatter.  It decomposes Gelu, HardSwish, Mish, GroupNormalization and
+MeanVarianceNormalization into nodes with float32 constants.  It computes Softmax, LogSoftmax and Hardmax of old opsets
+like those from opset 13 on, LRN for four axes only and with the wrong channels, LpNormalization with p = 1 without
+absolute values, CumSum only if its axis is a scalar, and BatchNormalization before opset 9 as in training.  Its global
+pools lose an axis if there is one spatial axis, its Pad does not crop, its ReduceLogSumExp of infinity is NaN, and its
+ScatterElements drops some NaN.  Two further modules have windows and samples, for their speed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from codegen.importers.onnx import reference_windows as windows
 Array = NDArray[Any]
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Array | tuple[Array, ...]]
-"""Attributes by name and the inputs, None where one is absent -> the output, or the outputs."""
+"""A function of attributes by name and inputs (None if absent), which returns the output or outputs."""
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -107,7 +106,7 @@ def _global_lp_pool(a: Attributes, x: Array) -> Array:
 
 
 def _rows(compute: Callable[[Array], Array]) -> Operator:
-    """Along one axis; before opset 13 along all from ``axis`` on as if they were one."""
+    """Applies a function along one axis; before opset 13 along all axes from ``axis`` on, flattened."""
 
     def along(a: Attributes, x: Array) -> Array:
         if a["opset"] >= 13:

@@ -1,6 +1,6 @@
-"""Resize, Upsample and GridSample in numpy, from the text of ONNX's operators, for the check of an import.
+"""Resize, Upsample and GridSample in numpy, from ONNX's specification, for the check of imports.
 
-``onnx.reference`` computes them in Python loops, and GridSample's places in float32.  Nothing here is taken from
+``onnx.reference`` computes these in Python loops, and GridSample's positions in float32.  Nothing is shared with
 :mod:`codegen.graph`, whose numbers are compared with these.
 """
 
@@ -21,7 +21,7 @@ Attributes = Mapping[str, Any]
 def _shape_and_scales(
     a: Attributes, x: Array, scales: Array | None, sizes: Array | None
 ) -> tuple[list[int], list[float], list[int]]:
-    """The output's shape, a scale for each axis, and the axes in the order of the given numbers."""
+    """The output's shape, a scale for each axis, and the axes, in the order of the given numbers."""
     rank = x.ndim
     axes = [axis % rank for axis in a.get("axes") or range(rank)]
     size, factors = list(x.shape), [1.0] * rank
@@ -29,7 +29,7 @@ def _shape_and_scales(
         assert scales is not None
         for axis, factor in zip(axes, scales.reshape(-1), strict=True):
             factors[axis] = float(factor)
-            # In float32, in which scales are given: 3 times the nearest number to 4/3 is 4.
+            # In float32, the type of scales: 3 times the float32 nearest to 4/3 is exactly 4.
             size[axis] = int(np.floor(np.float32(factor) * np.float32(x.shape[axis])))
         return size, factors, axes
     wanted = [int(n) for n in sizes.reshape(-1)]
@@ -46,7 +46,7 @@ def _shape_and_scales(
 
 
 def _places(mode: str, n: int, m: int, scale: float, roi: tuple[float, float]) -> Array:
-    """Where each of m output elements lies among n input elements."""
+    """The positions of m output elements among n input elements."""
     i = np.arange(m, dtype=np.float64)
     if mode == "asymmetric":
         return i / scale
@@ -84,7 +84,7 @@ def _cubic(distance: Array, a: float) -> Array:
 
 
 def _along(a: Attributes, x: Array, axis: int, places: Array, scale: float) -> Array:
-    """The elements at these places of one axis."""
+    """The elements at these positions of one axis."""
     n, mode = x.shape[axis], a.get("mode", "nearest")
     if mode == "nearest":
         chosen = _nearest(places, a.get("nearest_mode", "round_prefer_floor"))
@@ -152,7 +152,7 @@ def upsample(a: Attributes, x: Array, scales: Array | None = None) -> Array:
 
 
 def _reflected(places: Array, low: float, high: float) -> Array:
-    """Mirrored at both borders until inside."""
+    """The position mirrored at both borders until it is inside."""
     if high == low:
         return 0 * places
     period = 2 * (high - low)
@@ -163,7 +163,7 @@ def _reflected(places: Array, low: float, high: float) -> Array:
 def grid_sample(a: Attributes, x: Array, grid: Array) -> Array:
     """x [N, C, space], grid [N, output space, axes of space in reverse order].
 
-    Elements of cubic windows beyond the border are those that the border's mode gives for each of them, as in PyTorch.
+    As in PyTorch, the border's mode is applied to each element of a cubic window beyond the border.
     """
     space, mode = (
         x.shape[2:],
@@ -179,7 +179,7 @@ def grid_sample(a: Attributes, x: Array, grid: Array) -> Array:
             return np.clip(_reflected(places, low, high), 0, n - 1)
         return places
 
-    taps = []  # for each axis: places and weights of each element of the window
+    taps = []  # for each axis: positions and weights of the window's elements
     for axis, n in enumerate(space):
         given = grid[..., len(space) - 1 - axis]
         places = (given + 1) / 2 * (n - 1) if corners else ((given + 1) * n - 1) / 2

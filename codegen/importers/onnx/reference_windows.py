@@ -1,8 +1,8 @@
-"""Convolutions and pools in numpy, from the text of ONNX's operators, for the check of an import.
+"""Convolutions and pools in numpy, from ONNX's specification, for the check of imports.
 
-``onnx.reference`` computes them in Python loops over the output's elements.  Here a loop goes over a window's elements,
-each of which is a strided view of the padded input.  Nothing here is taken from :mod:`codegen.graph`, whose numbers
-are compared with these.
+``onnx.reference`` computes these in Python loops over the output's elements.  Here loops run over a window's elements,
+each of which is a strided view of the padded input.  Nothing is shared with :mod:`codegen.graph`, whose numbers are
+compared with these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Pads = list[tuple[int, int]]
 
 
 def _window(a: Attributes, space: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[int], Pads]:
-    """Strides, dilations and what is put before and behind each axis of space."""
+    """Strides, dilations and the (before, after) padding of each spatial axis."""
     rank = len(space)
     stride, dilation = list(a.get("strides") or [1] * rank), list(a.get("dilations") or [1] * rank)
     word = a.get("auto_pad", "NOTSET")
@@ -39,7 +39,7 @@ def _window(a: Attributes, space: Sequence[int], kernel: Sequence[int]) -> tuple
 
 
 def _taps(kernel: Sequence[int], size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Iterator[Any]:
-    """Each element of the window with the places that it reads of a padded input, for outputs of this size."""
+    """Each tap of the window with the part of a padded input that it reads, for outputs of this size."""
     for tap in itertools.product(*map(range, kernel)):
         places = (
             slice(k * d, k * d + s * (n - 1) + 1, s) for k, n, s, d in zip(tap, size, stride, dilation, strict=True)
@@ -94,14 +94,14 @@ def conv_transpose(a: Attributes, x: Array, w: Array, bias: Array | None = None)
 
 
 def _pooled(a: Attributes, x: Array, outside: float, start: float, add: Callable[[Array, Array], Array]) -> Any:
-    """Every window's elements through ``add``; and the window, so that elements may be counted."""
+    """Combines every window's elements by ``add``; also returns the window, so that elements can be counted."""
     kernel, space = a["kernel_shape"], x.shape[2:]
     stride, dilation, pads = _window(a, space, kernel)
     size, padded = [], []
     for n, p, k, s, d in zip(space, pads, kernel, stride, dilation, strict=True):
         room = n + sum(p) - (k - 1) * d - 1
         count = (math.ceil(room / s) if a.get("ceil_mode") else room // s) + 1
-        # A window that begins behind the input and the padding before it is left out.
+        # A window that begins after the input and its front padding is left out.
         count -= bool(a.get("ceil_mode")) and (count - 1) * s >= n + p[0]
         size.append(count)
         padded.append((p[0], max(p[1], (count - 1) * s + (k - 1) * d + 1 - n - p[0])))

@@ -1,4 +1,4 @@
-"""The nodes of a model that a spec cannot express, in one error: alike ones together, a quantised model in a line."""
+"""Collects the nodes that a spec cannot express into one error; similar nodes share a line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from codegen.errors import SpecError
 from codegen.frontend.place import Place, show
 from codegen.importers.onnx.reader import DOMAINS
 
-_MOST_GROUPS = 200  # that an error lists
-_MOST_NAMED = 3  # nodes of a group
+_MOST_GROUPS = 200  # groups that an error lists
+_MOST_NAMED = 3  # nodes of a group that are named
 
 NO_OPERATOR = "there is no such operator in a spec"
 
@@ -22,7 +22,7 @@ _RECURRENT = "recurrent layers are not supported"
 _REASONS = {"Loop": _LOOP, "Scan": _LOOP, "GRU": _RECURRENT, "LSTM": _RECURRENT, "RNN": _RECURRENT}
 _OF_ONNX_RUNTIME = "ONNX Runtime's optimiser made it: give the model as it was before it was optimised"
 
-# Operators that compute in integers, with scales and zero points: ONNX's, and those of ONNX Runtime's own.
+# Quantised operators, with scales and zero points: ONNX's and ONNX Runtime's own.
 _QUANTISED = ("QLinear", "QOrdered", "QGemm", "QAttention", "QMoE", "QEmbedLayerNormalization", "MatMulInteger")
 _QUANTISED_TOO = frozenset({"ConvInteger", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits"})
 
@@ -46,7 +46,7 @@ class Refusals:
         self._quantised |= _is_quantised(node.op_type)
 
     def error(self, nodes: Sequence[onnx.NodeProto], place: Place) -> SpecError:
-        """``nodes`` are all that were looked at."""
+        """The error that lists all refused nodes; ``nodes`` are all nodes of the model."""
         if self._quantised:
             return _of_quantised(nodes, place)
         lines = [_line(operator, reason, names) for (operator, reason), names in self._groups.items()]
@@ -72,7 +72,7 @@ def _of_quantised(nodes: Sequence[onnx.NodeProto], place: Place) -> SpecError:
 
 
 def _line(operator: str, reason: str, names: Sequence[str]) -> str:
-    """``Softplus "a", "b" and 5 more: ...``"""
+    """One line of the error: ``Softplus "a", "b" and 5 more: ...``"""
     shown = ", ".join(map(show, names[:_MOST_NAMED]))
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"{operator} {shown}{more}: {reason}"

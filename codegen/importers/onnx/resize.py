@@ -14,7 +14,7 @@ from codegen.graph.ops.sample import BORDERS, SAMPLE_MODES
 from codegen.importers.onnx.builder import Builder, collapsed
 from codegen.importers.onnx.node import Constant, Live, Node, Refused, shortest
 
-_MAX_SIZE = 2**20  # of one axis
+_MAX_SIZE = 2**20  # elements along one axis
 _MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 
 
@@ -63,7 +63,7 @@ def _resize(node: Node, b: Builder) -> Live:
 
 
 def _keep_aspect_ratio(node: Node, x: Live, axes: Sequence[int], factors: list[float], size: list[int]) -> None:
-    """All axes by the smallest or the largest of their factors."""
+    """Scales all axes by the smallest or the largest of their factors."""
     policy = node.get("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return
@@ -86,12 +86,12 @@ def _upsample(node: Node, b: Builder) -> Live:
 
 
 def _scaled(size: int, factor: float) -> int:
-    """The scaled size, computed in float32 as ONNX does: there 3 times the nearest number to 4/3 is 4."""
+    """The scaled size, computed in float32 as in ONNX, where 3 times the float32 nearest to 4/3 is exactly 4."""
     return int(np.floor(min(np.float32(size) * np.float32(factor), np.float32(_MAX_SIZE + 1))))
 
 
 def _scales(node: Node, i: int, what: str) -> tuple[float, ...] | None:
-    """The numbers of a constant input; None where it is absent or empty."""
+    """The numbers of a constant input; None if it is absent or empty."""
     constant = node.optional(i, what)
     if constant is None or constant.values.size == 0:
         return None
@@ -120,7 +120,7 @@ def _resized(
     if all(a >= 2 for a in changed) and rank in (3, 4, 5):
         words = (_MODES[mode], coordinates, rounding)
         return _space(x, b, words, size[2:], factors[2:], roi[2:], more) if changed else x
-    # One axis after the other, as the rows of an image; the batch as channels.
+    # One axis after the other, each as the rows of an image with the batch as channels.
     for axis in changed:
         y = b.transpose(x, (1, 0, *range(2, rank)), f"batch_behind_{axis}") if axis == 0 else x
         shape, at = y.shape, max(axis, 1)
@@ -142,14 +142,14 @@ def _space(
     more: dict[str, Any],
     tag: str = "",
 ) -> Live:
-    """Resizes the spatial axes; ``words`` are mode, coordinates and rounding as a spec has them."""
+    """Resizes the spatial axes; ``words`` are mode, coordinates and rounding as in a spec."""
     mode, coordinates, rounding = words
     more = {**more, **({"roi": tuple(roi)} if coordinates == CROP else {})}
     space = x.shape[2:]
-    # A scale that is the ratio of the sizes but for its rounding to float32 is that ratio.
+    # A scale that equals the ratio of the sizes up to float32 rounding is taken as that ratio.
     ratios = all(np.float32(s) == np.float32(m / n) for s, m, n in zip(factors, size, space, strict=True))
     wanted = Resize(tuple(size), mode, coordinates, rounding, **more, scales=None if ratios else tuple(factors))
-    # The plainest words of a spec that give the same: where scales are whole, nearest is floor(i / scale).
+    # The simplest equivalent words of a spec: for whole scales, nearest is floor(i / scale).
     usual = ("asymmetric", "floor") if mode == "nearest" else ("half_pixel", "floor")
     keys: dict[str, Any] = {"mode": mode} if mode != "nearest" else {}
     known = [(coordinates, rounding)] if coordinates == CROP else [usual, (coordinates, rounding)]
@@ -170,17 +170,17 @@ def _space(
 
 
 def _same(a: Resize, b: Resize, space: Sequence[int]) -> bool:
-    """Whether both take the same elements with the same weights, up to the rounding of positions in float64."""
+    """True if both take the same elements with the same weights, up to the rounding of positions in float64."""
     for axis, n in enumerate(space):
         one, other = a.taps(axis, n), b.taps(axis, n)
-        near = one.index[:, :1]  # positions are compared from here on: within elements, however long the axis is
+        near = one.index[:, :1]  # positions are compared relative to this one, however long the axis is
         if not np.allclose(_moments(one, near), _moments(other, near), rtol=0, atol=1e-6):
             return False
     return True
 
 
 def _moments(taps: Taps, near: Any) -> Any:
-    """The taps of each output element: their sum, their mean position, and how they spread about it."""
+    """The sum, mean position and variance of the taps of each output element."""
     distance = (taps.index - near).astype(np.float64)
     return np.stack([(distance**power * taps.weight).sum(axis=1) for power in range(4)])
 

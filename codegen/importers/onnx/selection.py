@@ -34,7 +34,7 @@ def _slice(node: Node, b: Builder) -> Live | Constant:
 
 
 def _chosen(size: int, start: int, end: int, step: int) -> range:
-    """ONNX clamps as Python does, but counts from the end at most once; far beyond the front stays there."""
+    """The start and end of a slice, clamped as in Python, except that a far negative number stays before the front."""
     begin = start + size if start < 0 else start
     stop = end + size if end < 0 else end
     if step > 0:
@@ -65,7 +65,7 @@ def _split(node: Node, b: Builder) -> list[Live | Constant]:
 
 
 def _selected(x: Live, b: Builder, axis: int, chosen: range, tag: str = "") -> Live | Constant:
-    """The elements of one axis that a range chooses; a constant without elements where it chooses none."""
+    """The elements of one axis that a range selects; a constant without elements if it selects none."""
     if chosen:
         return b.select(x, axis, chosen, tag)
     return Constant(f"{b.wanted}.nothing", np.zeros((*x.shape[:axis], 0, *x.shape[axis + 1 :]), dtype=type_of(x)))
@@ -117,7 +117,7 @@ def _pad(node: Node, b: Builder) -> Live:
         keys["mode"] = mode
     if not any(map(any, around[:2])) and rank in (3, 4, 5):
         return b.layer("pad", x, **window((), (), around[2:]), **keys)
-    # Axis by axis, as space behind a batch and one channel.
+    # Axis by axis, as spatial axes after a batch axis and one channel.
     for axis, (before, behind) in enumerate(around):
         if before or behind:
             x = _pad_axis(x, b, axis, (before, behind), keys)

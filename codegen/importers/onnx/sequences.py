@@ -1,6 +1,6 @@
-"""Sequences of tensors whose length is known at import, written as nodes without a sequence.
+"""Expands sequences of tensors, whose length is known at import, into nodes without sequences.
 
-PyTorch's exporter makes them of chunk, split and unbind.
+PyTorch's exporter writes them for chunk, split and unbind.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from onnx import helper, numpy_helper
 from codegen.graph.ops import Shape
 from codegen.importers.onnx.node import Refused
 
-MAX_PARTS = 4096  # of a sequence
+MAX_PARTS = 4096  # tensors in a sequence
 
 
 @dataclass(frozen=True)
 class Part:
-    """The elements ``start`` to ``end`` of one axis of ``tensor``, the axis itself dropped unless ``keep``; or all of
-    ``tensor`` where there is no axis."""
+    """A part of ``tensor``: elements ``start`` to ``end`` of one axis, or all of it if there is no axis.
+
+    The axis itself is dropped unless ``keep``.
+    """
 
     tensor: str
     axis: int | None = None
@@ -41,8 +43,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the inputs of a node: ``sequence`` and ``shape`` of a name; ``constant`` is None for what the
-    network computes.  ``shape`` raises Refused for what is no tensor."""
+    """What is known about a node's inputs.
+
+    ``sequence`` and ``shape`` take a name; ``constant`` returns None for tensors that the network computes.  ``shape``
+    raises Refused for a sequence.
+    """
 
     sequence: Callable[[str], Parts]
     shape: Callable[[str], Shape]
@@ -54,8 +59,10 @@ Result = Parts | list[onnx.NodeProto]
 
 
 def expanded(node: onnx.NodeProto, known: Known) -> Result:
-    """The sequence that a node makes, or the nodes that make its output; Refused if that depends on the input's
-    values."""
+    """The sequence that a node returns, or the nodes that compute its output.
+
+    Raises Refused if that depends on the input's values.
+    """
     return SEQUENCE_OPERATORS[node.op_type](node, known)
 
 
@@ -137,7 +144,7 @@ def _concat(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto]:
 
 
 def _taken(node: onnx.NodeProto, part: Part, output: str) -> list[onnx.NodeProto]:
-    """Nodes that make a tensor of one part."""
+    """Nodes that compute a tensor from one part."""
     if part.axis is None:
         return [helper.make_node("Identity", [part.tensor], [output], name=node.name)]
     if not part.keep:
@@ -160,7 +167,7 @@ def _constant(node: onnx.NodeProto, output: str, value: int | list[int]) -> onnx
 
 
 def _position(node: onnx.NodeProto, i: int, known: Known, count: int, most: int) -> int:
-    """The position that an input says, counted from the front; a negative one is counted from the end."""
+    """The position that an input holds, counted from the front; a negative one is counted from the end."""
     given = known.constant(node.input[i])
     if given is None or given.size != 1:
         raise Refused("its position is computed by the network")

@@ -1,6 +1,6 @@
-"""What ``clgen import --list-ops`` says of ONNX's operators.
+"""ONNX's part of ``clgen import --list-ops``.
 
-The operators are those of the table that imports them; here is a line for each that cannot do all that ONNX lets it do.
+The operators are those of the import table; each that is only supported in part has a line here.
 """
 
 from __future__ import annotations

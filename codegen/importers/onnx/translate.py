@@ -1,4 +1,4 @@
-"""The graph of a model -> a document, node by node; all that is not supported is said at once."""
+"""The graph of a model -> a document, node by node; all unsupported nodes are reported at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from codegen.importers.patterns import simplify
 
 
 class _Unknown:
-    """The output of a node that is not supported."""
+    """Stands for the output of an unsupported node."""
 
 
 _UNKNOWN = _Unknown()
@@ -41,10 +41,10 @@ Translated = Value | _Unknown | Parts
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A model node by node, before layers are joined: ``values`` says what each tensor of the model is by now.
+    """A model node by node, before layers are merged: ``values`` holds the value of each of the model's tensors.
 
-    The nodes of the network are those that were translated: of a condition that is constant, the branch that is taken;
-    for sequences of tensors, nodes without them.
+    Its nodes are those that were translated: the taken branch of a constant condition, and nodes without sequences in
+    place of nodes with sequences of tensors.
     """
 
     network: Network
@@ -52,7 +52,7 @@ class Trace:
     values: Mapping[str, Translated]
 
 
-MOST_NESTED = 32  # conditions within conditions
+MOST_NESTED = 32  # levels of nested conditions
 
 
 def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
@@ -64,7 +64,7 @@ def import_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Document:
 
 
 def trace_onnx(path: Path, name: str, shapes: Mapping[str, Shape]) -> Trace:
-    """SpecError that names every node that is not supported."""
+    """Translates the model; raises SpecError with all unsupported nodes."""
     network = read(path, shapes)
     document = Document(name, "an ONNX model", notes=list(network.notes))
     return _Translator(network, document).translate()
@@ -96,7 +96,7 @@ class _Translator:
         )
 
     def _inputs(self, shapes: Mapping[str, Shape]) -> None:
-        """The batch is that of the first input that may have one; a number is a tensor of one element in a spec."""
+        """Declares the inputs.  The first one that can have a batch sets it; a scalar becomes a tensor of size 1."""
         self._document.batch = next((shape[0] for shape in shapes.values() if len(shape) >= 2), 1)
         for name, shape in shapes.items():
             if len(shape) > 1 + MOST_SIZES:
@@ -139,7 +139,7 @@ class _Translator:
         try:
             replaced = self._replaced_by(proto)
             results = self._results(proto) if replaced is None else replaced(proto)
-        except (Refused, ShapeError, ClgenError) as error:  # a builder's word, or the frontend's
+        except (Refused, ShapeError, ClgenError) as error:  # from a builder or from the frontend
             self._refused.add(proto, str(error))
             results = [_UNKNOWN] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
@@ -149,7 +149,7 @@ class _Translator:
             self._nodes.append(proto)
 
     def _replaced_by(self, proto: onnx.NodeProto) -> Callable[[onnx.NodeProto], list[Translated]] | None:
-        """What translates other nodes in place of this one; None if it is translated itself."""
+        """The function that translates other nodes in place of this one; None if the node is translated itself."""
         if proto.domain not in DOMAINS:
             return None
         if proto.op_type == "If":
@@ -162,7 +162,7 @@ class _Translator:
         return self._defined if live else None
 
     def _taken(self, proto: onnx.NodeProto) -> list[Translated]:
-        """The outputs of the branch that a constant condition takes, whose nodes are translated."""
+        """Translates the branch that a constant condition takes, and returns its outputs."""
         _checked(proto, self._network.opset)
         condition = self._lookup(proto.input[0])
         if isinstance(condition, _Unknown):
@@ -188,7 +188,7 @@ class _Translator:
         return [self._lookup(inner.name) for inner in branch.output]
 
     def _sequence(self, proto: onnx.NodeProto) -> list[Translated]:
-        """The sequence that a node makes, or its output as made by nodes without sequences, which are translated."""
+        """The sequence that a node returns, or its output through translated nodes without sequences."""
         _checked(proto, self._network.opset)
         if any(isinstance(self._lookup(name), _Unknown) for name in proto.input):
             return [_UNKNOWN]
@@ -200,7 +200,7 @@ class _Translator:
         return [self._lookup(proto.output[0])]
 
     def _defined(self, proto: onnx.NodeProto) -> list[Translated]:
-        """The outputs of a node that ONNX defines by others, which are translated."""
+        """The outputs of a node whose operator ONNX defines by others; those are translated."""
         _checked(proto, self._network.opset)
         values = [self._lookup(name) for name in proto.input]
         if any(isinstance(value, _Unknown) for value in values):
@@ -233,7 +233,7 @@ class _Translator:
         return value.values if isinstance(value, Constant) else None
 
     def _computed(self, node: Node) -> list[NDArray[Any]]:
-        """The outputs of a node of constants by the layers for it, with the first one as the input of a network."""
+        """The outputs of a node of constants, evaluated through its layers in a network with the first one as input."""
         first = node.input(0)
         assert isinstance(first, Constant)
         document = Document("constant", "an ONNX model")
@@ -281,7 +281,7 @@ class _Translator:
 
 
 def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
-    """What the numbers of an output stand for, by ONNX's rule: the type of the inputs that share its type's name."""
+    """The kind of an output's numbers: by ONNX's rule, that of the inputs that share its type variable."""
     formal = schema.outputs[min(output, len(schema.outputs) - 1)]
     for k, value in enumerate(node.inputs):
         if value is not None and schema.inputs[min(k, len(schema.inputs) - 1)].type_str == formal.type_str:
@@ -292,16 +292,16 @@ def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
 
 
 def _typed(node: Node, y: Live | Constant, kind: str, b: Builder) -> Live | Constant:
-    """The output as numbers of this kind: ONNX cuts off what integers do not hold."""
+    """The output converted to this kind: ONNX truncates results that are not integers."""
     if node.op == "Cast" or isinstance(y, Constant):
-        return y  # whose attribute says the type
+        return y  # its attribute is the type
     if kind not in ("float", "bool") and y.kind != kind and node.op in FRACTIONAL:
         y = b.layer("trunc", y, "whole")
     return Live(y.name, y.shape, kind)
 
 
 def _checked(proto: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema:
-    """The operator's schema, if it exists in this version and the node is one of it."""
+    """The operator's schema, if it exists in this version and the node fits it."""
     if proto.domain not in DOMAINS:
         raise Refused(f"operators of {proto.domain} are not ONNX's own")
     try:
@@ -349,13 +349,13 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
             found[attribute.name] = [int(n) for n in attribute.ints]
         elif kind == AttributeProto.FLOATS:
             found[attribute.name] = [float(n) for n in attribute.floats]
-        else:  # tensors and graphs, which only nodes have that are folded or not supported
+        else:  # tensors and graphs, in nodes that are folded or unsupported
             found[attribute.name] = attribute
     return found
 
 
 def _wanted(operator: str, name: str, inputs: Sequence[Value]) -> str:
-    """A name for the node's layer: that of its parameters, so that they need no names, or a path without repetition."""
+    """A name for the node's layer: its parameters' common name, so that they need no names, or its path."""
     for value in inputs[1:2]:
         if isinstance(value, Constant) and value.name.endswith((".weight", ".kernel", ".gamma", ".slope", ".alpha")):
             return value.name.rpartition(".")[0]

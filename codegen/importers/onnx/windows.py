@@ -1,4 +1,4 @@
-"""Operators whose windows slide over space: convolutions and pools."""
+"""Convolutions and pools, whose windows slide over space."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _weight(node: Node, rank: int) -> Value:
 
 
 def _with_bias(node: Node, b: Builder, layer: Callable[[str | bool], Live]) -> Live:
-    """A layer of weights with a bias that is constant, or with a sum behind it."""
+    """A layer of weights with a constant bias, or with an addition after it."""
     bias = node.input(2)
     if not isinstance(bias, Live):
         return layer(False if bias is None else b.tensor(bias))
@@ -98,7 +98,7 @@ def _by_computed_weight(
     pads: Sequence[Sequence[int]],
     groups: int,
 ) -> Live:
-    """A convolution whose weight [Co, Ci/groups, *kernel] the network computes: the product with im2col's matrix."""
+    """A convolution with a computed weight [Co, Ci/groups, *kernel]: the product with the im2col matrix."""
     batch, channels = x.shape[:2]
     outputs, inputs, *kernel = weight.shape
     if groups < 1 or inputs * groups != channels or outputs % groups:
@@ -156,9 +156,9 @@ def _conv_transpose(node: Node, b: Builder) -> Live:
 
 
 def _column_to_image(node: Node, b: Builder) -> Live:
-    """Col2Im: adds the columns [N, C * block, blocks] up where they come from.
+    """Col2Im: adds up the columns [N, C * block, blocks] where they come from.
 
-    Element by element of the block: no zero weight multiplies an infinity or NaN that belongs elsewhere.
+    It proceeds element by element of the block, so that no zero weight multiplies an infinity or NaN of another place.
     """
     x = node.live()
     size, block = node.whole_numbers(1, "image_shape") or (), node.whole_numbers(2, "block_shape") or ()
