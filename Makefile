@@ -28,7 +28,7 @@ check: $(INSTALLED)
 # Damaged files of every kind; `make fuzz COUNT=1000` tries so many of each.
 COUNT ?= 100
 fuzz: $(INSTALLED)
-	$(BIN)/python tests/fuzz.py --count $(COUNT)
+	$(BIN)/python -m tests.programs.fuzz --count $(COUNT)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

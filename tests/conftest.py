@@ -1,9 +1,4 @@
-"""What tests share: devices, tools, and what happens when one is missing.
-
-With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the
-test is skipped and says what to install.  Trained networks of others are not part of the repository: where there is no
-folder of them, their tests are skipped even then; where there is one, it has to be whole.
-"""
+"""Fixtures that all tests share: the devices and the tools of this machine."""
 
 from __future__ import annotations
 
@@ -18,50 +13,14 @@ import pytest
 from codegen.errors import DeviceError
 from codegen.runtime import probe
 from codegen.runtime.devices import DeviceInfo, list_devices, select
+from tests.support.needs import RUNTIMES, TOOLS, missing
 
 # The commands of the environment that runs the tests, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 # A user's choice of a device would also be the default of the commands that tests start.
 os.environ.pop("CLGEN_DEVICE", None)
 
-pytest_plugins = ["generated_c"]
-
-ROOT = Path(__file__).resolve().parent.parent
-
-RUNTIMES = {
-    "intel": ("Intel(R) OpenCL", 'pip install "clgen[opencl]"'),
-    "pocl": ("Portable Computing Language", "sudo apt install pocl-opencl-icd"),
-}
-
-TOOLS = {
-    "gcc": "sudo apt install gcc",
-    "g++": "sudo apt install g++",
-    "clang": "sudo apt install clang",
-    "clang++": "sudo apt install clang",
-    "cmake": "sudo apt install cmake",
-    "valgrind": "sudo apt install valgrind",
-    "oclgrind": "sudo apt install oclgrind",
-    "ocloc": "sudo apt install intel-opencl-icd (Debian 12) or intel-ocloc (Ubuntu 24.04)",
-}
-
-
-def missing(what: str, remedy: str) -> None:
-    """Fails where everything is required, skips elsewhere."""
-    message = f"{what} is missing: {remedy}"
-    if os.environ.get("CLGEN_REQUIRE") == "all":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def trained(name: str) -> Path:
-    """The folder of a trained network that others made, below $CLGEN_CASES or ../shared/cases."""
-    told = os.environ.get("CLGEN_CASES")
-    cases = Path(told or ROOT.parent / "shared" / "cases")
-    if not told and not cases.is_dir():
-        pytest.skip(f"the trained network {name} is not here: CLGEN_CASES names the folder that holds the cases")
-    if not (cases / name).is_dir():
-        pytest.fail(f"{cases} holds no {name}: it should hold all cases, or not be there")
-    return cases / name
+pytest_plugins = ["tests.support.generated_c"]
 
 
 @pytest.fixture(scope="session")

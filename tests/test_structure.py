@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.support.needs import ROOT
 
 PACKAGE = ROOT / "codegen"
 MODULES = sorted(PACKAGE.rglob("*.py"))
