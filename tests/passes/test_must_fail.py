@@ -22,7 +22,7 @@ from codegen.cli import main
 from codegen.emit.literals import hexfloat, table_rows
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Affine, BatchNorm, Conv, Dense, Fused
+from codegen.graph.ops import Affine, BatchNorm, Conv, Fused
 from codegen.passes import fold as folding
 from codegen.passes import simplify as simplifying
 from codegen.runtime.artefact import read
@@ -114,9 +114,7 @@ def _ancestors(stages: Stages, launch: Node) -> set[str]:
 
 
 def correct(layer: Any, s: Affine) -> Any:
-    return replace(
-        layer, weight=layer.weight * folding._along_outputs(layer, s.scale), bias=layer.bias * s.scale + s.shift
-    )
+    return replace(layer, weight=layer.weight * layer.along_outputs(s.scale), bias=layer.bias * s.scale + s.shift)
 
 
 def unscaled_bias(layer: Any, s: Affine) -> Any:
@@ -201,7 +199,7 @@ def test_wrong_epsilon(device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_shift_pushed_through_zero_padding(device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule that knows of padding is switched off; the fold itself is clgen's own."""
-    monkeypatch.setattr(folding, "_takes_input_affine", lambda op, affine: isinstance(op, Conv | Dense))
+    monkeypatch.setattr(Conv, "takes_input_map", lambda op, shifts: True)
     monkeypatch.setattr(folding, "_into_producer", lambda graph, node, op, ledger: None)
     n = Net((1, 3, 6, 6))
     x = n.pool("x", "max", 2, stride=1, name="pool")
@@ -485,7 +483,7 @@ def clgen(*arguments: object) -> tuple[int, str]:
 @pytest.mark.usefixtures("device")
 def test_exit_code_of_a_wrong_fold(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert clgen("verify", spec)[0] == 0
-    _patched(monkeypatch, folding, "_along_outputs", lambda right, op, values: right(op, np.roll(values, 1)))
+    _patched(monkeypatch, Conv, "along_outputs", lambda right, op, values: right(op, np.roll(values, 1)))
     code, text = clgen("verify", spec)
     assert code == 5
     # Under "algebra", and nothing else is wrong but what comes out.
