@@ -1,7 +1,7 @@
 """Inference engines, each in a process of its own that runs a model when it is told to.
 
-The peers are run by this file itself (``python engines.py ENGINE MODEL THREADS INPUT OUTPUT``), clgen by
-driver.c, compiled together with the generated host: both speak the protocol that is described there.
+The peers are run by peers.py, clgen by driver.c, compiled together with the generated host: both speak the protocol
+that is described there.
 """
 
 from __future__ import annotations
@@ -9,29 +9,43 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-PEERS = ("onnxruntime", "openvino", "ncnn")
-Run = Callable[[], np.ndarray]
+ISA: Mapping[str, Mapping[str, str]] = {
+    "native": {},
+    "avx2": {"CL_CONFIG_CPU_TARGET_ARCH": "core-avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+"""Variables that limit the vectors of those engines that can be told: Intel's OpenCL runtime, and OpenVINO's oneDNN."""
+
+
+class Ended(Exception):
+    """An engine's process ended by itself, with the reason."""
 
 
 class Engine:
-    """A process with one model, ready to run: ``setup_s`` is how long it took to make it so."""
+    """A process with one model, ready to run: ``setup_s`` is how long it took to make it so.
 
-    def __init__(self, name: str, command: list[str], output: Path, environment: Mapping[str, str]) -> None:
+    What the process prints as errors goes to ``log``.  ``Ended`` where it does not come as far as to be ready, and
+    from any method that asks it for something.
+    """
+
+    def __init__(self, name: str, command: list[str], output: Path, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.output = output
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
-        )
+        self._log = log
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env={**os.environ, **environment},
+            )  # fmt: skip
         self.setup_s = float(self._line())
 
     def run(self, count: int) -> list[float]:
@@ -67,19 +81,30 @@ class Engine:
 
     def _ask(self, command: str) -> str:
         assert self._process.stdin is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Ended(self._reason()) from None
         return self._line()
 
     def _line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended with status {self._process.wait()}")
+            raise Ended(self._reason())
         return line
 
+    def _reason(self) -> str:
+        """The signal that ended the process, or the last line that it printed as an error."""
+        status = self._process.wait()
+        if status < 0:
+            return signal.strsignal(-status) or f"signal {-status}"
+        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else f"ended with status {status}"
 
-def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, **environment: str) -> Engine:
+
+def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, environment: Mapping[str, str]) -> Engine:
     """A generated folder of one input and one output, compiled with the driver into ``folder``.
 
     ``environment`` are variables of the process.
@@ -99,7 +124,8 @@ def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, **envi
     compiler = [find_compiler(), "-std=c99", "-O2", f"-I{artefact}", f"-DMODEL={made.name}", *counts]
     subprocess.run([*compiler, "-o", str(program), str(HERE / "driver.c"), *sources, "-ldl"], check=True)
     wanted = {**dict(activate().variables), VENDORS: str(runtime_of(device, folder)), **environment}
-    return Engine("clgen", [str(program.resolve()), device, str(given), str(output)], output, wanted)
+    command = [str(program.resolve()), device, str(given), str(output)]
+    return Engine("clgen", command, output, wanted, folder / f"{made.name}.clgen.log")
 
 
 @functools.cache
@@ -123,118 +149,12 @@ def runtime_of(device: str, folder: Path) -> Path:
     raise RuntimeError(f"none of {', '.join(map(str, registered))} has a device {device!r}; clgen devices lists them")
 
 
-def start_peer(engine: str, model: Path, threads: int, x: np.ndarray, folder: Path) -> Engine:
-    """An ONNX file in one of the peers."""
-    given, output = folder / f"{model.stem}.input", folder / f"{model.stem}.{engine}.output"
+def start_peer(
+    peer: str, model: Path, threads: int, x: np.ndarray, folder: Path, environment: Mapping[str, str]
+) -> Engine:
+    """An ONNX file in one of the peers; ``Ended`` where the peer or its converter does not take the network."""
+    given, output = folder / f"{model.stem}.input", folder / f"{model.stem}.{peer}.output"
     x.astype(np.float32).tofile(given)
-    command = [sys.executable, __file__, engine, str(model), str(threads), str(given), str(output)]
-    return Engine(engine, command, output, {"OMP_NUM_THREADS": str(threads)})
-
-
-# The peers ------------------------------------------------------------------------------------------------------------
-
-
-def onnxruntime(model: Path, threads: int, x: np.ndarray) -> Run:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda: np.asarray(session.run(None, {name: x.reshape(session.get_inputs()[0].shape)})[0])
-
-
-def openvino(model: Path, threads: int, x: np.ndarray) -> Run:
-    from openvino import Core
-
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    compiled = Core().compile_model(str(model), "CPU", settings)
-    request = compiled.create_infer_request()
-    given = x.reshape(tuple(compiled.input(0).shape))
-
-    def run() -> np.ndarray:
-        return np.asarray(request.infer([given], share_inputs=True, share_outputs=True)[0])
-
-    return run
-
-
-def ncnn(model: Path, threads: int, x: np.ndarray) -> Run:
-    import ncnn as engine
-
-    net = engine.Net()
-    net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    net.opt.use_bf16_storage = False
-    param, binary = ncnn_files(model)
-    net.load_param(str(param))
-    net.load_model(str(binary))
-    shape = ncnn_shape(model)
-    given = engine.Mat(x.reshape(shape[1:])).clone()
-
-    def run() -> np.ndarray:
-        with net.create_extractor() as extractor:
-            extractor.input("in0", given)
-            return np.array(extractor.extract("out0")[1])
-
-    return run
-
-
-def ncnn_files(model: Path) -> tuple[Path, Path]:
-    """The model in ncnn's format, converted by pnnx at the first time."""
-    param, binary = (model.with_suffix(f".ncnn.{kind}") for kind in ("param", "bin"))
-    if not binary.exists():
-        shape = ",".join(map(str, ncnn_shape(model)))
-        converter = Path(sys.executable).parent / "pnnx"
-        subprocess.run(
-            [str(converter), model.name, f"inputshape=[{shape}]", "fp16=0"],
-            cwd=model.parent,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    return param, binary
-
-
-def ncnn_shape(model: Path) -> tuple[int, ...]:
-    import onnx
-
-    dims = onnx.load(model, load_external_data=False).graph.input[0].type.tensor_type.shape.dim
-    return tuple(d.dim_value for d in dims)
-
-
-def peak_kilobytes() -> int:
-    """The peak memory of this process.
-
-    getrusage's peak would begin with the memory of the process that started this one.
-    """
-    status = Path("/proc/self/status").read_text().split()
-    return int(status[status.index("VmHWM:") + 1])
-
-
-def serve(engine: str, model: Path, threads: int, given: Path, output: Path) -> None:
-    x = np.fromfile(given, dtype=np.float32)
-    if engine == "ncnn":
-        ncnn_files(model)
-    start = time.perf_counter()
-    run: Run = {"onnxruntime": onnxruntime, "openvino": openvino, "ncnn": ncnn}[engine](model, threads, x)
-    print(f"{time.perf_counter() - start:.6f}")
-    np.ascontiguousarray(run(), dtype=np.float32).tofile(output)
-    sys.stdout.flush()
-    for line in sys.stdin:
-        if line.strip() == "memory":
-            print(peak_kilobytes(), flush=True)
-            continue
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        print(*(f"{s:.9f}" for s in seconds), flush=True)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    command = [sys.executable, str(HERE / "peers.py"), peer, str(model), str(threads), str(given), str(output)]
+    wanted = {"OMP_NUM_THREADS": str(threads), **environment}
+    return Engine(peer, command, output, wanted, folder / f"{model.stem}.{peer}.log")

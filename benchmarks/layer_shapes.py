@@ -1,4 +1,4 @@
-"""Writes the shapes of all convolutions of the benchmark's networks to tests/choices/layers.json.
+"""Writes the shapes of all convolutions of the benchmark's classic networks to tests/choices/layers.json.
 
     python benchmarks/layer_shapes.py [--folder build/benchmarks]
 
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zoo import SIZES, onnx_file
+from zoo import SETS, onnx_file
 
 from codegen import build
 from codegen.graph.ops import Conv, Fused
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the shapes of the networks' convolutions for the tests.")
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"))
     folder = parser.parse_args().folder
-    networks = {name: shapes(build.lower(onnx_file(name, 1, folder))) for name in SIZES}
+    networks = {name: shapes(build.lower(onnx_file(name, 1, folder))) for name in SETS["classic"]}
     lines = (
         f" {json.dumps(name)}: [\n  " + ",\n  ".join(map(json.dumps, layers)) + "\n ]"
         for name, layers in networks.items()

@@ -1,4 +1,4 @@
-"""Single convolution layers: clgen's generated C against ONNX Runtime, OpenVINO and ncnn, measured in turn in one run.
+"""Single convolution layers: clgen's generated C against five other engines, measured in turn in one run.
 
     python benchmarks/layers.py [--device D] [--target T] [--threads 2] [--rounds 9] [--json F] [--plot F]
 
@@ -49,7 +49,7 @@ LAYERS = (
 
 
 def main() -> None:
-    options = rounds.parser("Single convolution layers against ONNX Runtime, OpenVINO and ncnn.").parse_args()
+    options = rounds.parser("Single convolution layers against other engines.").parse_args()
     rounds.pin(options.threads)
     rounds.print_heading("layer", "GF/s", options)
     results, rates = [], {}
@@ -58,7 +58,7 @@ def main() -> None:
         result = rounds.measure(layer.title, onnx_file(layer, options.folder), x, options)
         results.append(result)
         rates[layer.title] = {name: 1e3 * layer.gigaflops / ms for name, ms in result.milliseconds.items()}
-        rounds.print_row(result, rates[layer.title], 0, options.details)
+        rounds.print_row(result, rates[layer.title], 0, options)
     rounds.finish(results, options, gflops=rates)
 
 

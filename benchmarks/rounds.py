@@ -2,7 +2,8 @@
 
 Every engine is a process of its own that only works when it is its turn.  A round runs each of them for a while and
 takes the median of its runs; results are the medians of the rounds, and the median of the rounds' ratios between the
-fastest peer and clgen (above 1: clgen is faster), which other load on the machine disturbs least.
+fastest peer and clgen (above 1: clgen is faster), which other load on the machine disturbs least.  A peer that does
+not take a network, or computes something else, has no time, and the reason is printed below the network's row.
 """
 
 from __future__ import annotations
@@ -17,21 +18,34 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 import numpy as np
-from engines import PEERS, Engine, start_clgen, start_peer
+from engines import ISA, Ended, Engine, start_clgen, start_peer
+from peers import PEERS
 
 from codegen import build
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 
 T = TypeVar("T")
 
-PASS_MARK = 1e-4  # of max|y|
+TITLES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "ncnn": "ncnn",
+    "mnn": "MNN",
+    "litert": "LiteRT",
+}
+
+PASS_MARK = 1e-4  # of max|y|, for clgen
+WRONG = 1e-2  # of max|y|, above which a peer does not compute the network
 SPINNING = 0.15  # seconds after which an idle thread pool sleeps
+DEVICE_OPTIONS = "codegen.emit.artefact.DEVICE_OPTIONS"
 DISTURBED = 0.1  # processors that are busy with something else, above which there is a warning
 
 
@@ -39,6 +53,7 @@ DISTURBED = 0.1  # processors that are busy with something else, above which the
 class Result:
     """Milliseconds, seconds, bytes and errors by engine; ``ratio`` is the fastest peer's time over clgen's.
 
+    ``refused`` says why a peer has no time.
     ``kept_s`` and ``kept_bytes`` are what clgen takes to create where compiled kernels were kept, and has at most then.
     ``others`` is how many processors other processes kept busy meanwhile, on average: it should be next to nothing.
     """
@@ -53,6 +68,7 @@ class Result:
     kept_bytes: int
     error: dict[str, float]
     others: float
+    refused: dict[str, str]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -62,11 +78,15 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--target", default=DEFAULT_TARGET, choices=list(TARGETS))
     made.add_argument("--engines", type=_names, default=list(PEERS), help=f"peers to measure, of {','.join(PEERS)}")
     made.add_argument("--threads", type=int, default=2)
+    made.add_argument(
+        "--isa", default="native", choices=list(ISA), help="avx2: no vectors of 512 bits in clgen and OpenVINO"
+    )
     made.add_argument("--rounds", type=int, default=9)
     made.add_argument("--seconds", type=float, default=0.4, help="of each engine in a round")
     made.add_argument("--folder", type=Path, default=Path("build/benchmarks"), help="for models and programs")
     made.add_argument("--details", action="store_true", help="also print seconds to create and peak memory")
     made.add_argument("--json", type=Path, metavar="F")
+    made.add_argument("--markdown", type=Path, metavar="F", help="write the table of docs/performance.md")
     made.add_argument("--plot", type=Path, metavar="F", help="draw the peers' times as multiples of clgen's")
     return made
 
@@ -85,29 +105,51 @@ def pin(threads: int) -> None:
 
 def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) -> Result:
     """An ONNX file of one input and one output on every engine; ends the program if clgen computes something else."""
-    folder, peers = options.folder, options.engines
-    artefact, _ = build.build(build.lower(model), folder / "generated", options.target)
+    folder, limits = options.folder, ISA[options.isa]
+    artefact = _artefact(model, options)
     with contextlib.ExitStack() as stack:
-        kernels = stack.enter_context(tempfile.TemporaryDirectory())
-        start = functools.partial(start_clgen, artefact, options.device, x, folder, CLGEN_CACHE_DIR=kernels)
+        kernels = {"CLGEN_CACHE_DIR": stack.enter_context(tempfile.TemporaryDirectory())}
+        start = functools.partial(start_clgen, artefact, options.device, x, folder, {**kernels, **limits})
         engines = [stack.enter_context(start())]
-        engines += [stack.enter_context(start_peer(peer, model, options.threads, x, folder)) for peer in peers]
-        outputs = {engine.name: engine.result() for engine in engines}
+        outputs, refused = {"clgen": engines[0].result()}, {}
+        for peer in options.engines:
+            try:
+                engine = stack.enter_context(start_peer(peer, model, options.threads, x, folder, limits))
+                outputs[peer] = engine.result()
+                engines.append(engine)
+            except Ended as error:
+                refused[peer] = str(error)
+        errors = compared(outputs)
+        if not errors.get("clgen", 0) <= PASS_MARK:
+            sys.exit(f"{name}: clgen is {errors['clgen']:.1e} of max|y| away from ONNX Runtime")
+        refused |= {
+            peer: f"computes something else ({e:.0e} of max|y|)" for peer, e in errors.items() if not e <= WRONG
+        }
+        engines = [engine for engine in engines if engine.name not in refused]
         others, rounds = beside(engines, lambda: alternate(engines, options.rounds, options.seconds))
         setup = {engine.name: engine.setup_s for engine in engines}
         peak = {engine.name: engine.peak_bytes() for engine in engines}
         with start() as kept:
             kept.run(1)
             kept_s, kept_bytes = kept.setup_s, kept.peak_bytes()
-    errors = compared(outputs)
-    if errors and not errors["clgen"] <= PASS_MARK:
-        sys.exit(f"{name}: clgen is {errors['clgen']:.1e} of max|y| away from ONNX Runtime")
     times = {engine: 1e3 * statistics.median(r[engine] for r in rounds) for engine in rounds[0]}
-    best = min(peers, key=lambda peer: times[peer], default="")
+    best = min((peer for peer in times if peer != "clgen"), key=lambda peer: times[peer], default="")
     ratio = statistics.median(r[best] / r["clgen"] for r in rounds) if best else float("nan")
     if others > DISTURBED:
         print(f"warning: {name}: other processes kept {others:.1f} processors busy; measure again", file=sys.stderr)
-    return Result(name, best, ratio, times, setup, peak, kept_s, kept_bytes, errors, others)
+    return Result(name, best, ratio, times, setup, peak, kept_s, kept_bytes, errors, others, refused)
+
+
+def _artefact(model: Path, options: argparse.Namespace) -> Path:
+    """The network's generated folder.
+
+    Told to generate narrower code, Intel's runtime goes on saying that vectors have 16 floats.  So its artefacts are
+    built without the compiler's options for such devices, and kernels are those that a processor without AVX-512 gets.
+    """
+    lowered = build.lower(model)
+    wide = contextlib.nullcontext() if options.isa == "native" else mock.patch(DEVICE_OPTIONS, ())
+    with wide:
+        return build.build(lowered, options.folder / "generated", options.target)[0]
 
 
 def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -160,45 +202,67 @@ def _busy_s() -> float:
 
 
 def print_heading(what: str, unit: str, options: argparse.Namespace) -> None:
-    print(f"{cpu_name()}, {options.threads} threads, {options.device}, target {options.target}; {unit}")
+    machine = f"{cpu_name()}, {options.isa} vectors, {options.threads} threads"
+    print(f"{machine}, {options.device}, target {options.target}; {unit}")
     engines = "".join(f"{name:>12}" for name in ("clgen", *options.engines))
     print(f"{what:21}{engines}{'ratio':>7}  error", flush=True)
 
 
-def print_row(result: Result, values: dict[str, float], digits: int, details: bool) -> None:
-    numbers = "".join(f"{value:12.{digits}f}" for value in values.values())
-    print(f"{result.name:21}{numbers}{result.ratio:7.2f}  {result.error.get('clgen', float('nan')):.1e}")
-    if details:
-        print(f"{'  seconds to create':21}" + "".join(f"{seconds:12.2f}" for seconds in result.setup_s.values()))
-        print(f"{'  peak memory, MB':21}" + "".join(f"{1e-6 * size:12.0f}" for size in result.peak_bytes.values()))
+def print_row(result: Result, values: Mapping[str, float], digits: int, options: argparse.Namespace) -> None:
+    """The row of one model; ``values`` are what the table shows of each engine."""
+
+    def row(numbers: Mapping[str, float], digits: int) -> str:
+        names = ("clgen", *options.engines)
+        return "".join(f"{numbers[name]:12.{digits}f}" if name in numbers else f"{'-':>12}" for name in names)
+
+    print(f"{result.name:21}{row(values, digits)}{result.ratio:7.2f}  {result.error.get('clgen', float('nan')):.1e}")
+    for peer, reason in result.refused.items():
+        print(f"  no {peer}: {reason}")
+    if options.details:
+        print(f"{'  seconds to create':21}{row(result.setup_s, 2)}")
+        print(f"{'  peak memory, MB':21}{row({name: 1e-6 * size for name, size in result.peak_bytes.items()}, 0)}")
         print(f"{'  with kept kernels':21}{result.kept_s:12.2f} s, {1e-6 * result.kept_bytes:.0f} MB")
     sys.stdout.flush()
 
 
 def finish(results: Sequence[Result], options: argparse.Namespace, **more: Any) -> None:
     """The last line of the table, and the files that were asked for."""
-    if options.engines and results:
-        mean = statistics.geometric_mean(r.ratio for r in results)
-        print(f"geometric mean of the ratios: {mean:.2f}, smallest {min(r.ratio for r in results):.2f}")
+    if ratios := [r.ratio for r in results if r.best_peer]:
+        print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.2f}, smallest {min(ratios):.2f}")
     if options.json:
-        report = {"machine": cpu_name(), "threads": options.threads, "device": options.device, "target": options.target}
+        report: dict[str, Any] = {"machine": cpu_name(), "threads": options.threads, "isa": options.isa}
+        report |= {"device": options.device, "target": options.target}
         report |= {"versions": versions(options.engines), "results": [asdict(r) for r in results], **more}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(results, options.engines))
     if options.plot:
         plot(results, options.plot)
+
+
+def markdown(results: Sequence[Result], peers: Sequence[str]) -> str:
+    """A table of milliseconds, and below it why peers have none."""
+    names = ("clgen", *(TITLES[peer] for peer in peers))
+    lines = [f"| network | {' | '.join(names)} | ratio | max error / max y |", f"|---|{'---:|' * (len(names) + 2)}"]
+    for r in results:
+        times = (f"{r.milliseconds[name]:.2f}" if name in r.milliseconds else "-" for name in ("clgen", *peers))
+        error = r.error.get("clgen", float("nan"))
+        lines.append(f"| {r.name} | {' | '.join(times)} | **{r.ratio:.2f}** | {error:.1e} |")
+    notes = [f"- {r.name}, {TITLES[peer]}: {reason}" for r in results for peer, reason in r.refused.items()]
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
     """Bars by model: each peer's time as a multiple of clgen's."""
     from matplotlib.figure import Figure
 
-    peers = [name for name in results[0].milliseconds if name != "clgen"]
+    peers = list(dict.fromkeys(name for r in results for name in r.milliseconds if name != "clgen"))
     height = 0.8 / max(1, len(peers))
     figure = Figure(figsize=(8, 1.4 + 0.5 * len(results)), layout="constrained")
     axes = figure.subplots()
     for k, peer in enumerate(peers):
         places = [row + (k - (len(peers) - 1) / 2) * height for row in range(len(results))]
-        multiples = [r.milliseconds[peer] / r.milliseconds["clgen"] for r in results]
+        multiples = [r.milliseconds.get(peer, 0) / r.milliseconds["clgen"] for r in results]
         axes.barh(places, multiples, height, label=peer)
     axes.axvline(1, color="black", linewidth=1, label="clgen")
     axes.set_yticks(range(len(results)), [f"{r.name} ({r.milliseconds['clgen']:.3g} ms)" for r in results])
@@ -209,10 +273,14 @@ def plot(results: Sequence[Result], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def versions(peers: list[str]) -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("clgen", "pyopencl", "intel-opencl-rt", *peers)}
+def versions(peers: Sequence[str]) -> dict[str, str]:
+    """Of the packages that are installed."""
+    packages = ("clgen", "pyopencl", "intel-opencl-rt", *("ai-edge-litert" if p == "litert" else p for p in peers))
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def cpu_name() -> str:
