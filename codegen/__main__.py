@@ -1,4 +1,4 @@
-"""The command clgen, also as ``python -m codegen``: ready for Ctrl-C before its libraries are loaded."""
+"""The command clgen, also as ``python -m codegen``: handles Ctrl-C before libraries are loaded."""
 
 import os
 
@@ -13,7 +13,7 @@ def main() -> None:
             commands(prog_name="clgen")
     except SystemExit as ended:
         if ended.code == interrupt.EXIT_CODE:
-            # Python itself would end by SIGINT where the interrupt has come through code in C.
+            # Python itself would end by SIGINT if the interrupt came through C code.
             os._exit(interrupt.EXIT_CODE)
         raise
 

@@ -1,4 +1,4 @@
-"""The commands.  No logic: each finds its arguments, calls the stage that does the work, and prints."""
+"""The commands.  They contain no logic: each parses its arguments, calls the stage that does the work, and prints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOW = click.Path(path_type=Path, dir_okay=False)
 
 
 class _Commands(click.Group):
-    """Errors of clgen end a command with their exit code and one message, without a traceback."""
+    """Ends a command that raised an error of clgen with the error's exit code and message, without a traceback."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with interrupt.handled():
@@ -65,15 +65,15 @@ def _errors_told() -> Iterator[None]:
             raise
         _give_up(sys.stdout)
         _give_up(sys.stderr)
-        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
             _end("", 0)
         where = error.filename or "standard output or a temporary file"
         _end(f"clgen: error: {where}: cannot write: {error.strerror}", 1)
 
 
 def _give_up(stream: TextIO | None) -> None:
-    """Throws away what a stream does not take, as Python would try once more at its end."""
-    if stream is not None:  # else whoever started clgen has closed it
+    """Discards a stream's unwritten output, which Python would otherwise try to write again at exit."""
+    if stream is not None:  # None if it was closed before clgen started
         try:
             stream.flush()
         except OSError:
@@ -81,7 +81,7 @@ def _give_up(stream: TextIO | None) -> None:
 
 
 def _end_without_memory() -> NoReturn:
-    """Ends at once: Python's own end takes memory, and a driver's threads may wait for each other for ever."""
+    """Ends the process at once: Python's own exit needs memory, and a driver's threads may wait for each other."""
     os.write(2, b"clgen: error: memory is used up; see ulimit -v\n")
     os._exit(4)
 
@@ -206,9 +206,9 @@ def import_command(
     """Write a model file as a spec and its parameters.
 
     The files are NAME.toml and NAME.safetensors; prints the path of the first.  Before they are written, the spec is
-    evaluated beside the model's own operators, on random inputs; exit 5 if they differ.
+    compared with the model's own operators on random inputs; exit 5 if they differ.
     """
-    with _stage(f"importing {model}") as say:
+    with _progress(f"importing {model}") as say:
         order = (layout or "").upper()
         spec, checked = build.imported(model, output, name, dict(shapes), order, say, not no_check, force)
     if checked is not None:
@@ -228,7 +228,7 @@ def build_command(
     spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool, force: bool
 ) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
-    with _stage(f"building {spec}") as say:
+    with _progress(f"building {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True)
         folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
@@ -258,7 +258,7 @@ def build_command(
 
 
 def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
-    """Names at most so many layers that make the weights much larger than the network's parameters, if any do."""
+    """Warns of up to ``most`` layers that make the weights much larger than the network's parameters."""
     excess = describe_excess(build.planned(lowered, target), lowered.model.graph, most)
     if excess:
         click.echo(f"warning: {excess}", err=True)
@@ -296,10 +296,10 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
     """
     from codegen.runtime.devices import select
 
-    with _stage(f"tuning {spec}") as say:
+    with _progress(f"tuning {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say)
     for device in select(devices, default_type=TARGETS[target].device_type):
-        with interrupt.scratch() as scratch, _stage(f"tuning {spec}") as say:
+        with interrupt.scratch() as scratch, _progress(f"tuning {spec}") as say:
             file, measured = tuning.tune_schedules(lowered, target, device, budget, scratch, say)
         click.echo(f"{device.name}: {measured}", err=True)
     click.echo(file)
@@ -348,7 +348,7 @@ def verify_command(
     from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
 
-    with interrupt.scratch() as scratch, _stage(f"verifying {path}") as say:
+    with interrupt.scratch() as scratch, _progress(f"verifying {path}") as say:
         artefact, lowered = opening.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say)
         samples = read_samples(artefact, inputs) if inputs else ()
         chosen = select(devices, default_type=artefact.device_type)
@@ -385,14 +385,14 @@ def bench_command(
 ) -> None:
     """Time an artefact on devices, as a whole and launch by launch.
 
-    Beside each time stands what the device can do at most.
+    Each time is compared with the device's measured limits.
     """
     from codegen.runtime.bench import bench, format_bench
     from codegen.runtime.devices import select
     from codegen.runtime.picture import picture
     from codegen.runtime.trace import trace
 
-    with interrupt.scratch() as scratch, _stage(f"measuring {path}") as say:
+    with interrupt.scratch() as scratch, _progress(f"measuring {path}") as say:
         artefact, lowered = opening.measurable(path, spec, target, scratch, dict(shapes))
         chosen = select(devices, default_type=artefact.device_type)
         result = bench(artefact, lowered.launches if lowered else None, chosen, say)
@@ -411,7 +411,7 @@ def bench_command(
 @main.command("run")
 @click.argument("folder", metavar="DIR", type=SPEC)
 @click.option("--inputs", type=SPEC, required=True, help="An .npz with the inputs by the model's own names.")
-@click.option("--outputs", type=SPEC, required=True, help="The .npz to write, with the outputs by theirs.")
+@click.option("--outputs", type=SPEC, required=True, help="The .npz to write, with the outputs by the model's names.")
 @_device_option
 def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, ...]) -> None:
     """Run an artefact on arrays from a file."""
@@ -423,7 +423,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
     artefact = artefacts.read_unchanged(folder)
     given = read_sample(artefact, inputs)
     results = Session(artefact, select(devices, default_type=artefact.device_type)[0]).run(given)
-    # Names that no archive can hold give way to those in C.
+    # If an archive cannot hold the models' names, the names in C are used.
     key = "original" if all(fits_member(o["original"]) for o in artefact.outputs) else "name"
     write_file(outputs, npz({o[key]: results[o["name"]] for o in artefact.outputs}))
     click.echo(outputs)
@@ -433,7 +433,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
 @_json_option
 def devices_command(environment: bool, json_file: Path | None) -> None:
-    """Show the OpenCL devices that are here, best first.
+    """Show the OpenCL devices of this machine, best first.
 
     Each is tried with a small kernel, unless an earlier trial is on record; those that fail come last.
     """
@@ -465,8 +465,8 @@ def doctor_command() -> None:
 
 
 @contextmanager
-def _stage(what: str) -> Iterator[build.Progress]:
-    """One line that says on a terminal what is going on, and is wiped away; it yields what changes its end."""
+def _progress(what: str) -> Iterator[build.Progress]:
+    """Shows a line of progress on a terminal until the end; yields a function that sets the current step."""
     shown = sys.stderr is not None and sys.stderr.isatty()
 
     def say(step: str) -> None:

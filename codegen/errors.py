@@ -1,4 +1,4 @@
-"""Errors by whose fault they are.  Every one ends the command with its exit code; anything else is a bug of clgen."""
+"""Errors, by whose fault they are.  Each ends the command with its exit code; any other exception is a bug of clgen."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Mismatch(ClgenError):
 
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Puts the file before the message of every SpecError and ParameterError that is raised inside."""
+    """Puts the file's name before the message of every SpecError and ParameterError that is raised inside."""
     try:
         yield
     except (ParameterError, SpecError) as error:

@@ -1,8 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what a command has started is stopped, what it has put aside is removed, exit code 130.
+"""Ctrl-C, SIGTERM and SIGHUP: stops started programs, removes temporary files, and ends with exit code 130.
 
-The main thread gets a KeyboardInterrupt.  Python delivers it only between two steps of its own, and a call into numpy
-or an OpenCL compiler may take minutes; so a second thread ends the process if the main thread has not within GRACE
-seconds.  That is as safe as a kill: codegen/emit writes nothing that could be left half written.
+The main thread gets a KeyboardInterrupt.  Python raises it only between two steps of its own, and a call into numpy or
+an OpenCL compiler may take minutes; so a second thread ends the process if the main thread has not ended within GRACE
+seconds.  That is as safe as a kill: codegen/emit never leaves anything half written.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 _children: set[subprocess.Popen[str]] = set()
 _folders: set[str] = set()
-_said = threading.Lock()  # held from the first message on
+_said = threading.Lock()  # locked once the message has been printed
 
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Ends the process with EXIT_CODE and one line on stderr if one of the signals comes; for the main thread.
+    """Ends the process with EXIT_CODE and one line on stderr on one of the signals; for the main thread.
 
-    Signals that the parent wants ignored, as nohup does, stay ignored.  Only the first one counts.
+    Signals that the parent process ignores, as nohup does, stay ignored.  Only the first signal counts.
     """
     interrupted = False
 
@@ -44,7 +44,7 @@ def handled() -> Iterator[None]:
 
     def watch() -> None:
         while (number := os.read(heard, 1)) and number[0] not in caught:
-            pass  # a signal of somebody else
+            pass  # a signal that another handler is for
         if number and not over.wait(GRACE):
             _tidy()
             _say()
@@ -63,7 +63,7 @@ def handled() -> Iterator[None]:
     except KeyboardInterrupt:
         end()
     except SystemExit:
-        if interrupted:  # by whatever name the interrupt has got out of a library
+        if interrupted:  # a library may have turned the interrupt into another exception
             end()
         raise
     finally:
@@ -83,7 +83,7 @@ def end() -> NoReturn:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for temporary files, which is removed in any case."""
+    """A folder for temporary files, which is always removed."""
     folder = tempfile.mkdtemp(prefix="clgen-")
     _folders.add(folder)
     try:
@@ -96,9 +96,9 @@ def scratch() -> Iterator[Path]:
 def run(
     command: Sequence[str], timeout: float | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a program, which ends with all that it has started if this process is interrupted or the time is over.
+    """Runs a program, which is ended with its children if this process is interrupted or the time is over.
 
-    TimeoutExpired in the latter case.
+    Raises TimeoutExpired in the latter case.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(

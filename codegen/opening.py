@@ -1,7 +1,7 @@
-"""Opens a spec, a model or a generated folder for verify and bench: the artefact, and the network it should compute.
+"""Opens a spec, a model or a generated folder for verify and bench.
 
-A spec or model is built into a scratch folder.  A folder is read, and its spec is found and must be the one that the
-folder was generated from.
+The result is an artefact and the network that it should compute.  A spec or model is built into a scratch folder.  A
+folder is read; its spec is searched for, and must be the one that the folder was generated from.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def verifiable(
     tuned_for: str = "",
     say: Progress = silent,
 ) -> tuple[Artefact, Lowered]:
-    """The artefact and its network, checked: an import was compared with its model, and files with a new build.
+    """The artefact and its network, checked: an import against its model, and the files against a new build.
 
-    Raises Mismatch as :func:`_opened` does, and if a file of a folder differs in one bit from what its spec gives.
+    Raises Mismatch like :func:`_opened`, and if a file of a folder differs from a new build in a single bit.
     """
     artefact, lowered = _opened(path, spec, target, scratch, shapes, tuned_for, say, check=True)
     if path.is_dir():
@@ -44,7 +44,7 @@ def verifiable(
 def measurable(
     path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES
 ) -> tuple[Artefact, Lowered | None]:
-    """The artefact and its network; None in place of the network of a folder whose spec is not found."""
+    """The artefact and its network, or None as the network of a folder whose spec is not found."""
     if spec is None and path.is_dir():
         artefact = read_unchanged(path)
         _check_options(artefact, target, "")
@@ -68,13 +68,13 @@ def _opened(
 ) -> tuple[Artefact, Lowered]:
     """Reads the folder ``path``, or builds the spec ``path`` into ``scratch``; lowers the network.
 
-    The spec of a folder is looked for around the folder if ``spec`` is None.  Raises Mismatch if the folder was
+    The spec of a folder is searched for around the folder if ``spec`` is None.  Raises Mismatch if the folder was
     generated from something else, and with ``check`` if the network is an import that differs from its model.
     """
     if not path.is_dir():
         lowered = lower(path, shapes, say, tuned_for, check)
         return read(build(lowered, scratch, target or DEFAULT_TARGET)[0]), lowered
-    # What is checked against its spec anyway is then told value by value.
+    # verify compares the folder with its spec value by value later.
     artefact = read(path) if check else read_unchanged(path)
     _check_options(artefact, target, tuned_for)
     made_from = artefact.manifest["spec"]
@@ -89,7 +89,7 @@ def _opened(
 
 
 def _check_options(artefact: Artefact, target: str | None, tuned_for: str) -> None:
-    """SpecError if options contradict what a folder was generated for."""
+    """Raises SpecError if options contradict those that a folder was generated with."""
     made_for, tuning = artefact.manifest["target"], artefact.manifest.get("tuning")
     if target not in (None, made_for):
         raise SpecError(f"--target {target}: {artefact.folder} was generated for target {made_for}; leave it out")
@@ -101,7 +101,7 @@ def _check_options(artefact: Artefact, target: str | None, tuned_for: str) -> No
 
 
 def _check_content(artefact: Artefact, lowered: Lowered) -> None:
-    """spec, the folder's own target and schedules -> files once more; Mismatch where those in the folder differ."""
+    """Generates the files again from spec, target and schedules; Mismatch if those in the folder differ."""
     manifest, folder = artefact.manifest, artefact.folder
     if manifest["generator"] != GENERATOR:
         raise Mismatch(
@@ -116,7 +116,7 @@ def _check_content(artefact: Artefact, lowered: Lowered) -> None:
 
 
 def _own_tuning(artefact: Artefact, lowered: Lowered) -> Tuning | None:
-    """The measured schedules that a folder says it was generated with; Mismatch if the network cannot have them."""
+    """The measured schedules that a folder was generated with; Mismatch if the network cannot have them."""
     path, manifest = artefact.folder / MANIFEST, artefact.manifest
     if manifest["target"] not in TARGETS:
         raise Mismatch(f"{path}: target: {manifest['target']!r} should be {' or '.join(TARGETS)}; build again")

@@ -25,7 +25,7 @@ def tune_schedules(
 ) -> tuple[Path, Measured]:
     """graph of launches -> artefacts with other schedules -> times on the device -> file beside the spec."""
     file = tuning_file(lowered.path)
-    with_device(file, TunedDevice(device.name, device.driver, target, {}), TARGETS)  # refuses a wrong file at once
+    with_device(file, TunedDevice(device.name, device.driver, target, {}), TARGETS)  # refuses an invalid file at once
     with naming(lowered.path):
         ranges = find_domain(lowered.model.graph).ranges
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}

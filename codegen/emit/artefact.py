@@ -30,7 +30,7 @@ BUILD_OPTIONS = ""
 
 @dataclass(frozen=True)
 class Tuning:
-    """The file of measured schedules, which of the devices in it they were measured on, and its schedules by launch."""
+    """The file of measured schedules, the device that they were measured on, and the schedules by launch."""
 
     file: str
     sha256: str
@@ -40,7 +40,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the artefact was made from."""
+    """The sources of an artefact."""
 
     spec_name: str
     spec_sha256: str

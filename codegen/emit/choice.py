@@ -1,4 +1,4 @@
-"""Which OpenCL device is taken: the facts of the one rule that the commands and the generated C host follow.
+"""The rule that chooses an OpenCL device, as facts shared by the commands and the generated C host.
 
 ``runtime/devices.py`` interprets these facts, ``templates/host/_device.jinja`` prints them.
 
@@ -12,11 +12,11 @@ Devices are ranked.  The first of these criteria in which two devices differ dec
 6. more compute units;
 7. the device that the loader lists first.
 
-A text (``--device``, ``<name>_create``'s argument or CLGEN_DEVICE) chooses by part of a platform's name, else by part
-of a platform's version without its leading "OpenCL 3.1 ", else by part of a device's name, else by a device type.  The
-first of these four that fits any device decides, and the ranking decides among the devices that it fits.  Upper and
-lower case letters of ASCII are the same, blanks at both ends of a name do not count.  Devices that are not available,
-or that have no compiler, are never taken.
+A text (``--device``, ``<name>_create``'s argument or CLGEN_DEVICE) is matched with part of a platform's name, else with
+part of a platform's version without its leading "OpenCL 3.1 ", else with part of a device's name, else with a device
+type.  The first of these four that matches any device decides, and the ranking decides among the matching devices.
+ASCII letters match in either case, and spaces at both ends of a name are ignored.  Devices that are not available or
+have no compiler are never chosen.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 class Runtime:
     """A family of OpenCL runtimes.
 
-    ``platform`` is how its platforms' names begin; ``release`` is what stands before the release (major, a dot, minor;
-    at most four digits each) in its platforms' versions, "" if releases are not compared.  On x86-64, releases before
+    ``platform`` is the beginning of its platforms' names; ``release`` is the text before the release (major.minor, at
+    most four digits each) in its platforms' versions, "" if releases are not compared.  On x86-64, releases before
     ``sound_from`` are known to crash.
     """
 
@@ -46,13 +46,13 @@ RUNTIMES = (
     Runtime("", "PoCL ", (3, 1)),
 )
 
-# x86-64 as Python's platform.machine() and as C compilers call it.
+# Names of x86-64: Python's platform.machine() and macros of C compilers.
 CRASHING_MACHINES = ("x86_64", "AMD64")
 CRASHING_MACROS = ("__x86_64__", "_M_X64")
 
 # Part of a simulator's platform or device name.
 SIMULATORS = ("oclgrind", "fpga emulation")
 
-# Names of device types, and their bits in cl_device_type; a device with several is of the first.
+# Names of device types, and their bits in cl_device_type; a device with several bits has the first type.
 DEVICE_TYPES: Mapping[str, int] = {"CPU": 1 << 1, "GPU": 1 << 2, "accelerator": 1 << 3}
 OTHER_TYPE = "other"

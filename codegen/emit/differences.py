@@ -1,4 +1,4 @@
-"""Where a generated folder holds something else than what its spec gives: file, place and both values."""
+"""Differences between a generated folder and its spec: file, place and both values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.seal import SEAL, digest
 
-MOST = 8  # differences of a manifest that are told
-SHOWN = 48  # characters before and behind the first difference of two lines
+MOST = 8  # differences of a manifest that are reported
+SHOWN = 48  # characters before and after the first difference of two lines
 
 
 def differences(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """A line for each file that differs, for the manifest one for each value; example.c is the user's to edit."""
+    """A line for each differing file, or each differing value of the manifest; example.c may be edited."""
     expected = json.loads(files[MANIFEST])
     found = []
     for name, content in files.items():
@@ -34,7 +34,7 @@ def differences(folder: Path, files: Mapping[str, bytes]) -> list[str]:
             difference = _in_weights(got, content, expected) if name.endswith(".bin") else _in_text(got, content)
             found.append(f"{name}: {difference}")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    # The hashes of what differs do so too; example.c may differ.
+    # Hashes of differing files differ too; example.c may differ.
     mine, right = ({**m, "files": sorted(m["files"]), SEAL: ""} for m in (manifest, expected))
     keys = list(_in_json(mine, right))
     if not found and not keys and digest(manifest) != manifest[SEAL]:
@@ -62,7 +62,7 @@ def _number(value: np.float32) -> str:
 
 
 def _reader(manifest: Mapping[str, Any], at: int) -> tuple[str, int]:
-    """The launch that reads this float of the weights, and where its weights begin: the number behind the buffer."""
+    """The launch that reads this float of the weights, and the offset of its weights, the argument after the buffer."""
     starts = [
         (behind["value"], launch["node"])
         for launch in (*manifest["preparations"], *manifest["launches"])
@@ -87,7 +87,7 @@ def _in_text(got: bytes, expected: bytes) -> str:
 
 
 def _table(before: list[str]) -> str:
-    """The table that a line is in, by the lines before it: the last one that was begun and has not ended."""
+    """The table that a line is in, from the lines before it: the last one that began and has not ended."""
     for line in reversed(before):
         if line.startswith("}"):
             return ""
@@ -98,13 +98,13 @@ def _table(before: list[str]) -> str:
 
 
 def _cut(line: str, at: int) -> str:
-    """A line around its first difference."""
+    """The part of a line around its first difference."""
     start, stop = max(0, at - SHOWN), at + SHOWN
     return f"{'...' if start else ''}{line[start:stop].strip()}{'...' if stop < len(line) else ''}"
 
 
 def _in_json(got: Any, expected: Any, path: str = "") -> Iterator[str]:
-    """The values that differ, each by the path of its keys."""
+    """The values that differ, by the path of their keys."""
     if isinstance(got, dict) and isinstance(expected, dict):
         for key in dict.fromkeys((*expected, *got)):
             inner = f"{path}.{key}" if path else str(key)

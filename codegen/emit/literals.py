@@ -1,4 +1,4 @@
-"""Values as C: exact, and safe whatever they hold."""
+"""Values as C literals: exact, and safe whatever they contain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def table_rows(values: NDArray[np.float32], per_row: int = 8) -> Iterator[str]:
 
 
 def c_string(text: str) -> str:
-    """A C string literal; everything but plain printable characters is escaped, so that nothing can end it early."""
+    """A C string literal with everything but plain printable characters escaped, so that nothing can end it early."""
     pieces = []
     for byte in text.encode():
         char = chr(byte)

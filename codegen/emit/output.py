@@ -1,4 +1,4 @@
-"""{file name: bytes} -> a folder on disk: all or none, only those that change, and nothing that is the user's."""
+"""{file name: bytes} -> a folder on disk: all files or none, only changed ones, and never the user's own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from codegen.emit import transaction
 from codegen.errors import SpecError
 
 MANIFEST = "manifest.json"
-FORMAT = 3  # of the manifest: files of another one are to be built again
-EXAMPLE = "example.c"  # the user's to edit
-PROGRAM = "clgen"  # begins the generator's name in a manifest
+FORMAT = 3  # version of the manifest; files of another version must be built again
+EXAMPLE = "example.c"  # users may edit this file
+PROGRAM = "clgen"  # first word of the generator's name in a manifest
 _FORCE = "move it away, or replace it with --force"
 
 
@@ -23,8 +23,8 @@ _FORCE = "move it away, or replace it with --force"
 class Changes:
     """File names by what would happen to them.
 
-    ``foreign`` are those of ``written`` in whose place is a file that clgen did not write, or that was edited since.
-    ``kept`` is the example if it was edited: it stays.
+    ``foreign`` are those of ``written`` that would replace a file that clgen did not write, or that was edited since.
+    ``kept`` is the example if it was edited, as an edited example stays.
     """
 
     written: tuple[str, ...]
@@ -39,11 +39,10 @@ class Changes:
 
 
 def compare(folder: Path, files: Mapping[str, bytes]) -> Changes:
-    """What writing these files would change; nothing is written.
+    """The changes that writing these files would make; nothing is written.
 
-    Files of an earlier build that are not generated any more are removed, unless they were edited; files of the user
-    are left alone.  SpecError if something that is not a regular file, or that cannot be read or written, is in the
-    place of one of the files.
+    Files of an earlier build that are no longer generated are removed, unless they were edited; the user's files are
+    left alone.  Raises SpecError if one of the files exists but is not a regular file, or cannot be read or written.
     """
     for name in files:
         assert Path(name).name == name, "generated files lie in the output folder itself"
@@ -67,7 +66,7 @@ def compare(folder: Path, files: Mapping[str, bytes]) -> Changes:
 
 
 def write(folder: Path, files: Mapping[str, bytes], force: bool = False) -> Changes:
-    """Makes the folder hold these files, or leaves everything as it was and raises SpecError.
+    """Makes the folder contain these files, or leaves everything as it was and raises SpecError.
 
     A file that clgen did not write, or that was edited since, is replaced only with ``force``.
     """
@@ -75,16 +74,16 @@ def write(folder: Path, files: Mapping[str, bytes], force: bool = False) -> Chan
         changes = compare(folder, files)
         if changes.foreign and not force:
             raise SpecError(f"{folder / changes.foreign[0]}: {_whose(folder, changes.foreign[0])}; {_FORCE}")
-        # The manifest is the first to go and the last to come: a folder that has one is complete.
+        # The manifest is removed first and written last: a folder with a manifest is complete.
         names = sorted(changes.written, key=lambda name: name != MANIFEST)
         transaction.replace(folder, {name: files[name] for name in names}, changes.removed)
     return changes
 
 
 def write_all(folder: Path, files: Mapping[str, bytes], is_ours: Callable[[Mapping[str, bytes]], bool]) -> None:
-    """Puts all of these files into the folder, in place of those for which ``is_ours`` is true, or none.
+    """Puts all of these files into the folder, or none; files for which ``is_ours`` is true are replaced.
 
-    The first of the files is the last to appear.  ``is_ours`` gets the content of those that are there.
+    The first of the files appears last.  ``is_ours`` receives the content of an existing file.
     """
     with transaction.opened(folder):
         there = {name: content for name in files if (content := read_regular(folder / name)) is not None}
@@ -95,9 +94,9 @@ def write_all(folder: Path, files: Mapping[str, bytes], is_ours: Callable[[Mappi
 
 
 def read_regular(path: Path) -> bytes | None:
-    """The content of a regular file, None if nothing is there.
+    """The content of a regular file, None if it does not exist.
 
-    SpecError if it is something else, which is never opened: a pipe would block, a link lead elsewhere.
+    Raises SpecError for anything else, which is never opened: a pipe would block, a link could lead elsewhere.
     """
     try:
         mode = path.lstat().st_mode
@@ -111,7 +110,7 @@ def read_regular(path: Path) -> bytes | None:
 
 
 def kind_of(mode: int) -> str:
-    """What a file is that is not a regular one, by its mode."""
+    """The kind of a file that is not a regular one, from its mode."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFLNK: "a symbolic link",
@@ -134,15 +133,15 @@ def _sha256(content: bytes) -> str:
 def _is_unchanged(path: Path, sha256: str) -> bool:
     try:
         content = read_regular(path)
-    except (SpecError, ValueError):  # a name that no file can have
+    except (SpecError, ValueError):  # an invalid file name
         return False
     return content is not None and _sha256(content) == sha256
 
 
 def _generated_before(folder: Path) -> dict[str, str]:
-    """The files that the folder's manifest says clgen wrote, and their hashes; none if the manifest is not clgen's.
+    """The files that clgen wrote, by the folder's manifest, and their hashes; none if the manifest is not clgen's.
 
-    The manifest itself is among them, with its own hash.
+    The manifest itself is included, with its own hash.
     """
     content = read_regular(folder / MANIFEST)
     if content is None:

@@ -1,4 +1,4 @@
-"""Inputs and outputs as the host's templates print them: types of C, sizes, and names that may hold anything."""
+"""Inputs and outputs in the form that the host's templates print: C types, sizes, and escaped names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ C_TYPES: Mapping[str, str] = {
     **{FLOAT32: "float", "float64": "double", "float16": "uint16_t", "bool": "uint8_t"},
     **{f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
-"""By the types' names in a spec.  C99 has no float16: its arrays hold the bits."""
+"""C types by the types' names in a spec.  C99 has no float16: its arrays hold the bits."""
 
 LONGEST_NAME = 80  # characters of a model's own name in comments
 
 
 def port_context(declared: Input | Output, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What templates know of an input or output; ``shape`` is in the network's order of axes."""
+    """The template's data of an input or output; ``shape`` is in the network's order of axes."""
     count = int(np.prod(shape))
     return {
         "name": declared.name,
@@ -42,7 +42,7 @@ def port_context(declared: Input | Output, shape: tuple[int, ...]) -> dict[str, 
 
 
 def range_context(declared: Input, chosen: Range) -> dict[str, Any]:
-    """The numbers that an input holds."""
+    """The template's data of an input's range."""
     return {
         "range": range_text(chosen),
         "declared": declared.range is not None,
@@ -51,10 +51,10 @@ def range_context(declared: Input, chosen: Range) -> dict[str, Any]:
 
 
 def types_context(ports: Sequence[Input | Output], bytes_of: Sequence[int]) -> dict[str, Any]:
-    """What the host has only where some input or output is not of float32.
+    """The template's data of ports that are not float32.
 
-    ``element`` is what its pointers to any array point to; ``padded`` says that some sizes are no multiples of a
-    cl_uint's, with which buffers are filled.
+    ``element`` is the type that pointers to arrays of any type point to; ``padded`` is true if some size is not a
+    multiple of a cl_uint, as buffers are filled by cl_uint.
     """
     types = list(dict.fromkeys(port.type for port in ports))
     typed = types != [FLOAT32]
@@ -80,7 +80,7 @@ def layout_name(rank: int, channels_last: bool) -> str:
 
 
 def comment_text(name: str) -> str:
-    """A name for a comment of C: a JSON string of ASCII, cut short, that neither ends nor opens a comment."""
+    """A name for a C comment: a shortened ASCII JSON string that neither ends nor opens a comment."""
     if not name:
         return ""
     short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
@@ -88,7 +88,7 @@ def comment_text(name: str) -> str:
 
 
 def code_text(name: str) -> str:
-    """The same for a cell of a table in Markdown, as HTML in which no character is Markdown's."""
+    """A name for a cell of a Markdown table, as HTML without any special character of Markdown."""
     text = comment_text(name)
     plain = "".join(c if c.isalnum() or c in ' ."' else f"&#{ord(c)};" for c in text)
     return f"<code>{html.escape(plain, quote=False).replace('&amp;#', '&#')}</code>" if name else ""

@@ -1,4 +1,4 @@
-"""The manifest's own hash, by which a manifest that was changed behind clgen's back is known."""
+"""The manifest's own hash, which reveals a manifest that was edited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SEAL = "manifest_sha256"
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256, in hexadecimal digits, of all that the manifest says but this hash: as JSON with sorted keys."""
+    """The SHA-256, in hexadecimal digits, of the manifest without this hash, as JSON with sorted keys."""
     said = {key: value for key, value in manifest.items() if key != SEAL}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The generated self-test: inputs that C can make without a table, and what the un-folded network answers to them."""
+"""The generated self-test: inputs that C can compute without a table, and the un-folded network's outputs for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLES = 32
 
 @dataclass(frozen=True)
 class Sample:
-    """Element ``index`` of an output in the user's layout, and how far off a device may be."""
+    """Element ``index`` of an output in the user's layout, and the largest error that a device may have."""
 
     index: int
     value: float
@@ -30,14 +30,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """``ranges`` has the range of each input's made-up numbers, ``outputs`` the samples of each output."""
+    """The self-test's data: ``ranges`` of the generated inputs, and ``outputs`` with samples of each output."""
 
     ranges: tuple[Range, ...]
     outputs: list[list[Sample]]
 
 
 def self_test(unfolded: Graph, launches: Graph) -> SelfTest:
-    """What the un-folded network answers in float64 at a few elements of each output, spread over the tensor."""
+    """The un-folded network's float64 results at a few elements of each output, spread over the tensor."""
     domain = find_domain(unfolded)
     there = {true.value: fused.value for true, fused in zip(unfolded.outputs, launches.outputs, strict=True)}
     noise = []
@@ -55,7 +55,7 @@ def self_test(unfolded: Graph, launches: Graph) -> SelfTest:
             for parts in (domain.values, noise)
         )
         allowed = tolerance(y, off, output.type)
-        # Infinity and NaN, as of a logarithm, cannot be compared by a tolerance.
+        # Infinity and NaN, as from a logarithm, cannot be compared with a tolerance.
         finite = np.flatnonzero(np.abs(y) <= np.finfo(np.float32).max)
         spread = np.unique(np.linspace(0, finite.size - 1, min(SAMPLES, finite.size)).astype(int))
         shape = unfolded.shapes[output.value]
@@ -70,7 +70,7 @@ def _flat(values: Array, channels_last: bool) -> Array:
 
 
 def _index(i: int, boxes: Sequence[Box], shape: Shape, channels_last: bool) -> int:
-    """Where the i-th element of all boxes one after the other is in the user's array."""
+    """The index in the user's array of the i-th element of all boxes in sequence."""
     for box in boxes:
         if i < math.prod(extents(box)):
             break

@@ -1,4 +1,4 @@
-"""One file that the user names, such as a report: whole or not at all."""
+"""Writes a single file that the user names, such as a report: whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _OPEN_ALREADY = re.compile(r"/dev/(std(out|err)|fd/\d+)$")
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replaces or makes a file, by way of a temporary file beside it; SpecError, and nothing changed, if that fails.
+    """Replaces or creates a file through a temporary file next to it; SpecError, and no change, if that fails.
 
-    A symbolic link is followed, as a shell does.  What is neither a file nor a folder (a pipe, a terminal) is written
-    to as it is; a pipe that nobody reads is an error, not a wait.
+    A symbolic link is followed, as a shell does.  A pipe or a terminal is written to directly; a pipe without a reader
+    is an error, not a wait.
     """
     try:
         mode = path.stat().st_mode if path.exists() else None
@@ -53,7 +53,7 @@ def _send(path: Path, content: bytes) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The temporary file has always the same name, so that the next writer takes over what a killed one left."""
+    """Writes a temporary file, always of the same name, so that the next writer reuses the file of a killed one."""
     temporary = path.with_name(f".{path.name[:200]}.clgen")
     descriptor = _own(temporary)
     try:
@@ -69,7 +69,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _own(path: Path) -> int:
-    """Makes or takes over a temporary file, to which no other process writes until it is closed."""
+    """Creates or takes over a temporary file, which no other process writes until it is closed."""
     while True:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _NO_LINK | _NOT_BLOCKING, 0o666)
         if locked(descriptor, path):

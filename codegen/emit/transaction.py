@@ -1,4 +1,4 @@
-"""Files that go into a folder together, so that a process that is killed never leaves old and new ones mixed.
+"""Writes files into a folder together, so that a killed process never leaves a mixture of old and new ones.
 
 Everything happens in one hidden folder inside the output folder, and each step is one rename:
 
@@ -8,21 +8,21 @@ Everything happens in one hidden folder inside the output folder, and each step 
                             4. the files of new/ are moved into the output folder
                             5. the hidden folder is deleted
 
-What a process that was killed left behind is mended by the next one that opens the folder: before the commit the old
-files are moved back, after it the new files are moved in.
+If a process is killed, the next one that opens the folder mends it: before the commit it moves the old files back,
+after the commit it moves the new files in.
 
-The guarantee.  At every moment the files that are seen are some of the old ones or some of the new ones, never of
-both; files that do not change count as both.  From the first move of step 2 to the last of step 4, well under a
-millisecond for the ten files of an artefact, some are missing, the manifest among them: a compiler stops at a missing
-file, and clgen's own commands mend the folder first.  An error before the commit, such as a full disk, puts everything
-back.  The files of the user are not touched, and no other folder needs to be writable.
+The guarantee: at every moment the visible files are some of the old ones or some of the new ones, never a mixture;
+unchanged files count as both.  From the first move of step 2 to the last of step 4, well under a millisecond for the
+ten files of an artefact, some files are missing, among them the manifest: a compiler stops at a missing file, and
+clgen's own commands mend the folder first.  An error before the commit, such as a full disk, restores everything.  The
+user's files are not touched, and no other folder needs to be writable.
 
-Where old files are replaced, the new ones are brought to the disk by fsync first, so that the guarantee also holds for
-a power cut, on file systems that keep renames in order (ext4, XFS, Btrfs, APFS, NTFS).  This costs a few milliseconds
-a file.  Where nothing is replaced there is nothing to lose, and no fsync.
+If old files are replaced, the new ones are first flushed to disk by fsync, so that the guarantee also holds for a power
+cut, on file systems that keep renames in order (ext4, XFS, Btrfs, APFS, NTFS).  This costs a few milliseconds per file.
+If nothing is replaced, there is nothing to lose, and no fsync.
 
 Processes exclude each other by flock on the output folder itself, which leaves no file and ends with the process.
-Where there is no flock (Windows, some network file systems) two builds at once into one folder are not kept apart.
+Without flock (Windows, some network file systems), two builds into one folder at the same time may mix.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ LOCK_SECONDS = 10  # a folder is locked while files are written, not while they 
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Makes the folder if need be, locks it against other processes, and mends what a killed one left in it.
+    """Creates the folder if needed, locks it against other processes, and mends it after a killed process.
 
-    Folders that were made and stay empty, because of an error, are removed again.  SpecError if the folder cannot be
-    made or mended, or stays locked.
+    New folders that stay empty, because of an error, are removed again.  Raises SpecError if the folder cannot be
+    created or mended, or stays locked.
     """
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
@@ -63,7 +63,7 @@ def opened(folder: Path) -> Iterator[None]:
             except BaseException:
                 _remove_empty(made)
                 raise
-    except KeyboardInterrupt:  # perhaps before the lock was there
+    except KeyboardInterrupt:  # perhaps before the lock was taken
         _remove_empty(made)
         raise
     except OSError as error:
@@ -75,8 +75,8 @@ def opened(folder: Path) -> Iterator[None]:
 def replace(folder: Path, files: Mapping[str, bytes], removed: Collection[str] = ()) -> None:
     """Puts the files into the folder and removes others from it, as the module's docstring says.
 
-    The folder has been ``opened``.  The first of the files is the first to go and the last to come: a reader that finds
-    it finds them all.  OSError, and everything as it was, if they cannot be written.
+    The folder must be ``opened``.  The first of the files is removed first and appears last, so a reader that finds it
+    finds them all.  Raises OSError, with everything as it was, if they cannot be written.
     """
     if not files and not removed:
         return
@@ -93,17 +93,17 @@ def replace(folder: Path, files: Mapping[str, bytes], removed: Collection[str] =
         staged.rename(folder / COMMITTED)
         _move(folder / COMMITTED / "new", folder, list(files)[::-1])
     finally:
-        # After an error or an interrupt this moves the old files back or the new ones in; else it only tidies up.
+        # After an error or an interrupt this moves the old files back or the new ones in; otherwise it only cleans up.
         _mend_surely(folder)
 
 
 def leftovers(folder: Path) -> tuple[str, ...]:
-    """The names of what a killed process left in the folder, or of what a running one has there."""
+    """The names of files that a killed process left in the folder, or that a running one uses there."""
     return tuple(name for name in (STAGED, COMMITTED) if os.path.lexists(folder / name))
 
 
 def settle(folder: Path) -> None:
-    """Mends a folder before it is read, if there is something to mend; SpecError if that cannot be done."""
+    """Mends a folder before it is read, if necessary; SpecError if that fails."""
     if leftovers(folder):
         try:
             with opened(folder):
@@ -113,7 +113,7 @@ def settle(folder: Path) -> None:
 
 
 def _mend_surely(folder: Path) -> None:
-    """Mends also where Ctrl-C is pressed meanwhile."""
+    """Mends the folder even if Ctrl-C is pressed meanwhile."""
     try:
         _mend(folder)
     except KeyboardInterrupt:
@@ -136,13 +136,13 @@ def _mend(folder: Path) -> None:
         _move(committed / "new", folder, _names(committed / "new"))
         shutil.rmtree(committed)
     if staged.exists():
-        # A file that has come in the place of the old one meanwhile stays.
+        # A file that has appeared in place of the old one stays.
         _move(staged / "old", folder, [n for n in _names(staged / "old") if not os.path.lexists(folder / n)])
         shutil.rmtree(staged)
 
 
 def _names(folder: Path) -> list[str]:
-    """The files in a folder; the manifest, without which a folder counts as incomplete, comes last."""
+    """The files in a folder; the manifest, without which a folder is incomplete, comes last."""
     with contextlib.suppress(FileNotFoundError):
         return sorted((path.name for path in folder.iterdir()), key=lambda name: (name == "manifest.json", name))
     return []
@@ -169,14 +169,14 @@ def _remove_empty(folders: Collection[Path]) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes a folder if need be and holds its lock."""
+    """Creates a folder if needed and holds its lock."""
     if fcntl is None:
         folder.mkdir(parents=True, exist_ok=True)
         yield
         return
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # the process before has failed, and removed it
+        with contextlib.suppress(FileNotFoundError):  # an earlier process has failed and removed the folder
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             if locked(descriptor, folder):
                 break
@@ -187,9 +187,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def locked(descriptor: int, path: Path) -> bool:
-    """Waits until no other process has the lock of an open file or folder, for LOCK_SECONDS; SpecError after them.
+    """Waits up to LOCK_SECONDS for the lock of an open file or folder; SpecError if another process keeps it.
 
-    False, and the descriptor is closed, if the path has become another file meanwhile.
+    Returns False, and closes the descriptor, if the path has become another file meanwhile.
     """
     until = time.monotonic() + LOCK_SECONDS
     try:
@@ -207,7 +207,7 @@ def locked(descriptor: int, path: Path) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """False if another process has the lock."""
+    """Tries to lock; returns False if another process has the lock."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

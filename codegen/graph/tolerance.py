@@ -1,4 +1,4 @@
-"""How far the outputs of an implementation in float32 may be from the un-folded network's, from end to end."""
+"""End-to-end tolerances: the allowed difference of a float32 implementation from the un-folded network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from codegen.graph.ops.op import Box
 from codegen.graph.ops.winograd import WinogradConv
 from codegen.graph.types import FLOAT32
 
-# What max|err| / max|y| may be from end to end: float32 noise of real networks is below 2e-5, and mixing up two usual
-# values of epsilon overshoots the mark on every real network tried.
+# Allowed max|err| / max|y| from end to end: float32 noise of real networks is below 2e-5, and confusing two usual
+# values of epsilon exceeds this limit on every real network tried.
 PASS_MARK = 1e-4
 
-# Rounding errors of an implementation, in units of the error that rounding every tensor to float32 makes.
+# Rounding errors of an implementation, in units of the error from rounding every tensor to float32.
 NOISE_FACTOR = 64
 
-# Numbers that an algorithm's own transforms may bring beyond float32's range.
+# Larger numbers may overflow float32 in an algorithm's transforms.
 LARGE = 1e30
 
 
@@ -34,10 +34,10 @@ def rounded_evaluation(
     wanted: Mapping[str, Box],
     computed: Mapping[str, Op] = MappingProxyType({}),
 ) -> dict[str, Array]:
-    """Boxes of tensors as :func:`codegen.graph.evaluation.evaluate` gives them, but rounded to float32 by every launch.
+    """Boxes of tensors as in :func:`codegen.graph.evaluation.evaluate`, rounded to float32 after every launch.
 
-    ``computed`` has the operators of launches whose algorithm spreads infinities and NaN, or makes them of very large
-    numbers: where such an operator's bound is infinite the value is not known, which is NaN here.
+    ``computed`` has the operators of launches whose algorithm spreads infinities and NaN, or overflows for very large
+    numbers: if such an operator's bound is infinite, the value is unknown, which NaN stands for here.
     """
     nodes = tuple(Node(n.name, computed.get(n.name, n.op), n.inputs) for n in graph.nodes)
     constants = tuple(Constant(c.name, c.values.astype(np.float32).astype(np.float64)) for c in graph.constants)
@@ -54,11 +54,11 @@ def _rounded(op: Op, inputs: Sequence[Array]) -> Array:
 
 
 def tolerance(y: Array, noise: Array, kind: str = FLOAT32) -> float:
-    """How far an output ``y`` may be off from end to end: the pass mark, or more where the network amplifies noise.
+    """The allowed end-to-end error of an output ``y``: the usual limit, or more if the network amplifies noise.
 
-    ``noise`` is what rounding every tensor to float32 changes; ``kind`` is the output's type, as rounding a number to
-    float16 can make two of what are almost one.  A power of two, so that the last bits of a float64
-    computation, which depend on the machine, do not show.
+    ``noise`` is the change from rounding every tensor to float32; ``kind`` is the output's type, as almost equal
+    numbers may round to two different float16 numbers.  The result is a power of two, so that it does not depend on
+    the last bits of a float64 computation, which differ between machines.
     """
     finite = np.isfinite(y) & np.isfinite(noise)
     largest = float(np.max(np.abs(y), initial=0, where=finite))

@@ -1,1 +1,1 @@
-"""Generated files on real devices: finding devices, running, verifying."""
+"""Runs generated files on real devices: finding devices, running, verifying, measuring."""

@@ -1,4 +1,4 @@
-"""Files of arrays by name, .npz: numpy's own, but for names that its functions take for something else."""
+"""Reading and writing of .npz files, including array names that numpy's own functions mistake for something else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from codegen.graph.room import require_room
 from codegen.runtime.manifest import shown
 
 _SUFFIX = ".npy"
-_ARRAY = b"\x93NUMPY"  # begins a .npy file
-_HEADER_BYTES = 2**14  # of a member: what numpy reads of one at most
+_ARRAY = b"\x93NUMPY"  # the first bytes of a .npy file
+_HEADER_BYTES = 2**14  # the longest header of a member that numpy reads
 _MOST_SAID = 300  # characters of an error of zipfile or numpy
-_LONGEST_MEMBER = 2**16 - 1  # bytes of a name in an archive
+_LONGEST_MEMBER = 2**16 - 1  # bytes of the longest name in an archive
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz by their names; SpecError if it cannot be read, ParameterError if it is none."""
+    """The arrays of an .npz by name; SpecError if it cannot be read, ParameterError if it is not an .npz."""
     try:
         if path.exists() and not path.is_file():
             raise SpecError(f"{path}: is not a regular file; give an .npz with the inputs")
@@ -36,7 +36,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             given: dict[str, NDArray[Any]] = {}
             for member in archive.infolist():
-                # By the members' names: x.npy is the array x, and x.npy.npy the array x.npy.
+                # Arrays by the members' names: x.npy is the array x, and x.npy.npy the array x.npy.
                 name = member.filename.removesuffix(_SUFFIX)
                 if name == member.filename:
                     raise ValueError(f"its member {shown(name)} is not an array (.npy)")
@@ -50,13 +50,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}; give an .npz with the inputs") from error
     except MemoryError as error:
         raise ParameterError(f"{path}: does not fit into memory") from error
-    except Exception as error:  # zipfile and numpy raise whatever a damaged byte leads to
+    except Exception as error:  # zipfile and numpy raise exceptions of any kind on damaged bytes
         said = str(error)[:_MOST_SAID] or type(error).__name__
         raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {said}") from error
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """A member as an array, once its header, its size and the free memory have been compared."""
+    """The array in a member, after its header, its size and the free memory have been checked."""
     name = shown(member.filename.removesuffix(_SUFFIX))
     with archive.open(member) as file:
         head = io.BytesIO(file.read(_HEADER_BYTES))
@@ -77,7 +77,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The bytes of an .npz.  Names may be any that :func:`fits_member`, also those of np.savez' own arguments."""
+    """The bytes of an .npz.  Names may be any that :func:`fits_member`, even the argument names of np.savez."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays.items():
@@ -88,5 +88,5 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def fits_member(name: str) -> bool:
-    """Whether an archive's member can have this name: its length is limited, and a zero byte would end it."""
+    """True if an archive's member can have this name: its length is limited, and it has no zero byte."""
     return "\0" not in name and len((name + _SUFFIX).encode()) <= _LONGEST_MEMBER

@@ -1,4 +1,4 @@
-"""A generated folder as read back from disk: the manifest, checked, and where every tensor lies."""
+"""A generated folder read back from disk: the checked manifest, and the location of every tensor."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from codegen.runtime.manifest import At, parse, shown
 
 Floats = NDArray[np.float32]
 Values = NDArray[Any]
-"""Elements of an input or output, in its own type."""
+"""The elements of an input or output, in its own type."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's place: offset and strides count elements of ``type`` in ``buffer``.
+    """The location of a tensor: offset and strides count elements of ``type`` in ``buffer``.
 
     The buffer is "arena", "input", "output" or, for a constant, "weights".
     """
@@ -42,14 +42,14 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
-        """What its elements take, with the filling of the last block of channels."""
+        """The size of the tensor's elements, including the padding lanes of the last channel block."""
         counts = list(self.shape)
         if self.block > 1:
             counts[1] = -(-counts[1] // self.block) * self.block
         return size_of(self.type) * math.prod(counts)
 
     def indices(self) -> NDArray[np.int64]:
-        """Where in its buffer each element lies, by the manifest's definition of strides and blocks."""
+        """The index of each element in the buffer, by the manifest's definition of strides and blocks."""
         grid = np.indices(self.shape)
         total = np.full(self.shape, self.offset, dtype=np.int64)
         for axis, stride in enumerate(self.strides):
@@ -62,7 +62,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """A generated folder.  ``weights`` is None where the constants are in the kernels' source."""
+    """A generated folder.  ``weights`` is None if the constants are in the kernels' source."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Artefact:
 
     @property
     def device_type(self) -> str:
-        """The type of device that its schedules are for: "CPU" or "GPU"."""
+        """The type of device that the schedules are for: "CPU" or "GPU"."""
         return str(self.manifest["device_type"])
 
     @property
@@ -92,7 +92,7 @@ class Artefact:
         return list(self.manifest["launches"])
 
     def build_options(self, native_floats: int) -> list[str]:
-        """Compiler options for a device, as the C host chooses them; ``native_floats`` are those of its vectors."""
+        """Compiler options for a device, as the C host chooses them; ``native_floats`` is its vector width."""
         options = str(self.manifest["build_options"]).split()
         for choice in self.manifest["device_options"]:
             if native_floats >= choice["native_floats_from"]:
@@ -103,8 +103,8 @@ class Artefact:
 def read(folder: Path) -> Artefact:
     """Reads a generated folder.
 
-    SpecError if it is none, or if its manifest holds what no manifest can; Mismatch if a file is missing or is not the
-    one that was generated.
+    Raises SpecError if it is not one or its manifest is invalid; Mismatch if a file is missing or differs from the one
+    that was generated.
     """
     settle(folder)
     path = folder / MANIFEST
@@ -113,7 +113,7 @@ def read(folder: Path) -> Artefact:
     for file in (f"{name}.c", f"{name}.h", f"{name}.cl"):
         if file not in manifest["files"]:
             raise SpecError(f"{path}: files: {file} is missing; build again")
-    # example.c is the user's to edit.
+    # Users may edit example.c.
     contents = {file: _checked(folder, file, sha) for file, sha in manifest["files"].items() if file != EXAMPLE}
     source, blob = contents[f"{name}.cl"].decode("utf-8", "replace"), contents.get(f"{name}_weights.c.bin")
     if blob is not None and len(blob) % 4:
@@ -125,9 +125,9 @@ def read(folder: Path) -> Artefact:
 
 
 def read_unchanged(folder: Path) -> Artefact:
-    """Reads a generated folder whose launches nobody compares with the spec; Mismatch also if its manifest changed.
+    """Reads a generated folder without comparing it with the spec; Mismatch also if the manifest was edited.
 
-    A changed number of a launch may be one that is possible, and wrong.
+    An edited number of a launch may be valid and still wrong.
     """
     artefact = read(folder)
     if artefact.manifest[SEAL] != digest(artefact.manifest):
@@ -138,7 +138,7 @@ def read_unchanged(folder: Path) -> Artefact:
 
 
 def _tensor(t: Mapping[str, Any], manifest: Mapping[str, Any]) -> Tensor:
-    """A tensor's place; its elements are the port's own in the buffers of inputs and outputs, floats in all others."""
+    """The location of a tensor; input and output buffers have elements of the port's type, all others floats."""
     ports = {"input": manifest["inputs"], "output": manifest["outputs"]}.get(t["buffer"])
     kind = ports[t["index"]]["type"] if ports else FLOAT32
     return Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"], kind)
@@ -160,18 +160,18 @@ def _checked(folder: Path, name: str, sha256: str) -> bytes:
 
 
 def port_label(declared: Mapping[str, Any]) -> str:
-    """An input or output for errors: its name, and the one that it has in the model if that is another."""
+    """The name of an input or output for errors, with its name in the model if that is different."""
     name, original = declared["name"], declared["original"]
     return shown(name) if name == original else f"{shown(name)} ({shown(original)} in the model)"
 
 
 def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[Any]:
-    """An array in the network's order of axes, NCHW, as its user has it: NHWC where declared so."""
+    """An array in the network's order of axes, NCHW, converted to the user's: NHWC where declared so."""
     return np.moveaxis(array, 1, -1) if declared["channels_last"] else array
 
 
 def in_network_order(artefact: Artefact, inputs: Mapping[str, Values]) -> dict[str, Floats]:
-    """Inputs in the user's layout as the network computes with them: in its order of axes, NCHW, and in float32."""
+    """Inputs converted from the user's layout to what the network reads: NCHW and float32."""
     floats = {i["name"]: to_float32(np.asarray(inputs[i["name"]])) for i in artefact.inputs}
     return {
         i["name"]: np.moveaxis(floats[i["name"]], -1, 1) if i["channels_last"] else floats[i["name"]]

@@ -1,4 +1,4 @@
-"""Where the time goes: each launch on the device's clock, beside what the device can do at most.
+"""Measures each launch by the device's clock, and compares it with the device's measured limits.
 
 The whole inference is timed through the compiled C host, from arrays to arrays.  A node's floor is the longer of two
 times: its multiply-adds at the measured peak, and its bytes at the measured bandwidth of memory.
@@ -24,7 +24,7 @@ from codegen.runtime.host import Host, compile_host
 from codegen.runtime.peak import Peak, measure_peak, repeated
 from codegen.runtime.samples import random_sample
 
-FEW_LAUNCHES = 3  # a launch that takes no longer than this many empty ones is bound by being one
+FEW_LAUNCHES = 3  # a launch that takes no longer than this many empty ones is bound by launch overhead
 
 Progress = Callable[[str], None]
 Interval = tuple[float, float]
@@ -33,7 +33,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class LaunchTime:
-    """One launch.  ``bytes`` are its inputs, output and weights, each once."""
+    """The time of a launch.  ``bytes`` counts its inputs, output and weights, each once."""
 
     kernel: str
     writes: str
@@ -44,11 +44,11 @@ class LaunchTime:
 
 @dataclass(frozen=True)
 class NodeTime:
-    """All launches of a node.
+    """The time of all launches of a node.
 
-    ``multiply_adds`` are those of the operator's definition, whatever the algorithm; a ``gflops`` counts two
-    operations for each.  ``of_peak`` is the node's floor over its time; ``bound`` says what holds it up: "arithmetic",
-    "memory" or "launch".  All of these are None where the network is not known.
+    ``multiply_adds`` counts those of the operator's definition, whatever the algorithm; ``gflops`` counts two
+    operations for each.  ``of_peak`` is the node's floor divided by its time; ``bound`` is the limiting resource:
+    "arithmetic", "memory" or "launch".  All of these are None if the network is not known.
     """
 
     node: str
@@ -66,9 +66,9 @@ class NodeTime:
 
 @dataclass(frozen=True)
 class DeviceBench:
-    """One device.
+    """The measurements of a device.
 
-    ``launches_us`` is the sum of the launches' times; ``timeline`` says when each of them ran in a typical inference.
+    ``launches_us`` is the sum of the launches' times; ``timeline`` has each launch's interval in a typical inference.
     """
 
     device: str
@@ -84,7 +84,7 @@ class DeviceBench:
 
 @dataclass(frozen=True)
 class Bench:
-    """An artefact on every device."""
+    """The measurements of an artefact on every device."""
 
     name: str
     target: str
@@ -97,9 +97,9 @@ class Bench:
 def bench(
     artefact: Artefact, network: Graph | None, devices: Sequence[DeviceInfo], say: Progress, seconds: float = 1.0
 ) -> Bench:
-    """Measures for about so many seconds each: the launches, the whole, each of the device's peaks.
+    """Measures the launches, the whole inference, and each of the device's peaks, for about so many seconds each.
 
-    ``network`` is the graph of launches; without it nothing is known of multiply-adds.
+    ``network`` is the graph of launches; without it multiply-adds are unknown.
     """
     unknown = [n["node"] for n in artefact.launches if network is not None and n["node"] not in network.by_name]
     if unknown:
@@ -138,11 +138,11 @@ def _bench_device(
     )
 
 
-# Measuring -----------------------------------------------------------------------------------------------------------
+# Measuring ------------------------------------------------------------------------------------------------------------
 
 
 def _launch_runs(session: Session, inputs: Mapping[str, Values], seconds: float) -> list[tuple[Interval, ...]]:
-    """When each launch ran, for each of many inferences."""
+    """The interval of each launch, for each of many inferences."""
     session.write(inputs)
     count = len(session.artefact.launches)
 
@@ -159,7 +159,7 @@ def _launch_runs(session: Session, inputs: Mapping[str, Values], seconds: float)
 
 
 def _whole_runs(host: Host, inputs: Mapping[str, Values], seconds: float) -> list[float]:
-    """Microseconds of each of many inferences."""
+    """The duration in microseconds of each of many inferences."""
 
     def run() -> float:
         start = time.perf_counter()
@@ -176,12 +176,12 @@ def _run_in(run: Callable[[], object]) -> None:
 
 
 def _typical(runs: Sequence[tuple[Interval, ...]]) -> tuple[Interval, ...]:
-    """The run that takes as long as the median."""
+    """The run of median duration."""
     ranked = sorted(runs, key=lambda run: run[-1][1] if run else 0.0)
     return ranked[len(ranked) // 2]
 
 
-# Counting ------------------------------------------------------------------------------------------------------------
+# Counting -------------------------------------------------------------------------------------------------------------
 
 
 def _nodes(artefact: Artefact, network: Graph | None, microseconds: Sequence[float], peak: Peak) -> Iterator[NodeTime]:
@@ -232,7 +232,7 @@ def _launch_time(artefact: Artefact, constants: _Constants, launch: Mapping[str,
 
 
 class _Constants:
-    """How much of the weights each launch reads: from where its own begin to where the next ones do."""
+    """The size of the weights that each launch reads: from their start to the start of the next launch's weights."""
 
     def __init__(self, artefact: Artefact) -> None:
         weights = 0 if artefact.weights is None else artefact.weights.size
@@ -250,13 +250,13 @@ class _Constants:
 
 
 def _starts(launch: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The weights among a launch's arguments: kind, and where they begin in floats, which is the number behind them."""
+    """The weights among a launch's arguments: their kind, and their offset in floats, which is the next argument."""
     for argument, behind in itertools.pairwise(launch["arguments"]):
         if argument["kind"] in ("weights", "prepared"):
             yield argument["kind"], behind["value"]
 
 
-# Saying --------------------------------------------------------------------------------------------------------------
+# Printing -------------------------------------------------------------------------------------------------------------
 
 
 def format_bench(result: Bench) -> str:
@@ -310,7 +310,7 @@ def _millions(count: int | None) -> str:
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """Columns: words to the left, numbers to the right."""
+    """Rows as columns: words aligned left, numbers right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = (0, 1, len(widths) - 1)

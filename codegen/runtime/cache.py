@@ -1,4 +1,4 @@
-"""The user's cache folder.  What is kept there saves time only: everything works where it cannot be written."""
+"""The user's cache folder.  It only saves time: everything works if it cannot be written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from platformdirs import user_cache_dir
 
 
 def folder(application: str = "clgen") -> Path | None:
-    """The cache folder of an application, made if it is not there; None if it cannot be written."""
+    """The cache folder of an application, created if missing; None if it cannot be written."""
     path = Path(user_cache_dir(application, appauthor=False))
-    if not path.is_absolute():  # "~" where there is neither HOME nor an entry for the user
+    if not path.is_absolute():  # "~" if there is neither HOME nor an entry for the user
         return None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def folder(application: str = "clgen") -> Path | None:
 
 
 def read(name: str) -> str | None:
-    """What is kept under a name; None if nothing is."""
+    """The text that is kept under a name; None if there is none."""
     try:
         return Path(user_cache_dir("clgen", appauthor=False), name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -33,7 +33,7 @@ def read(name: str) -> str | None:
 
 
 def keep(name: str, text: str) -> None:
-    """Keeps a text under a name, if that can be done."""
+    """Keeps a text under a name, if the folder can be written."""
     path = folder()
     if path is None:
         return
@@ -44,14 +44,14 @@ def keep(name: str, text: str) -> None:
 
 
 def forget(pattern: str) -> None:
-    """Removes what is kept under names that fit a pattern of glob's."""
+    """Removes the texts kept under names that match a glob pattern."""
     with contextlib.suppress(OSError):
         for file in Path(user_cache_dir("clgen", appauthor=False)).glob(pattern):
             file.unlink(missing_ok=True)
 
 
 def write(target: Path, text: str) -> None:
-    """Writes a file so that it appears whole, by a rename; OSError if it cannot be written."""
+    """Writes a file atomically, by a rename; OSError if it cannot be written."""
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

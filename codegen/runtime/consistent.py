@@ -1,4 +1,4 @@
-"""Whether the parts of a manifest fit each other and the kernels: no launch may reach beyond a buffer."""
+"""Checks that the parts of a manifest fit each other and the kernels: no launch may access beyond a buffer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from codegen.graph.types import CL_TYPES, FLOAT32
 from codegen.runtime.manifest import At, shown
 
-MOST_ITEMS = 2**40  # of a launch: hours of work
+MOST_ITEMS = 2**40  # work-items of a launch: this many take hours
 
 Sizes = Mapping[str, list[int]]  # elements of each buffer, by kind and index
 
 
 def check(manifest: Mapping[str, Any], source: str, weights: int | None, at: At) -> None:
-    """``weights`` are the floats of the array of constants, if there is one.  Raises SpecError."""
+    """Raises SpecError if something does not fit; ``weights`` is the number of floats of the constants, if any."""
     _check_ports(manifest, at)
     sizes = _sizes(manifest, weights, at["memory"])
     for name, tensor in manifest["tensors"].items():
@@ -63,7 +63,7 @@ def _sizes(manifest: Mapping[str, Any], weights: int | None, at: At) -> Sizes:
 
 
 def _size(sizes: Sizes, kind: str, index: int, at: At) -> int:
-    """The elements of a buffer; refuses one that is not there."""
+    """The number of elements of a buffer; raises SpecError if there is no such buffer."""
     if index >= len(sizes[kind]):
         at["index"].refuse(f"buffer {kind} {index} is not there")
     return sizes[kind][index]
@@ -117,7 +117,7 @@ def _check_launch(
 
 
 def _signatures(source: str) -> dict[str, list[str]]:
-    """The kernels of a program: for each parameter the type that it points to, "" if it is no pointer."""
+    """The kernels of a program: for each parameter the type that it points to, "" if it is not a pointer."""
     return {
         name: [
             parameter.partition("*")[0].split()[-1] if "*" in parameter else ""

@@ -1,4 +1,4 @@
-"""The OpenCL devices of this machine.  The one module that imports pyopencl: others call :func:`opencl`."""
+"""The OpenCL devices of this machine.  Only this module imports pyopencl; others call :func:`opencl`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ INSTALL_HINT = (
     "or sudo apt install pocl-opencl-icd; clgen doctor says what is missing"
 )
 
-VARIABLE = "CLGEN_DEVICE"  # stands in for --device, and for a NULL given to the C host's create
+VARIABLE = "CLGEN_DEVICE"  # replaces a missing --device, and NULL as argument of the C host's create
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """One device.  Memory, constant buffer and alignment are in bytes.
+    """Properties of a device.  Memory, constant buffer and alignment are in bytes.
 
-    ``version`` is the platform's, which names the runtime's own release ("PoCL 3.1"); the device's need not.
+    ``version`` is the platform's, which contains the runtime's own release ("PoCL 3.1"); the device's may not.
     """
 
     platform: str
@@ -49,23 +49,23 @@ class DeviceInfo:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What a verdict about the device holds for."""
+        """The properties that a trial's verdict depends on."""
         return self.platform, self.version, self.driver, self.name
 
 
 def opencl() -> ModuleType:
-    """The pyopencl module, with the implementations from PyPI visible, and without those that crash when listed."""
+    """The pyopencl module, with the runtimes from PyPI registered, and without runtimes that crash when listed."""
     embedded.activate()
     return plain_opencl()
 
 
 def plain_opencl() -> ModuleType:
-    """The pyopencl module, with what the environment registers."""
+    """The pyopencl module, with the runtimes that the environment registers."""
     if "pyopencl" not in sys.modules:
-        # pyopencl waits for minutes for the lock of a cache that it cannot write, or fails.
+        # pyopencl waits minutes for the lock of a cache that it cannot write, or fails.
         if cache.folder("pyopencl") is None:
             os.environ.setdefault("PYOPENCL_NO_CACHE", "1")
-        # pyopencl reads this variable where a kernel cannot be kept, as on a full disk, and expects it to be set.
+        # If a kernel cannot be cached, as on a full disk, pyopencl reads this variable and expects it to be set.
         os.environ.setdefault("PYOPENCL_CACHE_FAILURE_FATAL", "")
     try:
         return importlib.import_module("pyopencl")
@@ -74,16 +74,16 @@ def plain_opencl() -> ModuleType:
 
 
 def list_devices() -> list[DeviceInfo]:
-    """All devices, the one that is taken by default first; [] if there is no platform.
+    """All devices, the default one first; [] if there is no platform.
 
     A platform or device that fails, is not available or has no compiler is logged and left out.
-    DeviceError if pyopencl is missing or all of them fail.
+    Raises DeviceError if pyopencl is missing or all platforms fail.
     """
     return sorted(listed(opencl()), key=lambda device: _rank(device, "CPU"))
 
 
 def listed(cl: ModuleType) -> list[DeviceInfo]:
-    """:func:`list_devices` in the order of the loader, which decides between equal devices."""
+    """:func:`list_devices` in the loader's order, which decides between otherwise equal devices."""
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:
@@ -102,7 +102,7 @@ def listed(cl: ModuleType) -> list[DeviceInfo]:
             continue
         for handle in handles:
             try:
-                # A library that is registered under two names is one platform, listed twice, with the same handles.
+                # A library that is registered under two names appears as two platforms with the same handles.
                 reason = _unusable(handle)
                 if reason:
                     _log.warning("device %r of OpenCL platform %r %s", handle.name, name, reason)
@@ -118,12 +118,12 @@ def listed(cl: ModuleType) -> list[DeviceInfo]:
 
 
 def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[DeviceInfo]:
-    """The devices that the patterns mean, best first, without repeats; without patterns the one best device.
+    """The devices that match the patterns, best first, without repeats; without patterns the best device.
 
-    Patterns and ranking are those of :mod:`codegen.emit.choice`, ``default_type`` is the wanted type.  Without patterns
-    CLGEN_DEVICE in the environment names the device, as it does for the C host; without both a device that does not
-    pass its trial (:mod:`codegen.runtime.probe`) is never taken.
-    DeviceError if a pattern fits nothing, there is no device, or none passes.
+    Patterns and ranking are those of :mod:`codegen.emit.choice`; ``default_type`` is the wanted type.  Without patterns
+    the environment variable CLGEN_DEVICE names the device, as it does for the C host.  If that is not set either, a
+    device that fails its trial (:mod:`codegen.runtime.probe`) is never chosen.
+    Raises DeviceError if a pattern matches nothing, there is no device, or none passes.
     """
     found = listed(opencl())
     wanted = os.environ.get(VARIABLE)
@@ -135,7 +135,7 @@ def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[Device
 
 
 def default_of(tried: Sequence[tuple[DeviceInfo, str]]) -> DeviceInfo | None:
-    """The one of these devices, best first, each with the verdict of its trial, that is taken without ``--device``."""
+    """The device that is chosen without ``--device``, given the devices, best first, and their trials' verdicts."""
     wanted = os.environ.get(VARIABLE)
     if wanted:
         with contextlib.suppress(DeviceError):
@@ -145,7 +145,7 @@ def default_of(tried: Sequence[tuple[DeviceInfo, str]]) -> DeviceInfo | None:
 
 
 def environment_exports() -> list[str]:
-    """Shell lines after which a C program sees the same OpenCL as this process, and a device that works by default."""
+    """Shell lines that give a C program this process' OpenCL and a working default device."""
     lines = embedded.environment_exports()
     if os.environ.get(VARIABLE):
         return lines
@@ -176,7 +176,7 @@ def _first_sound(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
 def choose(
     devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU", said_by: str = "--device"
 ) -> list[DeviceInfo]:
-    """:func:`select` among given devices, whatever the environment says; errors call a pattern ``said_by``."""
+    """:func:`select` among given devices, regardless of the environment; errors call a pattern ``said_by``."""
     ranked = _ranked(devices, default_type)
     if not patterns:
         return ranked[:1]
@@ -189,13 +189,13 @@ def choose(
                 f"{said_by} {pattern!r} fits no platform, version, device or type; there are\n{present}\n"
                 f"If the one you mean is missing, {INSTALL_HINT}"
             )
-        # Not "in": two equal boards differ in nothing but their handles.
+        # Not "in": two equal boards differ only in their handles.
         chosen += [match for match in matches if not any(match is device for device in chosen)]
     return chosen
 
 
 def _unusable(device: Any) -> str:
-    """Why a device cannot be taken; "" if it can."""
+    """The reason why a device cannot be used; "" if it can."""
     if not device.available:
         return "is not available"
     return "" if device.compiler_available else "has no compiler"
@@ -211,7 +211,7 @@ def _describe(entry: Any, device: Any) -> DeviceInfo:
         compute_units=device.max_compute_units,
         global_memory=device.global_mem_size,
         constant_buffer=device.max_constant_buffer_size,
-        alignment=device.mem_base_addr_align // 8,  # OpenCL counts it in bits
+        alignment=device.mem_base_addr_align // 8,  # OpenCL's value is in bits
         handle=device,
     )
 
@@ -220,14 +220,14 @@ def _describe(entry: Any, device: Any) -> DeviceInfo:
 
 
 def _ranked(devices: Sequence[DeviceInfo], wanted_type: str) -> list[DeviceInfo]:
-    """Best first; DeviceError if there is none."""
+    """The devices, best first; DeviceError if there is none."""
     if not devices:
         raise DeviceError(f"no OpenCL device found; {INSTALL_HINT}")
     return sorted(devices, key=lambda device: _rank(device, wanted_type))
 
 
 def _matches(devices: Sequence[DeviceInfo], pattern: str) -> list[DeviceInfo]:
-    """The devices that a text means: by the first kind of text that fits any of them."""
+    """The devices that match a text, by the first kind of name that matches any device."""
     wanted = _lower(pattern)
     for text in (lambda d: d.platform, _own_version, lambda d: d.name):
         matches = [device for device in devices if wanted in _lower(text(device))]
@@ -237,7 +237,7 @@ def _matches(devices: Sequence[DeviceInfo], pattern: str) -> list[DeviceInfo]:
 
 
 def _rank(device: DeviceInfo, wanted_type: str) -> tuple[int, ...]:
-    """Numbers to be compared one after the other: less is better."""
+    """The device's sort key: numbers that are compared in order, less is better."""
     family = next((k for k, r in enumerate(choice.RUNTIMES) if _is_of(device, r)), len(choice.RUNTIMES))
     release, crashes = (0, 0), False
     if family < len(choice.RUNTIMES):
@@ -268,10 +268,10 @@ def _release(device: DeviceInfo, runtime: choice.Runtime) -> tuple[int, int]:
 
 
 def _own_version(device: DeviceInfo) -> str:
-    """The platform's version without "OpenCL 3.1 ": that is the standard's, which "3.1" for a PoCL does not mean."""
+    """The platform's version without the leading "OpenCL 3.1 ", which is the standard's version, not the runtime's."""
     return re.sub(r"^OpenCL [0-9.]*", "", device.version).strip(" ")
 
 
 def _lower(text: str) -> bytes:
-    """Lower case of ASCII letters only, as the C host compares them."""
+    """The text with ASCII letters in lower case, as the C host compares names."""
     return text.encode(errors="surrogateescape").lower()

@@ -1,6 +1,6 @@
-"""What stands between this machine and running OpenCL, and the command that mends it.
+"""Finds what prevents OpenCL from running on this machine, and the command that mends it.
 
-Knows Ubuntu, Debian and both under WSL2; on another Linux it says what is missing and what Debian calls it.
+Ubuntu and Debian are known, also under WSL2; on another Linux the doctor names the missing package by Debian's name.
 A remedy is shell text: every line is a command, or a comment that starts with ``#``.
 """
 
@@ -21,7 +21,7 @@ from codegen.runtime.machine import Distribution, System
 Level = Literal["ok", "warning", "problem"]
 _LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")
 
-# How the library of an implementation begins, and the package of Debian and Ubuntu that brings it.
+# The beginning of an OpenCL runtime's library name, and the package of Debian and Ubuntu that has it.
 _PACKAGES = {
     "libigdrcl": "intel-opencl-icd",
     "libpocl.so": "pocl-opencl-icd",
@@ -43,7 +43,7 @@ _WSL_DRIVER = """\
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.  ``remedy`` is "" where there is nothing to mend."""
+    """The result of one check.  ``remedy`` is "" if there is nothing to mend."""
 
     level: Level
     what: str
@@ -52,7 +52,7 @@ class Finding:
 
 
 def diagnose(system: System | None = None) -> list[Finding]:
-    """Everything worth knowing about OpenCL on this machine, in the order in which it should be mended."""
+    """Findings about OpenCL on this machine, in the order in which they should be mended."""
     system = system or System()
     distribution = Distribution.of(system)
     environment = system.activate()
@@ -72,12 +72,12 @@ def diagnose(system: System | None = None) -> list[Finding]:
 
 
 def worst(findings: Sequence[Finding]) -> Level:
-    """The gravest level among the findings."""
+    """The most severe level among the findings."""
     return max((finding.level for finding in findings), key=_LEVELS.index, default="ok")
 
 
 def format_report(findings: Sequence[Finding]) -> str:
-    """The findings for reading, each remedy below its finding, ready to be pasted into a shell."""
+    """The findings as text, each remedy below its finding, ready to be pasted into a shell."""
     width = max((len(finding.what) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -93,12 +93,12 @@ def _system(distribution: Distribution) -> Finding:
     return Finding("ok", "system", distribution.name + (" on WSL2" if distribution.wsl else ""))
 
 
-# ---- the loader and the implementations it loads ----
+# ---- the loader and the runtimes that it loads ----
 
 
 def _loader(system: System, distribution: Distribution, environment: Environment) -> Finding:
     what, remedy = "ICD loader", distribution.install("ocl-icd-libopencl1")
-    own = environment.loader not in (None, embedded.SYSTEM_LOADER)  # the user's, conda's or pyopencl's
+    own = environment.loader not in (None, embedded.SYSTEM_LOADER)  # set by the user, conda or pyopencl
     loader = environment.loader or embedded.SYSTEM_LOADER
     reason = system.dlopen(loader)
     if reason:
@@ -116,13 +116,13 @@ def _loader(system: System, distribution: Distribution, environment: Environment
 def _implementations(
     system: System, distribution: Distribution, environment: Environment, *, works: bool
 ) -> list[Finding]:
-    """One finding for every registered implementation.  A broken one is a problem only where no other works."""
+    """One finding for every registered runtime.  A broken one is a problem only if no other works."""
     users = environment.vendors if environment.chosen_by_user else None
     folders = [] if users else [system.vendors]
     if environment.vendors and Path(environment.vendors).is_dir():
         folders.append(Path(environment.vendors))
     files = {file: embedded.read_icd(file) for folder in folders for file in sorted(folder.glob("*.icd"))}
-    entries: dict[str, str] = {}  # library -> what names it; our folder repeats the system's entries
+    entries: dict[str, str] = {}  # library -> its .icd file; clgen's folder repeats the system's entries
     findings: list[Finding] = []
     crashing = {library for _, library, _ in environment.crashing}
     for name, library, reason in environment.crashing:
@@ -137,7 +137,7 @@ def _implementations(
             remedy = f"sudo rm {shlex.quote(system.absolute(file))}"
             findings.append(Finding("warning", f"ICD {file.name}", "is empty or cannot be read", remedy))
     if users and not folders:
-        entries[users] = embedded.VENDORS  # ocl-icd takes the name of one library as well as a folder
+        entries[users] = embedded.VENDORS  # ocl-icd accepts a single library instead of a folder
     for library, source in entries.items():
         what = f"ICD {Path(source).name}"
         if library.startswith("/") and not (system.root / library[1:]).exists():
@@ -159,9 +159,9 @@ def _implementations(
 
 
 def _mend(distribution: Distribution, environment: Environment, library: str, source: str, reason: str) -> str:
-    """The command against an implementation that cannot be loaded."""
+    """The command that mends a runtime that cannot be loaded."""
     name = Path(library).name
-    if library in environment.libraries:  # Intel's, whose own metadata forgets the compiler's libraries
+    if library in environment.libraries:  # Intel's wheel, whose metadata lacks the compiler's libraries
         again = "intel-cmplr-lib-rt" if "svml" in reason else "intel-opencl-rt intel-cmplr-lib-rt"
         return f"pip install --force-reinstall {again}"
     if environment.chosen_by_user:
@@ -173,7 +173,7 @@ def _mend(distribution: Distribution, environment: Environment, library: str, so
 
 
 def _update(distribution: Distribution, library: str) -> str:
-    """What to do about an implementation that loads and then fails."""
+    """The remedy for a runtime that loads and then fails."""
     package = next((package for start, package in _PACKAGES.items() if library.startswith(start)), None)
     if package is None:
         return "# install another release of this implementation, or remove it"
@@ -194,11 +194,11 @@ def _get_implementation(system: System, distribution: Distribution) -> str:
 
 
 def _python(system: System, distribution: Distribution) -> tuple[list[DeviceInfo], list[Finding]]:
-    """The devices that pyopencl sees, and what there is to say about it."""
+    """The devices that pyopencl sees, and findings about pyopencl."""
     try:
         findings = [Finding("ok", "pyopencl", system.pyopencl_version())]
     except DeviceError as error:
-        # Built from source it needs the system's loader; the wheel brings its own.
+        # pyopencl built from source needs the system's loader; its wheel contains one.
         loader = embedded.SYSTEM_LOADER in str(error) and system.kind == "linux"
         remedy = distribution.install("ocl-icd-libopencl1") if loader else "pip install --force-reinstall pyopencl"
         return [], [Finding("problem", "pyopencl", str(error.__cause__ or error), remedy)]
@@ -227,7 +227,7 @@ def _python(system: System, distribution: Distribution) -> tuple[list[DeviceInfo
 
 
 def _gpu(system: System, distribution: Distribution, devices: Sequence[DeviceInfo]) -> list[Finding]:
-    """Never more than a warning: a CPU runtime is enough."""
+    """Findings about the GPU, at most warnings, as a CPU runtime is enough."""
     sees_gpu = any(device.type == "GPU" for device in devices)
     if distribution.wsl:
         return [_wsl_gpu(system, distribution, sees_gpu)] if distribution.wsl == 2 else []
@@ -268,7 +268,7 @@ def _render_node(system: System, distribution: Distribution, node: Path, sees_gp
         "0x1002": distribution.install("mesa-opencl-icd"),
         "0x10de": distribution.nvidia_driver,
     }
-    if vendor not in remedies:  # a virtual machine's, or a board that has no OpenCL
+    if vendor not in remedies:  # a virtual machine's display, or a board without OpenCL
         return Finding("ok", "GPU", f"{shown}, which no OpenCL platform offers as a device")
     return Finding("warning", "GPU", f"{shown} is there, but no OpenCL platform offers a GPU", remedies[vendor])
 
@@ -285,7 +285,7 @@ def _compiler(system: System, distribution: Distribution) -> Finding:
 
 
 def _tools(system: System, distribution: Distribution) -> list[Finding]:
-    """Optional: what is missing is no fault."""
+    """Findings about optional tools, which are never problems."""
     purposes = {
         "ocloc": ("compiles kernels for an Intel GPU without one", distribution.ocloc_package),
         "oclgrind": ("finds out-of-bounds accesses in kernels", "oclgrind"),

@@ -1,17 +1,17 @@
-"""Makes OpenCL implementations that came from PyPI visible to pyopencl and to C programs.
+"""Makes OpenCL runtimes that were installed from PyPI visible to pyopencl and to C programs.
 
-pip cannot register an OpenCL implementation: ``/etc/OpenCL/vendors`` belongs to root, and the ``.icd`` file inside
-Intel's wheel names a path of the machine it was packed on.  So :func:`activate` collects every implementation in a
-folder of ``.icd`` files and points ``OCL_ICD_VENDORS`` to it.  All loaders that matter (ocl-icd from a distribution,
-the ocl-icd inside pyopencl's wheel, Khronos') read that variable when the first platform is asked for, so this has to
-happen before that, and an import of pyopencl before it does no harm.
+pip cannot register an OpenCL runtime: ``/etc/OpenCL/vendors`` belongs to root, and the ``.icd`` file inside Intel's
+wheel names a path of the machine it was packed on.  So :func:`activate` collects every runtime in a folder of ``.icd``
+files and points ``OCL_ICD_VENDORS`` to it.  All relevant loaders (ocl-icd from a distribution, the ocl-icd inside
+pyopencl's wheel, Khronos') read that variable when platforms are first listed, so it must be set before; pyopencl may
+be imported earlier.
 
 Which loader a C program can open is a separate question:
 
-- the system's ``libOpenCL.so.1`` is always right, and found by name;
-- the one of a conda environment is right too, but only Python's own RPATH finds it by name;
-- the one inside pyopencl's wheel also reads ``$PYOPENCL_HOME/.libs/*.icd``, and crashes without that variable;
-- the one inside Intel's wheel is never taken: its own libraries are found only with a LD_LIBRARY_PATH.
+- the system's ``libOpenCL.so.1`` always works, and is found by name;
+- the loader of a conda environment works too, but only Python's own RPATH finds it by name;
+- the loader inside pyopencl's wheel also reads ``$PYOPENCL_HOME/.libs/*.icd``, and crashes without that variable;
+- the loader inside Intel's wheel is never used: its own libraries are found only with a LD_LIBRARY_PATH.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from codegen.runtime import cache, probe
 _log = logging.getLogger(__name__)
 
 VENDORS = "OCL_ICD_VENDORS"
-LIBRARY = "CLGEN_OPENCL_LIBRARY"  # read by the generated C host; without it the host opens SYSTEM_LOADER
+LIBRARY = "CLGEN_OPENCL_LIBRARY"  # read by the generated C host, which otherwise opens SYSTEM_LOADER
 PYOPENCL_HOME = "PYOPENCL_HOME"
 POCL_CACHE = "POCL_CACHE_DIR"
 SYSTEM_LOADER = "libOpenCL.so.1"
 SYSTEM_VENDORS = "/etc/OpenCL/vendors"
 
-# What the wheels hold: distribution, name of the .icd file to write, pattern of the library.
+# Runtimes in wheels: distribution, name of the .icd file to write, pattern of the library.
 _WHEELS = (("intel-opencl-rt", "clgen-intel.icd", "libintelocl.so"),)
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What OpenCL looks like from this process and from a C program that gets ``variables``.
+    """OpenCL as seen from this process and from a C program that is started with ``variables``.
 
-    ``vendors`` is the value of OCL_ICD_VENDORS, None for the loader's default; ``chosen_by_user`` says that it was set
-    before we came.  ``libraries`` are the implementations found in wheels.  ``crashing`` are registered implementations
-    that ``vendors`` leaves out, as they take a process with them: (name of the .icd file, library, what it does).
-    ``loader`` is what a C program has to dlopen: a name, a path, or None if there is no loader at all.
+    ``vendors`` is the value of OCL_ICD_VENDORS, None for the loader's default; ``chosen_by_user`` is true if the user
+    had set it.  ``libraries`` are the runtimes found in wheels.  ``crashing`` are registered runtimes that ``vendors``
+    leaves out because they crash the process: (name of the .icd file, library, symptom).  ``loader`` is the library
+    that a C program has to open: a name, a path, or None if there is no loader.
     """
 
     vendors: str | None = None
@@ -65,7 +65,7 @@ class Environment:
 
 @functools.cache
 def activate() -> Environment:
-    """Set up ``os.environ`` so that the OpenCL implementations from PyPI are seen.  Does nothing but on Linux."""
+    """Sets up ``os.environ`` so that OpenCL runtimes from PyPI are found.  Does nothing except on Linux."""
     if sys.platform != "linux":
         return Environment()
     users = os.environ.get(VENDORS)
@@ -92,23 +92,23 @@ def activate() -> Environment:
 
 
 def environment_exports() -> list[str]:
-    """Shell lines after which a C program sees the same OpenCL as this process."""
+    """Shell lines that give a C program the same OpenCL as this process."""
     return [export(name, value) for name, value in activate().variables]
 
 
 def export(name: str, value: str) -> str:
-    """The shell line that sets a variable for all programs that are started from there."""
+    """The shell line that sets an environment variable."""
     return f"export {name}=" + "'" + value.replace("'", "'\\''") + "'"
 
 
-# ---- implementations ----
+# ---- runtimes ----
 
 
 def collect(folders: Iterable[Path], wheels: Sequence[tuple[str, Path]]) -> dict[str, str]:
-    """{name of .icd file: text} of everything registered in ``folders``, then of the wheels' libraries.
+    """{name of .icd file: text} of everything registered in ``folders``, followed by the wheels' libraries.
 
-    An entry whose library is gone is left out, and so is a library that is there already.  A registered libintelocl
-    hides the one in the wheel: two versions of it in one process would share libraries of the first that is loaded.
+    Entries whose library is missing, and repeated libraries, are left out.  A registered libintelocl hides the wheel's
+    one, as two versions in one process would share the libraries of the one that is loaded first.
     """
     entries: dict[str, str] = {}
     seen: set[str] = set()
@@ -152,7 +152,7 @@ def _wheel_libraries() -> list[tuple[str, Path]]:
 
 
 def _installed(distribution: str, pattern: str) -> list[Path]:
-    """Files of an installed distribution.  Its own list is right in a venv, with --user and for a system's Python."""
+    """Files of an installed distribution, from its own list, which is right in a venv, with --user and system-wide."""
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
@@ -165,14 +165,14 @@ def _installed(distribution: str, pattern: str) -> list[Path]:
 
 
 def _register(entries: Mapping[str, str]) -> None:
-    """Points the loader to a folder with these entries and no others, if it can be written."""
+    """Points the loader to a folder with exactly these entries, if one can be written."""
     folder = _publish(entries)
     if folder is not None:
         os.environ[VENDORS] = str(folder)
 
 
 def _publish(entries: Mapping[str, str]) -> Path | None:
-    """Write the entries to the user's cache, or to a private temporary folder; None if neither can be written."""
+    """Writes the entries to the user's cache, or to a private temporary folder; None if neither can be written."""
     digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(entries.items())).encode())
     name = f"icd-{digest.hexdigest()[:12]}"
     try:
@@ -184,10 +184,10 @@ def _publish(entries: Mapping[str, str]) -> Path | None:
 
 
 def write_entries(folder: Path, entries: Mapping[str, str]) -> None:
-    """Bring ``folder`` to hold the entries; safe when several processes do it at once.
+    """Writes the entries to ``folder``; several processes may do so at once.
 
-    Every file appears whole, by a rename, and as the folder's name is a hash of the contents, all processes write the
-    same: whichever comes last changes nothing.  A folder that was half emptied since is mended.
+    Every file appears whole, by a rename.  The folder's name is a hash of the contents, so all processes write the
+    same files.  Missing files of an existing folder are written again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in entries.items():
@@ -198,7 +198,7 @@ def write_entries(folder: Path, entries: Mapping[str, str]) -> None:
 
 
 def _private_temporary_folder() -> Path:
-    # The files name libraries that will be loaded, so a folder that somebody else could have made is not trusted.
+    # The files name libraries that will be loaded, so a folder that another user could have created is not trusted.
     folder = Path(tempfile.gettempdir(), f"clgen-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
@@ -208,7 +208,7 @@ def _private_temporary_folder() -> Path:
 
 
 def _give_pocl_a_folder() -> list[str]:
-    """PoCL shows no device where it cannot keep kernels.  The names of the variables that tell it where it can."""
+    """Gives PoCL a folder for kernels, without which it shows no device; returns the variables that it set."""
     if not os.environ.get(POCL_CACHE) and cache.folder("pocl") is None:
         try:
             os.environ[POCL_CACHE] = str(_private_temporary_folder() / "pocl")
@@ -234,7 +234,7 @@ def _activate_loader() -> str | None:
     for path in _installed("pyopencl", "libOpenCL-*.so*"):
         if _opens(str(path)):
             os.environ[LIBRARY] = str(path)
-            # pyopencl sets this itself when it is imported, to its own folder; a C program gets it from us.
+            # pyopencl sets this to its own folder on import; a C program needs it to be exported.
             beside = path.parent.parent
             os.environ[PYOPENCL_HOME] = str(beside if beside.name == "pyopencl" else beside / "pyopencl")
             return str(path)

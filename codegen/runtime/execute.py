@@ -1,4 +1,4 @@
-"""A generated folder on a device, by pyopencl: what the C host does, from the same manifest."""
+"""Runs a generated folder on a device through pyopencl, from the same manifest as the C host."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from codegen.runtime.devices import DeviceInfo, opencl
 
 
 class Session:
-    """One compiled artefact on one device, with buffers of its own.
+    """A compiled artefact on one device, with buffers of its own.
 
     Outputs and inputs are in the user's layout and types, by their names in C.  With ``profiling`` the events of
-    launches say when they ran.
+    launches have start and end times.
     """
 
     def __init__(self, artefact: Artefact, device: DeviceInfo, *, profiling: bool = False) -> None:
@@ -45,21 +45,21 @@ class Session:
         self._kernels = [self._bind(cl, program, launch) for launch in artefact.launches]
 
     def run(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        """All launches, from arrays to arrays."""
+        """Runs all launches, from arrays to arrays."""
         self.write(inputs)
         for index in range(len(self._kernels)):
             self.launch(index)
         return self.outputs()
 
     def write(self, inputs: Mapping[str, Values]) -> None:
-        """Puts the inputs on the device."""
+        """Copies the inputs to the device."""
         cl = opencl()
         for k, declared in enumerate(self.artefact.inputs):
             array = np.ascontiguousarray(inputs[declared["name"]], dtype=declared["type"])
             cl.enqueue_copy(self.queue, self._buffers["input", k], array)
 
     def launch(self, index: int) -> Any:
-        """One launch; returns its pyopencl.Event."""
+        """Enqueues one launch; returns its pyopencl.Event."""
         return self._enqueue(self._kernels[index], self.artefact.launches[index])
 
     def _enqueue(self, kernel: Any, launch: Mapping[str, Any]) -> Any:
@@ -70,7 +70,7 @@ class Session:
             raise DeviceError(f"{self.device.name}: {launch['kernel']}: {error}") from error
 
     def tensor(self, name: str) -> Values:
-        """What a tensor holds now, in the network's order of axes."""
+        """The present values of a tensor, in the network's order of axes."""
         tensor = self.artefact.tensors[name]
         buffer = self._buffers[tensor.buffer, tensor.index]
         indices = tensor.indices()
@@ -80,7 +80,7 @@ class Session:
         return memory[indices - first]
 
     def outputs(self) -> dict[str, Values]:
-        """The outputs as the device holds them."""
+        """The present values of the outputs."""
         cl = opencl()
         results = {}
         for k, declared in enumerate(self.artefact.outputs):
@@ -95,8 +95,8 @@ class Session:
         buffers: dict[tuple[str, int], Any] = {}
 
         def empty(count: int, kind: str = FLOAT32) -> Any:
-            """Full of zeros, as the C host's are: what a launch leaves out is the same in every run."""
-            # A buffer is filled with whole floats.
+            """A buffer of zeros, like the C host's, so that elements that no launch writes are equal in every run."""
+            # Buffers are filled float by float.
             size = 4 * max(-(-count * size_of(kind) // 4), 1)
             buffer = cl.Buffer(self.context, flags.READ_WRITE, size)
             cl.enqueue_fill_buffer(self.queue, buffer, np.float32(0), 0, size)
@@ -132,8 +132,8 @@ class Session:
 
 
 def steps(session: Session, inputs: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], Values]]:
-    """Runs launch by launch, and yields each with the tensor it made before the next one can overwrite anything."""
-    # Written now, not at the first step: a view of an input needs no step to be read.
+    """Runs launch by launch; yields each with the tensor that it wrote, before a later launch can overwrite it."""
+    # Written now, not at the first step, as a view of an input can be read without any step.
     session.write(inputs)
     return _launched(session)
 

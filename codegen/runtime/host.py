@@ -21,7 +21,7 @@ Handle = ctypes.c_void_p
 
 
 def find_compiler() -> str:
-    """The system's C compiler: $CC, cc, gcc or clang."""
+    """Finds the system's C compiler: $CC, cc, gcc or clang."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         if name and shutil.which(name):
             return name
@@ -29,12 +29,12 @@ def find_compiler() -> str:
 
 
 def compile_host(artefact: Artefact, library: Path, compiler: str | None = None) -> Path:
-    """Compiles the artefact's C into a shared library, warnings being errors; DeviceError with the messages if not."""
+    """Compiles the artefact's C to a shared library, with warnings as errors; DeviceError if it fails."""
     sources = [str(artefact.folder / f"{artefact.name}.c")]
     if artefact.weights is not None:
         sources.append(str(artefact.folder / f"{artefact.name}_weights.c"))
     command = [compiler or find_compiler(), *STRICT, "-O1", "-shared", "-fPIC", "-o", str(library), *sources, "-ldl"]
-    # What a compiler that is killed leaves behind goes with the library's folder.
+    # Temporary files of a killed compiler are removed with the library's folder.
     done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
     if done.returncode:
         raise DeviceError(f"{command[0]} rejects the generated C:\n{done.stderr}")
@@ -42,7 +42,7 @@ def compile_host(artefact: Artefact, library: Path, compiler: str | None = None)
 
 
 class Host:
-    """One instance of the compiled model on one device, in this process."""
+    """An instance of the compiled model on one device, in this process."""
 
     def __init__(self, artefact: Artefact, library: Path, device: DeviceInfo) -> None:
         cl = opencl()
@@ -66,7 +66,7 @@ class Host:
             raise
 
     def run(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        """<name>_run on arrays in the user's layout and types, by their names in C."""
+        """Calls <name>_run on arrays in the user's layout and types, by their names in C."""
         given = [np.ascontiguousarray(inputs[i["name"]], dtype=i["type"]) for i in self.artefact.inputs]
         results: dict[str, Values] = {o["name"]: np.empty(o["shape"], dtype=o["type"]) for o in self.artefact.outputs}
         arrays = [*given, *results.values()]
@@ -75,7 +75,7 @@ class Host:
         return results
 
     def selftest(self) -> bool:
-        """Whether <name>_selftest is satisfied."""
+        """Returns whether <name>_selftest passes."""
         status = self._function("selftest", ctypes.c_int, Handle)(self._model)
         text = self._status_text(status)
         if status and "result" not in text:

@@ -1,4 +1,4 @@
-"""What ``clgen devices`` shows: all devices, each tried, as a table or as JSON."""
+"""The output of ``clgen devices``: all devices and their trials, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from codegen.runtime import probe
 from codegen.runtime.devices import INSTALL_HINT, DeviceInfo, default_of, list_devices
 
 Tried = Sequence[tuple[DeviceInfo, str]]
-"""Devices, each with what its trial found wrong with it: "" if nothing."""
+"""Devices, each with the fault that its trial found, "" if there is none."""
 
 
 def tried_devices() -> Tried:
-    """All devices, best first; those that do not pass their trial, and are never taken by default, come last.
+    """All devices, best first; those that fail their trial, and are never chosen by default, come last.
 
-    A trial takes about a second; its verdict is kept.  DeviceError as :func:`list_devices`.
+    A trial takes about a second; its verdict is cached.  Raises DeviceError like :func:`list_devices`.
     """
     tried = [(device, probe.verdict(device.identity)) for device in list_devices()]
     return sorted(tried, key=lambda pair: bool(pair[1]))
 
 
 def as_json(tried: Tried) -> dict[str, Any]:
-    """The fields are documented in docs/devices.md."""
+    """The devices as JSON, whose fields are documented in docs/devices.md."""
     default = default_of(tried)
     return {
         "devices": [
@@ -45,7 +45,7 @@ def as_json(tried: Tried) -> dict[str, Any]:
 
 
 def format_table(tried: Tried) -> str:
-    """The devices as aligned columns, one device a line, and below what is wrong with those that do not work."""
+    """The devices as aligned columns, one device a line, followed by the faults of those that do not work."""
     if not tried:
         return f"no OpenCL device found; {INSTALL_HINT}"
     rows = [("platform", "device", "type", "version", "driver", "units", "memory", "constant", "align")]
@@ -54,7 +54,7 @@ def format_table(tried: Tried) -> str:
             device.platform,
             device.name,
             device.type,
-            device.version.split("  ")[0],  # PoCL goes on with its build options
+            device.version.split("  ")[0],  # the rest of PoCL's version lists build options
             device.driver,
             str(device.compute_units),
             f"{device.global_memory / 2**30:.1f} GiB",

@@ -1,4 +1,4 @@
-"""Facts about the machine for the doctor: where they are read, and which Linux it is."""
+"""Facts about the machine for the doctor: the files that they are read from, and the Linux distribution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OCLOC_IN_DRIVER = {("ubuntu", "20.04"), ("ubuntu", "22.04"), ("debian", "11"), 
 
 
 def _dlopen(library: str) -> str:
-    """Why ``library`` cannot be loaded; "" if it can.  In a process of its own: a broken driver may crash."""
+    """The reason why ``library`` cannot be loaded, "" if it can.  Tried in another process, as a driver may crash."""
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     try:
         done = interrupt.run([sys.executable, "-c", code, library], timeout=60)
@@ -40,7 +40,7 @@ def _pyopencl_version() -> str:
 
 
 def _activate() -> embedded.Environment:
-    probe.forget_listings()  # a library that crashed may have been mended under the same name
+    probe.forget_listings()  # a crashing library may have been replaced under the same name
     return embedded.activate()
 
 
@@ -50,39 +50,39 @@ def _trial(device: devices.DeviceInfo) -> str:
 
 @dataclass(frozen=True)
 class System:
-    """The machine as the doctor sees it; a test puts another one in its place."""
+    """The machine as the doctor sees it; tests replace it."""
 
-    root: Path = Path("/")  # below which etc, dev, proc and sys are read
+    root: Path = Path("/")  # the folder that contains etc, dev, proc and sys
     kind: str = sys.platform
     processor: str = platform.machine()
     which: Callable[[str], str | None] = which
-    dlopen: Callable[[str], str] = _dlopen  # the reason why not, "" for success
-    open: Callable[[Path], None] = _open  # for reading and writing; raises OSError
+    dlopen: Callable[[str], str] = _dlopen  # the reason of a failure, "" for success
+    open: Callable[[Path], None] = _open  # opens for reading and writing; raises OSError
     activate: Callable[[], embedded.Environment] = _activate
     pyopencl_version: Callable[[], str] = _pyopencl_version  # raises DeviceError
     list_devices: Callable[[], list[devices.DeviceInfo]] = devices.list_devices  # raises DeviceError
-    trial: Callable[[devices.DeviceInfo], str] = _trial  # what is wrong with a device, "" for nothing
+    trial: Callable[[devices.DeviceInfo], str] = _trial  # the fault of a device, "" for none
 
     @property
     def vendors(self) -> Path:
-        """Where packages of the distribution register their implementations."""
+        """The folder in which the distribution's packages register OpenCL runtimes."""
         return self.root / "etc/OpenCL/vendors"
 
     def read(self, path: str) -> str:
-        """The text of a file below the root, "" if there is none."""
+        """The text of a file below the root, "" if it does not exist."""
         try:
             return (self.root / path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def absolute(self, path: Path) -> str:
-        """A path below the root as it is called on the machine itself."""
+        """The path of a file below the root, as it is called on the machine itself."""
         return f"/{path.relative_to(self.root)}" if path.is_relative_to(self.root) else str(path)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Which Linux this is; ``wsl`` is 0 (a machine of its own), 1 or 2."""
+    """The Linux distribution; ``wsl`` is 0 (not under WSL), 1 or 2."""
 
     id: str
     name: str
@@ -96,7 +96,7 @@ class Distribution:
         pairs = (line.split("=", 1) for line in release.splitlines() if "=" in line and not line.startswith("#"))
         values = {key.strip(): value.strip().strip("\"'") for key, value in pairs}
         kernel = (system.read("proc/sys/kernel/osrelease") or system.read("proc/version")).casefold()
-        # WSL1 says "4.4.0-19041-Microsoft", WSL2 "5.15.90.1-microsoft-standard-WSL2"; own kernels keep the suffix.
+        # WSL1 has "4.4.0-19041-Microsoft", WSL2 "5.15.90.1-microsoft-standard-WSL2"; custom kernels keep the suffix.
         wsl = 2 if "wsl2" in kernel or "microsoft-standard" in kernel else 1 if "microsoft" in kernel else 0
         identity = values.get("ID", "linux")
         return cls(
@@ -108,7 +108,7 @@ class Distribution:
         )
 
     def install(self, package: str, *, again: bool = False) -> str:
-        """The command that installs a package, called as in Debian and Ubuntu."""
+        """The command that installs a package, given by its name in Debian and Ubuntu."""
         if not self.has_apt:
             return f"# install what Debian calls {package} from your distribution"
         if package in ("intel-opencl-icd", "intel-ocloc") and (self.id, self.version) == ("debian", "13"):
@@ -117,10 +117,10 @@ class Distribution:
 
     @property
     def ocloc_package(self) -> str:
-        """Up to these releases Intel's offline compiler was in the driver's own package."""
+        """The package of Intel's offline compiler, which older releases have in the driver's package."""
         return "intel-opencl-icd" if (self.id, self.version) in _OCLOC_IN_DRIVER else "intel-ocloc"
 
     @property
     def nvidia_driver(self) -> str:
-        """The command that installs NVIDIA's driver, which brings its own OpenCL."""
+        """The command that installs NVIDIA's driver, which contains its own OpenCL."""
         return "sudo ubuntu-drivers install" if self.id == "ubuntu" else self.install("nvidia-opencl-icd")

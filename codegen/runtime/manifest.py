@@ -1,8 +1,8 @@
-"""What manifest.json may hold: every key, type and range, checked once, where it is read.
+"""The schema of manifest.json: every key, type and range, checked once, when it is read.
 
 A kind, such as ``whole(0)``, is a function of a value and its place in the file; it raises SpecError if the value is
-not of the kind.  :func:`parse` checks what JSON can say; ``codegen/runtime/artefact.py`` checks the manifest against
-the files beside it.
+not of the kind.  :func:`parse` checks the JSON alone; ``codegen/runtime/artefact.py`` checks the manifest against the
+files next to it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from codegen.errors import SpecError
 from codegen.graph.types import TYPES
 
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
-MOST_ELEMENTS = 2**31 - 1  # of a tensor: OpenCL C's int indexes it
-MOST_BYTES = 2**26  # of a manifest
-MOST_GROUPS = 2**31 - 1  # of a launch
-MOST_FLOATS = 2**32 - 1  # of a buffer: a uint says where in it a tensor begins
+MOST_ELEMENTS = 2**31 - 1  # elements of a tensor, whose index is an OpenCL C int
+MOST_BYTES = 2**26  # bytes of a manifest
+MOST_GROUPS = 2**31 - 1  # work-groups of a launch
+MOST_FLOATS = 2**32 - 1  # floats of a buffer, in which a tensor's offset is a uint
 _LONGEST = 80  # characters of a value that an error repeats
 
 
@@ -50,7 +50,7 @@ Kind = Callable[[Any, At], None]
 
 
 def shown(value: Any) -> str:
-    """A value of the file as JSON, on one line and not too long."""
+    """A value of the file as JSON, on one line, shortened if it is long."""
     return _cut(json.dumps(value))
 
 
@@ -114,7 +114,7 @@ def dict_of(key: Kind, kind: Kind) -> Kind:
 
 
 def keys(required: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> Kind:
-    """An object with these keys and no others."""
+    """The kind of an object with exactly these keys."""
     known = {**required, **(optional or {})}
 
     def check(value: Any, at: At) -> None:
@@ -138,7 +138,7 @@ def _interval(value: Any, at: At) -> None:
 
 
 def _own_name(value: Any, at: At) -> None:
-    """The name in a model, which may be any text."""
+    """The kind of a name in a model, which may be any text."""
     if not isinstance(value, str) or not value or any("\ud800" <= c <= "\udfff" for c in value):
         at.unfit(value, "text")
 
@@ -154,10 +154,10 @@ NAME = text(r"[A-Za-z][A-Za-z0-9_]{0,199}", "a C identifier")
 _FILE = r"(?!\.\.?$)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}"
 FILE = text(_FILE, "the name of a file, without folders")
 SHA256 = text(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
-# A network that is made in memory has no spec, and one without parameters has no file of them.
+# A network built in memory has no spec, and one without parameters has no file of parameters.
 SHA256_OR_NONE = text(r"([0-9a-f]{64})?", "a SHA-256 in hexadecimal digits, or empty")
 FILE_OR_NONE = text(rf"({_FILE})?", "the name of a file, without folders, or empty")
-# What clgen writes are definitions of macros in capitals: no other option gets to the compiler.
+# clgen writes only definitions of upper-case macros; no other option may reach the compiler.
 OPTIONS = text(r"(-D[A-Z][A-Z0-9_]*(=[0-9]+)?( |$))*", 'definitions of macros, such as "-DWIDE"')
 BUFFER = ("arena", "input", "output", "weights")
 
@@ -235,7 +235,7 @@ MANIFEST_KIND = keys(
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """The manifest of a file, each value of the right type and range; SpecError if one is not."""
+    """The manifest in a file, with every type and range checked; SpecError if one is wrong."""
     at = At(path)
     try:
         if path.exists() and not path.is_file():

@@ -1,4 +1,4 @@
-"""What a device can do at most, measured: multiply-adds in registers, reading memory, starting a launch."""
+"""Measured limits of a device: multiply-adds in registers, memory bandwidth, launch overhead."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from codegen.runtime.devices import DeviceInfo, opencl
 
 T = TypeVar("T")
 
-ACCUMULATORS = 12  # two units of four cycles need eight; with two operands they fit into sixteen registers
+ACCUMULATORS = 12  # two units of four cycles' latency need eight; these and two operands fit into sixteen registers
 STREAM_BYTES = 2**29
 EMPTY_LAUNCHES = 200
-SHORT = 1e-3  # seconds: the best of many short runs is one that no other process disturbed
+SHORT = 1e-3  # seconds; the best of many short runs is one without disturbance
 
 SOURCE = """
 #define JOIN_(a, b) a##b
@@ -82,9 +82,9 @@ __kernel ATTRIBUTES void empty(__global float *y)
 
 @dataclass(frozen=True)
 class Peak:
-    """The best that a device was seen to do: two operations a multiply-add, bytes read from memory beyond caches.
+    """The best rates measured on a device: two operations per multiply-add, bytes read from memory, not caches.
 
-    ``launch_us`` is what an empty launch costs among many in a queue.
+    ``launch_us`` is the time of an empty launch among many in a queue.
     """
 
     gflops: float
@@ -93,7 +93,7 @@ class Peak:
 
 
 def measure_peak(device: DeviceInfo, seconds: float) -> Peak:
-    """Three small kernels on the device, each for about as long; DeviceError if it refuses them."""
+    """Runs three small kernels on the device, for about this long each; DeviceError if they fail."""
     cl = opencl()
     try:
         return _Bench(cl, device).peak(seconds)
@@ -102,7 +102,7 @@ def measure_peak(device: DeviceInfo, seconds: float) -> Peak:
 
 
 class _Bench:
-    """A queue, and a buffer with room for what every work-item writes."""
+    """A queue, and a buffer for the results of all work-items."""
 
     def __init__(self, cl: Any, device: DeviceInfo) -> None:
         self.cl, self.device = cl, device
@@ -117,7 +117,7 @@ class _Bench:
         self.y = self._zeros(4 * self.groups * self.local * self.width)
 
     def peak(self, seconds: float) -> Peak:
-        # Which of the two is fast is for the device's compiler to say.
+        # Which of the two is faster depends on the device's compiler.
         programs = [self._program("-DFUSED"), self._program("-cl-mad-enable")]
         gflops = max(self._gflops(program, seconds / 2) for program in programs)
         return Peak(gflops, self._gbytes_per_s(programs[0], seconds), self._launch_us(programs[0], seconds))
@@ -137,7 +137,7 @@ class _Bench:
         device = self.device
         largest = min(device.handle.max_mem_alloc_size, device.global_memory // 16)
         wanted = min(max(STREAM_BYTES, 2 * device.handle.global_mem_cache_size), largest)
-        block = 4 * self.width * self.local * self.groups  # a step of every work-item
+        block = 4 * self.width * self.local * self.groups  # floats that all work-items read in one step
         steps = max(4, wanted // block // 4 * 4)
         x = self._zeros(steps * block)
         best = _fastest(lambda: self._seconds(program.stream, x, self.y, np.uint32(steps)), seconds)
@@ -186,7 +186,7 @@ class _Kernels:
 
 
 def repeated(run: Callable[[], T], seconds: float, least: int = 3, most: int = 1000) -> list[T]:
-    """What ``run`` returns, again and again until this much time has passed."""
+    """The results of ``run``, called again and again until this much time has passed."""
     results: list[T] = []
     end = time.perf_counter() + seconds
     while len(results) < least or (len(results) < most and time.perf_counter() < end):

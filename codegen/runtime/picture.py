@@ -1,4 +1,4 @@
-"""A bench as a picture: a bar for each node, as long as its time, in the colour of what holds it up."""
+"""A bench as a picture: a bar for each node, as long as its time, coloured by its bound."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from xml.sax.saxutils import escape
 from codegen.runtime.bench import Bench, DeviceBench, NodeTime
 
 COLOURS = {"arithmetic": "#3f6fb0", "memory": "#d9822b", "launch": "#8c8c8c", "unknown": "#5d9e74"}
-BAR, STEP, SIZE = 14, 20, 12  # heights of a bar, of a row, of letters
-LETTER = 7.3  # width of one, in a font where all are the same
+BAR, STEP, SIZE = 14, 20, 12  # heights of a bar, a row and a letter
+LETTER = 7.3  # width of a letter in a monospaced font
 BARS = 560  # width of the longest bar
 EDGE = 16
-LONGEST = 48  # letters of a name that are shown
-NUMBERS = 27  # letters behind a bar
+LONGEST = 48  # longest shown name, in letters
+NUMBERS = 27  # letters after a bar
 
 
 def picture(result: Bench) -> str:
-    """An SVG, devices below each other."""
+    """An SVG, with devices below each other."""
     names = [n.node for d in result.devices for n in d.nodes]
     left = EDGE + LETTER * min(LONGEST, max(map(len, names), default=0)) + 8
     body: list[str] = []
@@ -78,5 +78,5 @@ def _words(x: float, y: float, text: str, anchor: str = "start") -> str:
 
 
 def _text(text: str) -> str:
-    """Text for XML, in which some characters cannot be even as references."""
+    """Text escaped for XML, without the characters that XML cannot represent."""
     return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text))

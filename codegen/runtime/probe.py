@@ -1,6 +1,6 @@
-"""Trials of OpenCL runtimes, each in a process of its own, so that a runtime that crashes ends only that process.
+"""Trials of OpenCL runtimes, each in a process of its own, so that a crash ends only that process.
 
-The process is ``codegen/runtime/trial.py``.  Verdicts are kept in the user's cache folder.
+The process runs ``codegen/runtime/trial.py``.  Verdicts are kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from codegen import __version__, interrupt
 from codegen.runtime import cache
 
-SECONDS = 60  # a trial takes about one second, and more where a compiler starts for the first time on a slow machine
-VERDICT = "verdict: "  # begins the line in which a trial says what is wrong: runtimes print things, too
+SECONDS = 60  # a trial takes about one second, or more at a compiler's first start on a slow machine
+VERDICT = "verdict: "  # marks the trial's own line, as runtimes print text too
 _CRASHING = ("crashes", "does not come to an end")
-# Verdicts that may say more of the machine at that moment than of the runtime, and are not kept.
+# Verdicts that may depend on the machine's load rather than on the runtime are not kept.
 _PASSING = ("does not come to an end", "crashes with SIGKILL", "cannot be tried", "is gone")
-# The package need not be installed, and the current folder, which Python would search first, may hold anything.
+# The package may not be installed, and the current folder, which Python would search first, may contain anything.
 _START = (
     "import runpy, sys; sys.path[:] = [entry for entry in sys.path if entry]; "
     "runpy.run_module('codegen.runtime.trial', run_name='__main__')"
@@ -31,10 +31,10 @@ _START = (
 
 
 def verdict(identity: tuple[str, ...], *, fresh: bool = False) -> str:
-    """What is wrong with a device; "" if it computes the right numbers.
+    """The fault of a device; "" if it computes the right numbers.
 
-    ``identity`` is its platform, the platform's version, its driver and its name.  A verdict that was kept is taken
-    unless a ``fresh`` one is wanted.
+    ``identity`` is its platform, the platform's version, its driver and its name.  A kept verdict is returned unless a
+    ``fresh`` one is wanted.
     """
     name = f"trial-{_digest(*identity)}"
     kept = None if fresh else cache.read(name)
@@ -47,14 +47,14 @@ def verdict(identity: tuple[str, ...], *, fresh: bool = False) -> str:
 
 
 def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
-    """{name of .icd file: what is wrong} of the runtimes that crash where devices are listed.
+    """{name of .icd file: symptom} of the runtimes that crash when devices are listed.
 
-    ``entries`` are the libraries by the names of their .icd files, of all that are registered now; ``variable`` is the
-    loader's, which names a folder of such files.  Of runtimes that crash only together, Intel's stays.
+    ``entries`` are all registered libraries by the names of their .icd files; ``variable`` is the loader's environment
+    variable for a folder of such files.  Of runtimes that crash only together, Intel's stays.
     """
     facts = [f"{name}\0{library}\0{_state(library)}" for name, library in sorted(entries.items())]
     name = f"listing-{_digest(os.environ.get('LD_LIBRARY_PATH', ''), *facts)}"
-    with contextlib.suppress(ValueError, TypeError):  # nothing is kept, or it is damaged
+    with contextlib.suppress(ValueError, TypeError):  # nothing is cached, or it is damaged
         return dict(json.loads(cache.read(name)))  # type: ignore[arg-type]
     found: dict[str, str] = {}
     if _trial("list").startswith(_CRASHING):
@@ -72,7 +72,7 @@ def crashing(entries: Mapping[str, str], variable: str) -> dict[str, str]:
 
 
 def forget_listings() -> None:
-    """Lets :func:`crashing` look again."""
+    """Makes the next :func:`crashing` run its trials again."""
     cache.forget("listing-*")
 
 
@@ -81,7 +81,7 @@ def _digest(*facts: str) -> str:
 
 
 def _state(library: str) -> str:
-    """What changes when a library is replaced; "" for one that the dynamic linker finds by name."""
+    """Size and time of a library, which change when it is replaced; "" if the dynamic linker finds it by name."""
     try:
         status = Path(library).stat() if library.startswith("/") else None
     except OSError:
@@ -90,7 +90,7 @@ def _state(library: str) -> str:
 
 
 def _trial(*arguments: str, **variables: str) -> str:
-    """Runs a trial; what it says is wrong, or how it ended before it could say anything."""
+    """Runs a trial and returns the fault that it reports, or how it ended before it could report one."""
     command = [sys.executable, "-c", _START, *arguments]
     path = os.pathsep.join(entry for entry in (str(Path(__file__).parents[2]), *sys.path) if entry)
     environment = {**os.environ, "PYTHONPATH": path, "PYOPENCL_NO_CACHE": "1", **variables}

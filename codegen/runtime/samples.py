@@ -1,4 +1,4 @@
-"""Inputs of an artefact, as contiguous arrays in the user's layout and types: made up, or from the user's file."""
+"""Inputs of an artefact, generated or from the user's file, as contiguous arrays in the user's layout and types."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from codegen.runtime.manifest import shown
 _LARGEST = float(np.finfo(np.float32).max)
 
 SPECIAL_NUMBERS = np.array([np.nan, np.inf, -np.inf, -0.0, _LARGEST, -_LARGEST, 1e-40, -1e-40], np.float32)
-"""NaN, the infinities, the negative zero, the largest numbers of either sign, and two denormal ones."""
+"""NaN, infinities, negative zero, the largest numbers of either sign, and two denormal numbers."""
 
 Sample = Mapping[str, Values]
 """The arrays of one run, by the inputs' names in C."""
 
 
 def random_sample(artefact: Artefact, seed: int = 0) -> Sample:
-    """Numbers spread evenly over the range that the manifest has for each input; whole ones where its type is."""
+    """Uniformly distributed numbers in the manifest's range of each input; whole ones if its type is whole."""
     rng = np.random.default_rng(seed)
     return {i["name"]: _random(rng, i) for i in artefact.inputs}
 
@@ -41,7 +41,7 @@ def _random(rng: np.random.Generator, declared: Mapping[str, Any]) -> Values:
 
 
 def special_numbers(kind: str) -> Values:
-    """The ends of a type's range and other numbers that are easily taken for another."""
+    """The ends of a type's range, and other numbers that are easily confused."""
     if kind == "bool":
         return np.array([False, True])
     if is_whole(kind):
@@ -51,13 +51,13 @@ def special_numbers(kind: str) -> Values:
         return SPECIAL_NUMBERS
     largest, smallest = np.finfo(kind).max, np.finfo(kind).smallest_subnormal
     ends = [np.nan, np.inf, -np.inf, -0.0, largest, -largest, smallest, -smallest]
-    # A double half way between two floats, and doubles that are denormal floats.
+    # A double halfway between two floats, and doubles that are denormal as floats.
     more = [] if kind == "float16" else [1 + 2.0**-24, 1 + 3 * 2.0**-24, 1e-40, -1e-40]
     return np.array([*ends, *more], dtype=kind)
 
 
 def with_special_numbers(sample: Sample) -> Sample:
-    """The sample with each of its type's special numbers at two places of every input, or at half of the places."""
+    """The sample with special numbers of each input's type at two positions each, or at half of all positions."""
     rng = np.random.default_rng(0)
     special = {}
     for name, values in sample.items():
@@ -69,17 +69,17 @@ def with_special_numbers(sample: Sample) -> Sample:
 
 
 def read_sample(artefact: Artefact, path: Path) -> Sample:
-    """The inputs of one run from an .npz, by their names in the model, or in C where these are nobody else's.
+    """The inputs of one run from an .npz, by their names in the model, or in C if no other input has that name.
 
-    SpecError if the file cannot be read; ParameterError if an array is missing, misshapen or not of numbers.
+    Raises SpecError if the file cannot be read; ParameterError if an array is missing, misshapen or not numeric.
     """
     return _read(artefact, path, stacked=False)
 
 
 def read_samples(artefact: Artefact, path: Path) -> Sequence[Sample]:
-    """One sample, or several that are stacked along an axis in front, from an .npz, by the model's names.
+    """One sample, or several that are stacked along a leading axis, from an .npz, by the model's names.
 
-    Errors are those of :func:`read_sample`, and ParameterError if arrays hold different numbers of samples.
+    Raises the errors of :func:`read_sample`, and ParameterError if arrays hold different numbers of samples.
     """
     ranks = {i["name"]: len(i["shape"]) for i in artefact.inputs}
     stacks = {
@@ -95,7 +95,7 @@ def read_samples(artefact: Artefact, path: Path) -> Sequence[Sample]:
 
 
 def _read(artefact: Artefact, path: Path, *, stacked: bool) -> dict[str, Values]:
-    """An array for each input, of its shape; with ``stacked`` also with one axis more in front."""
+    """An array of each input's shape; with ``stacked`` it may have one more leading axis."""
     given = read_arrays(path)
     by_name = _inputs_by_name(artefact)
     found: dict[str, NDArray[Any]] = {}
@@ -111,7 +111,7 @@ def _read(artefact: Artefact, path: Path, *, stacked: bool) -> dict[str, Values]
 
 
 def _inputs_by_name(artefact: Artefact) -> dict[str, dict[str, Any]]:
-    """The inputs by their own names in the model, and by their names in C where no other input owns these."""
+    """The inputs by their own names in the model, and by their names in C unless those are another input's."""
     return {**{i["name"]: i for i in artefact.inputs}, **{i["original"]: i for i in artefact.inputs}}
 
 
@@ -121,7 +121,7 @@ def _checked(array: NDArray[Any] | None, declared: Mapping[str, Any], path: Path
     if array is None:
         raise ParameterError(f"{path}: input {label} is missing; it should be {wanted}")
     got = list(array.shape)
-    if array.ndim == 0 and shape == [1]:  # a number
+    if array.ndim == 0 and shape == [1]:  # a scalar for an input of one element
         array, got = array.reshape(1), shape
     fits = got == shape or (stacked and got[1:] == shape and len(array) > 0)
     if not fits or array.dtype.kind not in ("fiu" if kind == FLOAT32 else "fiub"):
@@ -140,10 +140,10 @@ def _checked(array: NDArray[Any] | None, declared: Mapping[str, Any], path: Path
 
 
 def _same_numbers(array: NDArray[Any], cast: NDArray[Any]) -> bool:
-    """Whether a conversion has kept every number.  Floating-point numbers do not become integers, be they whole."""
+    """True if a conversion kept every number.  Floating-point numbers, even whole ones, are no integers."""
     if array.dtype.kind == "f" and cast.dtype.kind != "f":
         return False
     back = cast.astype(array.dtype)
-    # Out of range, a number may come back as itself by wrapping around twice, but with another sign.
+    # A number out of range may survive by wrapping around twice, but with another sign on the way.
     signs = array.dtype.kind == "b" or cast.dtype.kind == "b" or bool(np.all((array < 0) == (cast < 0)))
     return signs and bool(np.array_equal(back, array, equal_nan=array.dtype.kind == "f"))

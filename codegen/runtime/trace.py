@@ -1,4 +1,4 @@
-"""A bench as a Chrome trace, for chrome://tracing and Perfetto: when each launch ran in one typical inference."""
+"""A bench as a Chrome trace, for chrome://tracing and Perfetto: each launch in one typical inference."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The process in which a runtime is tried.
+"""The process that tries a runtime.
 
     python -m codegen.runtime.trial list
     python -m codegen.runtime.trial device PLATFORM VERSION DRIVER NAME
 
-Prints what is wrong; nothing if all is well.  The environment is the parent's, with its runtimes registered.
+Prints the fault; nothing if all is well.  The environment is the parent's, with its runtimes registered.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from codegen.runtime import devices
 from codegen.runtime.probe import VERDICT
 
-# What kernels are made of, and what compilers have failed at: comparisons and selects of vectors as wide as those of
-# AVX-512, fma(), vectors at any address.  Of x, y gets 3 |x| + 1, max(x, 0) and the smaller of neighbours.
+# The parts of kernels, and what compilers have failed at: comparisons and selects of vectors as wide as AVX-512's,
+# fma(), vectors at any address.  From x, y gets 3 |x| + 1, max(x, 0) and the smaller of neighbours.
 SOURCE = """
 __kernel void trial(__global const float *x, __global float *y, const uint count)
 {
@@ -35,7 +35,7 @@ ITEMS = 8
 
 
 def main(what: str, *identity: str) -> str:
-    """What is wrong; "" if all is well."""
+    """Prints the fault of a runtime; nothing if all is well."""
     found = devices.listed(devices.plain_opencl())
     if what == "list":
         return ""
@@ -51,12 +51,12 @@ def main(what: str, *identity: str) -> str:
 def _compute(device: devices.DeviceInfo) -> str:
     cl = devices.plain_opencl()
     count = 16 * ITEMS
-    # Small whole numbers of both signs: all results are exact.
+    # Small whole numbers of both signs, for which all results are exact.
     x = ((np.arange(count) * 37) % 101 - 50).astype(np.float32)
     y = np.zeros(5 * count // 2, dtype=np.float32)
     context = cl.Context([device.handle])
     queue = cl.CommandQueue(context, device.handle)
-    # Not from a cache: to compile is what is tried.
+    # Not from a cache, as compiling is part of the trial.
     program = cl.Program(context, SOURCE + f"/* {np.random.default_rng().integers(2**62)} */").build()
     given = cl.Buffer(context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=x)
     made = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=y)
@@ -71,7 +71,7 @@ def _compute(device: devices.DeviceInfo) -> str:
 
 
 def _essence(message: str) -> str:
-    """The line of a compiler's message that says what is wrong."""
+    """The line of a compiler's message that states the error."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line.casefold()), lines[0] if lines else "without a word")[:200]
 

@@ -1,9 +1,9 @@
-"""Which schedules are fastest on a device: artefacts that differ in schedules alone, timed layer by layer in turns.
+"""Finds the fastest schedules on a device: artefacts that differ in schedules alone, timed layer by layer in turns.
 
-For every schedule an artefact is built, in which each layer that can use the schedule does.  In each round all of them
-run, one after the other, so that whatever slows a machine down for a while slows all of them.  The layers' winners
-then run together against what clgen estimates, and stay where they are faster in that company as well: a schedule that
-won by luck, or because of its neighbours, is out.
+For every schedule an artefact is built, in which each layer that can use the schedule does.  In each round all
+artefacts run, one after the other, so that a temporary slowdown of the machine affects all of them.  Then the layers'
+winners run together, and each stays only if it is still faster than the estimated schedule: this removes schedules that
+won by luck or because of their neighbours.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from codegen.runtime.devices import DeviceInfo, opencl
 from codegen.runtime.execute import Session
 from codegen.runtime.samples import random_sample
 
-LEAST_GAIN = 0.03  # of a layer's time
+LEAST_GAIN = 0.03  # fraction of a layer's time
 LEAST_ROUNDS, MOST_ROUNDS = 3, 25
-FIRST_PART = 0.7  # of the time, for finding the winners
+FIRST_PART = 0.7  # fraction of the budget for finding the winners
 ESTIMATED, CHOSEN = "what is estimated", "what was fastest"
 
 Progress = Callable[[str], None]
 Make = Callable[[Mapping[str, str]], Artefact]
-"""The network with these schedules by layer, and all others as estimated."""
+"""A function that builds the network with these schedules by layer, and estimated ones for other layers."""
 Times = Mapping[str, float]
 """Microseconds by layer."""
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Layers that do the same work, and the schedules that they can have, first the one that clgen estimates."""
+    """Layers with the same work, and the schedules that they can have, the estimated one first."""
 
     layers: tuple[str, ...]
     schedules: tuple[str, ...]
@@ -43,7 +43,7 @@ class Alike:
 class Measured:
     """``choices`` are the schedules by layer that are faster than the estimated ones.
 
-    Microseconds are of all ``layers`` that have a choice, as estimated and with ``choices``.
+    Microseconds are totals over all ``layers`` with a choice, with estimated schedules and with ``choices``.
     """
 
     layers: int
@@ -63,7 +63,7 @@ class Measured:
 
 
 def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, say: Progress) -> Measured:
-    """Measures for about so many seconds, compiling included; at least a few rounds, however long they take."""
+    """Measures for about so many seconds, compilation included; at least a few rounds, however long they take."""
     start = time.monotonic()
     work = [alike for alike in work if len(alike.schedules) > 1]
     count = sum(len(alike.layers) for alike in work)
@@ -73,7 +73,7 @@ def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, 
 
     def compiled(choices: Mapping[str, str]) -> Session:
         session = Session(make(choices), device, profiling=True)
-        # The device has the weights now.
+        # The weights are on the device now.
         session.artefact = replace(session.artefact, weights=None)
         session.write(random_sample(session.artefact))
         _run(session)  # some runtimes compile a kernel when it is first launched
@@ -87,7 +87,7 @@ def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, 
         rounds: list[dict[str, Times]] = []
         while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() < until):
             tell(f"{what} {count} layers, round {len(rounds) + 1} of {MOST_ROUNDS}")
-            # Back and forth, so that none always comes first.
+            # In alternating order, so that no artefact always comes first.
             order = list(sessions)[:: -1 if len(rounds) % 2 else 1]
             timed = {name: _timed(sessions[name]) for name in order}
             rounds.append(timed)
@@ -116,9 +116,9 @@ def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, 
 
 
 def fastest(alike: Alike, rounds: Sequence[Mapping[str, Times]]) -> str:
-    """The schedule with the least time in units of the estimated one's, in the median of all rounds.
+    """The schedule with the least time relative to the estimated one's, as the median over all rounds.
 
-    ``rounds`` are the layers' times by the schedule that was asked for.
+    ``rounds`` are the layers' times by requested schedule.
     """
     first = alike.schedules[0]
 
@@ -143,7 +143,7 @@ def _of(alike: Alike, times: Times) -> float:
 
 def _timed(session: Session) -> Times:
     """The time from the start of a layer's first launch to the end of its last one, for every layer."""
-    # Once before, for the caches: the others have run meanwhile.
+    # A first run refills the caches, as other artefacts have run in between.
     _run(session)
     spans: dict[str, tuple[int, int]] = {}
     for launch, event in zip(session.artefact.launches, _run(session), strict=True):
@@ -154,7 +154,7 @@ def _timed(session: Session) -> Times:
 
 
 def _run(session: Session) -> list[Any]:
-    """Everything waits until all launches are in the queue: Python is slower than a device with small launches."""
+    """Runs all launches, which start once all are in the queue: Python is slower than a device with small launches."""
     cl = opencl()
     gate = cl.UserEvent(session.context)
     try:

@@ -1,10 +1,11 @@
-"""Is what was generated right?  Two oracles, so that a failure names its half.
+"""Verifies generated code with two oracles, so that a failure tells whether the algebra or the code is wrong.
 
-1. The algebra: every launch of the folded network against the same tensor of the un-folded one, both in float64.
-2. The code: every launch on the device against the float64 reference of the same step, fed with what the device itself
-   had as inputs, within a bound derived from the computation.
+1. The algebra: every launch of the folded network is compared with the same tensor of the un-folded one, in float64.
+2. The code: every launch on the device is compared with the float64 reference of the same step, computed from the
+   device's own inputs of the launch, within a bound derived from the computation.
 
-Then the whole: outputs against the un-folded network, the C host against the pyopencl run bit for bit, the self-test.
+Finally the whole: outputs against the un-folded network, the C host against the pyopencl run bit for bit, the
+self-test.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from codegen.runtime.samples import Sample, random_sample, with_special_numbers
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-# Both sides of the algebra check round: folding itself takes a handful of float64 operations per weight.
+# Both sides of the algebra check round: folding takes a few float64 operations per weight.
 ALGEBRA_FACTOR = 8
 
 
 @dataclass(frozen=True)
 class Check:
-    """One tensor against what it should be, where it is worst in all samples.
+    """The comparison of a tensor with the reference, at its worst element in all samples.
 
-    ``ratio`` is the error over its bound: fine up to 1.
+    ``ratio`` is the error divided by its bound; up to 1 is correct.
     """
 
     name: str
@@ -64,9 +65,9 @@ class Check:
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output from end to end, in the sample where it is worst: max|err|, max|y| and how large the error may be.
+    """An output from end to end, in its worst sample: max|err|, max|y| and the largest allowed error.
 
-    The error is infinite if an infinity or NaN is missing or is where it should not be.
+    The error is infinite if an infinity or NaN is missing or misplaced.
     """
 
     name: str
@@ -82,10 +83,10 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """Everything checked on one device.
+    """The results of all checks on one device.
 
-    ``special`` has the launches once more, on inputs with NaN, infinities and their like; ``special_matches_host`` says
-    that the C host gives the same outputs for them.
+    ``special`` has the checks of launches on inputs with NaN, infinities and the like; ``special_matches_host`` is true
+    if the C host gives the same outputs for these inputs.
     """
 
     device: str
@@ -105,7 +106,7 @@ class DeviceReport:
 
 @dataclass(frozen=True)
 class Verification:
-    """The algebra, and every device, over so many samples of the inputs."""
+    """The algebra check, and the reports of every device, over a number of samples of the inputs."""
 
     name: str
     samples: int
@@ -121,11 +122,11 @@ class Verification:
 
 
 def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[np.float32]]) -> tuple[Check, ...]:
-    """Every launch of the folded graph against the un-folded tensor of the same name, in float64.
+    """Compares every launch of the folded graph with the un-folded tensor of the same name, in float64.
 
-    Both sides start from the same numbers, those that the un-folded network has where the launch reads.  A wrong fold
-    is reported where it is, not downstream too; and the bound is that of the few steps in between, which does not grow
-    with the depth of the network.
+    Both sides start from the same numbers: the un-folded network's values of the tensors that the launch reads.  So a
+    wrong fold is reported at its own launch only, and the bound covers the few steps in between and does not grow with
+    the depth of the network.
     """
     inputs = {i.name: Bounded.exact(given[i.name]) for i in unfolded.inputs}
     inputs |= {name: Bounded.exact(values) for name, values in unfolded.constant_values.items()}
@@ -150,7 +151,7 @@ def check_algebra(unfolded: Graph, launches: Graph, given: Mapping[str, NDArray[
         y = _evaluated(between, known)
         if node.name in launches.results:
             sources[node.name], computed[node.name] = known, y
-        # A part of a distributed map, or a copy, is a tensor of the folded graph only.
+        # Parts of a distributed map, and copies, are tensors of the folded graph only.
         if node.name in unfolded.by_name:
             true = _evaluated(_between(unfolded, node.name, known), known)
             check(node.name, node.op.title, y, true)
@@ -178,7 +179,7 @@ def _between(graph: Graph, name: str, known: Container[str]) -> list[Node]:
 
 
 def _evaluated(nodes: Sequence[Node], known: Mapping[str, Bounded]) -> Bounded:
-    """What the last of the nodes makes."""
+    """The value of the last node."""
     values = dict(known)
     for node in nodes:
         values[node.name] = node.op.bounded(*(values[name] for name in node.inputs), rounding=FLOAT64)
@@ -193,7 +194,7 @@ def check_device(
     library: Path,
     samples: Sequence[Sample],
 ) -> DeviceReport:
-    """Launch by launch, from end to end, and through the C host."""
+    """Checks a device launch by launch, from end to end, and through the C host."""
     session = Session(artefact, device)
     with Host(artefact, library, device) as host:
         selftest = host.selftest()
@@ -245,7 +246,7 @@ def _check_sample(
 
 
 def _worst_checks(samples: Sequence[tuple[Check, ...]]) -> tuple[Check, ...]:
-    """The worst sample of each tensor."""
+    """The check of each tensor in its worst sample."""
     numbered = [[replace(check, sample=k) for check in checks] for k, checks in enumerate(samples)]
     return tuple(max(column, key=lambda check: check.ratio) for column in zip(*numbered, strict=True))
 
@@ -262,10 +263,10 @@ def verify(
     devices: Sequence[DeviceInfo],
     samples: Sequence[Sample] = (),
 ) -> Verification:
-    """The algebra once, then each device, on every sample; on a made-up one where none is given.
+    """Checks the algebra once, then each device, on every sample, or on a generated one if none is given.
 
-    Then on the first sample with special numbers in it.  Not from end to end: what becomes of NaN on the way is no
-    longer the sample's, and Winograd's tiles spread it.
+    Afterwards the launches are checked on the first sample with special numbers in it.  This is not done end to end, as
+    NaN spreads on the way, in particular through Winograd's tiles.
     """
     unknown = [launch["node"] for launch in artefact.launches if launch["node"] not in launches.by_name]
     if unknown:
@@ -280,10 +281,10 @@ def verify(
 
 
 def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array, unit: float) -> Check:
-    """The element that is worst in units of its bound.
+    """The element with the largest error in units of its bound.
 
-    Infinity and NaN are right where the reference has the same, whatever the bound; and where it is infinite, as it is
-    where numbers may exceed the range on the way, all is right.
+    Infinity and NaN are correct if the reference has the same, whatever the bound.  If the bound is infinite, because
+    intermediate results may overflow, any value is correct.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - true)
@@ -312,7 +313,7 @@ def check_launches(
         checks.append(compare(constant.name, "constant", held[constant.name], stored, exact, FLOAT32.unit))
 
     def settle(name: str) -> NDArray[Any]:
-        """A tensor as the device has it; one without a launch must hold exactly what its sources say."""
+        """The device's values of a tensor; a tensor without a launch must equal its sources exactly."""
         if name not in held:
             node = launches.by_name[name]
             sources = [settle(source) for source in node.inputs]
@@ -323,7 +324,7 @@ def check_launches(
         return held[name]
 
     runner = steps(session, user)
-    # A tensor without a launch is settled when the first launch reads it, and reads its own sources then.
+    # A tensor without a launch is compared when the first launch reads it, together with its own sources.
     readers = Counter(launches.uses)
     for node in launches.nodes:
         if node.name not in launched:
@@ -344,7 +345,7 @@ def check_launches(
 
 
 def _check_launch(node: Node, op: Op, inputs: Sequence[NDArray[Any]], got: NDArray[Any]) -> Check:
-    """A launch's output against the reference with its bound, piece by piece if it is large."""
+    """Compares a launch's output with the reference and its bound, piece by piece if it is large."""
     shapes = [x.shape for x in inputs]
     boxes = list(pieces(got.shape, shapes))
     parts = [] if len(boxes) == 1 else [op.for_box(box, *shapes) for box in boxes]
@@ -362,7 +363,7 @@ def _check_launch(node: Node, op: Op, inputs: Sequence[NDArray[Any]], got: NDArr
 
 
 def as_computed(artefact: Artefact, launches: Graph) -> dict[str, Op]:
-    """The operators of the launches that Winograd's algorithm computes, by name: it spreads infinities and NaN."""
+    """The operators, by name, of launches that compute Winograd's algorithm, which spreads infinities and NaN."""
     return {
         launch["node"]: _as_computed(launches.by_name[launch["node"]].op, launch)
         for launch in artefact.launches
@@ -371,7 +372,7 @@ def as_computed(artefact: Artefact, launches: Graph) -> dict[str, Op]:
 
 
 def _as_computed(op: Op, launch: Mapping[str, Any]) -> Op:
-    """The operator with the error bound of the algorithm that the manifest says computes it."""
+    """The operator with the error bound of the algorithm that the manifest states."""
     if "winograd" not in launch and "sums" not in launch:
         return op
     assert isinstance(op, Fused) and isinstance(op.core, Conv)
@@ -382,11 +383,11 @@ def _as_computed(op: Op, launch: Mapping[str, Any]) -> Op:
 
 
 def largest_error(got: Values, true: Array, rounded: Array) -> float:
-    """max|got - true|; infinite if an infinity or NaN of ``true`` is missing, or one is where ``true`` has none.
+    """max|got - true|; infinite if an infinity or NaN of ``true`` is missing, or ``got`` has an additional one.
 
-    ``rounded`` is the same computation with every tensor rounded to float32.  Where an infinity or NaN comes and goes
-    with rounding, as by an overflow or a difference that is nearly 0, a device may have either; where rounding alone
-    makes NaN, nothing is known.
+    ``rounded`` is the same computation with every tensor rounded to float32.  If rounding decides on an infinity or
+    NaN, as after an overflow or in a difference of almost 0, a device may have either value; if rounding alone
+    causes NaN, any value is allowed.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - true)
@@ -398,18 +399,18 @@ def largest_error(got: Values, true: Array, rounded: Array) -> float:
 
 
 def same_bits(a: Values, b: Values) -> bool:
-    """Whether all elements are the same to the bit, but for the sign and payload of NaN, which no standard fixes."""
+    """True if all elements are equal bit for bit, except for the sign and payload of NaN, which no standard fixes."""
     bits = f"u{a.itemsize}"
     return bool(np.all((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))))
 
 
 def _kind(values: Floats) -> Array:
-    """0 for numbers, 2 for NaN, and infinities as they are."""
+    """0 for finite numbers, 2 for NaN, and infinities unchanged."""
     return np.where(np.isnan(values), 2.0, np.where(np.isinf(values), values, 0.0))
 
 
 def format_verification(result: Verification) -> str:
-    """A table for people: each launch's worst error, its bound, where, and in units in the last place."""
+    """A table for people: each launch's worst error, its bound, its index, and the error in ULP."""
     count = f"{result.samples} samples" if result.samples != 1 else "1 sample"
     lines = [f"{result.name}: algebra, folded against un-folded in float64, on {count}"]
     lines += _worst_lines(result.algebra)
