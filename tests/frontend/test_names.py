@@ -14,9 +14,9 @@ from codegen import build
 from codegen.errors import SpecError
 from codegen.frontend.naming import legal_model, model_fault, port_fault
 from codegen.graph.types import TYPES
-from codegen.plan import planner
 from codegen.runtime.host import STRICT, find_compiler
 from tests.support.needs import ROOT
+from tests.support.networks import weights_in
 
 SPEC = """
 [model]
@@ -87,8 +87,7 @@ def generate(
 def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Every identifier in the generated C of models with and without a blob, prepared weights, ranges, types."""
     texts = [path.read_text() for path in (ROOT / "generated" / "digits").glob("*.[ch]")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "TABLE_BYTES", 0)
+    with weights_in("blob"):
         folder = generate(tmp_path_factory.mktemp("blob"))
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
     folder = generate(tmp_path_factory.mktemp("prepared"), shape=(64, 30, 30), weight=(64, 64, 3, 3))

@@ -21,6 +21,7 @@ import pytest
 
 from codegen import build
 from tests.support.needs import ROOT
+from tests.support.networks import weights_in
 
 FOLDER = ROOT / "tests" / "golden"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -225,11 +226,11 @@ def test_bottleneck(golden: Callable[[Mapping[str, str]], None], tmp_path: Path)
     golden(generated(tmp_path, BLOCK, {**shapes, **bns}, "cpu"))
 
 
-def test_waves(golden: Callable[[Mapping[str, str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waves(golden: Callable[[Mapping[str, str]], None], tmp_path: Path) -> None:
     """Two inputs and outputs, one axis of space, a concatenation in place, weights in the blob, shared kernels."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0)
     shapes = {"a.weight": (8, 2, 3), "b.weight": (8, 2, 3), **normalized("a", 8), **normalized("b", 8)}
-    golden(generated(tmp_path, SIGNAL, {**shapes, "up.weight": (16, 3, 2), "up.bias": (3,)}))
+    with weights_in("blob"):
+        golden(generated(tmp_path, SIGNAL, {**shapes, "up.weight": (16, 3, 2), "up.bias": (3,)}))
 
 
 def test_goldens_are_made_by_tests() -> None:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from hypothesis import assume, given, note
 
 from codegen import build
 from codegen.graph.bounded import FLOAT64
-from codegen.plan import planner
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import format_verification, verify
 from tests.support.examples import few
-from tests.support.networks import inputs_of, normal_sample, vectors
+from tests.support.networks import inputs_of, normal_sample, vectors, weights_in
 from tests.support.random_specs import RandomSpec, specs
 
 LARGEST = 1e30
@@ -55,7 +54,7 @@ def test_values_survive_folding(spec: RandomSpec) -> None:
 
 
 def check(spec: RandomSpec, device: DeviceInfo) -> None:
-    blob = mock.patch.object(planner, "TABLE_BYTES", 0 if spec.blob else planner.TABLE_BYTES)
+    blob = weights_in("blob") if spec.blob else nullcontext()
     with tempfile.TemporaryDirectory() as folder, blob, vectors(wide=spec.wide):
         path = spec.write(Path(folder))
         lowered = build.lower(path)

@@ -31,7 +31,7 @@ from codegen.graph.ops import (
     Transpose,
 )
 from codegen.passes.simplify import affine_of
-from tests.support.networks import Net, Stages, inputs_of, lower
+from tests.support.networks import Net, Stages, inputs_of, lower, weights_in
 
 WEIGHTS, EPILOGUE, PROLOGUE, LAUNCH = "weights", "epilogue", "prologue", "launch"
 Where = Mapping[str, Sequence[tuple[str, str]]]
@@ -583,14 +583,15 @@ def test_historic_shared_weights() -> None:
     np.testing.assert_array_equal(own_weights(stages, "b").weight, shared)
 
 
-@pytest.mark.parametrize("table_bytes", [0, 2**20], ids=["blob", "tables"])
-def test_historic_old_weights_written(table_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["blob", "tables"])
+def test_historic_old_weights_written(place: str) -> None:
     """What is planned for the device are the folded numbers, each rounded once."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", table_bytes)
     n = Net((1, 3, 5, 5))
     n.bn(n.conv("x", 4, name="w"), name="bn")
     stages = lower(n.graph())
-    plan = stages.plan()
+    with weights_in(place):
+        plan = stages.plan()
+    assert (plan.weights is not None) == (place == "blob")
     if plan.weights is not None:
         written = set(plan.weights.tolist())
     else:

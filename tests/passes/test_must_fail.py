@@ -28,7 +28,7 @@ from codegen.passes import simplify as simplifying
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
-from tests.support.networks import Net, Stages, lower, normal_sample
+from tests.support.networks import Net, Stages, lower, normal_sample, weights_in
 
 
 @pytest.fixture(scope="module")
@@ -263,13 +263,11 @@ def test_sub_with_sides_mixed_up(device: DeviceInfo) -> None:
 
 
 @pytest.fixture(params=["tables", "blob"])
-def built(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Stages, Path]]:
+def built(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Stages, Path]]:
     """Three layers on disk, weights in tables of the kernels or in the blob."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0 if request.param == "blob" else 2**20)
     stages = lower(three_layers())
-    yield stages, stages.build(tmp_path).folder
+    with weights_in(request.param):
+        yield stages, stages.build(tmp_path).folder
 
 
 def second_launch(stages: Stages, folder: Path) -> dict[str, Any]:
@@ -514,32 +512,30 @@ def test_exit_code_of_a_weight_that_is_rendered_wrong(spec: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("place", ["tables", "blob"])
-def test_exit_code_of_a_changed_weight(
-    spec: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, has_device: None
-) -> None:
+def test_exit_code_of_a_changed_weight(spec: Path, tmp_path: Path, place: str, has_device: None) -> None:
     """Found before anything runs, also where it is within the rounding error; its hash in the manifest fits."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0 if place == "blob" else 2**20)
-    assert clgen("build", spec, "-o", tmp_path)[0] == 0
-    folder = tmp_path / "net"
-    assert clgen("verify", folder, "--spec", spec)[0] == 0
-    launch = next(x for x in read(folder).launches if x["writes"] == "head")
-    changed: list[tuple[float, float]] = []
+    with weights_in(place):
+        assert clgen("build", spec, "-o", tmp_path)[0] == 0
+        folder = tmp_path / "net"
+        assert clgen("verify", folder, "--spec", spec)[0] == 0
+        launch = next(x for x in read(folder).launches if x["writes"] == "head")
+        changed: list[tuple[float, float]] = []
 
-    def last_bit(weight: float) -> float:
-        changed.append((weight, float(np.nextafter(np.float32(weight), np.float32(9)))))
-        return changed[0][1]
+        def last_bit(weight: float) -> float:
+            changed.append((weight, float(np.nextafter(np.float32(weight), np.float32(9)))))
+            return changed[0][1]
 
-    change_weight(folder, launch, 0.5, last_bit)
-    code, text = clgen("verify", folder, "--spec", spec, "--device", "no such device")
-    assert code == 5
-    was, now = changed[0]
-    if place == "blob":
-        said = r"net_weights\.c\.bin: float \d+, number \d+ of the weights of launch 'head': is (\S+) .*, "
-        (found,) = re.findall(said + r"the spec gives (\S+) ", text)
-        assert [np.float32(number) for number in found] == [np.float32(now), np.float32(was)]
-    else:
-        (line,) = re.findall(r"net\.cl: line \d+, table net_head_weight: is '(.*)', the spec gives '(.*)'", text)
-        assert now.hex() + "f" in line[0] and hexfloat(was) in line[1]
+        change_weight(folder, launch, 0.5, last_bit)
+        code, text = clgen("verify", folder, "--spec", spec, "--device", "no such device")
+        assert code == 5
+        was, now = changed[0]
+        if place == "blob":
+            said = r"net_weights\.c\.bin: float \d+, number \d+ of the weights of launch 'head': is (\S+) .*, "
+            (found,) = re.findall(said + r"the spec gives (\S+) ", text)
+            assert [np.float32(number) for number in found] == [np.float32(now), np.float32(was)]
+        else:
+            (line,) = re.findall(r"net\.cl: line \d+, table net_head_weight: is '(.*)', the spec gives '(.*)'", text)
+            assert now.hex() + "f" in line[0] and hexfloat(was) in line[1]
 
 
 @pytest.mark.usefixtures("device")

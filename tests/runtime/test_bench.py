@@ -17,7 +17,6 @@ import pytest
 
 from codegen.errors import Mismatch
 from codegen.graph.ops import Activation, Conv, ConvTranspose, Dense, Fused, MatMul, Op, Pool, Shape, Stage
-from codegen.plan import planner
 from codegen.runtime import bench as benches
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.bench import Bench, bench, format_bench
@@ -26,7 +25,7 @@ from codegen.runtime.peak import Peak
 from codegen.runtime.picture import BARS, picture
 from codegen.runtime.trace import trace
 from tests.support.commands import clgen, tiny_spec
-from tests.support.networks import Net, lower
+from tests.support.networks import Net, lower, weights_in
 
 ODD = 'a<b&"c"'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -73,8 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artefact, Net]:
     wide = net.conv("x", 64, 3, pads=1, name=ODD)
     depthwise = net.conv(wide, 64, 3, stride=2, pads=1, groups=64, name="depthwise")
     net.dense(net.global_pool(depthwise, name="pool"), 10, name="scores")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "TABLE_BYTES", 0)
+    with weights_in("blob"):
         return lower(net.graph()).build(tmp_path_factory.mktemp("bench")), net
 
 

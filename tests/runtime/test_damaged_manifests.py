@@ -17,15 +17,16 @@ from codegen.emit.seal import sealed
 from codegen.errors import ClgenError, Mismatch, SpecError
 from codegen.runtime.artefact import read, read_unchanged
 from tests.support.commands import tiny_spec
+from tests.support.networks import weights_in
 
 Change = Callable[[dict[str, Any]], object]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Its weights are in one array, so that launches have pointers and numbers of every kind."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0)
-    return build.build(build.lower(tiny_spec(tmp_path)), tmp_path / "out", "cpu")[0]
+    with weights_in("blob"):
+        return build.build(build.lower(tiny_spec(tmp_path)), tmp_path / "out", "cpu")[0]
 
 
 def change(folder: Path, edit: Change) -> None:

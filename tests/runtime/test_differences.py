@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from codegen import build, opening
 from codegen.emit.differences import differences
 from codegen.errors import ClgenError, Mismatch, SpecError
 from tests.support.commands import tiny_spec
+from tests.support.networks import weights_in
 
 Change = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture(params=["tables", "blob"])
-def built(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def built(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """The folder of a spec beside it, its weights in tables of the kernels or in one array."""
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0 if request.param == "blob" else 2**20)
-    return generated(tiny_spec(tmp_path))
+    with weights_in(request.param):
+        yield generated(tiny_spec(tmp_path))
 
 
 @pytest.fixture
@@ -80,9 +81,9 @@ def test_the_example_is_the_users(folder: Path) -> None:
     opened(folder)
 
 
-def test_a_bit_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codegen.plan.planner.TABLE_BYTES", 0)
-    folder = generated(tiny_spec(tmp_path))
+@pytest.mark.parametrize("built", ["blob"], indirect=True)
+def test_a_bit_of_the_weights(built: Path) -> None:
+    folder = built
     blob = folder / "tiny_weights.c.bin"
     content = bytearray(blob.read_bytes())
     values = np.frombuffer(bytes(content), "<u4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,12 +58,8 @@ PICTURES = {"tables": "bytes", "weighty": "floats"}
 def build(name: str, target: str = "cpu") -> Built:
     """Renders a network."""
     stages = networks.lower(NETWORKS[name]())
-    usual = planner.TABLE_BYTES
-    planner.TABLE_BYTES = 0 if name in BLOB else usual
-    try:
+    with networks.weights_in("blob") if name in BLOB else nullcontext():
         plan = planner.plan(stages.launches, TARGETS[target], stages.report.notes(), choices(stages.launches))
-    finally:
-        planner.TABLE_BYTES = usual
     assert (plan.weights is not None) == (name in BLOB)
     made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
     shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None

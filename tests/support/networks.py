@@ -40,9 +40,9 @@ from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
+from codegen.plan import planner
 from codegen.plan.copies import with_copies
 from codegen.plan.plan import Plan
-from codegen.plan.planner import plan
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
@@ -201,7 +201,7 @@ class Stages:
     report: Report
 
     def plan(self, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Plan:
-        return plan(self.launches, TARGETS[target], choices=choices)
+        return planner.plan(self.launches, TARGETS[target], choices=choices)
 
     def build(self, folder: Path, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Artefact:
         """Writes the artefact and reads it back; ``choices`` are schedules by launch."""
@@ -236,6 +236,13 @@ def vectors(wide: bool) -> Iterator[None]:
     key = "native_floats_from"
     options = tuple({**option, key: 1 if wide else 1024} for option in artefact.DEVICE_OPTIONS)
     with mock.patch.object(artefact, "DEVICE_OPTIONS", options):
+        yield
+
+
+@contextmanager
+def weights_in(place: str) -> Iterator[None]:
+    """Artefacts that hold their weights as "tables" of the kernels or as one "blob", however many there are."""
+    with mock.patch.object(planner, "TABLE_BYTES", {"tables": 2**20, "blob": 0}[place]):
         yield
 
 
