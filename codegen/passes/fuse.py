@@ -104,17 +104,17 @@ class _Fuser:
             and graph.shapes[x] == graph.shapes[node.name]
             and source is not None
             and x not in inlined
-            and self._launched_as_image(source)
+            and self._writes_blocks(source)
             and x not in graph.results
             and graph.uses[x] > 1  # else it is in the epilogue of the launch that computes x
         )
 
-    def _launched_as_image(self, node: Node) -> bool:
-        """True if the node's launch is a convolution or purely elementwise, so that its tensor is in channel blocks."""
+    def _writes_blocks(self, node: Node) -> bool:
+        """True if the node's tensor comes from a launch whose kernel can write channel blocks."""
         graph = self.graph
         while node.op.is_map and graph.uses[node.inputs[0]] == 1 and node.inputs[0] in graph.by_name:
             node = graph.by_name[node.inputs[0]]
-        return node.op.is_map or isinstance(node.op, Conv)
+        return not node.op.row_major and not _only_renames(graph, node)
 
     def _gated(self, node: Node) -> tuple[str, str]:
         """The operands of a product, the larger one first."""

@@ -495,6 +495,15 @@ def a_gate_is_the_prologue_of_a_1x1_conv() -> tuple[Graph, list[str]]:
 
 
 @case
+def gates_of_pools_and_sums_are_prologues_too() -> tuple[Graph, list[str]]:
+    n = Net((1, 9, 6, 6), (1, 9, 6, 6))
+    pooled, added = n.pool("x", "max", 2), n.binary("add", "x", "x1")
+    launches = ["global_average_pool", "conv -> sigmoid", "mul -> conv"]
+    outputs = n.graph(gated(n, pooled, 12), gated(n, added, 12))
+    return outputs, ["max_pool", "identity -> add", *launches, *launches]
+
+
+@case
 def a_gate_of_what_is_not_in_channel_blocks_is_a_launch() -> tuple[Graph, list[str]]:
     n = Net((1, 9, 3, 4), (1, 9, 4, 5))
     gated(n, n.act(n.add(MatMul(), "x", "x1")), 12)
