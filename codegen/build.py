@@ -29,7 +29,8 @@ from codegen.passes.fuse import fuse
 from codegen.passes.simplify import simplify
 from codegen.plan.copies import with_copies
 from codegen.plan.plan import Plan
-from codegen.plan.planner import alternatives, plan
+from codegen.plan.planner import plan
+from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 
 

@@ -17,7 +17,7 @@ from codegen.errors import Mismatch, SpecError
 from codegen.frontend.locate import find_spec
 from codegen.frontend.tuning import NONE
 from codegen.importers.open import NO_SHAPES, Shapes
-from codegen.plan.planner import alternatives
+from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime.artefact import Artefact, read, read_unchanged
 

@@ -13,7 +13,8 @@ from codegen.emit.single_file import write_file
 from codegen.errors import naming
 from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
 from codegen.graph.domain import find_domain
-from codegen.plan.planner import alternatives, plan
+from codegen.plan.planner import plan
+from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
