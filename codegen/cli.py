@@ -155,23 +155,23 @@ def _device_option(function: F) -> F:
     return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
 
 
-class _ShapeType(click.ParamType):
-    name = "INPUT=1,3,48,192"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, _, sizes = str(value).rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 1:
-            self.fail(f"{value!r} should be an input's name, = and its sizes, batch first: x=1,3,48,192", param, ctx)
-        return name, shape
+def _named_shape(value: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the shape that an option's value gives; click.BadParameter if it gives none."""
+    name, _, sizes = value.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise click.BadParameter(f"{value!r} should be an input's name, = and its sizes, batch first: x=1,3,48,192")
+    return name, shape
 
 
 def _shape_option(function: F) -> F:
     help_text = "Sizes of an input of a model file that leaves them open; repeatable."
-    return click.option("--shape", "shapes", type=_ShapeType(), multiple=True, help=help_text)(function)
+    return click.option(
+        "--shape", "shapes", type=_named_shape, metavar="INPUT=1,3,48,192", multiple=True, help=help_text
+    )(function)
 
 
 _LIST_OPS = "Print the operators of ONNX and layers of Keras that are supported, with their limits."

@@ -223,7 +223,8 @@ def _draws(seed: int, number: NDArray[np.int64]) -> NDArray[np.uint32]:
     powers, shifts = _steps(1664525, 1013904223, 2**16)
     far_powers, far_shifts = _steps(int(powers[-1]), int(shifts[-1]), int(high.max(initial=0)) + 1)
     starts = np.concatenate([[np.uint32(seed)], far_powers * np.uint32(seed) + far_shifts]).astype(np.uint32)
-    return np.right_shift(powers[low] * starts[high] + shifts[low], np.uint32(16))
+    drawn: NDArray[np.uint32] = np.right_shift(powers[low] * starts[high] + shifts[low], np.uint32(16))
+    return drawn
 
 
 def _steps(a: int, c: int, count: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

@@ -55,7 +55,8 @@ def from_float32(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
     all but zero.  float16 is rounded to nearest, ties to even, and infinite beyond its range.
     """
     if kind == "bool":
-        return values != 0
+        y: NDArray[Any] = values != 0
+        return y
     if not is_whole(kind):
         with np.errstate(over="ignore"):
             return values.astype(kind)

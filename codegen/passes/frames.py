@@ -97,12 +97,13 @@ def _along_channels(key: str) -> Callable[[Any, Move], Op | None]:
     """An operator with constants per channel; if all its constants are equal, it fits every frame."""
 
     def rule(op: Any, frame: Move) -> Op | None:
-        values = {name: getattr(op, name) for name in key.split()}
-        if frame.axis(1) == 1:
-            return op
-        if len(frame.shape) < 2 or any((v != v[0]).any() for v in values.values()):
-            return None
-        return replace(op, **{name: np.full(frame.shape[1], v[0]) for name, v in values.items()})
+        values: dict[str, Array] = {name: getattr(op, name) for name in key.split()}
+        fitting: Op = op
+        if frame.axis(1) != 1:
+            if len(frame.shape) < 2 or any((v != v[0]).any() for v in values.values()):
+                return None
+            fitting = replace(op, **{name: np.full(frame.shape[1], v[0]) for name, v in values.items()})
+        return fitting
 
     return rule
 

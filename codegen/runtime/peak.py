@@ -142,7 +142,8 @@ class _Bench:
         x = self._zeros(steps * block)
         best = _fastest(lambda: self._seconds(program.stream, x, self.y, np.uint32(steps)), seconds)
         x.release()
-        return 1e-9 * steps * block / best
+        rate: float = 1e-9 * steps * block / best
+        return rate
 
     def _launch_us(self, program: Any, seconds: float) -> float:
         kernel = program.empty
@@ -162,7 +163,8 @@ class _Bench:
         kernel.set_args(*arguments)
         event = self.cl.enqueue_nd_range_kernel(self.queue, kernel, (self.groups * self.local,), (self.local,))
         event.wait()
-        return 1e-9 * max(event.profile.end - event.profile.start, 1)
+        seconds: float = 1e-9 * max(event.profile.end - event.profile.start, 1)
+        return seconds
 
     def _program(self, option: str) -> Any:
         sizes = {"WIDTH": self.width, "LOCAL": self.local, "ACCUMULATORS": ACCUMULATORS}

@@ -37,7 +37,8 @@ def _random(rng: np.random.Generator, declared: Mapping[str, Any]) -> Values:
     least, most = limits(kind)
     first, last = max(int(low), int(least)), min(int(high), int(most))
     drawn = rng.integers(first, last, shape, dtype=np.uint64 if kind == "uint64" else np.int64, endpoint=True)
-    return drawn.astype(kind)
+    numbers: Values = drawn.astype(kind)
+    return numbers
 
 
 def special_numbers(kind: str) -> Values:

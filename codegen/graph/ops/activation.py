@@ -113,7 +113,8 @@ def _relative(ulps: float) -> Callable[[Array, Array, Parameters], Array]:
 
 
 def _gelu_tanh(x: Array, p: Parameters) -> Array:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    y: Array = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return y
 
 
 def _shrink(x: Array, p: Parameters) -> Array:

@@ -198,7 +198,7 @@ class ConvTranspose(Weighted):
 
     @property
     def channels(self) -> int:
-        return self.weight.shape[1] * self.groups
+        return int(self.weight.shape[1]) * self.groups
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
@@ -265,7 +265,8 @@ class ConvTranspose(Weighted):
         # Effect of flushing small inputs, weights and products to zero.
         flushed = rounding.tiny * (terms + self._scatter(np.ones_like(x.value), weight))
         flushed = flushed + self._scatter(x.magnitude, np.where(weight < rounding.tiny, weight, 0.0))
-        return rounding.sum_error(additions(terms) + 4, sums) + self._scatter(x.error, weight) + flushed
+        bound: Array = rounding.sum_error(additions(terms) + 4, sums) + self._scatter(x.error, weight) + flushed
+        return bound
 
     def _scatter(self, x: Array, weight: Array) -> Array:
         rank = len(self.kernel)

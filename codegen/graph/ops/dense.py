@@ -57,4 +57,5 @@ class Dense(Weighted):
         sums = magnitude @ weight + np.abs(self.bias)
         # Effect of flushing small inputs, weights and products to zero.
         flushed = rounding.tiny * (terms + weight.sum(axis=0)) + magnitude @ np.where(weight < rounding.tiny, weight, 0)
-        return rounding.sum_error(additions(terms) + 4, sums) + x.error.reshape(len(y), -1) @ weight + flushed
+        bound: Array = rounding.sum_error(additions(terms) + 4, sums) + x.error.reshape(len(y), -1) @ weight + flushed
+        return bound

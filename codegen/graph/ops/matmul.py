@@ -46,4 +46,5 @@ class MatMul(Op):
         moved = a.error @ np.abs(b.value) + np.abs(a.value) @ b.error + a.error @ b.error
         # Effect of flushing small operands and products to zero.
         flushed = terms + a.magnitude.sum(axis=-1, keepdims=True) + b.magnitude.sum(axis=-2, keepdims=True)
-        return rounding.sum_error(additions(terms) + 2, sums) + moved + rounding.tiny * flushed
+        bound: Array = rounding.sum_error(additions(terms) + 2, sums) + moved + rounding.tiny * flushed
+        return bound

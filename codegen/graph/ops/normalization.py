@@ -140,7 +140,10 @@ class Divide(Op):
         short = np.ldexp(np.rint(np.ldexp(fraction, digits)), exponent - digits) == y
         normal = (np.abs(y) >= rounding.tiny) & (np.abs(x) >= rounding.tiny)
         with np.errstate(all="ignore"):
-            return ((x == 0) & (y == 0)) | (short & normal & (y * per_channel(self.divisor, y.ndim) == x))
+            exact: NDArray[np.bool_] = ((x == 0) & (y == 0)) | (
+                short & normal & (y * per_channel(self.divisor, y.ndim) == x)
+            )
+            return exact
 
 
 def _channelwise(shapes: tuple[Shape, ...], channels: int) -> Shape:

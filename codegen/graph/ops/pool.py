@@ -79,29 +79,34 @@ class Pool(Op):
         (x,) = inputs
         axes = tuple(range(x.ndim, x.ndim + len(self.kernel)))
         if self.kind == "max":
-            return np.maximum.reduce(self._windows(x, -np.inf), axis=axes)
+            largest: Array = np.maximum.reduce(self._windows(x, -np.inf), axis=axes)
+            return largest
         if self.kind == "lp":
             return self._norm(self._windows(np.abs(x), 0.0))
-        return self._windows(x, 0.0).sum(axis=axes) / self._divisor(x.shape)
+        y: Array = self._windows(x, 0.0).sum(axis=axes) / self._divisor(x.shape)
+        return y
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         axes = tuple(range(x.value.ndim, x.value.ndim + len(self.kernel)))
         if self.kind == "max":
-            return np.maximum.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
+            bound: Array = np.maximum.reduce(self._windows(x.error, 0.0), axis=axes) + rounding.tiny
+            return bound
         terms = int(np.prod(self.kernel))
         if self.kind == "lp":
             return self._norm_bound(y, x, terms, rounding)
         divisor = self._divisor(x.value.shape)
         sums = self._windows(x.magnitude, 0.0).sum(axis=axes)
         error = self._windows(x.error, 0.0).sum(axis=axes) / divisor
-        return rounding.sum_error(additions(terms) + 6, sums) / divisor + error + terms * rounding.tiny
+        bound = rounding.sum_error(additions(terms) + 6, sums) / divisor + error + terms * rounding.tiny
+        return bound
 
     def _norm(self, view: Array, relative: float = 0.0, absolute: float = 0.0) -> Array:
         """The p-norm of each window, with its sum of powers changed by this error."""
         p = float(np.float32(self.p))  # a constant of the kernel
         powers = np.power(view, p).sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
-        return np.power(np.maximum(powers * (1 + relative) + absolute, 0.0), 1 / p)
+        y: Array = np.power(np.maximum(powers * (1 + relative) + absolute, 0.0), 1 / p)
+        return y
 
     def _norm_bound(self, y: Array, x: Bounded, terms: int, rounding: Rounding) -> Array:
         """The bound of a norm, which increases with every |x|: the norms of the smallest and largest inputs enclose it.
@@ -135,7 +140,8 @@ class Pool(Op):
             pads = tuple((0, 0) for _ in pads)
         counts = self.infer(shape)[2:]
         view = windows(counted, self.kernel, self.stride, self.dilation, counts, pads, 0.0)
-        return view.sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
+        taken: Array = view.sum(axis=tuple(range(view.ndim - len(self.kernel), view.ndim)))
+        return taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,14 +168,17 @@ class GlobalPool(Op):
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
         axes = tuple(range(2, x.ndim))
-        return x.max(axis=axes, keepdims=True) if self.kind == "max" else x.mean(axis=axes, keepdims=True)
+        y: Array = x.max(axis=axes, keepdims=True) if self.kind == "max" else x.mean(axis=axes, keepdims=True)
+        return y
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs
         axes = tuple(range(2, x.value.ndim))
         if self.kind == "max":
-            return x.error.max(axis=axes, keepdims=True) + rounding.tiny
+            bound: Array = x.error.max(axis=axes, keepdims=True) + rounding.tiny
+            return bound
         terms = int(np.prod(x.value.shape[2:]))
         sums = x.magnitude.sum(axis=axes, keepdims=True)
         error = x.error.mean(axis=axes, keepdims=True)
-        return rounding.sum_error(additions(terms) + 4, sums) / terms + error + terms * rounding.tiny
+        bound = rounding.sum_error(additions(terms) + 4, sums) / terms + error + terms * rounding.tiny
+        return bound

@@ -50,14 +50,17 @@ class Reduce(Op):
         (x,) = inputs
         terms = int(np.prod([x.value.shape[a] for a in self.axes]))
         if self.kind in ("max", "min"):
-            return x.error.max(axis=self.axes, keepdims=True) + rounding.tiny
+            bound: Array = x.error.max(axis=self.axes, keepdims=True) + rounding.tiny
+            return bound
         if self.kind == "prod":
             largest = np.prod(x.magnitude, axis=self.axes, keepdims=True)
             moved = largest - np.prod(np.abs(x.value), axis=self.axes, keepdims=True)
             # A partial product may be out of range, or be flushed to zero before large factors follow.
             partial = np.prod(np.maximum(x.magnitude, 1.0), axis=self.axes, keepdims=True)
             rounded = np.where(partial > rounding.largest, np.inf, rounding.gamma(2 * terms) * largest)
-            return moved + rounded + rounding.tiny * partial
+            bound = moved + rounded + rounding.tiny * partial
+            return bound
         share = terms if self.kind == "mean" else 1
         sums, error = (a.sum(axis=self.axes, keepdims=True) for a in (x.magnitude, x.error))
-        return (rounding.sum_error(additions(terms) + 4, sums) + error) / share + terms * rounding.tiny
+        bound = (rounding.sum_error(additions(terms) + 4, sums) + error) / share + terms * rounding.tiny
+        return bound

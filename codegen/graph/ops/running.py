@@ -45,4 +45,5 @@ class RunningSum(Op):
         (x,) = inputs
         terms = x.value.shape[self.axis]
         rounded = rounding.sum_error(additions(terms), self.reference(x.magnitude))
-        return rounded + self.reference(x.error) + terms * rounding.tiny
+        bound: Array = rounded + self.reference(x.error) + terms * rounding.tiny
+        return bound

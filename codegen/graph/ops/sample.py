@@ -161,7 +161,8 @@ class GridSample(Op):
     @staticmethod
     def _largest(x: Array, axes: list[NDArray[np.int64]]) -> Array:
         """The largest element over all combinations of indices."""
-        return np.maximum.reduce([_picked(x, list(taps)) for taps in itertools.product(*axes)])
+        y: Array = np.maximum.reduce([_picked(x, list(taps)) for taps in itertools.product(*axes)])
+        return y
 
 
 def _picked(x: Array, at: list[NDArray[np.int64]]) -> Array:

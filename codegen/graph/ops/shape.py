@@ -214,7 +214,8 @@ class Pad(_Move):
     def reference(self, *inputs: Array) -> Array:
         if self.mode == "constant":
             return np.pad(inputs[0], self.pads, constant_values=self.value)
-        return np.pad(inputs[0], self.pads, mode=self.mode)  # type: ignore[call-overload]
+        y: Array = np.pad(inputs[0], self.pads, mode=self.mode)  # type: ignore[call-overload]
+        return y
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         if self.mode != "constant":

@@ -31,7 +31,8 @@ class Softmax(Op):
     def reference(self, *inputs: Array) -> Array:
         (x,) = inputs
         e = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        return e / e.sum(axis=self.axis, keepdims=True)
+        y: Array = e / e.sum(axis=self.axis, keepdims=True)
+        return y
 
     def bound(self, y: Array, inputs: tuple[Bounded, ...], rounding: Rounding) -> Array:
         (x,) = inputs

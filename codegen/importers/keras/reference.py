@@ -104,7 +104,8 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
 
 def gelu(x: Array, approximate: bool = False) -> Array:
     if approximate:
-        return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        y: Array = x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        return y
     return np.asarray(x * (1 + _ERF(x / math.sqrt(2))) / 2)
 
 

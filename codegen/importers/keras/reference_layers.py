@@ -237,7 +237,8 @@ def attended(query: Array, key: Array, value: Array, scale: float, causal: bool)
     scores = np.einsum("bthd,bshd->bhts", query, key) * scale
     if causal:
         scores = np.where(np.tri(scores.shape[2], scores.shape[3]) == 1, scores, -np.inf)
-    return np.einsum("bhts,bshd->bthd", softmax(scores), value)
+    y: Array = np.einsum("bhts,bshd->bthd", softmax(scores), value)
+    return y
 
 
 def attention(g: Given) -> Array:

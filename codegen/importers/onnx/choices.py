@@ -29,7 +29,8 @@ class Use:
 
     def most(self, name: str) -> int:
         """The largest number of a list attribute, 1 if it is absent."""
-        return max(self.attributes.get(name) or [1])
+        numbers: list[int] = self.attributes.get(name) or [1]
+        return max(numbers)
 
     @property
     def same(self) -> bool:

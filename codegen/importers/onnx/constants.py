@@ -152,7 +152,7 @@ def _size(value: onnx.ValueInfoProto) -> int | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
         return None
-    return math.prod(d.dim_value for d in tensor.shape.dim)
+    return math.prod(int(d.dim_value) for d in tensor.shape.dim)
 
 
 def _first_line(error: BaseException) -> str:

@@ -300,7 +300,8 @@ def _gemm_sum(y: Live, shift: Value, beta: float, b: Builder) -> Live:
 def _row(values: NDArray[Any], count: int) -> NDArray[np.float64]:
     """The constant that is added to each row of a product."""
     try:
-        return np.broadcast_to(values, (1, count)).astype(np.float64)[0]
+        row: NDArray[np.float64] = np.broadcast_to(values, (1, count)).astype(np.float64)[0]
+        return row
     except ValueError:
         raise Refused(f"its third matrix {list(values.shape)} does not fit {count} columns") from None
 

@@ -36,12 +36,14 @@ def _channels(values: Array, rank: int) -> Array:
 def _normalized(x: Array, axes: Sequence[int], epsilon: float) -> Array:
     mean = x.mean(axis=tuple(axes), keepdims=True)
     variance = np.square(x - mean).mean(axis=tuple(axes), keepdims=True)
-    return (x - mean) / np.sqrt(variance + epsilon)
+    y: Array = (x - mean) / np.sqrt(variance + epsilon)
+    return y
 
 
 def _batch_norm(a: Attributes, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> Array:
     gamma, beta, mean, variance = (_channels(v, x.ndim) for v in (gamma, beta, mean, variance))
-    return gamma * (x - mean) / np.sqrt(variance + a.get("epsilon", 1e-5)) + beta
+    y: Array = gamma * (x - mean) / np.sqrt(variance + a.get("epsilon", 1e-5)) + beta
+    return y
 
 
 def _group_norm(a: Attributes, x: Array, gamma: Array, beta: Array) -> Array:
@@ -68,13 +70,15 @@ def _layer_norm(a: Attributes, x: Array, gamma: Array, beta: Array | None = None
 
 def _rms_norm(a: Attributes, x: Array, gamma: Array) -> Array:
     axes = tuple(range(a.get("axis", -1) % x.ndim, x.ndim))
-    return x / np.sqrt(np.square(x).mean(axis=axes, keepdims=True) + a.get("epsilon", 1e-5)) * gamma
+    y: Array = x / np.sqrt(np.square(x).mean(axis=axes, keepdims=True) + a.get("epsilon", 1e-5)) * gamma
+    return y
 
 
 def _mean_variance_norm(a: Attributes, x: Array) -> Array:
     axes = tuple(a.get("axes") or (0, 2, 3))
     centred = x - x.mean(axis=axes, keepdims=True)
-    return centred / (np.sqrt(np.square(centred).mean(axis=axes, keepdims=True)) + 1e-9)
+    y: Array = centred / (np.sqrt(np.square(centred).mean(axis=axes, keepdims=True)) + 1e-9)
+    return y
 
 
 def _lp_norm(a: Attributes, x: Array) -> Array:
@@ -89,20 +93,24 @@ def _lrn(a: Attributes, x: Array) -> Array:
     for c in range(channels):
         around = slice(max(0, c - (size - 1) // 2), min(channels, c + size // 2 + 1))
         squares[:, c] = np.square(x[:, around]).sum(axis=1)
-    return x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * squares) ** a.get("beta", 0.75)
+    y: Array = x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * squares) ** a.get("beta", 0.75)
+    return y
 
 
 def _global_max_pool(a: Attributes, x: Array) -> Array:
-    return np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+    y: Array = np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+    return y
 
 
 def _global_average_pool(a: Attributes, x: Array) -> Array:
-    return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+    y: Array = np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+    return y
 
 
 def _global_lp_pool(a: Attributes, x: Array) -> Array:
     p = a.get("p", 2)
-    return (np.abs(x) ** p).sum(axis=tuple(range(2, x.ndim)), keepdims=True) ** (1 / p)
+    y: Array = (np.abs(x) ** p).sum(axis=tuple(range(2, x.ndim)), keepdims=True) ** (1 / p)
+    return y
 
 
 def _rows(compute: Callable[[Array], Array]) -> Operator:
@@ -120,16 +128,19 @@ def _rows(compute: Callable[[Array], Array]) -> Operator:
 
 def _softmax(x: Array) -> Array:
     y = np.exp(x - x.max(axis=-1, keepdims=True))
-    return y / y.sum(axis=-1, keepdims=True)
+    result: Array = y / y.sum(axis=-1, keepdims=True)
+    return result
 
 
 def _log_softmax(x: Array) -> Array:
     y = x - x.max(axis=-1, keepdims=True)
-    return y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    result: Array = y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    return result
 
 
 def _hardmax(x: Array) -> Array:
-    return (np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None]).astype(x.dtype)
+    y: Array = (np.arange(x.shape[-1]) == x.argmax(axis=-1)[..., None]).astype(x.dtype)
+    return y
 
 
 def _log_sum_exp(a: Attributes, x: Array, axes: Array | None = None) -> Array:
@@ -140,7 +151,8 @@ def _log_sum_exp(a: Attributes, x: Array, axes: Array | None = None) -> Array:
     highest = x.max(axis=chosen, keepdims=True)
     highest = np.where(np.isinf(highest), 0.0, highest)
     y = np.log(np.exp(x - highest).sum(axis=chosen, keepdims=True)) + highest
-    return y if a.get("keepdims", 1) else np.squeeze(y, axis=chosen)
+    result: Array = y if a.get("keepdims", 1) else np.squeeze(y, axis=chosen)
+    return result
 
 
 def _cum_sum(a: Attributes, x: Array, axis: Array) -> Array:
@@ -155,8 +167,10 @@ def _cum_sum(a: Attributes, x: Array, axis: Array) -> Array:
 
 def _gelu(a: Attributes, x: Array) -> Array:
     if a.get("approximate", "none") == "tanh":
-        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return x / 2 * (1 + _erf(x / math.sqrt(2)))
+        y: Array = x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return y
+    y = x / 2 * (1 + _erf(x / math.sqrt(2)))
+    return y
 
 
 def _hard_swish(a: Attributes, x: Array) -> Array:
@@ -168,15 +182,18 @@ def _mish(a: Attributes, x: Array) -> Array:
 
 
 def _swi_glu(a: Attributes, x: Array, gate: Array) -> Array:
-    return x / (1 + np.exp(-a.get("alpha", 1.0) * x)) * gate
+    y: Array = x / (1 + np.exp(-a.get("alpha", 1.0) * x)) * gate
+    return y
 
 
 def _swish(a: Attributes, x: Array) -> Array:
-    return x / (1 + np.exp(-a.get("alpha", 1.0) * x))
+    y: Array = x / (1 + np.exp(-a.get("alpha", 1.0) * x))
+    return y
 
 
 def _erf_of(a: Attributes, x: Array) -> Array:
-    return _erf(x)
+    y: Array = _erf(x)
+    return y
 
 
 _REDUCTIONS: Mapping[str, Callable[[Any, Any], Any]] = {

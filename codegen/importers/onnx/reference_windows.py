@@ -113,7 +113,8 @@ def _pooled(a: Attributes, x: Array, outside: float, start: float, add: Callable
 
 
 def max_pool(a: Attributes, x: Array) -> Array:
-    return _pooled(a, x.astype(np.float64), -math.inf, -math.inf, np.maximum)[0]
+    y: Array = _pooled(a, x.astype(np.float64), -math.inf, -math.inf, np.maximum)[0]
+    return y
 
 
 def average_pool(a: Attributes, x: Array) -> Array:
@@ -126,9 +127,11 @@ def average_pool(a: Attributes, x: Array) -> Array:
     count = np.zeros(size)
     for _, places in _taps(kernel, size, stride, dilation):
         count += inside[places]
-    return total / count
+    y: Array = total / count
+    return y
 
 
 def lp_pool(a: Attributes, x: Array) -> Array:
     p = a.get("p", 2)
-    return _pooled(a, x, 0.0, 0.0, lambda y, x: y + np.abs(x) ** p)[0] ** (1 / p)
+    result: Array = _pooled(a, x, 0.0, 0.0, lambda y, x: y + np.abs(x) ** p)[0] ** (1 / p)
+    return result
