@@ -36,7 +36,7 @@
 
 #else
 
-/* What this file uses of <CL/cl.h>. */
+/* The declarations from <CL/cl.h> that this file uses. */
 #ifdef _WIN32
 #define CL_API_CALL __stdcall
 #define CL_CALLBACK __stdcall
@@ -111,7 +111,7 @@ typedef struct _cl_program *cl_program;
 
 #endif
 
-/* Every function of OpenCL that this file calls: F(result, name without its cl, parameters). */
+/* Every OpenCL function that this file calls: F(result, name without the prefix cl, parameters). */
 #define FOR_EACH_FUNCTION(F)                                                                                           \
     F(cl_int, GetPlatformIDs, (cl_uint, cl_platform_id *, cl_uint *))                                                  \
     F(cl_int, GetPlatformInfo, (cl_platform_id, cl_platform_info, size_t, void *, size_t *))                           \
@@ -162,7 +162,7 @@ struct functions {
 #define MEMBER(result, name, parameters) result(CL_API_CALL *name) parameters;
     FOR_EACH_FUNCTION(MEMBER)
 #undef MEMBER
-    /* Of OpenCL 2.0: NULL where it is not there. */
+    /* OpenCL 2.0; NULL if it is missing. */
     cl_int(CL_API_CALL *SetKernelArgSVMPointer)(cl_kernel, cl_uint, const void *);
 };
 
@@ -187,7 +187,7 @@ static void close_library(void *library)
 
 #ifdef _WIN32
 
-/* <windows.h> would bring thousands of names. */
+/* Declared here, as <windows.h> would add thousands of names. */
 __declspec(dllimport) void *__stdcall LoadLibraryA(const char *name);
 __declspec(dllimport) int __stdcall FreeLibrary(void *library);
 __declspec(dllimport) void *__stdcall GetProcAddress(void *library, const char *name);
@@ -204,7 +204,7 @@ static void *find_symbol(void *library, const char *name)
     return GetProcAddress(library, name);
 }
 
-/* Keeps the library: a driver's threads outlive the objects they worked for. */
+/* Never unloads the library, as a driver's threads may outlive its objects. */
 static void close_library(void *library)
 {
     (void)library;
@@ -223,7 +223,7 @@ static const char *const library_names[] = {
 #endif
 };
 
-/* The library stays loaded after the last instance: a driver's threads outlive the objects they worked for. */
+/* The library stays loaded after the last instance, as a driver's threads may outlive its objects. */
 static void *open_library(const char *name)
 {
 #ifdef RTLD_NODELETE
@@ -265,7 +265,7 @@ static bool load_functions(struct functions *cl, void **library)
     if (!*library)
         return false;
 
-    /* memcpy, since ISO C has no conversion from a pointer to an object to one to a function. */
+    /* memcpy, because ISO C cannot convert an object pointer to a function pointer. */
 #define LOAD(result, name, parameters)                                                                                 \
     symbol = find_symbol(*library, "cl" #name);                                                                        \
     if (!symbol)                                                                                                       \
@@ -285,29 +285,29 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    NETWORK = LAUNCH_COUNT, /* the launch that makes all others */
+    NETWORK = LAUNCH_COUNT, /* the persistent kernel, which runs all layers */
     BOARD_LINE = 64,        /* bytes */
     SOURCE_LINES = 2944,
     SAMPLE_COUNT = 10
 };
 
-/* Of OpenCL 2.0, whose names headers of 1.2 do not know; and what devices of 1.2 answer. */
+/* Constants of OpenCL 2.0, which headers of 1.2 lack, and the error that devices of 1.2 return. */
 enum {
     INVALID_VALUE = -30,
     DEVICE_SVM_CAPABILITIES = 0x1053,
     SVM_FINE_GRAIN_SYSTEM = 1 << 3
 };
 
-/* What a kernel's argument is; NO_ARGUMENT ends a launch's list. */
+/* The kind of a kernel's argument; NO_ARGUMENT ends a launch's list. */
 enum argument_kind {
     NO_ARGUMENT,
     ARENA_BUFFER,
     ZEROS_BUFFER,
     BOARD_BUFFER,
-    INPUT_BUFFER,  /* the value says which */
-    OUTPUT_BUFFER, /* the value says which */
-    RUN,           /* its number */
-    NUMBER         /* the value itself, a cl_uint */
+    INPUT_BUFFER,  /* value is the index of the input */
+    OUTPUT_BUFFER, /* value is the index of the output */
+    RUN,           /* the number of the run */
+    NUMBER         /* value itself, a cl_uint */
 };
 
 struct argument {
@@ -350,13 +350,13 @@ struct digits {
     cl_context context;
     cl_command_queue queue;
     bool in_order;
-    bool shares_memory; /* the device reads and writes any memory of the process */
+    bool shares_memory; /* the device can access all memory of the process */
 
     cl_program program;
     cl_kernel kernels[LAUNCH_COUNT + 1];
 
-    cl_uint workers; /* of the launch that makes all others, or 0 if they are made one by one */
-    cl_uint run;     /* the number of its next one */
+    cl_uint workers; /* work-items of the persistent kernel; 0: one launch per layer */
+    cl_uint run;     /* the number of its next run */
     cl_mem board;
     cl_mem inputs[INPUT_COUNT];
     cl_mem outputs[OUTPUT_COUNT];
@@ -379,23 +379,23 @@ static digits_status check(digits *model, cl_int error)
 
 /* Device.
  *
- * Devices are ranked, and the first criterion in which two of them differ decides: runtimes that are known to crash come
- * last; then the wanted type of device first; no simulator; the better runtime; of one runtime the newer release; more
- * compute units; the order of the loader.  A text chooses by part of a platform's name, else of a platform's version, else
- * of a device's name, else by a device type: the first of these that fits any device decides.  clgen's commands choose
- * by the same rule.
+ * Devices are ranked, and the first criterion in which two of them differ decides: runtimes that are known to crash
+ * come last; then the wanted type of device first; no simulator; the better runtime; of one runtime the newer release;
+ * more compute units; the order of the loader.  A text is matched with part of a platform's name, else of a platform's
+ * version, else of a device's name, else with a device type: the first of these that matches any device decides.
+ * clgen's commands choose by the same rule.
  */
 enum {
     TEXT_BYTES = 1024,
     MOST_LISTED = 64, /* platforms, and devices of a platform */
-    MAJOR = 10000,    /* a release is a number: major * MAJOR + minor */
+    MAJOR = 10000,    /* a release as a number: major * MAJOR + minor */
     CRITERIA = 7
 };
 
 /* Runtimes, best first. */
 static const struct {
-    const char *platform; /* how a platform's name begins */
-    const char *release;  /* what stands before the release in a platform's version; "": releases are not compared */
+    const char *platform; /* beginning of a platform's name */
+    const char *release;  /* text before the release in a platform's version; "": releases are not compared */
     long sound_from;      /* earlier releases are known to crash on x86-64 */
 } runtimes[] = {
     {"Intel", "", 0 * MAJOR + 0},
@@ -413,7 +413,7 @@ enum { ON_X86_64 = 0 };
 static const char *const simulators[] = {"oclgrind", "fpga emulation"};
 enum { SIMULATORS = sizeof simulators / sizeof simulators[0] };
 
-/* A device with several bits is of the first type that fits, else of the last. */
+/* A device with several bits has the first type that matches, else the last. */
 static const struct {
     const char *name;
     cl_device_type bits;
@@ -431,7 +431,7 @@ struct description {
     cl_uint units;
 };
 
-/* Removes blanks at both ends. */
+/* Removes spaces at both ends. */
 static void trim(char *text)
 {
     size_t blanks = strspn(text, " "), length = strlen(text + blanks);
@@ -473,7 +473,7 @@ static cl_device_type get_type(digits *model, cl_device_id device)
     return type;
 }
 
-/* ASCII only, whatever the locale. */
+/* Lower case of ASCII letters only, whatever the locale. */
 static char lower(char letter)
 {
     return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
@@ -495,7 +495,7 @@ static bool contains(const char *text, const char *part)
     return begins(text, part);
 }
 
-/* False for a device that cannot be taken. */
+/* Returns false for a device that cannot be used. */
 static bool describe(digits *model, cl_platform_id platform, cl_device_id device, struct description *d)
 {
     cl_device_type bits = get_type(model, device);
@@ -517,7 +517,7 @@ static bool describe(digits *model, cl_platform_id platform, cl_device_id device
     return true;
 }
 
-/* At most four digits. */
+/* Reads at most four digits. */
 static long read_number(const char **text)
 {
     long number = 0;
@@ -526,7 +526,7 @@ static long read_number(const char **text)
     return number;
 }
 
-/* Which of the four kinds of text chooses the device, from 0; 4 if none does. */
+/* The number, from 0, of the kind of text that matches the device; 4 if none does. */
 static int fit(const struct description *d, const char *wanted)
 {
     const char *type = device_types[d->type].name;
@@ -540,7 +540,7 @@ static int fit(const struct description *d, const char *wanted)
     return strlen(type) == strlen(wanted) && begins(type, wanted) ? 3 : 4;
 }
 
-/* Numbers to be compared one after the other: less is better. */
+/* The sort key of a device: numbers that are compared in order, less is better. */
 static void rank_device(const struct description *d, int fits, int64_t rank[CRITERIA])
 {
     size_t runtime = 0, simulator = 0;
@@ -610,7 +610,7 @@ static digits_status choose_device(digits *model, const char *wanted)
 
 /* Compiled kernels in $CLGEN_CACHE_DIR, for the next create: a file for each device, driver and set of options.
  *
- * A file is a header and what the driver calls the program's binary.  A truncated or rejected file is ignored and the
+ * A file is a header followed by the driver's program binary.  A truncated or rejected file is ignored and the
  * program compiled again; failing to write one is not an error.
  */
 struct cache_header {
@@ -637,7 +637,7 @@ static uint64_t digest_text(uint64_t digest, const char *text)
     return digest_bytes(digest, text, strlen(text) + 1);
 }
 
-/* The file's path, to be freed; NULL if there is no folder for it. */
+/* The file's path, to be freed; NULL without a folder. */
 static char *get_cache_path(digits *model, cl_platform_id platform, const char *options)
 {
     const char *folder = getenv("CLGEN_CACHE_DIR");
@@ -666,7 +666,7 @@ static char *get_cache_path(digits *model, cl_platform_id platform, const char *
     return path;
 }
 
-/* The binary in the file, to be freed; NULL if there is none, or not a whole one. */
+/* The binary in the file, to be freed; NULL if it is missing or truncated. */
 static unsigned char *read_cache(const char *path, size_t *size)
 {
     struct cache_header header;
@@ -688,7 +688,7 @@ static unsigned char *read_cache(const char *path, size_t *size)
     return binary;
 }
 
-/* Under another name first, so that nobody reads half of it. */
+/* Written under another name first, so that no process reads half a file. */
 static void write_cache(const char *path, const unsigned char *binary, size_t size, const void *mine)
 {
     struct cache_header header = {{0}, size, 0};
@@ -712,7 +712,7 @@ static void write_cache(const char *path, const unsigned char *binary, size_t si
     free(part);
 }
 
-/* Whether the program is there, from the file. */
+/* Creates the program from the file; returns whether that succeeded. */
 static bool load_program(digits *model, const char *path, const char *options)
 {
     size_t size = 0;
@@ -806,7 +806,7 @@ static digits_status build_program(digits *model)
     return status;
 }
 
-/* Fills the buffer with zeros, which also makes the device take its memory now. */
+/* Fills the buffer with zeros, which also makes the device allocate its memory now. */
 static cl_int create_buffer(digits *model, size_t size, cl_mem *buffer)
 {
     const cl_uint zero = 0;
@@ -890,7 +890,7 @@ static cl_int enqueue_barrier(digits *model)
     return model->cl.EnqueueBarrierWithWaitList(model->queue, 0, NULL, NULL);
 }
 
-/* Where a batch is read from and written to: buffers, or the caller's arrays. */
+/* The inputs and outputs of a batch: buffers, or the caller's arrays. */
 struct endpoints {
     const cl_mem *inputs, *outputs;
     const float *const *input_arrays;
@@ -940,9 +940,9 @@ static cl_int enqueue_batch(
     return CL_SUCCESS;
 }
 
-/* On CPUs one launch may make all others: its work-items wait for each other for less time than launches take to begin.
- * While they wait they do not sleep.  Threads that sleep between runs, as PoCL's do, may wake up on one processor, where
- * one keeps the other waiting for milliseconds; those of Intel's runtime stay awake for longer.
+/* On CPUs a persistent kernel may run all layers: its work-items (workers) wait for each other between layers, which is
+ * quicker than starting a launch.  They wait actively.  If a runtime's threads sleep between runs, as PoCL's do, two of
+ * them may wake up on the same processor and delay each other by milliseconds; Intel's threads stay awake for longer.
  */
 static cl_int count_workers(digits *model)
 {
@@ -962,7 +962,7 @@ static cl_int count_workers(digits *model)
         model->device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof model->workers, &model->workers, NULL);
 }
 
-/* What create and create_on have in common, once there is a queue. */
+/* The common part of create and create_on, after the queue is there. */
 static digits_status prepare(digits *model)
 {
     cl_command_queue_properties properties = 0;
@@ -977,7 +977,7 @@ static digits_status prepare(digits *model)
     model->in_order = !(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
 
     error = model->cl.GetDeviceInfo(model->device, DEVICE_SVM_CAPABILITIES, sizeof sharing, &sharing, NULL);
-    if (error != CL_SUCCESS && error != INVALID_VALUE) /* devices of OpenCL 1.2 do not know the question */
+    if (error != CL_SUCCESS && error != INVALID_VALUE) /* devices of OpenCL 1.2 do not know this query */
         return check(model, error);
     model->shares_memory = model->cl.SetKernelArgSVMPointer && (sharing & SVM_FINE_GRAIN_SYSTEM) != 0;
 
@@ -1108,7 +1108,7 @@ void digits_destroy(digits *model)
 
 /* Run. */
 
-/* Kernels take it that what they read is not what they write. */
+/* Kernels declare their pointers restrict: inputs must not overlap outputs. */
 static bool overlap(const float *const *inputs, float *const *outputs)
 {
     for (size_t i = 0; i < INPUT_COUNT; ++i)
@@ -1151,7 +1151,7 @@ static digits_status run_batch(digits *model, const float *const *inputs, float 
         error = model->cl.EnqueueReadBuffer(
             model->queue, model->outputs[i], CL_TRUE, 0, output_sizes[i], outputs[i], 0, NULL, NULL);
 
-    /* The inputs may still be being read, and are the caller's again on return. */
+    /* Waits until inputs are no longer read, as the caller may change them after the return. */
     if (error != CL_SUCCESS)
         model->cl.Finish(model->queue);
     return check(model, error);
@@ -1241,7 +1241,7 @@ static cl_int compare_output(digits *model, size_t output, bool *right)
         const struct sample *sample = &selftest_samples[i];
         if (sample->output == output) {
             float difference = values[sample->index] - sample->value;
-            /* Written so that a NaN is wrong. */
+            /* Written so that a NaN fails. */
             if (!(difference <= sample->tolerance && -difference <= sample->tolerance))
                 *right = false;
         }
@@ -1265,7 +1265,7 @@ digits_status digits_selftest(digits *model)
     for (size_t i = 0; error == CL_SUCCESS && i < OUTPUT_COUNT; ++i)
         error = compare_output(model, i, &right);
 
-    /* Nothing is left in the queue, also after an error: the next call may use the same buffers out of order. */
+    /* Empties the queue, also after an error, as the next call may use the same buffers out of order. */
     if (error == CL_SUCCESS)
         error = model->cl.Finish(model->queue);
     else
@@ -1275,7 +1275,7 @@ digits_status digits_selftest(digits *model)
     return right ? DIGITS_OK : DIGITS_WRONG_RESULT;
 }
 
-/* Questions. */
+/* Accessors. */
 
 const char *digits_status_text(digits_status status)
 {
@@ -1319,7 +1319,7 @@ const char *digits_device_name(const digits *model)
 
 /* Tables. */
 
-/* In the order in which they run: kernel, global size, local size, arguments. */
+/* Launches in order: kernel, global size, local size, arguments. */
 static const struct launch launch_table[LAUNCH_COUNT + 1] = {
     /* 0: stem: conv -> relu; batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
     {"digits_stem", {8, 1, 1}, {1, 1, 1},
@@ -1412,7 +1412,7 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
     /* 18: softmax: softmax */
     {"digits_softmax_1x10", {1, 1, 1}, {1, 1, 1},
      {{ARENA_BUFFER, 0}, {NUMBER, 0}, {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
-    /* NETWORK: all of them, by as many work-items as a device has processors. */
+    /* NETWORK: the persistent kernel, which runs all layers with a work-item for each processor of the device. */
     {"digits_network", {0, 1, 1}, {1, 1, 1},
      {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {BOARD_BUFFER, 0}, {RUN, 0}}},
 };

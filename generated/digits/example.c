@@ -7,7 +7,7 @@
  *
  * usage: digits_example [--predictions] [DEVICE]
  *     --predictions prints, for every sample, its index, its label and the predicted class.
- *     DEVICE says which OpenCL device to take, as for digits_create.
+ *     DEVICE chooses the OpenCL device, as for digits_create.
  */
 #include "digits.h"
 
@@ -28,7 +28,7 @@ static float output_probabilities[DIGITS_OUTPUT_PROBABILITIES_COUNT];
 static const unsigned char samples[SAMPLES * PIXELS];
 static const int labels[SAMPLES];
 
-/* What the network takes for one sample. */
+/* The network's input for one sample. */
 static void load_sample(float *values, const unsigned char *sample)
 {
     for (int i = 0; i < PIXELS; ++i)
@@ -67,7 +67,7 @@ static digits_status classify(digits *model, int predictions)
     int right = 0;
 
     for (int first = 0; first < SAMPLES; first += BATCH) {
-        int count = SAMPLES - first < BATCH ? SAMPLES - first : BATCH; /* what follows them in the batch is ignored */
+        int count = SAMPLES - first < BATCH ? SAMPLES - first : BATCH; /* the rest of the batch is ignored */
         digits_status status;
 
         for (int i = 0; i < count; ++i)

@@ -16,8 +16,8 @@
  * create takes all memory and compiles all kernels; nothing after it does either.  An instance serves one thread at a
  * time.  Any number of instances, of this model and of others, may run at once: nothing is global.
  *
- * Link with -ldl where the C library wants it: libOpenCL is loaded by create, and neither its headers nor its import
- * library are needed.  Compiled with -DTINY_USE_SYSTEM_OPENCL, tiny.c uses <CL/cl.h> and the libOpenCL
+ * Link with -ldl if the C library needs it: create loads libOpenCL, and neither its headers nor its import library are
+ * needed.  Compiled with -DTINY_USE_SYSTEM_OPENCL, tiny.c uses <CL/cl.h> and the libOpenCL
  * that the program is linked with.
  */
 #ifndef TINY_H
@@ -43,14 +43,14 @@ extern "C" {
 
 typedef enum tiny_status {
     TINY_OK = 0,
-    TINY_BAD_ARGUMENT,  /* NULL, a buffer too small, an instance that create did not finish */
-    TINY_OUT_OF_MEMORY, /* the host's; the device's is an OPENCL_ERROR */
-    TINY_NO_OPENCL,     /* libOpenCL is not there, or is older than OpenCL 1.2 */
-    TINY_NO_DEVICE,     /* no device, or none of the wanted name */
+    TINY_BAD_ARGUMENT,  /* NULL, too small a buffer, or an instance whose create failed */
+    TINY_OUT_OF_MEMORY, /* on the host; for the device's memory see OPENCL_ERROR */
+    TINY_NO_OPENCL,     /* libOpenCL is missing, or older than OpenCL 1.2 */
+    TINY_NO_DEVICE,     /* no device, or none that matches the wanted name */
     TINY_BUILD_FAILED,  /* the device's compiler refused the kernels: see tiny_build_log */
     TINY_OPENCL_ERROR,  /* see tiny_cl_error */
     TINY_NO_WEIGHTS,    /* the file of weights is missing or of the wrong size */
-    TINY_WRONG_RESULT   /* the self-test ran, and its results are wrong */
+    TINY_WRONG_RESULT   /* the self-test computed wrong results */
 } tiny_status;
 
 typedef struct tiny tiny;
@@ -64,19 +64,19 @@ struct _cl_event;
 
 /* Chooses a device, with a context and an in-order queue of its own.  `device` is part of the name of a platform,
  * else of a platform's version ("PoCL 5"), else of a device's name, else a device type ("GPU"), in upper or lower case.
- * NULL takes $CLGEN_DEVICE where that is set, else any device.  Of those that fit, CPUs come first, then real devices
+ * NULL takes $CLGEN_DEVICE if that is set, else any device.  Of those that match, CPUs come first, then real devices
  * before simulators, Intel's runtimes, PoCL, others, and more compute units; a runtime that is known to crash comes last.
  * $CLGEN_OPENCL_LIBRARY names another libOpenCL to load.
- * $CLGEN_CACHE_DIR names a folder, if there is one, where compiled kernels are kept for the next create.
- * $CLGEN_LAUNCHES, on CPUs: "one" is one launch for all layers, which keeps all processors until it ends, as is usual on
- * Intel's runtime; "separate" is one for each, as elsewhere.
+ * $CLGEN_CACHE_DIR names an existing folder in which compiled kernels are kept for the next create.
+ * $CLGEN_LAUNCHES, on CPUs: "one" is a persistent kernel for all layers, which occupies all processors until it ends,
+ * and the default on Intel's runtime; "separate" is a launch per layer, the default elsewhere.
  *
- * A create that fails also gives an instance, to be asked for tiny_cl_error and tiny_build_log and then
- * destroyed.  *model is NULL only for BAD_ARGUMENT and OUT_OF_MEMORY.
+ * A create that fails also returns an instance, for tiny_cl_error and tiny_build_log; destroy it
+ * afterwards.  *model is NULL only for BAD_ARGUMENT and OUT_OF_MEMORY.
  */
 tiny_status tiny_create(tiny **model, const char *device);
 
-/* As above, on the application's own objects, which are retained.  The queue may be in-order or out-of-order; create
+/* The same on the application's own objects, which are retained.  The queue may be in-order or out-of-order; create
  * and destroy wait until it is empty.
  */
 tiny_status tiny_create_on(
@@ -91,8 +91,9 @@ tiny_status tiny_create_on(
 tiny_status tiny_run(tiny *model, const float *image, float *scores);
 
 /* Enqueues one batch on buffers of the instance's context, at least BYTES long, no output overlapping another buffer,
- * and returns at once.  `wait_list`, `event` and NULL are used as in clEnqueueNDRangeKernel; `event` comes after all of
- * the batch.  Batches of one instance follow one another.  After an error, part of the batch may have been enqueued.
+ * and returns at once.  `wait_list`, `event` and NULL are used as in clEnqueueNDRangeKernel; `event` completes after
+ * the whole batch.  Batches of one instance run one after the other.  After an error, part of the batch may have been
+ * enqueued.
  */
 tiny_status tiny_enqueue(
     tiny *model,
@@ -102,20 +103,20 @@ tiny_status tiny_enqueue(
     struct _cl_event *const *wait_list,
     struct _cl_event **event);
 
-/* Runs made-up inputs, in [-1, 1], and compares some of the outputs with what they must be.  OK or
- * WRONG_RESULT, or an error.
+/* Runs generated inputs, in [-1, 1], and compares some of the outputs with known results.  Returns
+ * OK, WRONG_RESULT or an error.
  */
 tiny_status tiny_selftest(tiny *model);
 
-/* Waits for what was enqueued.  NULL is fine. */
+/* Waits for enqueued batches, then frees the instance.  NULL is allowed. */
 void tiny_destroy(tiny *model);
 
 const char *tiny_status_text(tiny_status status);
 
-/* The last error that OpenCL gave this instance; 0 if none. */
+/* The last OpenCL error of this instance; 0 if none. */
 int tiny_cl_error(const tiny *model);
 
-/* What the device's compiler said on BUILD_FAILED, else "".  Lives as long as the instance, as does the name. */
+/* The compiler's messages after BUILD_FAILED, else "".  Valid as long as the instance, like the device's name. */
 const char *tiny_build_log(const tiny *model);
 const char *tiny_device_name(const tiny *model);
 
