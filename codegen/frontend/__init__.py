@@ -1,1 +1,1 @@
-"""Anything from outside -> a validated Graph."""
+"""Specs and parameter files -> a validated Graph."""

@@ -1,4 +1,4 @@
-"""Activation functions: every one of the graph's table, under its own name or an alias, as an operator or attached."""
+"""Activation functions: each of the graph's table, by name or alias, as an operator or attached to a layer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _prelu(layer: Layer) -> list[Step]:
         if layer.options["slope"] is not None:
             raise layer.place.key("slope").spec_error("has no meaning beside a second input, which is the slope")
         return [Step("prelu", Binary("prelu"), layer.inputs[1:])]
-    # <layer>.weight is the operator's that this is attached to.
+    # <layer>.weight belongs to the operator that this activation is attached to.
     suffixes = ("slope", "alpha") if layer.attached else ("slope", "alpha", "weight")
     return [Step("prelu", PRelu(channel_values(layer, "slope", *suffixes)))]
 

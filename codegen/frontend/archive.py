@@ -1,4 +1,4 @@
-"""The two formats of parameter files, .npz and .safetensors: from bytes to named arrays, nothing executed."""
+"""The parameter file formats .npz and .safetensors: from bytes to named arrays, without executing anything."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from codegen.graph.room import SMALL, room
 
-MAX_BYTES = 2**33  # of a file
-MAX_ELEMENTS = 2**28  # of a tensor
-HEADER_BYTES = 2**14  # of an array in a .npz
+MAX_BYTES = 2**33  # bytes of a file
+MAX_ELEMENTS = 2**28  # elements of a tensor
+HEADER_BYTES = 2**14  # the longest header of an array in a .npz
 
 
 class Unreadable(ValueError):
-    """The file, or one tensor in it, is damaged or of a kind that is not read; the message says which."""
+    """The file, or a tensor in it, is damaged or of an unsupported kind; the message says which."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor still in the file.  ``load`` raises :class:`Unreadable`."""
+    """A tensor that is still in the file.  ``load`` raises :class:`Unreadable`."""
 
     shape: tuple[int, ...]
     load: Callable[[], NDArray[Any]]
@@ -37,7 +37,7 @@ Archive = Mapping[str, Stored]
 
 
 def read_npz(data: bytes) -> Archive:
-    """What numpy.savez wrote."""
+    """Reads files written by numpy.savez."""
     tensors = {}
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -50,14 +50,14 @@ def read_npz(data: bytes) -> Archive:
             tensors[name] = _npy(archive, member)
     except Unreadable:
         raise
-    except Exception as error:  # zipfile and numpy raise whatever a damaged byte leads to
+    except Exception as error:  # zipfile and numpy raise exceptions of any kind on damaged bytes
         raise Unreadable(f"is not a .npz file, or is damaged: {error}") from error
     return tensors
 
 
 def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Stored:
     with archive.open(member) as member_file:
-        # Headers of more than this are refused by numpy as well, once it has read them.
+        # Longer headers are refused by numpy too, but only after reading them.
         file = io.BytesIO(member_file.read(HEADER_BYTES))
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -91,10 +91,10 @@ _SAFETENSORS = {
 
 
 def read_safetensors(data: bytes) -> Archive:
-    """What the safetensors libraries of all frameworks write."""
+    """Reads files written by any framework's safetensors library."""
     try:
         entries = safetensors.deserialize(data)
-    except Exception as error:  # one class of its own for most, but not for all
+    except Exception as error:  # mostly, but not always, an exception class of the library
         raise Unreadable(f"is not a .safetensors file, or is damaged: {error}") from error
     return {name: _entry(entry["dtype"], tuple(entry["shape"]), entry["data"]) for name, entry in entries}
 
@@ -105,7 +105,7 @@ def _entry(dtype: str, shape: tuple[int, ...], data: bytes) -> Stored:
         _check_size(shape, 4)
         values = np.frombuffer(data, _SAFETENSORS[dtype])
         if dtype == "BF16":
-            # The upper half of a float32.
+            # bfloat16 is the upper half of a float32.
             values = (values.astype("<u4") << 16).view("<f4")
         return values.reshape(shape)
 

@@ -1,4 +1,4 @@
-"""BatchNorm: its four arrays under the names of either vocabulary, with or without the two that are optional."""
+"""BatchNorm: its four arrays, of which two are optional, by the names of either vocabulary."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def _tensors(layer: Layer) -> dict[str, Tensor | None]:
 
 
 def _missing(layer: Layer, prefix: str, array: str, held: list[str]) -> str:
-    """What an error says of an array that is missing beside those that are held."""
+    """The message for an array that is missing while others are there."""
     keras = any(name.endswith((".gamma", ".beta", ".moving_mean", ".moving_variance")) for name in held)
     word = _VOCABULARY[array][0 if keras else 1]
     return f"tensor {show(f'{prefix}.{word}')} is missing; {layer.parameters.file} has {listed(held, 'and')}"
 
 
 def _prefix(layer: Layer) -> str:
-    """The one prefix under which there are tensors."""
+    """The only prefix under which there are tensors."""
     if layer.options["prefix"] is not None:
         return str(layer.options["prefix"])
     prefixes = [*own_prefixes(layer.name), layer.name] if layer.attached else [layer.name]
@@ -106,7 +106,7 @@ def _prefix(layer: Layer) -> str:
     ]
     if layer.attached and not present:
         sibling = sibling_prefix(layer.name)
-        # The next number may be anything that has a weight and a bias; what is called bn is a BatchNorm.
+        # In a Sequential, the next number may be anything with a weight and a bias; a module called bn is a BatchNorm.
         arrays = ("mean", "variance") if sibling.rpartition(".")[2].isdecimal() else tuple(_VOCABULARY)
         present = [sibling] * any(f"{sibling}.{w}" in layer.parameters for array in arrays for w in _VOCABULARY[array])
     if len(present) > 1:
@@ -118,7 +118,7 @@ def _prefix(layer: Layer) -> str:
 
 
 def array_of(word: str) -> str:
-    """Which of BatchNorm's arrays goes by this word in either vocabulary; "" if none does."""
+    """The array of a BatchNorm that this word means in either vocabulary; "" if none."""
     return next((array for array, words in _VOCABULARY.items() if word in words), "")
 
 
@@ -128,8 +128,10 @@ def own_prefixes(name: str) -> list[str]:
 
 
 def sibling_prefix(name: str) -> str:
-    """Where modules of PyTorch have the BatchNorm behind a convolution: layer1.0.conv1 -> layer1.0.bn1, conv -> bn, and
-    in a Sequential features.3 -> features.4; "" where there is no such custom."""
+    """The usual name in PyTorch of the BatchNorm after a convolution; "" if there is no convention.
+
+    Examples: layer1.0.conv1 -> layer1.0.bn1, conv -> bn, and in a Sequential features.3 -> features.4.
+    """
     parent, dot, last = name.rpartition(".")
     if last.isdecimal():
         return f"{parent}{dot}{int(last) + 1}" if dot else ""
@@ -138,7 +140,7 @@ def sibling_prefix(name: str) -> str:
 
 
 def _names(layer: Layer, prefix: str, array: str) -> list[str]:
-    # <layer>.weight and <layer>.bias are the operator's that this BatchNorm is attached to.
+    # <layer>.weight and <layer>.bias belong to the operator that this BatchNorm is attached to.
     taken = ("weight", "bias") if layer.attached and prefix == layer.name else ()
     return [f"{prefix}.{word}" for word in _VOCABULARY[array] if word not in taken]
 

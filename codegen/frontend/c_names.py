@@ -1,6 +1,7 @@
-"""Names that C, C++, POSIX, OpenCL C and CMake have taken.
+"""Names that C, C++, POSIX, OpenCL C and CMake use.
 
-Lists are of what gcc and g++ have in the headers of C, POSIX and OpenCL: a test compiles beside them what is left.
+The lists cover the names that gcc and g++ define in the headers of C, POSIX and OpenCL: a test compiles names that are
+not in the lists together with these headers.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ _FAMILIES = re.compile(
     r"|SYS_\w+|\w+_(MAX|MIN|WIDTH|BIT|ENDIAN)|SIG[A-Z0-9]{2,}|M_\w+f(32|64|128)x?"
     r"|(PRI|SCN)[diouxX](8|16|32|64|FAST\d+|LEAST\d+|MAX|PTR)|\w+_t|cl[A-Z]\w*|pthread_\w+"
 )
-"""Families of macros, POSIX's types, which end in _t, and OpenCL's and POSIX's functions."""
+"""Families of macros, of POSIX types, which end in _t, and of OpenCL's and POSIX's functions."""
 
 FUNCTIONS = _words(
     """
@@ -179,12 +180,12 @@ SYMBOL_PREFIXES = _words(
     svctcp svcudp svcunix svcunixfd thrd timer timerfd tss xdrmem xdrrec xdrstdio
     """
 )
-"""What is left of functions of the C library without the end of a generated one: thrd_create, sem_destroy, svc_run."""
+"""Prefixes of C library functions that end like a generated function: thrd_create, sem_destroy, svc_run."""
 
 OPENCL_PREFIXES = _words(
     "as async atom atomic convert fast get half intel mem native ndrange read sub vload vstore wait work write"
 )
-"""Beginnings of OpenCL C's functions: a kernel is called after the model and a layer, such as get_global_id."""
+"""Prefixes of OpenCL C's functions: a kernel's name is the model's and a layer's, and could be get_global_id."""
 
 HEADERS = _words(
     """
@@ -199,7 +200,7 @@ HEADERS = _words(
     unwind utime utmp utmpx values varargs wait wchar wctype windows winsock winsock2 wordexp
     """
 )
-"""Headers of C, POSIX, gcc and Windows, in lower case: <math.h> would find math.h in the generated folder first."""
+"""Headers of C, POSIX, gcc and Windows, in lower case: <math.h> would include math.h of the generated folder."""
 
 CMAKE_TARGETS = _words(
     """
@@ -207,12 +208,12 @@ CMAKE_TARGETS = _words(
     install_strip list_install_components package package_source preinstall rebuild_cache run_tests test zero_check
     """
 )
-"""Targets that CMake makes itself, in lower case."""
+"""Targets that CMake defines itself, in lower case."""
 
 LIBRARIES = _words("c crypt dl gcc GL m opencl OpenCL pthread resolv rt stdc stdcxx util cmake CMAKE project PROJECT")
 """Libraries that a linker or CMake knows by these names; a project called CMAKE would set CMAKE_SOURCE_DIR."""
 
 
 def is_taken(name: str) -> bool:
-    """Whether a header has a type, a variable or a macro of this name."""
+    """True if a header has a type, variable or macro of this name."""
     return name in TYPES_AND_MACROS or name in ERRNO or _FAMILIES.fullmatch(name) is not None

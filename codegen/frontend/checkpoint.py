@@ -1,4 +1,4 @@
-"""What torch.save wrote, without torch: the zip format of today and the one before PyTorch 1.6."""
+"""Reads torch.save's files without torch: today's zip format, and the format before PyTorch 1.6."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from codegen.frontend.pickled import MOST_KEY, Symbol, ordered_dict, unpickle
 from codegen.frontend.place import show
 from codegen.frontend.state_dicts import chosen, sets_of
 
-MOST_AXES = 64  # of a tensor: PyTorch's own limit
+MOST_AXES = 64  # axes of a tensor: PyTorch's own limit
 _MAGIC = 0x1950A86A20F9469CFC6C
 _SAVE = "save model.state_dict() instead"
 
-# By the name of the storage's class or of the dtype.
+# Types by the name of the storage's class or of the dtype.
 _DTYPES: Mapping[str, tuple[str, str]] = {
     "Float": ("float32", "<f4"),
     "Double": ("float64", "<f8"),
@@ -38,14 +38,14 @@ _DTYPES: Mapping[str, tuple[str, str]] = {
 _BY_DTYPE = {name: code for name, code in _DTYPES.values()}
 _BY_STORAGE = {f"{storage}Storage": name for storage, (name, _) in _DTYPES.items()}
 _BYTES = {f"{storage}Storage": np.dtype(code).itemsize for storage, (_, code) in _DTYPES.items()}
-# Storages that are passed over in the old format, where they stand one behind the other.
+# Storages that are skipped in the old format, in which storages follow each other.
 _BYTES |= {"BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "UntypedStorage": 1}
 _BYTES |= {"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """``offset`` in elements, of a view of the storage ``key``."""
+    """A view of the storage ``key`` that starts at ``offset`` elements."""
 
     kind: str
     key: str
@@ -63,19 +63,19 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _Refused:
-    """A tensor that is not read, for a reason."""
+    """Stands for a tensor that cannot be read, with the reason."""
 
     reason: str
     shape: tuple[int, ...] = ()
 
 
 def read_checkpoint(data: bytes, key: str | None = None) -> Archive:
-    """The tensors of a state_dict, or of the one within a checkpoint that ``key`` leads to; raises Unreadable."""
+    """The tensors of a state_dict, or of the one in a checkpoint that ``key`` leads to; raises Unreadable."""
     try:
         value, read = _zipped(data) if data.startswith(b"PK") else _legacy(data)
     except Unreadable:
         raise
-    except Exception as error:  # whatever a damaged byte leads to
+    except Exception as error:  # damaged bytes raise exceptions of any kind
         raise Unreadable(f"is not a file of torch.save, or is damaged: {error}") from error
     return chosen(sets_of(value, lambda item: _stored(item, read)), key)
 
@@ -103,8 +103,11 @@ def _zipped(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
 
 
 def _legacy(data: bytes) -> tuple[Any, Callable[[str], bytes]]:
-    """Pickles of a magic number, the version, the machine, the value and the storages' keys; then each storage as its
-    number of elements in 8 bytes, and the elements."""
+    """Reads the format before PyTorch 1.6.
+
+    It consists of pickles of a magic number, the version, the machine, the value and the storages' keys, followed by
+    each storage: its number of elements in 8 bytes, and the elements.
+    """
     stream = io.BytesIO(data)
     kinds: dict[str, str] = {}
 
@@ -140,8 +143,11 @@ _NUMBERS = "it should hold floating-point numbers or integers of at most 64 bits
 
 
 def _persistent(identity: Any) -> Any:
-    """("storage", class, key, device, elements), with (key, offset, elements) of a view behind in the old format; or
-    ("module", class, file, source) of a user's class."""
+    """The storage or class of a persistent id.
+
+    The id is ("storage", class, key, device, elements), in the old format followed by (key, offset, elements) of a
+    view; or ("module", class, file, source) for a user's class.
+    """
     tag, kind, key, *rest = identity
     if tag == "module":
         return kind
@@ -153,14 +159,14 @@ def _persistent(identity: Any) -> Any:
 
 
 def _rebuild(storage: _Storage, offset: int, shape: Any, stride: Any, *_: Any) -> _Tensor:
-    """torch._utils._rebuild_tensor_v2"""
+    """Stands for torch._utils._rebuild_tensor_v2."""
     return _tensor(storage, _BY_STORAGE.get(storage.kind, storage.kind), offset, shape, stride)
 
 
 def _rebuild_v3(
     storage: _Storage, offset: int, shape: Any, stride: Any, _: Any, __: Any, dtype: Symbol, *___: Any
 ) -> _Tensor:
-    """torch._utils._rebuild_tensor_v3, of a storage that has bytes"""
+    """Stands for torch._utils._rebuild_tensor_v3, for a storage of bytes."""
     return _tensor(storage, dtype.name.rpartition(".")[2], offset, shape, stride)
 
 
@@ -176,17 +182,17 @@ def _tensor(storage: _Storage, dtype: str, offset: int, shape: Any, stride: Any)
 
 
 def _parameter(tensor: Any, *_: Any) -> Any:
-    """torch._utils._rebuild_parameter"""
+    """Stands for torch._utils._rebuild_parameter."""
     return tensor
 
 
 def _quantised(storage: Any, offset: Any, shape: Any, *_: Any) -> _Refused:
-    """torch._utils._rebuild_qtensor"""
+    """Stands for torch._utils._rebuild_qtensor."""
     return _Refused("is quantised; save the weights as they were before that, or tensor.dequantize()", _sizes(shape))
 
 
 def _sparse(layout: Any, data: Any, *_: Any) -> _Refused:
-    """torch._utils._rebuild_sparse_tensor, with (indices, values, shape), and those of the other layouts"""
+    """Stands for torch._utils._rebuild_sparse_tensor, with (indices, values, shape), and for other layouts."""
     last = [item for item in data if isinstance(item, tuple)][-1:] if isinstance(data, tuple) else []
     return _Refused("is sparse; save tensor.to_dense()", _sizes(last[0] if last else ()))
 
@@ -196,12 +202,12 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 
 def _elsewhere(*_: Any) -> _Refused:
-    """torch._utils._rebuild_meta_tensor_no_storage and others whose numbers are not in a storage"""
+    """Stands for torch._utils._rebuild_meta_tensor_no_storage and others whose numbers are not in a storage."""
     return _Refused("has no numbers in the file; save it on the CPU, as an ordinary tensor")
 
 
 def _plain_dict(*_: Any) -> dict[Any, Any]:
-    """collections.defaultdict, whose items are set afterwards"""
+    """Stands for collections.defaultdict, whose items are set afterwards."""
     return {}
 
 
@@ -230,7 +236,7 @@ def _whole(value: Any) -> int:
 
 
 def _stored(item: Any, read: Callable[[str], bytes]) -> Stored | None:
-    """A tensor that the pickle describes; None for anything else."""
+    """The tensor that the pickle describes; None if it is something else."""
     if isinstance(item, _Refused):
         return Stored(item.shape, partial(_refuse, item.reason))
     return Stored(item.shape, _loader(item, read)) if isinstance(item, _Tensor) else None

@@ -1,4 +1,4 @@
-"""Which table of a spec a tensor of the weights file belongs to: errors suggest none that another table reads."""
+"""Finds the table of a spec that reads a tensor, so that errors never suggest a tensor of another table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from codegen.frontend.spec import Spec
 
 
 def claims(spec: Spec) -> Callable[[str], str]:
-    """The place of the table or key that reads a tensor, by its name; "" for a tensor that nothing reads.
+    """A function from a tensor's name to the place of the table or key that reads it; "" for an unread tensor.
 
-    A table reads the tensors that it names.  Of the others a layer reads those that begin with its name and a dot, and
-    its BatchNorm those that begin with a prefix of BatchNorm, which has a key for each.
+    A table reads the tensors that it names.  A layer also reads tensors whose names start with the layer's name and a
+    dot, and its BatchNorm reads those that start with a prefix of BatchNorm and have a key of BatchNorm.
     """
     named = {constant.tensor: str(constant.place) for constant in spec.constants}
-    prefixes: dict[str, tuple[Place, bool]] = {}  # with whether a BatchNorm reads
+    prefixes: dict[str, tuple[Place, bool]] = {}  # the place, and True for a BatchNorm
     for layer in spec.layers:
         parts = [("", layer.options)]
         parts += [("batch_norm", layer.batch_norm.options)] if layer.batch_norm is not None else []

@@ -1,4 +1,4 @@
-"""Labelled samples to try a network on."""
+"""Labelled samples to try a network with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the value of a key may be: how it is read and what editors are told about it, in one place."""
+"""The kinds of values of keys: their parsing and their JSON schema, in one place."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from codegen.frontend.place import Place, listed, show, suggestion
 
-LARGEST = 2**31 - 1  # of any whole number: OpenCL C's int
+LARGEST = 2**31 - 1  # the largest whole number: OpenCL C's int
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
 
 class Unfit(ValueError):
-    """The value is not of the kind; the message, if any, says more than the kind's own words."""
+    """The value is not of the kind; a non-empty message replaces the kind's own words."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """``wanted`` completes "should be ..."; ``parse`` gives the value in its one internal form or raises Unfit."""
+    """A kind of value: ``wanted`` completes "should be ..."; ``parse`` returns the internal form or raises Unfit."""
 
     wanted: str
     schema: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a table.  ``missing`` says what to do where a required key is absent."""
+    """A key of a table.  ``missing`` says what to do if a required key is absent."""
 
     kind: Kind
     doc: str
@@ -196,7 +196,7 @@ def _float32(value: Any) -> float:
 
 
 def interval() -> Kind:
-    """Two finite numbers, the first less than the second once both are rounded to float32; read as those."""
+    """Two finite numbers, rounded to float32, of which the first is less than the second."""
 
     def parse(value: Any) -> tuple[float, float]:
         if not isinstance(value, list) or len(value) != 2:
@@ -215,7 +215,7 @@ def interval() -> Kind:
 
 
 def per_axis(low: int) -> Kind:
-    """One number for every spatial axis, or a list with a number for each."""
+    """One number for every spatial axis, or a list with a number for each axis."""
     one = {"type": "integer", "minimum": low, "maximum": LARGEST}
     return Kind(
         f"a whole number >= {low} or a list with one for each spatial axis, such as [2, 2]",
@@ -225,7 +225,7 @@ def per_axis(low: int) -> Kind:
 
 
 def padding(*words: str) -> Kind:
-    """One number for all, a number for each spatial axis, a [before, after] pair for each, or one of the words."""
+    """One number for all axes, a number for each axis, a [before, after] pair for each axis, or a word."""
 
     def parse(value: Any) -> Any:
         if value in words:
@@ -250,7 +250,7 @@ def padding(*words: str) -> Kind:
 
 
 def table(wanted: str, definition: str, word: bool = False) -> Kind:
-    """A table that another step reads, defined elsewhere in the schema; with ``word`` a string will do."""
+    """A table that another function reads, defined elsewhere in the schema; with ``word`` a string is allowed too."""
 
     def parse(value: Any) -> Any:
         if not isinstance(value, dict) and not (word and isinstance(value, str)):

@@ -1,4 +1,4 @@
-"""One layer on its way into the graph: what the builders of the operators are given, and what they give back."""
+"""A layer on its way into the graph: the inputs and results of operators' builders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codegen.graph.ops.window import Ints, Pads
 
 @dataclass(frozen=True)
 class Step:
-    """One node: ``op`` of the value so far and of ``others``, by name."""
+    """A node: ``op`` applied to the value so far and to ``others``, given by name."""
 
     tag: str
     op: Op
@@ -28,8 +28,8 @@ class Step:
 class Layer:
     """A layer with its keys read and its inputs known.
 
-    For a BatchNorm or activation that is attached to the operator, ``attached`` is true, ``place`` and ``options`` are
-    those of its own table, and the tensors <layer>.weight and <layer>.bias belong to the operator.
+    For a BatchNorm or activation that is attached to an operator, ``attached`` is true, ``place`` and ``options`` are
+    of its own table, and the tensors <layer>.weight and <layer>.bias belong to the operator.
     """
 
     name: str
@@ -56,22 +56,22 @@ class Layer:
 
     @property
     def space(self) -> Shape:
-        """The sizes of the first input's spatial axes, of which there is at least one."""
+        """The sizes of the first input's spatial axes, of which there must be at least one."""
         if len(self.shape) < 3:
             raise self.place.spec_error(f"input {list(self.shape)} should have axes of space behind batch and channels")
         return self.shape[2:]
 
     def tensor(self, key: str, *suffixes: str, fits: Fits) -> Tensor:
-        """The tensor that ``key`` names, else <layer>.<suffix> for the one suffix for which it exists.
+        """The tensor that ``key`` names, else <layer>.<suffix> for the only suffix for which it exists.
 
-        Where there is none, the error suggests one whose shape ``fits``.
+        If there is none, the error suggests one whose shape ``fits``.
         """
         tensor = self._tensor(key, suffixes, True, fits)
         assert tensor is not None
         return tensor
 
     def optional_tensor(self, key: str, *suffixes: str, fits: Fits) -> Tensor | None:
-        """Reads as :meth:`tensor`; the key may also be false (none), true (required) or absent (if there is one)."""
+        """Like :meth:`tensor`; the key may also be false (none), true (required) or absent (used if it exists)."""
         return None if self.options[key] is False else self._tensor(key, suffixes, self.options[key] is True, fits)
 
     def _tensor(self, key: str, suffixes: tuple[str, ...], required: bool, fits: Fits) -> Tensor | None:
@@ -86,7 +86,7 @@ class Layer:
         return (value,) * rank if isinstance(value, int) else self._checked(key, value)
 
     def pads(self, key: str = "padding") -> Pads:
-        """The key's (before, after) of each spatial axis; "valid" is none, "same" is the caller's."""
+        """The key's (before, after) for each spatial axis; "valid" is no padding, "same" is left to the caller."""
         value, rank = self.options[key], len(self.space)
         if value == "valid":
             value = 0
@@ -105,11 +105,11 @@ class Layer:
         return int(axis % rank)
 
     def refusal(self, error: ShapeError) -> SpecError:
-        """The graph's complaint about the operator, with its place and the padding as the spec has it."""
+        """The graph's error about the operator, with its place, and the padding in the spec's notation."""
         return self.place.spec_error(error.with_padding(show(self.options.get("padding"))))
 
     def check_order(self, where: str) -> None:
-        """Refuses to flatten channels and space silently where the network may be from a framework that has NHWC."""
+        """Refuses to flatten channels and space without an explicit order if the network may come from NHWC."""
         if self.channels_last and len(self.shape) > 2 and self.shape[1] > 1 and math.prod(self.shape[2:]) > 1:
             raise self.place.spec_error(
                 f"flattens {list(self.shape)}, and frameworks differ in the order: write {where} = "
@@ -127,7 +127,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Operator:
-    """What ``op = "..."`` names.  ``most`` inputs is None where any number will do."""
+    """An operator that ``op = "..."`` names.  ``most`` inputs is None if any number is allowed."""
 
     doc: str
     build: Callable[[Layer], list[Step]]

@@ -1,4 +1,4 @@
-"""Operators with weights: convolutions, dense layers, constants for each channel."""
+"""Operators with weights: convolutions, dense layers, per-channel constants."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _conv_transpose(layer: Layer) -> list[Step]:
     weight = conv_transpose_weight(layer)
     kernel = weight.shape[2:]
     word, extra = layer.options["padding"], layer.options["output_padding"]
-    # Keras' "same" makes input * stride elements, its "valid" at least as many: windows smaller than the stride leave
-    # a rest behind, which is output padding; of larger ones "same" crops what is too much, the odd element behind.
+    # Keras' "same" gives input * stride elements, its "valid" at least as many: windows smaller than the stride leave
+    # a rest, which is output padding; for larger windows "same" crops the surplus, an odd element at the end.
     over = [extent(k, d) - s for k, d, s in zip(kernel, dilation, stride, strict=True)]
     if extra is not None:
         if word == "same":

@@ -1,4 +1,4 @@
-"""Finding the spec that an artefact was generated from."""
+"""Finds the spec that an artefact was generated from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from codegen.frontend.reader import MOST_BYTES
 
 
 def find_spec(name: str, sha256: str, folder: Path) -> Path:
-    """The spec of this file name and hash: here, around the artefact, or in a folder ``specs`` of any of those."""
+    """The spec of this file name and hash, searched here, around the artefact, and in folders ``specs`` of those."""
     places = [Path.cwd(), *folder.resolve().parents]
     seen = []
     for place in places:
         for path in (place / name, place / "specs" / name):
             try:
-                # A pipe would keep the search waiting.
+                # Reading a pipe would block.
                 if not path.is_file() or path.stat().st_size > MOST_BYTES:
                     continue
                 content = path.read_bytes()

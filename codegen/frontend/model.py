@@ -1,4 +1,4 @@
-"""The result of a frontend: a network, and the samples, hashes and unused tensors that belong to it."""
+"""The result of reading a spec: a network, with its samples, hashes and unused tensors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from codegen.graph.graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Labelled samples.  ``images`` is [count, *the input's shape without batch] in the user's own layout: where the
-    graph's input is ``channels_last``, so are these.  ``labels`` is [count]."""
+    """Labelled samples.
+
+    ``images`` is [count, *the input's shape without batch] in the user's layout: channels last if the graph's input is
+    ``channels_last``.  ``labels`` is [count].
+    """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -21,9 +24,9 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """``spec_name`` is a file name without folders; hashes are of the files' bytes, "" where there is no file.
+    """A network; ``spec_name`` is a file name without folders; hashes are of files' bytes, "" without a file.
 
-    ``unused`` names the tensors of the weights file that no layer reads: perhaps a forgotten bias or BatchNorm.
+    ``unused`` names the tensors of the weights file that no layer reads, such as a forgotten bias or BatchNorm.
     """
 
     graph: Graph

@@ -1,4 +1,4 @@
-"""Which names a spec may give, so that they can stand in generated C, in file names and in comments as they are."""
+"""Valid names in a spec: they must be usable in generated C, in file names and in comments."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from codegen.frontend.reserved import HOST_WORDS
 MAX_IDENTIFIER = 40
 MAX_LAYER = 120
 
-# Single underscores between: a leading, trailing or double one makes names that C or C++ reserve, once a prefix or
-# suffix is put to it.
+# Only single underscores inside: with a prefix or suffix, a leading, trailing or double one would give names that C or
+# C++ reserve.
 IDENTIFIER = r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*"
 LAYER = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 
 
-# Names that generated functions use for other arguments and variables.
+# Names of other arguments and variables of generated functions.
 _LOCALS = frozenset(
     {
         *("model", "device", "context", "queue", "status", "event", "events", "num_events", "wait_list", "run_batch"),
@@ -33,7 +33,7 @@ _WINDOWS_DEVICES = frozenset(
 
 
 def model_fault(name: str) -> str | None:
-    """What is wrong with a model's name, and a legal one; None if nothing is.
+    """The fault of a model's name, and a valid name; None if there is no fault.
 
     The name becomes file names, a type and a prefix of symbols.
     """
@@ -41,7 +41,7 @@ def model_fault(name: str) -> str | None:
 
 
 def port_fault(name: str, model: str) -> str | None:
-    """What is wrong with the name of an input or output of this model, and a legal one; None if nothing is.
+    """The fault of an input's or output's name in this model, and a valid name; None if there is no fault.
 
     The name becomes an argument.
     """
@@ -50,7 +50,7 @@ def port_fault(name: str, model: str) -> str | None:
 
 
 def layer_fault(name: str) -> str | None:
-    """What is wrong with a layer's name, and a legal one; None if nothing is."""
+    """The fault of a layer's name, and a valid name; None if there is no fault."""
     fault = None
     if not re.fullmatch(LAYER, name):
         fault = f"{show(name)} should be letters, digits, _ . and -, starting with a letter or _"
@@ -60,17 +60,17 @@ def layer_fault(name: str) -> str | None:
 
 
 def legal_model(wanted: str) -> str:
-    """The name itself if a model may have it, else a legal one like it."""
+    """The name itself if it is valid for a model, else a similar valid one."""
     return identifier(wanted, lambda name: _model_fault(name) is None, "net")
 
 
 def legal_port(wanted: str, model: str) -> str:
-    """The name itself if an input or output of this model may have it, else a legal one like it."""
+    """The name itself if it is valid for an input or output of this model, else a similar valid one."""
     return identifier(wanted, lambda name: _port_fault(name, model) is None, "data")
 
 
 def legal_layer(wanted: str) -> str:
-    """The name itself if a layer may have it, else a legal one like it."""
+    """The name itself if it is valid for a layer, else a similar valid one."""
     base = re.sub(r"[/:]+", ".", wanted)
     base = re.sub(r"[^A-Za-z0-9_.\-]+", "_", base).strip(".-_")
     if not base or not re.match(r"[A-Za-z_]", base):
@@ -79,14 +79,14 @@ def legal_layer(wanted: str) -> str:
 
 
 def identifier(original: str, free: Callable[[str], bool], suffix: str) -> str:
-    """The name if it is free, else the nearest C identifier that is."""
+    """The name if it is free, else a similar C identifier that is free."""
     if free(original):
         return original
     base = re.sub(r"[^A-Za-z0-9]+", "_", original).strip("_")
     base = re.sub(r"_+", "_", base)
     if not base or not base[0].isalpha():
         base = f"{suffix}_{base}".rstrip("_")
-    # Some names are refused for how they begin; two beginnings of our own cannot both be.
+    # Some names are refused for their beginning; of two beginnings of our own one is always allowed.
     base = base[: MAX_IDENTIFIER - 12].rstrip("_")
     candidates = [base, f"{base}_{suffix}", f"{suffix}_{base}", f"of_{base}"]
     k = 1
@@ -135,14 +135,14 @@ def _port_fault(name: str, model: str) -> str | None:
 
 
 def file_fault(name: str) -> str | None:
-    """What is wrong with the name of a spec's file, which stands in comments of generated files; None if nothing."""
+    """The fault of a spec's file name, which appears in generated comments; None if there is none."""
     if not name.isprintable() or "\\" in name:
         return f"file name {show(name)} should have no control characters and no backslash"
     return None
 
 
 def symbol(name: str) -> str:
-    """The form in which names must differ: what is left of a name in a C macro."""
+    """The form in which names must differ: the name as part of a C macro."""
     return re.sub(r"[^A-Za-z0-9]", "_", name).upper()
 
 

@@ -1,4 +1,4 @@
-"""From a spec and its parameters to the graph."""
+"""Builds the graph from a spec and its parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codegen.graph.types import FLOAT32
 
 
 class Stopped(Exception):
-    """A layer cannot be built, for the reason that ``error`` gives; ``built`` names the layers that can."""
+    """A layer cannot be built, for the reason in ``error``; ``built`` names the layers that can."""
 
     def __init__(self, layer: str, built: Collection[str], error: ClgenError) -> None:
         super().__init__(str(error))
@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 
 def build_graph(spec: Spec, parameters: Parameters) -> Graph:
-    """The network, with its parameters; raises Stopped at the first layer that cannot be built."""
+    """The graph of the network with its parameters; raises Stopped at the first layer that cannot be built."""
     parameters.claim(claims(spec))
     constants = tuple(_constant(table, parameters) for table in spec.constants)
     shapes: dict[str, Shape] = {i.name: i.shape for i in spec.inputs}
@@ -65,7 +65,7 @@ def _constant(table: ConstantTable, parameters: Parameters) -> Constant:
 def _layer(
     table: LayerTable, spec: Spec, shapes: Mapping[str, Shape], parameters: Parameters
 ) -> tuple[list[Step], Shape]:
-    """The operator's steps and those of what is attached to it, and the shape of the result."""
+    """The steps of a layer: its operator, BatchNorm and activation; and the result's shape."""
     layer = Layer(
         name=table.name,
         place=table.place,
@@ -87,7 +87,7 @@ def _layer(
 
 
 def _steps(operator: Operator, layer: Layer, shapes: Mapping[str, Shape]) -> tuple[list[Step], Shape]:
-    """The operator's steps and the shape behind them, with the graph's complaints placed."""
+    """The operator's steps and the shape after them; errors of the graph get their place in the spec."""
     shape = layer.shape
     try:
         steps = operator.build(layer)
@@ -100,7 +100,7 @@ def _steps(operator: Operator, layer: Layer, shapes: Mapping[str, Shape]) -> tup
 
 
 def _nodes(table: LayerTable, steps: list[Step]) -> list[Node]:
-    """A node for each step, the last under the layer's own name."""
+    """A node for each step, the last one under the layer's own name."""
     nodes: list[Node] = []
     tags = [step.tag for step in steps]
     for i, step in enumerate(steps):
@@ -120,7 +120,7 @@ def _output(table: OutputTable, spec: Spec, shape: Shape) -> Output:
 def _converted(
     inputs: Sequence[Input], nodes: Sequence[Node], outputs: Sequence[Output]
 ) -> tuple[list[Node], list[Output]]:
-    """The same with a conversion behind each input and before each output that is not of float32."""
+    """The graph with a conversion after each input and before each output that is not float32."""
     read = {i.name: f"{i.name}/{FLOAT32}" for i in inputs if i.type != FLOAT32}
     behind = [Node(read[i.name], Convert(i.type, FLOAT32), (i.name,)) for i in inputs if i.name in read]
     within = [Node(node.name, node.op, tuple(read.get(name, name) for name in node.inputs)) for node in nodes]

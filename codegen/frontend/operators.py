@@ -1,4 +1,4 @@
-"""The operators of a spec: keys and a small builder of each.  The reader, the JSON schema and the docs follow this."""
+"""The operators of a spec: keys and a small builder for each.  Reader, JSON schema and docs are based on this table."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _axis(layer: Layer, key: str, axis: int, rank: int) -> int:
 
 
 def _slice(layer: Layer) -> list[Step]:
-    """Python's slice along one axis."""
+    """A slice along one axis, as in Python."""
     axis = layer.axis("axis")
     size, step = layer.shape[axis], layer.options["step"]
     if step == 0:
@@ -212,7 +212,7 @@ def _running_sum(layer: Layer) -> list[Step]:
 
 def _top_k(layer: Layer) -> list[Step]:
     count, largest, part = (layer.options[key] for key in ("count", "largest", "part"))
-    # NaN counts as the greatest, as where PyTorch and numpy sort.
+    # NaN counts as the largest, as in sorting by PyTorch and numpy.
     return [Step("top_k", Top(layer.axis("axis"), count, largest, part=part, nan_last=not largest))]
 
 
@@ -226,7 +226,7 @@ def _take(layer: Layer) -> list[Step]:
     return [Step("take", Take(axis, widened(values)))]
 
 
-_LARGEST_INDEX = 2**24  # up to which float32 has all whole numbers
+_LARGEST_INDEX = 2**24  # float32 has all whole numbers up to this one
 
 
 def _repeat(layer: Layer) -> list[Step]:

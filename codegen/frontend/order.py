@@ -1,15 +1,15 @@
-"""The order in which layers can be computed, and whether all of them are needed."""
+"""The order of computation of layers, and the layers that are needed."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
-Reads = Mapping[str, Sequence[str]]  # what each layer reads: other layers, or names that are none
+Reads = Mapping[str, Sequence[str]]  # the names that each layer reads, of layers and of other values
 
 
 def in_order(reads: Reads) -> list[str]:
-    """The layers, each behind those that it reads, otherwise in the order given; without those on or behind a cycle."""
+    """The layers, each after those that it reads, else in the given order; without those that depend on a cycle."""
     position = {name: i for i, name in enumerate(reads)}
     waiting = {name: {other for other in others if other in reads} for name, others in reads.items()}
     readers: dict[str, list[str]] = {name: [] for name in reads}
@@ -30,11 +30,11 @@ def in_order(reads: Reads) -> list[str]:
 
 
 def cycle(reads: Reads) -> list[str]:
-    """The members of a cycle, each read by the next; empty if there is none."""
+    """The members of a cycle, each read by the next; empty if there is no cycle."""
     left = set(reads) - set(in_order(reads))
     if not left:
         return []
-    # Whatever is left reads something that is left, so that going back must come round.
+    # Each remaining layer reads a remaining layer, so walking back must arrive at a layer twice.
     path = [next(name for name in reads if name in left)]
     while path.count(path[-1]) == 1:
         path.append(next(other for other in reads[path[-1]] if other in left))
@@ -42,7 +42,7 @@ def cycle(reads: Reads) -> list[str]:
 
 
 def needed(reads: Reads, results: Iterable[str]) -> set[str]:
-    """The results and all that they depend on."""
+    """The results and all layers that they depend on."""
     found: set[str] = set()
     pending = list(results)
     while pending:

@@ -1,4 +1,4 @@
-"""Parameter arrays by name, checked for what no trained network has."""
+"""Parameter arrays by name, checked for values that no trained network has."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from codegen.graph.ops import Shape
 from codegen.graph.room import room
 
 Reader = Callable[[bytes, str | None], Archive]
-"""Reads the tensors of a file, of which the second argument may choose a part (weights_key); raises Unreadable."""
+"""Reads the tensors of a file, or the part that the second argument (weights_key) chooses; raises Unreadable."""
 
 
 def _flat(read: Callable[[bytes], Archive]) -> Reader:
-    """The reader of a format without nesting."""
+    """The reader of a file format without nesting."""
     return lambda data, key: chosen({"": read(data)}, key)
 
 
@@ -39,9 +39,9 @@ READERS: Mapping[str, Reader] = {
 }
 
 Fits = Callable[[Shape], bool]
-"""Whether a tensor of this shape could be the one that is wanted."""
+"""A predicate: true if a tensor of this shape could be the wanted one."""
 
-# Counters of training: of BatchNorm's batches, and of the steps that AveragedModel has averaged.
+# Counters of training: BatchNorm's batches, and AveragedModel's averaged steps.
 _OF_TRAINING = (".num_batches_tracked", ".n_averaged")
 
 
@@ -49,7 +49,7 @@ _OF_TRAINING = (".num_batches_tracked", ".n_averaged")
 class Tensor:
     """An array of a file; ``place`` is the key of the spec that asked for it.
 
-    ``in_float64`` has what :meth:`widened` gave before, for whichever layer.
+    ``in_float64`` caches the results of :meth:`widened` for all layers.
     """
 
     place: Place
@@ -63,7 +63,7 @@ class Tensor:
         return self.values.shape
 
     def widened(self, axes: tuple[int, ...]) -> Array:
-        """The values in float64 with the axes in this order: one array for all layers that name the tensor."""
+        """The values in float64 with the axes in this order; all layers that name the tensor share one array."""
         if axes not in self.in_float64:
             self.in_float64[axes] = widened(self.values.transpose(axes))
         return self.in_float64[axes]
@@ -73,7 +73,7 @@ class Tensor:
 
 
 class Parameters:
-    """The tensors of one file, read when asked for."""
+    """The tensors of a file, each read when it is needed."""
 
     def __init__(self, file: str = "", sha256: str = "", archive: Archive | None = None) -> None:
         self.file = file
@@ -86,7 +86,7 @@ class Parameters:
 
     @staticmethod
     def open(path: Path, place: Place, weights_key: str | None = None) -> Parameters:
-        """``place`` is the key that names the file, ``weights_key`` the keys that lead to the tensors in it."""
+        """Opens a file; ``place`` is the key that names it, ``weights_key`` the keys that lead to its tensors."""
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise place.spec_error(f"{show(str(path))} should be a {listed(READERS)} file")
@@ -109,11 +109,11 @@ class Parameters:
 
     @staticmethod
     def of_bytes(file: str, data: bytes, reader: Callable[[bytes], Archive]) -> Parameters:
-        """``reader`` raises Unreadable."""
+        """Reads a file's bytes with ``reader``, which may raise Unreadable."""
         return Parameters(file, hashlib.sha256(data).hexdigest(), reader(data))
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a tensor of this name, or of this name behind those of wrappers."""
+        """True if there is a tensor of this name, with or without wrappers' prefixes."""
         return bool(self._by_name.find(name))
 
     @property
@@ -122,17 +122,17 @@ class Parameters:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The tensors that nobody has read, in the file's order, but those that only training needs."""
+        """The tensors that were not read, in the file's order, except those that only training needs."""
         return tuple(name for name in self._archive if name not in self._used and not f".{name}".endswith(_OF_TRAINING))
 
     def claim(self, reader: Callable[[str], str]) -> None:
-        """``reader`` gives the place of the table in the spec that will read a tensor; "" if none will."""
+        """Sets ``reader``, which returns the place of the spec's table that will read a tensor; "" if none will."""
         self._claims = lambda name: next(filter(None, map(reader, [name, *self._by_name.forms(name)])), "")
 
     def read(self, name: str, place: Place, finite: bool = True) -> Tensor:
         """The tensor of this name; ``place`` is the key that wants it.
 
-        Infinities and NaN are refused unless ``finite`` is false: a mask of minus infinities is no damaged weight.
+        Infinities and NaN are refused unless ``finite`` is false, as a mask may hold minus infinity.
         """
         found = self._by_name.find(name)
         if not found:
@@ -163,9 +163,9 @@ class Parameters:
         finite: bool = True,
         missing: str = "",
     ) -> Tensor | None:
-        """The one tensor that goes by one of these names; None where there is none and none is required.
+        """The only tensor with one of these names; None if there is none and none is required.
 
-        Where it is missing, the error says so, or ``missing``, and suggests a tensor whose shape ``fits``.
+        If it is missing, the error says so, or is ``missing``, and suggests a tensor whose shape ``fits``.
         """
         present = [name for name in names if name in self]
         present = [name for name in present if name in self._archive] or present
@@ -186,14 +186,17 @@ class Parameters:
         raise place.parameter_error(f"{missing or f'no tensor {listed(names)} in {self.file}'}{remedy}")
 
     def _near(self, names: Collection[str], place: Place, fits: Fits) -> str:
-        """The tensor that may be meant: one of the right shape that nothing else reads, else one that is spelt alike
-        and either has the right shape or is read by nothing else."""
+        """The tensor that may be meant, for an error message.
+
+        It is the only unread one of the right shape, else one that is spelt similarly and either has the right shape or
+        is unread.
+        """
         fitting = [name for name in self.unused if fits(self._archive[name].shape)]
         free = [name for name in fitting if self._claims(name) in ("", str(place), str(place.table_of_keys))]
         alike = _nearest(names, free, 0.0 if len(free) == 1 else 0.5)
         if alike:
             return self._meant(alike, place, ", which fits and which nothing else reads")
-        # A name that the spec gives may be that of another layer's tensor, misspelt; one by the rule is not.
+        # A name in the spec may be a misspelt name of another layer's tensor; a default name may not.
         fitting = [name for name in self.names if len(names) == 1 and fits(self._archive[name].shape)]
         unread = [name for name in self.unused if not self._claims(name)]
         alike = _nearest(names, [*unread, *fitting], 0.7)
@@ -205,25 +208,25 @@ class Parameters:
 
 
 def _before(name: str, wanted: str) -> str:
-    """The first words of a tensor's name, without those that the spec has."""
+    """The leading words of a tensor's name that the spec's name lacks."""
     return name.removesuffix(wanted).rstrip(".") or name.partition(".")[0]
 
 
 def _nearest(names: Collection[str], known: Collection[str], least: float) -> str:
-    """The known name that is spelt most like one of the names, if it is at least as like as ``least`` (0 to 1)."""
+    """The known name that is most similar to one of the names, if its similarity is at least ``least`` (0 to 1)."""
     alike = [(name, other) for name in names for other in get_close_matches(name, known, n=1, cutoff=least)]
     return max(alike, key=lambda pair: SequenceMatcher(None, *pair).ratio(), default=("", ""))[1]
 
 
 def widened(values: NDArray[Any]) -> Array:
-    """A float64 copy in row-major order that cannot be written to."""
+    """A read-only float64 copy in row-major order."""
     copy = np.array(values, dtype=np.float64, order="C")
     copy.setflags(write=False)
     return copy
 
 
 def first_index(mask: NDArray[np.bool_]) -> list[int]:
-    """Where the mask first holds, as an error prints an index."""
+    """The first index where the mask is true, as text for an error."""
     return [int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape)]
 
 
@@ -231,7 +234,7 @@ def _check_finite(tensor: Tensor) -> None:
     values = tensor.values
     if values.dtype.kind != "f":
         return
-    # The narrower ones cannot be beyond float32.  NaN fails the comparison too.
+    # Narrower types cannot exceed float32.  NaN fails the comparison too.
     good = np.isfinite(values) if values.dtype.itemsize <= 4 else np.abs(values) <= FLOAT32_MAX
     if not good.all():
         at = first_index(~good)

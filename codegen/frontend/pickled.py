@@ -1,10 +1,10 @@
-"""Python's pickles as plain data: nothing is imported, called or constructed that the file names.
+"""Reads Python's pickles as plain data: nothing that a file names is imported, called or constructed.
 
-A pickle is a program for a stack machine.  This machine knows the instructions that data needs; of the functions that a
-pickle calls it knows those that are given to it, and puts a :class:`Foreign` where any other would have made a value.
+A pickle is a program for a stack machine.  This machine implements the instructions that data needs, and calls only
+functions from a given table; the result of any other call is a :class:`Foreign`.
 
-A small pickle can make a value of any size: by reference a tuple holds itself in two places, that one another in two.
-No such value is printed, compared or hashed; instructions, and what functions are given, are counted.
+A small pickle can describe an exponentially large value: a tuple that holds another one twice, which holds a third one
+twice, and so on.  So values are never printed, compared or hashed, and instructions and arguments are counted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Foreign:
-    """What calling ``name`` would have made."""
+    """Stands for the result of calling ``name``."""
 
     name: str
 
 
 MOST_INSTRUCTIONS = 5_000_000  # a checkpoint of 10,000 tensors with its optimizer has about 2,000,000
-MOST_GIVEN = 5_000_000  # items of all arguments of all functions
-MOST_KEY = 2**63  # of the keys that are numbers: longer ones cannot be printed
+MOST_GIVEN = 5_000_000  # items in all arguments of all functions
+MOST_KEY = 2**63  # keys that are larger numbers are refused, as they cannot be printed
 
 _MARK = object()
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -61,8 +61,11 @@ _LITERALS = frozenset(
 
 
 def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]) -> Any:
-    """The next pickle of the stream.  ``functions`` stand for those of the file; ``persistent`` makes a value of a
-    persistent id.  Raises whatever a damaged pickle leads to."""
+    """The value of the stream's next pickle.
+
+    ``functions`` replace those that the file names; ``persistent`` returns the value of a persistent id.  A damaged
+    pickle raises exceptions of any kind.
+    """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     given = 0
@@ -130,7 +133,7 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
                 made = known(*arguments)
             stack.append(made)
         elif name == "BUILD":
-            stack.pop()  # attributes, of which data has none that matter
+            stack.pop()  # attributes, which are irrelevant for data
         elif name == "BINPERSID":
             stack.append(persistent(stack.pop()))
         elif name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
@@ -151,7 +154,7 @@ def unpickle(stream: IO[bytes], functions: Mapping[str, Callable[..., Any]], per
 
 
 def ordered_dict(*arguments: Any) -> dict[Any, Any]:
-    """collections.OrderedDict, of nothing or of a list of pairs."""
+    """Stands for collections.OrderedDict, empty or from a list of pairs."""
     made: dict[Any, Any] = {}
     for key, value in arguments[0] if arguments else ():
         _set(made, [key, value])
@@ -159,7 +162,7 @@ def ordered_dict(*arguments: Any) -> dict[Any, Any]:
 
 
 def _set(table: Any, items: list[Any]) -> None:
-    """Keys other than texts and numbers are left out: hashing a tuple of tuples can take for ever."""
+    """Sets items; keys other than texts and numbers are left out, as hashing nested tuples can take for ever."""
     if not isinstance(table, dict):
         return
     for key, value in zip(items[::2], items[1::2], strict=True):

@@ -1,4 +1,4 @@
-"""Where in a spec something is wrong, and how an error shows values and suggests spellings."""
+"""Places in a spec for error messages, and how errors show values and suggest spellings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LISTED = 16  # words that an error lists
 
 @dataclass(frozen=True)
 class Place:
-    """A file, a table in it and the path of keys below, printed as ``x.toml: layer "stem": batch_norm.epsilon``."""
+    """A file, a table in it and the path of keys in it, printed as ``x.toml: layer "stem": batch_norm.epsilon``."""
 
     file: str
     table: str = ""
@@ -31,7 +31,7 @@ class Place:
 
     @property
     def table_of_keys(self) -> Place:
-        """The place of the table that the last key is in."""
+        """The place of the table that contains the last key."""
         return replace(self, keys=self.keys[:-1])
 
     def spec_error(self, message: str) -> SpecError:
@@ -45,30 +45,30 @@ class Place:
 
 
 def show(value: Any) -> str:
-    """A value as TOML writes it, on one line and not too long."""
+    """A value as TOML, on one line, shortened if it is long."""
     return shortened(_toml(value))
 
 
 def shortened(text: str) -> str:
-    """The text, or how it begins."""
+    """The text, or its beginning if it is long."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would not print escaped."""
+    """The text with unprintable characters escaped."""
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, (str, bool)):
-        # JSON writes strings and booleans as TOML does.  What a terminal would not print is escaped as well.
+        # JSON writes strings and booleans as TOML does.  Unprintable characters are escaped as well.
         return printable(json.dumps(value, ensure_ascii=False))
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_toml(key)[1:-1]} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
-        return "a number of more than 80 digits"  # str() refuses the longest ones
+        return "a number of more than 80 digits"  # str() refuses very long numbers
     return str(value)
 
 
@@ -79,7 +79,7 @@ def listed(words: Iterable[str], last: str = "or") -> str:
 
 
 def known(words: Collection[str]) -> str:
-    """``; known are ...`` with the first words of a long list, and where all are."""
+    """``; known are ...`` with the first words of a long list, and where to find all."""
     if len(words) <= _MOST_LISTED:
         return f"; known are {listed(words, 'and')}"
     first = ", ".join(map(show, itertools.islice(words, _MOST_LISTED)))
@@ -87,7 +87,7 @@ def known(words: Collection[str]) -> str:
 
 
 def suggestion(word: str, words: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
-    """``; did you mean "..."?`` with the nearest known word, or nothing where none is near."""
+    """``; did you mean "..."?`` with the nearest known word, "" if none is near."""
     words = list(words)
     meant = (synonyms or {}).get(word.lower())
     if meant not in words:

@@ -1,4 +1,4 @@
-"""Reading TOML: a file's tables, each checked against the keys that it may have."""
+"""Reads TOML: a file's tables, each checked against the keys that it may have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codegen.errors import SpecError
 from codegen.frontend.kinds import Keys
 from codegen.frontend.place import Place, listed, printable, shortened, show, suggestion
 
-# Words of the frameworks for keys of a spec.
+# Frameworks' words for keys of a spec.
 _SYNONYMS = {
     "bn": "batch_norm",
     "batchnorm": "batch_norm",
@@ -37,12 +37,12 @@ _SYNONYMS = {
 }
 
 
-# The tables of a spec that there is one of, and those that there may be several of.
+# Tables that occur once in a spec, and tables that may occur several times.
 _ONE = ("model", "example")
 _MANY = ("input", "constant", "layer", "output")
 
 
-# Words of the frameworks for what the shape of a layer's weight says.
+# Frameworks' words for sizes that a spec takes from the shape of a layer's weight.
 _OF_WEIGHT = frozenset(
     [
         *("filters", "in_channels", "in_features", "kernel", "kernel_shape", "kernel_size", "num_filters"),
@@ -53,14 +53,14 @@ _OF_WEIGHT = frozenset(
 
 @dataclass(frozen=True)
 class Document:
-    """A TOML file: ``place`` names it in errors, ``sha256`` is of its bytes."""
+    """A TOML file: ``place`` names it in errors, ``sha256`` is the hash of its bytes."""
 
     place: Place
     sha256: str
     tables: Mapping[str, Any]
 
 
-MOST_BYTES = 2**26  # of a file: a spec of 5,000 layers has about a hundredth of it
+MOST_BYTES = 2**26  # bytes of a file: a spec of 5,000 layers has about a hundredth of this
 
 
 def read_document(path: Path) -> Document:
@@ -95,7 +95,7 @@ def parse_document(data: bytes, place: Place) -> Document:
 
 
 def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, Any]:
-    """The value of every key, defaults included; refuses unknown, missing and mistyped ones."""
+    """The values of all keys, including defaults; refuses unknown, missing and mistyped keys."""
     for name in value:
         if name not in keys:
             raise unknown_key(name, keys, place)
@@ -118,7 +118,7 @@ def unknown_key(name: str, keys: Collection[str], place: Place) -> SpecError:
 
 
 def _quoted(reason: str, text: str) -> str:
-    """The line that a complaint of tomli is about, and what values look like if it is about one."""
+    """The line that tomli's error is about, with a hint about values if the error is about a value."""
     found = re.search(r"\(at line ([0-9]+), column [0-9]+\)$", reason)
     lines = text.splitlines()
     if found is None or int(found[1]) > len(lines):
@@ -128,7 +128,7 @@ def _quoted(reason: str, text: str) -> str:
 
 
 def _wrong_brackets(text: str) -> str:
-    """The remedy for the first header of a table that has the wrong brackets; "" if all are right."""
+    """The remedy for the first table header with the wrong brackets; "" if there is none."""
     many, one = "|".join(_MANY), "|".join(_ONE)
     header = re.compile(rf"\s*(\[\s*({many})\s*\]|\[\[\s*({one})\s*\]\])\s*(#.*)?")
     for number, line in enumerate(text.splitlines(), 1):

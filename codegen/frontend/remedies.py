@@ -1,4 +1,4 @@
-"""What a spec of a network that cannot be built should say instead: a few usual mistakes, each undone and tried."""
+"""Remedies for a network that cannot be built: a few common mistakes, each undone and tried."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Tables = Mapping[str, Any]
 
 
 def remedy(document: Document, parameters: Parameters, stop: Stopped) -> str:
-    """``; ...`` with the change after which the layer that cannot be built can be; "" if none is found.
+    """``; ...`` with a change after which the failing layer can be built; "" if none is found.
 
     The changes are other layouts of the weights, and inputs whose shape includes the batch or has channels last.
     """
     trial = _Trial(document, parameters, stop.layer)
-    misfit = isinstance(stop.error, ParameterError)  # of a tensor and a value that the network computes
+    misfit = isinstance(stop.error, ParameterError)  # between a tensor and a computed value
     if misfit or isinstance(stop.error.__cause__, ShapeError):
         said = trial.layout(document.tables)
         if said:
@@ -39,7 +39,7 @@ def remedy(document: Document, parameters: Parameters, stop: Stopped) -> str:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Whether a layer can be built once the tables of its spec are changed."""
+    """Tries to build a layer after changes of the spec's tables."""
 
     document: Document
     parameters: Parameters
@@ -55,7 +55,7 @@ class _Trial:
         return True
 
     def layout(self, tables: Tables) -> str:
-        """The weight layouts, of this layer or of all, that pass; "" if none does."""
+        """The weight layouts, of this layer or of all, that work; "" if none does."""
         k, table = next((k, t) for k, t in enumerate(tables["layer"]) if t["name"] == self.layer)
         (every,) = set(MODEL_LAYOUTS) - {tables["model"].get("weight_layout", MODEL_LAYOUTS[0])}
         own = [n for n in _layouts(table) if self.passes(_with(tables, "layer", k, weight_layout=n))]
@@ -68,17 +68,17 @@ class _Trial:
 
 
 def _layouts(table: Tables) -> list[str]:
-    """The weight layouts that a layer could have instead."""
+    """Other weight layouts that the layer could have."""
     key = OPERATORS[table["op"]].keys.get("weight_layout")
     layouts = [] if key is None else [n for n in key.kind.schema["enum"] if n != table.get("weight_layout")]
-    # As a layer of one filter for each channel many a weight fits that is of no such layer.
+    # Many weights of other layers would fit a depthwise layer with one filter per channel.
     return [n for n in layouts if n != "HWCM" or table["op"] == "depthwise_conv" or "groups" in table]
 
 
 def _inputs(tables: Tables, misfit: bool) -> Iterator[tuple[str, Tables]]:
-    """What may be wrong with the shape of each input, and the tables with it put right.
+    """Possible faults in the shape of each input, each with the corrected tables.
 
-    ``misfit`` says that a tensor contradicts the shape; without that only what begins like a batch is suspected.
+    ``misfit`` is true if a tensor contradicts the shape; otherwise only a leading batch axis is suspected.
     """
     batch = tables["model"].get("batch", 1)
     for i, table in enumerate(tables.get("input", [])):
@@ -101,7 +101,7 @@ def _inputs(tables: Tables, misfit: bool) -> Iterator[tuple[str, Tables]]:
 
 
 def _with(tables: Tables, kind: str, k: int, **keys: Any) -> Tables:
-    """The tables with other keys in one of them; None removes a key."""
+    """The tables with changed keys in one of them; None removes a key."""
     old = tables[kind]
     changed = {name: value for name, value in {**old[k], **keys}.items() if value is not None}
     return {**tables, kind: [*old[:k], changed, *old[k + 1 :]]}

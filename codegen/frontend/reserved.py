@@ -1,6 +1,6 @@
-"""Names that the generated C uses for its own things: what a model, whose name becomes a type, cannot be called.
+"""Names that generated C uses itself, which a model cannot have, as its name becomes a type.
 
-A test collects them from generated files, and fails with those that are missing here.
+A test collects them from generated files and fails if one is missing here.
 """
 
 _WORDS = """

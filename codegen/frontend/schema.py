@@ -1,4 +1,7 @@
-"""The JSON schema of a spec, for editors.  ``python -m codegen.frontend.schema`` writes the file beside this module."""
+"""The JSON schema of a spec, for editors.
+
+``python -m codegen.frontend.schema`` writes the file next to this module.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +68,14 @@ def _attached(name: str, operator: Operator) -> dict[str, Any]:
 
 
 def _table(keys: Keys, **more: Mapping[str, Any]) -> dict[str, Any]:
-    """``more`` is what the schema of a key adds to its kind's."""
+    """The schema of a table; ``more`` is added to the schemas of its keys."""
     properties = {name: {**_key(key), **more.get(name, {})} for name, key in keys.items()}
     return _object(properties, [name for name, key in keys.items() if key.required])
 
 
 def _key(key: Key) -> dict[str, Any]:
     if "$ref" in key.kind.schema:
-        # Draft 7 ignores what stands beside a reference.
+        # Draft 7 ignores keywords next to a reference.
         return {"description": key.doc, "allOf": [key.kind.schema]}
     default = {} if key.default is None else {"default": key.default}
     return {"description": key.doc, **key.kind.schema, **default}

@@ -1,4 +1,4 @@
-"""From TOML tables to a checked spec: every key known, every name right, layers in the order of computation."""
+"""TOML tables -> a checked spec: every key known, every name valid, layers in order of computation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from codegen.graph.graph import Input, Range
 from codegen.graph.ops import Shape
 from codegen.graph.types import FLOAT32, TYPES, is_whole, limits
 
-MAX_ELEMENTS = 2**31 - 1  # of any tensor, so that OpenCL C's int can index it
-MOST_SIZES = 5  # of an input, without the batch
+MAX_ELEMENTS = 2**31 - 1  # elements of a tensor, so that OpenCL C's int can index it
+MOST_SIZES = 5  # axes of an input, without the batch
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -151,7 +151,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """``options`` are the keys of the operator itself."""
+    """A layer's table; ``options`` are the keys of the operator itself."""
 
     name: str
     place: Place
@@ -164,7 +164,7 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class OutputTable:
-    """``layout`` is None where the spec does not say."""
+    """An output's table; ``layout`` is None if the spec has none."""
 
     name: str
     value: str
@@ -175,7 +175,7 @@ class OutputTable:
 
 @dataclass(frozen=True)
 class ConstantTable:
-    """``tensor`` names the array in the weights file."""
+    """A constant's table; ``tensor`` names the array in the weights file."""
 
     name: str
     place: Place
@@ -192,7 +192,7 @@ class ExampleTable:
 
 @dataclass(frozen=True)
 class Spec:
-    """All that a TOML file says; ``layers`` in order of computation, each needed for an output."""
+    """The contents of a TOML file; ``layers`` are in order of computation, each needed for an output."""
 
     place: Place
     model: ModelTable
@@ -266,7 +266,7 @@ def _inputs(tables: Mapping[str, Any], model: ModelTable, place: Place) -> tuple
 
 
 def _original(read: Mapping[str, Any], own: set[str], at: Place) -> str:
-    """The key ``original``, "" where it only repeats the name; ``own`` are such names of the ports before."""
+    """The key ``original``, "" if it equals the name; ``own`` are such names of earlier inputs or outputs."""
     name = read["original"] or read["name"]
     if name in own:
         raise at.key("original" if read["original"] else "name").spec_error(
@@ -303,7 +303,7 @@ def _constants(tables: Mapping[str, Any], inputs: tuple[Input, ...], place: Plac
 def _layers(
     tables: Mapping[str, Any], inputs: tuple[Input, ...], sources: Sequence[str], place: Place
 ) -> list[LayerTable]:
-    """``sources`` are the names of inputs and constants."""
+    """The layers' tables, checked; ``sources`` are the names of inputs and constants."""
     layers: list[LayerTable] = []
     before = inputs[0].name if len(inputs) == 1 else None
     taken = _Taken(sources)
@@ -345,7 +345,7 @@ def _operator(op: str, place: Place) -> Operator:
         return OPERATORS[op]
     if op.lower() in _NOTHING_TO_DO:
         raise place.spec_error(f"{show(op)} does nothing in inference: leave the layer out")
-    # Frameworks say how many axes of space there are: Conv2d, MaxPooling2D.
+    # Frameworks' names include the number of spatial axes: Conv2d, MaxPooling2D.
     plain = re.sub(r"_?[123]d(?=transpose|$)", "", op.lower())
     near = suggestion(op, OPERATORS, {op.lower(): _OP_SYNONYMS.get(plain, plain)})
     raise place.spec_error(f"unknown operator {show(op)}{near or known(OPERATORS)}")
@@ -369,7 +369,7 @@ def _outputs(
     values: Sequence[str],
     place: Place,
 ) -> tuple[OutputTable, ...]:
-    """``values`` are the names of all that an output can be."""
+    """The outputs' tables, checked; ``values`` are the names of all values that an output can take."""
     outputs: list[OutputTable] = []
     taken, own = _Taken(i.name for i in inputs), set[str]()
     for at, value in _named_tables(tables, "output", place):
@@ -423,14 +423,14 @@ def _ordered(
 
 
 def check_size(shape: Shape, place: Place) -> None:
-    """Refuses tensors that no int can index."""
+    """Refuses tensors that OpenCL C's int cannot index."""
     elements = math.prod(shape)
     if elements > MAX_ELEMENTS:
         raise place.spec_error(f"makes a tensor {list(shape)} of {elements} elements; {MAX_ELEMENTS} is the most")
 
 
 def _named_tables(tables: Mapping[str, Any], kind: str, place: Place) -> list[tuple[Place, Mapping[str, Any]]]:
-    """The tables [[kind]], each with its place: by name, or by number where it has none."""
+    """The tables [[kind]], each with its place: by name, or by number without one."""
     values = many_tables(tables, kind, place)
     names = [value.get("name") for value in values]
     return [
@@ -445,7 +445,7 @@ def _check_name(fault: str | None, place: Place) -> None:
 
 
 class _Taken:
-    """The names that are in use.  They must differ in more than case and punctuation, as they become C macros."""
+    """The names in use, which must differ by more than case and punctuation, as they become C macros."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._by_symbol = {naming.symbol(name): name for name in names}

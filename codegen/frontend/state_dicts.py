@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are the network's: training scripts store several sets of weights, and other state."""
+"""Finds the network's tensors in a checkpoint, as training scripts store several sets of weights, and other state."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from codegen.frontend.place import listed, show
 
 MOST_SETS = 1000
 MOST_NESTED = 8
-MOST_CHARACTERS = 200  # of a key
+MOST_CHARACTERS = 200  # characters of a key
 _MOST_SHOWN = 8  # keys that an error lists
 
-# Keys under which training scripts keep the weights, beside optimizers and the like.
+# Keys under which training scripts keep the weights.
 _USUAL = ("state_dict", "model_state_dict", "model")
-# Words in the keys of what only training needs.
+# Words in keys of state that only training needs.
 _OF_TRAINING = re.compile(r"optim|sched|scaler|loop|callback|hparam|hyper_parameters|random|rng", re.I)
-# Words in the keys of weights that are a moving average of those of the last steps.
+# Words in keys of moving averages of weights.
 _AVERAGED = re.compile(r"(^|[._])(ema|averaged|avg|swa)($|[._])", re.I)
 _SAVE = "save model.state_dict() instead"
 
 Sets = Mapping[str, Archive]
-"""The sets of tensors of a file, each by the keys that lead to it, joined by dots; "" is the file itself."""
+"""The sets of tensors in a file, by the keys that lead to each, joined by dots; "" is the file itself."""
 
 
 def sets_of(value: Any, stored: Callable[[Any], Stored | None]) -> Sets:
-    """The dictionaries of tensors within what a file holds; Unreadable if there are none.
+    """The dictionaries of tensors within a file's value; raises Unreadable if there are none.
 
-    Those that are nested deeper than MOST_NESTED, or under keys longer than MOST_CHARACTERS, are left out.  ``stored``
-    gives the tensor that an item of a dictionary is, if it is one.
+    Dictionaries nested deeper than MOST_NESTED, or under keys longer than MOST_CHARACTERS, are left out.  ``stored``
+    returns the tensor that an item of a dictionary stands for, None for other items.
     """
     found: dict[str, dict[str, Stored]] = {}
     foreign: dict[str, str] = {}
     seen: set[int] = set()
-    # Level by level: what a checkpoint is about is not nested deeply.
+    # Level by level, as the weights are not nested deeply.
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(MOST_NESTED):
         deeper: list[tuple[str, Any]] = []
         for path, item in level:
             if isinstance(item, Foreign):
                 foreign.setdefault(path, item.name)
-            # Dictionaries may be held in several places, and by themselves.
+            # Dictionaries may be referenced in several places, even by themselves.
             if not isinstance(item, dict) or id(item) in seen or len(found) == MOST_SETS:
                 continue
             seen.add(id(item))
@@ -75,14 +75,14 @@ def _without_tensors(value: Any, foreign: Mapping[str, str]) -> Unreadable:
 
 
 def chosen(sets: Sets, key: str | None) -> Archive:
-    """The network's tensors: those under ``key``, or without one the only set that can be meant.
+    """The network's tensors: those under ``key``, or without a key the only plausible set.
 
-    Unreadable if there are several, such as weights and their moving average.
+    Raises Unreadable if there are several, such as weights and their moving average.
     """
     if key is not None:
         return _under(sets, key)
     wanted = {path: tensors for path, tensors in sets.items() if not _OF_TRAINING.search(path)} or dict(sets)
-    # Numbers beside the sets, such as the count of epochs.
+    # Numbers next to the sets, such as the number of epochs.
     wanted = {path: t for path, t in wanted.items() if any(math.prod(x.shape) != 1 for x in t.values())} or wanted
     averaged = [path for path in wanted if _AVERAGED.search(path)]
     usual = [path for path in _USUAL if path in wanted]
@@ -95,7 +95,7 @@ def chosen(sets: Sets, key: str | None) -> Archive:
 
 
 def _under(sets: Sets, key: str) -> Archive:
-    """The tensors whose whole names, with the keys that lead to their set, begin with ``key`` and a dot."""
+    """The tensors whose full names, with the keys that lead to their set, start with ``key`` and a dot."""
     found: dict[str, Stored] = {}
     for path, tensors in sets.items():
         for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""A network from a spec in TOML; docs/spec.md is its reference."""
+"""Loads a network from a spec in TOML; docs/spec.md is the reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codegen.frontend.spec import read_spec
 
 
 def load(path: Path) -> Model:
-    """The network that the file describes; raises SpecError or ParameterError."""
+    """Loads the network that the file describes; raises SpecError or ParameterError."""
     fault = file_fault(path.name)
     if fault:
         raise SpecError(f"{show(str(path))}: {fault}; rename it")
@@ -25,7 +25,7 @@ def load(path: Path) -> Model:
 
 
 def load_bytes(file: str, spec_name: str, text: bytes, weights: Parameters) -> Model:
-    """The network of a spec that is in memory, with its parameters; errors cite ``file``."""
+    """Loads a spec that is in memory, with its parameters; errors cite ``file``."""
     return _model(parse_document(text, Place(file)), spec_name, Path(), weights)
 
 

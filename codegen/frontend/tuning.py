@@ -1,4 +1,4 @@
-"""Schedules that were measured on devices, in a TOML file beside the spec: reading, checking and writing it."""
+"""Reads, checks and writes schedules that were measured on devices, in a TOML file next to the spec."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codegen.frontend.place import Place, listed, show, suggestion
 from codegen.frontend.reader import many_tables, read_document, read_table, unknown_key
 from codegen.frontend.value import toml
 
-NONE = "none"  # what asks for no device's schedules
+NONE = "none"  # the option's value for ignoring measured schedules
 
 _HEAD = (
     "# Schedules that were measured to be faster than what clgen estimates; written by clgen tune, read by clgen build."
@@ -24,7 +24,7 @@ _SHOWN = 6  # names of layers that an error lists
 
 @dataclass(frozen=True)
 class TunedDevice:
-    """What was measured on one device: ``layers`` are the schedules by the name of the launch."""
+    """The measurements for one device: ``layers`` are the schedules by the name of the launch."""
 
     name: str
     driver: str
@@ -34,7 +34,7 @@ class TunedDevice:
 
 @dataclass(frozen=True)
 class Tuned:
-    """One device's schedules, and the file that they are from: its name without folders, and the hash of its bytes."""
+    """A device's schedules, and their file: its name without folders, and the hash of its bytes."""
 
     file: str
     sha256: str
@@ -43,14 +43,14 @@ class Tuned:
 
 
 def tuning_file(spec: Path) -> Path:
-    """Where the schedules of a spec or model file are."""
+    """The path of the file of schedules of a spec or model file."""
     return spec.with_name(f"{spec.stem}.tune.toml")
 
 
 def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = "") -> Tuned | None:
-    """The schedules for a target, of the first device in the file or of the first whose name has ``wanted`` in it.
+    """The schedules for a target, of the file's first device, or of the first whose name contains ``wanted``.
 
-    None if there are none.  SpecError if the file is wrong, or has no such device.
+    None if there are none.  Raises SpecError if the file is invalid, or has no such device.
     """
     path = tuning_file(spec)
     if wanted == NONE or not (wanted or path.exists()):
@@ -72,7 +72,7 @@ def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = 
 
 
 def check_tuned(tuned: Tuned, possible: Mapping[str, Sequence[str]]) -> None:
-    """SpecError if a layer or its schedule is none of the possible: the network was another one."""
+    """Raises SpecError if a layer or its schedule is impossible, because the network has changed."""
     for layer, schedule in tuned.device.layers.items():
         at = tuned.place.key("layers").key(show(layer))
         if layer not in possible:
@@ -84,7 +84,7 @@ def check_tuned(tuned: Tuned, possible: Mapping[str, Sequence[str]]) -> None:
 
 
 def with_device(path: Path, device: TunedDevice, targets: Collection[str]) -> bytes:
-    """The file with the device's table in place of the one that it had, or behind all others."""
+    """The file with the device's table replaced, or appended if it had none."""
     devices = list(_read(path, targets)[0]) if path.exists() else []
     at = [(other.name, other.target) for other in devices]
     own = (device.name, device.target)

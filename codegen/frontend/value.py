@@ -1,4 +1,4 @@
-"""Values as TOML writes them, for the files that clgen writes itself."""
+"""Prints values as TOML, for files that clgen writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def toml(value: Any) -> str:
-    """A value as TOML on one line.  Floats are the shortest that read back the same."""
+    """A value as TOML on one line.  Floats are the shortest that read back unchanged."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Weights, biases and values per channel: tensors brought into the graph's order of axes."""
+"""Weights, biases and per-channel values: tensors brought into the graph's order of axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONV_LAYOUTS = ("OIHW", "HWIO", "HWCM")
 CONV_TRANSPOSE_LAYOUTS = ("IOHW", "HWOI")
 DENSE_LAYOUTS = ("OI", "IO")
 
-# What the model's layout means for each family.
+# The meaning of the model's layout for each family of operators.
 _MEANT = {
     "conv": {"OIHW": "OIHW", "HWIO": "HWIO"},
     "depthwise_conv": {"OIHW": "OIHW", "HWIO": "HWCM"},
@@ -26,7 +26,7 @@ _MEANT = {
     "dense": {"OIHW": "OI", "HWIO": "IO"},
 }
 
-# Where each axis of the graph's order is in the file's, for n axes.
+# The position of each axis of the graph's order in the file's order, for n axes.
 _AXES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
     "OIHW": lambda n: tuple(range(n)),
     "IOHW": lambda n: tuple(range(n)),
@@ -39,7 +39,7 @@ _AXES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
 
 
 def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
-    """[Co, Ci/groups, *kernel] and groups, for "conv" and "depthwise_conv"."""
+    """The weight [Co, Ci/groups, *kernel] and the groups, for "conv" and "depthwise_conv"."""
     channels = layer.channels
     asked = channels if family == "depthwise_conv" else layer.options["groups"]
 
@@ -57,7 +57,7 @@ def conv_weight(layer: Layer, family: str) -> tuple[Array, int]:
 
 
 def conv_transpose_weight(layer: Layer) -> Array:
-    """[Ci, Co/groups, *kernel]."""
+    """The weight [Ci, Co/groups, *kernel]."""
     groups = layer.options["groups"]
 
     def misfit(shape: Shape, layout: str) -> str:
@@ -69,7 +69,7 @@ def conv_transpose_weight(layer: Layer) -> Array:
 
 
 def dense_weight(layer: Layer) -> Array:
-    """[out, in]."""
+    """The weight [out, in]."""
     features = math.prod(layer.shape[1:])
 
     def misfit(shape: Shape, layout: str) -> str:
@@ -79,7 +79,7 @@ def dense_weight(layer: Layer) -> Array:
 
 
 def bias(layer: Layer, channels: int) -> Array:
-    """[channels]; zeros where the layer has none."""
+    """The bias [channels]; zeros if the layer has none."""
     tensor = layer.optional_tensor("bias", "bias", fits=lambda shape: shape == (channels,))
     if tensor is None:
         return widened(np.zeros(channels))
@@ -89,13 +89,15 @@ def bias(layer: Layer, channels: int) -> Array:
 
 
 def channel_values(layer: Layer, key: str, *suffixes: str) -> Array:
-    """[channels of the input], of the tensor that :meth:`Layer.tensor` finds: one value for each channel or one for
-    all; other axes of the tensor may be there, of 1."""
+    """The values [channels of the input] of the tensor that :meth:`Layer.tensor` finds.
+
+    The tensor has one value per channel, or one for all; it may have other axes of size 1.
+    """
     return _for_each_channel(layer, layer.tensor(key, *suffixes, fits=_has_channels(layer)))
 
 
 def optional_channel_values(layer: Layer, key: str, *suffixes: str) -> Array | None:
-    """:func:`channel_values` of a tensor that need not be there."""
+    """:func:`channel_values` of an optional tensor."""
     tensor = layer.optional_tensor(key, *suffixes, fits=_has_channels(layer))
     return None if tensor is None else _for_each_channel(layer, tensor)
 
@@ -112,9 +114,9 @@ def _for_each_channel(layer: Layer, tensor: Tensor) -> Array:
 
 
 def _read(layer: Layer, family: str, misfit: Callable[[Shape, str], str]) -> tuple[Array, str]:
-    """The weight in the graph's order, and the layout that it had in the file.
+    """The weight in the graph's order, and its layout in the file.
 
-    ``misfit`` says why a shape in the graph's order does not fit the input, if the file's order was this layout.
+    ``misfit`` returns the reason why a shape in the graph's order does not fit the input, given the file's layout.
     """
     layout = layer.options["weight_layout"] or _MEANT[family][layer.weight_layout]
     wanted = 2 if family == "dense" else len(layer.shape)

@@ -1,4 +1,4 @@
-"""Keys of windows over the spatial axes, which convolutions and pools share."""
+"""Keys of windows over the spatial axes, shared by convolutions and pools."""
 
 from __future__ import annotations
 

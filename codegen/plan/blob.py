@@ -1,4 +1,4 @@
-"""The array of all constants: the artefact's weights, each tensor once."""
+"""The array of all constants, the artefact's weights, with each tensor once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALIGNMENT = ALIGNMENT_BYTES // 4
 
 
 class Blob:
-    """The array as it grows.  Several launches may have the same constants, as layers may name the same tensor."""
+    """The array under construction.  Launches share constants if their layers name the same tensor."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -24,9 +24,9 @@ class Blob:
         self._places: dict[tuple[bytes, ...], tuple[int, ...]] = {}
 
     def place(self, constants: Sequence[Floats]) -> tuple[int, ...]:
-        """Where each of a launch's constants begins: one behind the other, but for the first if that is there already.
+        """The offsets of a launch's constants, which follow each other, except that the first may be there already.
 
-        The first is the largest as a rule, a layer's weight.  The others are always behind it.
+        The first one is usually the largest, a layer's weight.  The other constants are stored together after it.
         """
         key = tuple(map(digest, constants))
         if key not in self._places:
@@ -55,7 +55,7 @@ class Blob:
 
 
 def packed(values: Array, layout: Layout) -> Floats:
-    """The values in this layout, padding lanes zero, each rounded once to float32."""
+    """The values in this layout, with padding lanes zero, each rounded once to float32."""
     floats = np.zeros(layout.span, dtype=np.float32)
     with np.errstate(over="ignore"):
         floats[layout.offsets()] = values
@@ -63,14 +63,14 @@ def packed(values: Array, layout: Layout) -> Floats:
 
 
 class Constants:
-    """The different ones among the constants of all launches; ``floats`` is how many numbers they have."""
+    """The distinct constants of all launches; ``floats`` is their total number of elements."""
 
     def __init__(self) -> None:
         self.floats = 0
         self._known: dict[bytes, Floats] = {}
 
     def shared(self, values: Floats) -> Floats:
-        """The array itself, or the first one that was equal to it."""
+        """The array itself, or an equal one that was seen before."""
         key = digest(values)
         if key not in self._known:
             self._known[key] = values
@@ -79,12 +79,12 @@ class Constants:
 
 
 def digest(values: Floats) -> bytes:
-    """The same for equal arrays only."""
+    """A hash that is the same for equal arrays only."""
     return hashlib.sha256(np.ascontiguousarray(values).data).digest()
 
 
 def follow_each_other(starts: Sequence[int], constants: Sequence[Floats]) -> bool:
-    """Whether constants lie where they do if none of them was there before."""
+    """True if the constants are stored one after the other."""
     return all(
         behind == start + up(values.size, 16)
         for start, behind, values in zip(starts[:-1], starts[1:], constants, strict=False)

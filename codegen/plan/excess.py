@@ -1,4 +1,4 @@
-"""Why an artefact's weights may be more than the network's parameters."""
+"""Explains why an artefact's weights are larger than the network's parameters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Weighted
 from codegen.plan.plan import Plan
 
-FACTOR = 1.5  # times the network's parameters that weights may take without a word
-LEAST = 16 * 1024  # floats beyond the parameters that are worth a word
+FACTOR = 1.5  # weights may take this many times the parameters without a warning
+LEAST = 16 * 1024  # floats beyond the parameters that are worth a warning
 
 
 @dataclass(frozen=True)
 class Excess:
-    """One layer that stores more than its share of the parameters, in floats, and why."""
+    """A layer that stores more floats than its share of the parameters, and the reason."""
 
     layer: str
     stored: int
@@ -25,13 +25,13 @@ class Excess:
 
 
 def parameters(graph: Graph) -> int:
-    """The numbers in the network's parameters, each tensor counted once."""
+    """The number of the network's parameters, with each tensor counted once."""
     sizes = {_place(a): a.size for node in graph.nodes for a in node.op.arrays()}
     return sum(sizes.values()) + sum(constant.values.size for constant in graph.constants)
 
 
 def excess(plan: Plan, unfolded: Graph) -> tuple[Excess, ...]:
-    """The layers that make the weights more than FACTOR times the parameters, worst first; none if they are not."""
+    """The layers that make the weights more than FACTOR times the parameters, worst first; none if they do not."""
     weights, allowed = sum(plan.stored.values()), parameters(unfolded)
     if weights <= FACTOR * allowed or weights - allowed < LEAST:
         return ()
@@ -52,7 +52,7 @@ def excess(plan: Plan, unfolded: Graph) -> tuple[Excess, ...]:
 
 
 def _with_weights(graph: Graph, name: str) -> Node | None:
-    """The layer with weights that makes a tensor, or that makes what maps make it of."""
+    """The layer with weights that computes a tensor, perhaps followed by elementwise maps."""
     node = graph.by_name.get(name)
     while node is not None and not isinstance(node.op, Weighted):
         node = graph.by_name.get(node.inputs[0])
@@ -60,12 +60,12 @@ def _with_weights(graph: Graph, name: str) -> Node | None:
 
 
 def _place(array: Array) -> tuple[int, int]:
-    """Where an array is in memory: layers that name the same tensor have it in the same place."""
+    """The address of an array: layers that name the same tensor share its array."""
     return array.__array_interface__["data"][0], array.size
 
 
 def describe_excess(plan: Plan, unfolded: Graph, most: int) -> str:
-    """What :func:`excess` finds, at most so many layers, several on a line each; "" if it finds nothing."""
+    """The result of :func:`excess` as text, with at most so many layers, several per line; "" if there is none."""
     found, stored, given = excess(plan, unfolded), sum(plan.stored.values()), parameters(unfolded)
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""Intermediate tensors share one arena: two may overlap unless both are needed at the same time."""
+"""Assigns intermediate tensors to one arena: two may overlap unless both are needed at the same time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ class Lifetime:
 
 
 def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, int], int]:
-    """Offsets in floats by name, and the floats needed in all.
+    """Offsets in floats by name, and the total size in floats.
 
-    Largest first, each at the lowest gap among those alive with it: close to optimal on networks (Pisarchyk & Lee,
+    The largest buffer goes first; each gets the lowest gap between buffers that are alive with it.  Close to optimal
+    on networks (Pisarchyk & Lee,
     "Efficient Memory Management for Deep Neural Net Inference", 2020, "greedy by size").
     """
     offsets: dict[str, int] = {}
-    alive: dict[int, list[Lifetime]] = {}  # those that have a place, by the launches that they are alive at
+    alive: dict[int, list[Lifetime]] = {}  # assigned buffers, by the launches during which they are alive
     born: dict[int, list[Lifetime]] = {}
     for buffer in sorted(lifetimes, key=lambda b: (-b.size, b.first, b.name)):
         start = 0

@@ -7,11 +7,11 @@ import re
 
 
 class Names:
-    """C identifiers with the model's prefix, each once."""
+    """C identifiers with the model's prefix, each used once."""
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self.taken = {f"{model}_network".lower()}  # the kernel that makes all launches
+        self.taken = {f"{model}_network".lower()}  # the persistent kernel
 
     def new(self, text: str, suffixes: tuple[str, ...] = ()) -> str:
         """A free name that is also free with each of the suffixes."""
