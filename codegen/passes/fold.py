@@ -4,7 +4,7 @@ With y = W x + b and an affine map s y + t after it, W' = s W and b' = s b + t (
 With the map in front, W (s x + t) + b: W'[o, i] = W[o, i] s[i] and b' = b + sum_i W[o, i] t[i], which is exact only
 if there is no zero padding between the map and the sum, as padded zeros do not go through the map.
 
-What cannot go into weights stays an Affine node; the next pass lets it ride in a neighbour's launch.  All arithmetic is
+A map that cannot be folded stays an Affine node; the next pass fuses it into a neighbour's launch.  All arithmetic is
 float64; rounding to float32 happens once, when weights are packed.
 """
 

@@ -1,4 +1,4 @@
-"""Graph -> Graph of launches: elementwise operators ride in a neighbour.
+"""Graph -> Graph of launches: elementwise operators are fused into a neighbour.
 
 A unary operator that is the only reader of a tensor becomes part of the *epilogue* of the launch that computes the
 tensor.  If the tensor has other readers, the operator is computed by its own readers, as their *prologue*.  A binary
@@ -159,7 +159,7 @@ class _Fuser:
         return name, tuple(chain)
 
     def _launch(self, node: Node) -> tuple[Node, list[str]]:
-        """The launch that starts with this node, and the nodes that ride in its epilogue."""
+        """The launch that starts with this node, and the nodes that are fused into its epilogue."""
         followers: list[str] = []
         prologues: list[Node] = []
         epilogue: list[Stage] = []

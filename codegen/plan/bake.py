@@ -1,4 +1,4 @@
-"""Kernels and launches made of drafts, with their constants in place: as tables in the kernels, or as one array."""
+"""Builds kernels and launches from drafts, with constants in place: as tables in kernels, or as one array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codegen.plan.names import Names
 from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Preparation
 from codegen.plan.schedules.launch import LaunchSketch
 
-SHARED_TABLE = 64  # numbers of a table that is worth looking up elsewhere
+SHARED_TABLE = 64  # tables of at least this many numbers are shared between kernels
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Baked:
 def with_tables(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> Baked:
-    """Constants are __constant tables, large ones printed once; a kernel with tables belongs to one launch."""
+    """Prints constants as __constant tables, large ones once; a kernel with tables belongs to one launch."""
     names = Names(model)
     kernels: dict[str, Kernel] = {}
     shared: dict[str, str] = {}
@@ -53,9 +53,9 @@ def with_tables(
 def with_blob(
     graph: Graph, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> Baked:
-    """Constants are one aligned array; launches of equal shape share a kernel and pass where theirs begin.
+    """Stores constants in one aligned array; launches of equal shape share a kernel and pass their offsets.
 
-    The tensors that are constants come first, in the order that their places have.
+    Tensors that are constants come first, in the order of their offsets.
     """
     names = Names(graph.name)
     kernels: dict[str, Kernel] = {}
@@ -78,7 +78,7 @@ def with_blob(
             constants["weight"] = "u"
             starts["prepared"] = prepared_at[made]
         found = blob.place(list(draft.parameters.values()))
-        # Where a tensor is that other launches have, too, is no number that kernels can share.
+        # The offsets of tensors that several launches share cannot be literals of a shared kernel.
         told = bool(draft.sizes) or not follow_each_other(found, list(draft.parameters.values()))
         for k, start in zip(draft.parameters, found, strict=True):
             starts["weights"] = found[0]
@@ -111,8 +111,8 @@ def _preparation(
 
 
 def _key(draft: Draft) -> str:
-    """Two drafts with the same key render the same kernel but for its name."""
-    # A kernel that is told sizes is also told where its constants are.
+    """The identity of a draft: drafts with equal keys render the same kernel except for its name."""
+    # If sizes are kernel parameters, so are the offsets of its constants.
     constants = sorted(draft.parameters) if draft.sizes else [(k, v.size) for k, v in draft.parameters.items()]
     return repr((draft.description, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
 

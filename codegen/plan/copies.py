@@ -1,6 +1,7 @@
-"""Graph of launches -> Graph of launches with copies: of inputs to the layout inside, of outputs to the user's layout.
+"""Graph of launches -> Graph of launches with copies of inputs and outputs to another layout.
 
-Kernels read inputs and write outputs by strides, so that most need no copy.
+Inputs are copied to channel blocks, outputs to the user's layout.  Kernels read inputs and write outputs by strides, so
+that most need no copy.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from codegen.passes.moves import Move, row_major
 
 
 def with_copies(graph: Graph) -> Graph:
-    """The graph with a launch for every copy."""
+    """Adds a launch for every copy."""
     return _with_output_copies(_with_input_copies(graph))
 
 
@@ -67,7 +68,7 @@ class Written:
 
 
 def written(graph: Graph, output: Output) -> Written | None:
-    """The launch that can write an output directly, if only moves lie between its own tensor and the output; else None.
+    """The launch that can write an output directly, as only moves separate its tensor from the output; else None.
 
     ``graph`` is one of launches.
     """

@@ -1,7 +1,7 @@
-"""Where tensors live: each one's buffer, and its layout there.
+"""Locations of tensors: the buffer of each, and its layout there.
 
-Images lie in channel blocks, what is only renamed in the memory that it was in, and the parts of a concatenation where
-they belong in it.
+Images are stored in channel blocks.  Renamed tensors are views of their source, and parts of a concatenation are stored
+directly in their place within it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from codegen.plan.target import Target
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor will live.  ``root`` names the tensor whose memory it is in, ``offset`` floats from its start."""
+    """The location of a tensor.  ``root`` names the tensor whose memory it is in, ``offset`` floats from its start."""
 
     root: str
     buffer: str
@@ -33,7 +33,7 @@ class Location:
 
 
 def locate(graph: Graph, target: Target) -> dict[str, Location]:
-    """Where every tensor of a graph of launches will live, by name."""
+    """The location of every tensor of a graph of launches, by name."""
     locations: dict[str, Location] = {}
     for k, i in enumerate(graph.inputs):
         locations[i.name] = Location(
@@ -70,7 +70,7 @@ def locate(graph: Graph, target: Target) -> dict[str, Location]:
 
 
 def _output_locations(graph: Graph) -> dict[str, Location]:
-    """Outputs, and what becomes an output by moves alone, which is written in the output's order."""
+    """The locations of outputs, and of tensors that only moves separate from an output, in the output's order."""
     locations = {}
     for k, output in enumerate(graph.outputs):
         made = written(graph, output)
@@ -84,7 +84,7 @@ def _output_locations(graph: Graph) -> dict[str, Location]:
 
 
 def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout:
-    """Channel blocks where these take no padding lanes and a reader has its tensors in blocks."""
+    """Channel blocks if they need no padding lanes and a reader wants blocks, else row-major."""
     shape, readers = constant.values.shape, graph.consumers.get(constant.name, ())
     images = len(shape) in (3, 4) and shape[1] % target.lanes == 0
     if images and any(not core_of(reader).row_major for reader in readers):
@@ -93,13 +93,13 @@ def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout
 
 
 def core_of(node: Node) -> Op:
-    """The operator in the middle of a launch."""
+    """The core operator of a launch."""
     assert isinstance(node.op, Fused)
     return node.op.core
 
 
 def _prefers_blocks(graph: Graph, node: Node) -> bool:
-    """Images lie in channel blocks, unless they only come from or go to where order is row-major."""
+    """True if an image is stored in channel blocks: unless it only comes from or goes to row-major tensors."""
     if len(graph.shapes[node.name]) not in (3, 4) or core_of(node).row_major:
         return False
     if isinstance(core_of(node), Convert) and graph.shapes[node.name][1] < WIDE_INPUT:
@@ -109,7 +109,7 @@ def _prefers_blocks(graph: Graph, node: Node) -> bool:
 
 
 def _view(graph: Graph, node: Node, locations: Mapping[str, Location]) -> Layout | None:
-    """The layout of a moved tensor over the same memory, if there is one that its readers can read."""
+    """The layout of a moved tensor as a view of the same memory, if its readers can read such a layout."""
     source, shape, core = locations[node.inputs[0]].layout, graph.shapes[node.name], core_of(node)
     if is_image_of_input(graph, node):
         return channels_last(shape)
@@ -126,23 +126,23 @@ def _view(graph: Graph, node: Node, locations: Mapping[str, Location]) -> Layout
         return None
     one_pixel = len(shape) == 2 and all(n == 1 for n in before[2:])
     if one_pixel and (source.strides[1] == source.block or source.blocks == 1):
-        # The channels of a block, and the blocks, follow each other.
+        # Channels within a block, and blocks, are contiguous.
         return Layout(shape, (source.strides[0], 1))
     return None
 
 
 @dataclass(frozen=True)
 class _Concatenations:
-    """Tensors that lie within a concatenation, with its name and their first channel there; what needs no launch."""
+    """Tensors stored within a concatenation, with its name and their first channel; and nodes that need no launch."""
 
     slices: Mapping[str, tuple[str, int]]
     made: frozenset[str]
 
 
 def _concatenations(graph: Graph, target: Target, outputs: Container[str]) -> _Concatenations:
-    """Inputs of a concatenation are computed in their place in it, concatenations within larger ones too.
+    """Finds the inputs of concatenations that can be computed in place, also in nested concatenations.
 
-    From the largest one on: where each step appends to all before it, all lie in the last one, and are views of it.
+    Largest first: in a DenseNet-style chain every concatenation becomes a view of the last one.
     """
     slices: dict[str, tuple[str, int]] = {}
     made = set()

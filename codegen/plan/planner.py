@@ -23,10 +23,10 @@ def plan(
     notes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     choices: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """Decides everything that the templates print.
+    """Takes all decisions that the templates print.
 
-    ``notes`` are comments on a launch, by its name; ``choices`` are names of schedules by the launch's name, in place
-    of those that the cost model chooses.
+    ``notes`` are comments on launches, by name; ``choices`` are names of schedules by launch, which replace those that
+    the cost model chooses.
     """
     locations = locate(graph, target)
     layouts = {name: location.layout for name, location in locations.items()}
@@ -67,7 +67,7 @@ def plan(
 
 
 def _with_known(draft: Draft, constants: Constants) -> Draft:
-    """Replaces the draft's constants by equal ones of earlier drafts: layers may share a tensor, however large."""
+    """Replaces the draft's constants by equal ones of earlier drafts, as layers may share large tensors."""
     parameters = {k: constants.shared(values) for k, values in draft.parameters.items()}
     prepared = draft.prepared
     if prepared is not None:

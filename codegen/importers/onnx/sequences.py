@@ -43,7 +43,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about a node's inputs.
+    """Facts about a node's inputs that are known at import.
 
     ``sequence`` and ``shape`` take a name; ``constant`` returns None for tensors that the network computes.  ``shape``
     raises Refused for a sequence.
