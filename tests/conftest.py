@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from codegen.errors import DeviceError
 from codegen.runtime import probe
 from codegen.runtime.devices import DeviceInfo, list_devices, select
+from codegen.runtime.execute import Session
 from tests.support.needs import RUNTIMES, TOOLS, missing
 
 # The commands of the environment that runs the tests, whether it is activated or not.
@@ -21,6 +23,30 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ.pop("CLGEN_DEVICE", None)
 
 pytest_plugins = ["tests.support.generated_c"]
+
+_ON_A_DEVICE = {"find_device", "some_device", "fake"}
+"""Fixtures of tests that run something on an OpenCL device, or on one made up for C programs."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that run on a device; only those that start Oclgrind are marked by hand."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _ON_A_DEVICE & set(item.fixturenames):
+            item.add_marker("device")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fails a test that runs on a device and is not marked: it would not be left out by -m "not device"."""
+    if item.get_closest_marker("device"):
+        return (yield)
+
+    def refuse(session: Session, *arguments: object, **options: object) -> None:
+        pytest.fail("runs on a device without one of the fixtures for it: has_device marks it")
+
+    with mock.patch.object(Session, "__init__", refuse):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_words_are_the_fields_own(path: Path) -> None:
 
 
 def test_faults_are_found() -> None:
-    source = 'X = 1\n"""Of the first input."""\n\n\ndef f():\n    """True if it holds.\n\n    More.\n    """\n'
+    source = 'X = 1\n"""Of the first input."""\n\n\ndef f():\n    """Whether it holds.\n\n    More.\n    """\n'
     assert list(fragments(source)) == [(2, "Of the first input."), (6, "Whether it holds. More.")]
     assert not list(fragments('"""True if it holds."""\n\n\ndef f():\n    """Often used."""\n'))
     text = "strides = overrides\nself.riders\nRide\nblank lanes\nsplat"

@@ -76,8 +76,9 @@ def imports(module: Path) -> Iterator[tuple[int, str]]:
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
             if name in ("import_module", "__import__"):
                 (argument,) = node.args
-                assert isinstance(argument, ast.Constant), f"{place(module)}:{node.lineno}: imports a computed name"
-                yield node.lineno, argument.value
+                value = argument.value if isinstance(argument, ast.Constant) else None
+                assert isinstance(value, str), f"{place(module)}:{node.lineno}: imports a computed name"
+                yield node.lineno, value
 
 
 def part(dotted: str) -> str:

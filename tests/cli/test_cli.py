@@ -17,6 +17,7 @@ import pytest
 from tests.support.commands import SPEC, clgen, tiny_spec
 from tests.support.needs import ROOT
 from tests.support.onnx_models import model, node, saved
+from tests.support.values import save_npz
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_verify_refuses_an_artefact_of_other_parameters(spec: Path) -> None:
     clgen("build", "tiny.toml", cwd=spec.parent)
     with np.load(spec.parent / "tiny.npz") as old:
         arrays = {**old, "stem.bn.bias": old["stem.bn.bias"] + 1}
-    np.savez(spec.parent / "tiny.npz", **arrays)
+    save_npz(spec.parent / "tiny.npz", arrays)
     assert clgen("verify", "generated/tiny", cwd=spec.parent).returncode == 5
 
 
@@ -219,7 +220,7 @@ def test_bad_parameters_end_with_3_and_name_the_place(spec: Path) -> None:
     with np.load(spec.parent / "tiny.npz") as old:
         arrays = dict(old)
     arrays["stem.bn.running_var"][2] = -1e-3
-    np.savez(spec.parent / "tiny.npz", **arrays)
+    save_npz(spec.parent / "tiny.npz", arrays)
     done = clgen("build", "tiny.toml", cwd=spec.parent)
     assert done.returncode == 3
     for part in ("tiny.toml", 'layer "stem"', "running_var", "-0.001"):

@@ -101,7 +101,7 @@ FAULTS = (
     Fault("copies_bn.onnx", (SHAPED,)),
     Fault("in_uint8/m.onnx", (np.arange(147).reshape(1, 3, 7, 7).astype(np.uint8) * 5,)),
     Fault("in_float16/m.onnx", (noise(1, 3, 7, 7).astype(np.float16),)),
-    Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.float32(-2.5))),
+    Fault("scalar_input/m.onnx", (noise(1, 3, 5), np.array(-2.5, np.float32))),
     Fault("multi_input_diff_batch/m.onnx", (noise(1, 3, 7, 7), noise(4, 5))),
 )
 

@@ -30,6 +30,7 @@ from tests.frontend.test_import_torch import (
     torch,
     zipped,
 )
+from tests.support.values import save_npz
 
 _ = torch  # the fixture that stands for the library, in use for every test of this file
 
@@ -66,7 +67,7 @@ def write(folder: Path, value: Any, weights: str = "net.pth", more: str = "") ->
         arrays = {name: numbers(x).reshape(x.arguments[2]) for name, x in value.items()}
         (folder / weights).write_bytes(safetensors.numpy.save(arrays))
     elif weights.endswith(".npz"):
-        np.savez(folder / weights, **{name: numbers(x).reshape(x.arguments[2]) for name, x in value.items()})
+        save_npz(folder / weights, {name: numbers(x).reshape(x.arguments[2]) for name, x in value.items()})
     else:
         (folder / weights).write_bytes(zipped(value))
     path = folder / "net.toml"
@@ -197,7 +198,7 @@ def test_lightning(save: Any) -> None:
         ({"params": weights(), "params_ema": weights()}, '"params" and "params_ema"; "params_ema" should'),
         ({"model": weights(), "ema": {"module": weights(), "updates": 9}}, '"model" and "ema.module"'),
         ({"g": weights(), "d": weights()}, r'several state_dicts, "g" and "d"; say which with weights_key = "\.\.\."'),
-        ({"model": Net(), "ema": None}, 'an object of class test_import_torch.Net under "model"'),
+        ({"model": Net(), "ema": None}, 'an object of class tests.frontend.test_import_torch.Net under "model"'),
     ],
 )
 def test_several_sets_are_not_guessed(save: Any, value: Any, message: str) -> None:
@@ -234,7 +235,7 @@ def test_a_weights_key_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_average_of_the_only_weights(save: Any) -> None:
-    """YOLO's checkpoints after the optimizer is stripped: an average, and numbers next to it."""
+    """What is left of YOLO's checkpoints once the optimizer is stripped, and numbers beside."""
     value = {
         "epoch": tensor(np.array(3)),
         "model": None,

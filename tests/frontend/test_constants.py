@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +12,19 @@ import pytest
 from codegen import build
 from codegen.errors import ParameterError, SpecError
 from codegen.graph.graph import Graph
-from codegen.graph.ops import Affine, Binary, Divide, PRelu
+from codegen.graph.ops import Affine, Binary, Divide, Fused, PRelu
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import verify
 from tests.support.everywhere import by_device, by_reference
+from tests.support.values import save_npz
 
 HEAD = '[model]\nname = "known"\nweights = "known.npz"\n'
 
 
 def spec(folder: Path, tables: str, **arrays: object) -> Path:
     """A spec file with these tables, beside a file with these arrays."""
-    np.savez(folder / "known.npz", **{name.replace("__", "."): np.asarray(x) for name, x in arrays.items()})
+    save_npz(folder / "known.npz", {name.replace("__", "."): np.asarray(x) for name, x in arrays.items()})
     path = folder / "known.toml"
     path.write_text(HEAD + tables)
     return path
@@ -41,7 +44,7 @@ X = noise(1, 8, 3, 4)
 INF = np.float32(np.inf)
 MASK = np.where(noise(1, 1, 3, 4) > 0.5, -INF, np.float32(0))
 
-CASES = {
+CASES: dict[str, tuple[str, Any, Callable[..., Any]]] = {
     "concat": ('op = "concat"\ninputs = ["x", "c"]', noise(1, 2, 3, 4), lambda x, c: np.concatenate([x, c], 1)),
     "concat in front": (
         'op = "concat"\ninputs = ["c", "x"]',
@@ -122,7 +125,7 @@ def test_a_value_for_each_channel_folds_into_weights(tmp_path: Path) -> None:
     arrays = {"s": noise(1, 16, 1, 1), "t": noise(1, 1, 1, 1), "v__weight": noise(16, 8, 1, 1)}
     path = spec(tmp_path, tables, **arrays)
     (node,) = launches(path).nodes
-    assert not node.op.epilogue
+    assert isinstance(node.op, Fused) and not node.op.epilogue
     (y,) = by_reference(path, {"x": X})
     conv = np.einsum("oi,nihw->nohw", arrays["v__weight"][:, :, 0, 0], X.astype(np.float64))
     np.testing.assert_allclose(y, conv * arrays["s"] - arrays["t"], rtol=1e-6)
@@ -147,6 +150,7 @@ def test_only_finite_values_for_each_channel_become_maps_of_channels(
     layer: str, constant: np.ndarray, op: type, tmp_path: Path
 ) -> None:
     (node,) = launches(spec(tmp_path, one_layer(layer, "c"), c=constant)).nodes
+    assert isinstance(node.op, Fused)
     (stage,) = node.op.epilogue
     assert type(stage.op) is op
 

@@ -21,7 +21,7 @@ from codegen.errors import ParameterError
 from codegen.graph.domain import find_domain, grid, made_up, on_grid
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph, Input, Node, Output, Range
-from codegen.graph.ops import Activation, Dense, Op
+from codegen.graph.ops import Activation, Conv, Dense, Op
 from codegen.graph.ops.op import whole
 from codegen.graph.tolerance import rounded_evaluation
 from codegen.runtime.artefact import read
@@ -33,6 +33,7 @@ from tests.support.commands import clgen
 from tests.support.examples import few
 from tests.support.generated_c import STRICT, do
 from tests.support.networks import Net, lower, normal_sample
+from tests.support.values import save_npz
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 TINY = 2.0**-149
@@ -165,7 +166,8 @@ def noise_program(source: str, inputs: int) -> str:
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_c_makes_the_same_numbers(tool: Callable[[str], str], compiler: str, flags: str, tmp_path: Path) -> None:
     several = [(float(np.float32(a)), float(np.float32(b))) for a, b in SEVERAL]
-    for number, chosen in enumerate([several, [several[3]], [None], [several[5], several[5]]]):
+    choices: list[list[tuple[float, float] | None]] = [[*several], [several[3]], [None], [several[5], several[5]]]
+    for number, chosen in enumerate(choices):
         folder = tmp_path / str(number)
         folder.mkdir()
         path, graph = spec_of(list(chosen), folder), inputs_only(*chosen)
@@ -301,7 +303,7 @@ from = "mean"
 def logmel(folder: Path, declared: str = "") -> Path:
     """A convolution of logarithms: one negative input makes every output of its window NaN, and the mean."""
     rng = np.random.default_rng(3)
-    np.savez(folder / "logmel.npz", **{"conv.weight": rng.standard_normal((5, 1, 3, 3)).astype(np.float32)})
+    save_npz(folder / "logmel.npz", {"conv.weight": rng.standard_normal((5, 1, 3, 3)).astype(np.float32)})
     path = folder / "logmel.toml"
     path.write_text(LOGMEL.format(range=declared))
     return path
@@ -390,7 +392,7 @@ def test_wrong_samples_are_refused_by_file_and_array(tmp_path: Path) -> None:
     logmel(tmp_path)
     assert clgen("build", "logmel.toml", cwd=tmp_path).returncode == 0
     for arrays, said in WRONG_SAMPLES.values():
-        np.savez(tmp_path / "bad.npz", **arrays)
+        save_npz(tmp_path / "bad.npz", arrays)
         done = clgen("verify", "generated/logmel", "--inputs", "bad.npz", cwd=tmp_path)
         assert done.returncode == 3 and f"bad.npz: {said}" in done.stderr, done.stderr
     done = clgen("verify", "generated/logmel", "--inputs", "absent.npz", cwd=tmp_path)
@@ -464,7 +466,7 @@ INF, NAN = np.inf, np.nan
 def test_infinities_and_nan_are_compared_by_place(
     got: list[float], true: list[float], rounded: list[float], right: float
 ) -> None:
-    assert largest_error(np.float32(got), np.array(true), np.array(rounded)) == right
+    assert largest_error(np.asarray(got, np.float32), np.array(true), np.array(rounded)) == right
 
 
 @pytest.mark.parametrize("schedule", ["direct", "winograd2", "winograd4"])
@@ -501,7 +503,8 @@ def test_large_numbers_may_overflow_in_a_tile_of_winograds(schedule: str, device
     net = Net((1, 16, 14, 15))
     conv = net.conv("x", 16, 3, pads=1, name="conv")
     (node,) = net.nodes
-    net.nodes = [Node("conv", replace(node.op, weight=0.01 * node.op.weight), node.inputs)]  # type: ignore[type-var]
+    assert isinstance(node.op, Conv)
+    net.nodes = [Node("conv", replace(node.op, weight=0.01 * node.op.weight), node.inputs)]
     stages = lower(net.graph(net.act(conv, "tanh")))
     artefact = stages.build(tmp_path, choices={"n1": schedule})
     assert any("winograd" in launch for launch in artefact.launches) == (schedule != "direct")
@@ -513,7 +516,7 @@ def test_large_numbers_may_overflow_in_a_tile_of_winograds(schedule: str, device
 
 
 def test_bits_of_the_c_host_may_differ_in_nan_only() -> None:
-    """The sign and payload of NaN depend on the order of an instruction's operands."""
+    """Whose sign and payload depend on the order of an instruction's operands."""
 
     def floats(*bits: int) -> np.ndarray:
         return np.array(bits, dtype=np.uint32).view(np.float32)

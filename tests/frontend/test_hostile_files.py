@@ -29,6 +29,7 @@ from codegen.importers.open import open_model
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.samples import read_sample
 from tests.support.commands import SPEC, tiny_spec
+from tests.support.values import save_npz
 
 SECONDS = 5  # at most, on a machine that does other things as well
 
@@ -303,7 +304,7 @@ def test_a_tensor_of_a_file_for_which_there_is_no_memory(tmp_path: Path) -> None
     """The numbers are zeros, so that half a gigabyte of them is half a megabyte in the file."""
     spec = tiny_spec(tmp_path)
     zeros = np.zeros((2**26, 2), np.float32)
-    np.savez_compressed(tmp_path / "tiny.npz", **{"stem.weight": zeros})
+    save_npz(tmp_path / "tiny.npz", {"stem.weight": zeros}, compressed=True)
     del zeros
     done = limited(f"from codegen.cli import main; main(['build', {str(spec)!r}])", 550, tmp_path)
     assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr

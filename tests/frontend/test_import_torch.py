@@ -25,6 +25,7 @@ from codegen.errors import ClgenError, ParameterError, SpecError
 from codegen.frontend.archive import Unreadable
 from codegen.frontend.checkpoint import read_checkpoint
 from codegen.frontend.toml import load
+from codegen.graph.ops import BatchNorm
 from codegen.importers.open import import_model, open_model
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import DeviceInfo
@@ -44,7 +45,7 @@ class Storage:
 
 class Tensor:
     def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
-        self.arguments = (storage, offset, shape, stride, False, OrderedDict())
+        self.arguments: tuple[Any, ...] = (storage, offset, shape, stride, False, OrderedDict())
 
 
 def tensor(values: Any, kind: str = "") -> Tensor:
@@ -55,7 +56,7 @@ def tensor(values: Any, kind: str = "") -> Tensor:
 
 @pytest.fixture(autouse=True)
 def torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts of torch that a pickle names."""
+    """As much of torch as a pickle names."""
     utils = types.ModuleType("torch._utils")
     torch = types.ModuleType("torch")
     for kind in (*STORAGES.values(), "BFloat16", "Bool", "ComplexFloat"):
@@ -158,7 +159,7 @@ def test_every_kind_of_tensor(save: Any) -> None:
     assert read["view"].tolist() == [[6, 7, 8], [9, 10, 11]]
     assert read["transposed"][1].tolist() == [1, 5, 9, 13, 17, 21]
     assert read["repeated"].tolist() == [[5] * 3] * 2
-    assert (read["scalar"], read["double"], read["half"]) == (3.5, 1 / 3, 0.5)
+    assert [read[name].item() for name in ("scalar", "double", "half")] == [3.5, 1 / 3, 0.5]
     assert read["brain"].tolist() == [1.5, -2.0]
     assert read["whole"].tolist() == [2**40, -1]
 
@@ -187,7 +188,7 @@ class Trap:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (Net(), "class test_import_torch.Net.*model.state_dict"),
+        (Net(), "class tests.frontend.test_import_torch.Net.*model.state_dict"),
         ([1], "no state_dict"),
         ({"epoch": 3}, 'no tensors; it has "epoch"'),
         ({}, "no tensors"),
@@ -309,6 +310,7 @@ def test_names_of_modules(tmp_path: Path, layer: str, prefix: str, suffix: str) 
     value = {f"{layer}.weight": tensor(normal(4, 3, 3, 3)), **batch_norm(prefix, 4)}
     model = load(spec(tmp_path, layer, value, suffix))
     folded = model.graph.by_name[layer].op
+    assert isinstance(folded, BatchNorm)
     assert (np.asarray(folded.mean, np.float32) == value[f"{prefix}.running_mean"].arguments[0].values).all()
     assert model.unused == ()
 

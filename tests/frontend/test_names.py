@@ -17,6 +17,7 @@ from codegen.graph.types import TYPES
 from codegen.runtime.host import STRICT, find_compiler
 from tests.support.needs import ROOT
 from tests.support.networks import weights_in
+from tests.support.values import save_npz
 
 SPEC = """
 [model]
@@ -77,7 +78,7 @@ def generate(
     shape: tuple[int, int, int] = (3, 4, 4),
     weight: tuple[int, int, int, int] = (2, 3, 1, 1),
 ) -> Path:
-    np.savez(folder / "w.npz", **{"c.weight": np.ones(weight, np.float32)})
+    save_npz(folder / "w.npz", {"c.weight": np.ones(weight, np.float32)})
     spec = folder / "s.toml"
     spec.write_text(SPEC.format(model=model, given=given, taken=taken, shape=list(shape)))
     return build.build(build.lower(spec), folder / "generated", "cpu")[0]
@@ -210,7 +211,7 @@ def test_what_others_have_taken(name: str, because: str) -> None:
 
 
 def test_cmake_takes_what_is_suggested(tool: Callable[[str], str], tmp_path: Path) -> None:
-    """Targets, headers and symbols of all suggested names work together in one project."""
+    """In one project: targets, headers and symbols of all of them live side by side."""
     wanted = ("test", "all", "help", "install", "package", "clean", "uint", "main", "math", "get", "dl", "errno")
     names = [legal_model(name) for name in wanted]
     assert len(set(names)) == len(wanted)

@@ -51,6 +51,7 @@ from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
 from codegen.graph.ops.elementwise import COMPARISONS
 from codegen.graph.ops.window import Pads, same_pads
 from tests.support.needs import ROOT
+from tests.support.values import save_npz
 
 Arrays = Mapping[str, np.ndarray]
 VALIDATOR: Any = jsonschema.Draft7Validator(schema.schema())
@@ -70,6 +71,11 @@ def statistics(channels: int, prefix: str, words: str = "gamma beta mean varianc
         f"{prefix}.{mean}": values(channels, seed=3),
         f"{prefix}.{variance}": values(channels, seed=4) + 1.5,
     }
+
+
+def normalization(arrays: Arrays, epsilon: float) -> BatchNorm:
+    gamma, beta, mean, variance = arrays.values()
+    return BatchNorm(gamma, beta, mean, variance, epsilon)
 
 
 Spec = Callable[..., Model]
@@ -95,8 +101,11 @@ def spec(tmp_path: Path) -> Spec:
             f"{body}\n{output or ''}"
         )
         if arrays is not None:
-            save = (lambda file: np.savez(file, **arrays)) if suffix == ".npz" else lambda f: save_file(dict(arrays), f)
-            save(tmp_path / f"net{suffix}")
+            file = tmp_path / f"net{suffix}"
+            if suffix == ".npz":
+                save_npz(file, arrays)
+            else:
+                save_file(dict(arrays), file)
         VALIDATOR.validate(tomli.loads(path.read_text()))
         return load(path)
 
@@ -367,7 +376,7 @@ CASES: dict[str, tuple[str, dict[str, np.ndarray], tuple[int, ...], list[Op]]] =
         (4, 6, 6),
         [
             Conv(W, np.zeros(8), ONE, ONE, pads(0, 0)),
-            BatchNorm(*statistics(8, "").values(), 1e-3),
+            normalization(statistics(8, ""), 1e-3),
             Activation.of("leaky_relu", alpha=0.1),
         ],
     ),
@@ -579,14 +588,14 @@ def test_batch_norm_vocabularies_and_prefixes(words: str, prefix: str, spec: Spe
     given = ', prefix = "other"' if prefix == "other" else ""
     model = spec(f'[[layer]]\nname = "a"\nop = "conv"\nbatch_norm = {{ epsilon = 1e-5{given} }}', arrays)
     assert [node.name for node in model.graph.nodes] == ["a/conv", "a"]
-    assert_same(model.graph.nodes[1].op, BatchNorm(*statistics(8, "").values(), 1e-5))
+    assert_same(model.graph.nodes[1].op, normalization(statistics(8, ""), 1e-5))
     assert model.unused == ()
 
 
 @pytest.mark.parametrize("words", ["gamma beta mean var", "weight bias running_mean running_var"])
 def test_batch_norm_as_a_layer(words: str, spec: Spec) -> None:
     model = spec('[[layer]]\nname = "a"\nop = "batch_norm"\nepsilon = 0', statistics(4, "a", words))
-    assert_same(model.graph.nodes[0].op, BatchNorm(*statistics(4, "").values(), 0.0))
+    assert_same(model.graph.nodes[0].op, normalization(statistics(4, ""), 0.0))
 
 
 def test_batch_norm_under_the_layer_s_own_name_leaves_weight_and_bias_to_the_operator(spec: Spec) -> None:
@@ -634,7 +643,7 @@ def test_an_array_shared_by_two_layers_is_not_changed_by_either(spec: Spec) -> N
     body = '[[layer]]\nname = "{}"\nop = "batch_norm"\nepsilon = {}\nprefix = "s"\n'
     model = spec(body.format("b", "1e-5") + body.format("a", "1e-3"), statistics(4, "s"))
     for node, epsilon in zip(model.graph.nodes, (1e-5, 1e-3), strict=True):
-        assert_same(node.op, BatchNorm(*statistics(4, "").values(), epsilon))
+        assert_same(node.op, normalization(statistics(4, ""), epsilon))
 
 
 # The rest of a spec
@@ -708,7 +717,7 @@ def test_npz_in_any_order_of_bytes_and_axes_compressed_or_not(spec: Spec, tmp_pa
     wanted = Conv(W, np.zeros(8), ONE, ONE, pads(0, 0))
     for array in (W.astype(">f4"), np.asfortranarray(W)):
         assert_same(spec(body, {"a.weight": array}).graph.nodes[0].op, wanted)
-    np.savez_compressed(tmp_path / "net.npz", **{"a.weight": W})
+    save_npz(tmp_path / "net.npz", {"a.weight": W}, compressed=True)
     assert_same(load(tmp_path / "net.toml").graph.nodes[0].op, wanted)
 
 
@@ -768,6 +777,7 @@ def test_schema_is_up_to_date() -> None:
 def test_schema_refuses_what_the_reader_refuses() -> None:
     good = tomli.loads(_example_of_the_docs())
     VALIDATOR.validate(good)
+    change: dict[str, Any]
     for change in (
         {"layers": []},
         {"layer": []},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.verify import verify
 from tests.support.networks import normal_sample
+from tests.support.values import save_npz
 
 X = (2, 11, 4, 5)  # one more than a block and less than two
 
@@ -122,7 +124,7 @@ def test_the_largest_and_where_they_are(tmp_path: Path, device: DeviceInfo) -> N
     )
     layers += '\n[[layer]]\nname = "k"\nop = "take"\ninput = "b"\naxis = 1\n'
     layers += '\n[[layer]]\nname = "w"\nop = "take"\ninput = "b"\naxis = -1\nindices = "k.indices"\n'
-    np.savez(tmp_path / "w.npz", **{"k.indices": np.array([4, 0, 0, 3], np.float32)})
+    save_npz(tmp_path / "w.npz", {"k.indices": np.array([4, 0, 0, 3], np.float32)})
     names = [*(f"c{i}" for i in range(len(cases))), *(f"t{i}" for i in range(len(parts))), "k", "w"]
     text = network(first + layers, names).replace("batch = 2", 'batch = 2\nweights = "w.npz"')
     given, got = run(text, tmp_path, device)
@@ -177,7 +179,12 @@ def test_slices_repetitions_and_padding(tmp_path: Path, some_device: DeviceInfo)
     np.testing.assert_array_equal(got["y_s2"], x[..., ::-1])
     np.testing.assert_array_equal(got["y_s3"], x[:, :, -3:])
     np.testing.assert_array_equal(got["y_tiled"], np.tile(x, (1, 2, 1, 3)))
-    for mode, pads in {"edge": ((1, 2), (0, 3)), "reflect": ((3, 2), (4, 3)), "wrap": ((4, 2), (5, 3))}.items():
+    padded: list[tuple[Literal["edge", "reflect", "wrap"], tuple[tuple[int, int], ...]]] = [
+        ("edge", ((1, 2), (0, 3))),
+        ("reflect", ((3, 2), (4, 3))),
+        ("wrap", ((4, 2), (5, 3))),
+    ]
+    for mode, pads in padded:
         np.testing.assert_array_equal(got[f"y_{mode}"], np.pad(x, ((0, 0), (0, 0), *pads), mode=mode))
 
 
@@ -236,7 +243,7 @@ input = "up"
     shapes = {"conv.weight": (6, 2, 2, 2, 3), "conv.bias": (6,), "up.weight": (6, 1, 2, 2, 3)}
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     statistics = {f"conv.bn.{k}": rng.uniform(0.5, 2, 6).astype(np.float32) for k in ("gamma", "beta", "mean", "var")}
-    np.savez(tmp_path / "w.npz", **arrays, **statistics)
+    save_npz(tmp_path / "w.npz", arrays | statistics)
     spec = tmp_path / "ops.toml"
     spec.write_text(text)
     lowered = build.lower(spec)
@@ -310,7 +317,7 @@ from = "far"
 """
     places = (2 * np.arange(8) + 1) / 4 - 1  # eight elements, from the first on
     grid = np.stack(np.meshgrid(places, places[:4]), -1)[None]
-    np.savez(tmp_path / "w.npz", minus=np.float32([-1]), places=grid.astype(np.float32))
+    np.savez(tmp_path / "w.npz", minus=np.array([-1], np.float32), places=grid.astype(np.float32))
     spec = tmp_path / "ops.toml"
     spec.write_text(text)
     lowered = build.lower(spec)

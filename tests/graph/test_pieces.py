@@ -54,6 +54,7 @@ from codegen.runtime.verify import verify
 from tests.support.networks import Net, lower, normal_sample
 
 Shape = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
 RNG = np.random.default_rng(20261128)
 
 
@@ -61,7 +62,15 @@ def numbers(*shape: int) -> NDArray[np.float64]:
     return RNG.standard_normal(shape)
 
 
-def conv(ci: int, co: int, kernel: Shape, pads: object, stride: int = 1, dilation: int = 1, groups: int = 1) -> Conv:
+def conv(
+    ci: int,
+    co: int,
+    kernel: Shape,
+    pads: Pads,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Conv:
     rank = len(kernel)
     return Conv(
         numbers(co, ci // groups, *kernel),
@@ -69,14 +78,14 @@ def conv(ci: int, co: int, kernel: Shape, pads: object, stride: int = 1, dilatio
         (stride,) * rank,
         (dilation,) * rank,
         pads,
-        groups,  # type: ignore[arg-type]
+        groups,
     )
 
 
-def transposed(kernel: Shape, pads: object, stride: int, dilation: int = 1, more: int = 0) -> ConvTranspose:
+def transposed(kernel: Shape, pads: Pads, stride: int, dilation: int = 1, more: int = 0) -> ConvTranspose:
     rank = len(kernel)
     steps, dilations = (stride,) * rank, (dilation,) * rank
-    return ConvTranspose(numbers(4, 3, *kernel), numbers(3), steps, dilations, pads, (more,) * rank)  # type: ignore[arg-type]
+    return ConvTranspose(numbers(4, 3, *kernel), numbers(3), steps, dilations, pads, (more,) * rank)
 
 
 def pool(kind: str, kernel: Shape, stride: int, pads: object, ceil: bool = False, counted: bool = False) -> Pool:
@@ -260,10 +269,10 @@ def test_made_up_numbers_of_a_box_are_those_of_the_whole() -> None:
 
 
 def test_a_tensor_is_forgotten_behind_its_last_reader() -> None:
-    """In a chain of 50 layers at most two tensors are alive at the same time."""
+    """Of a chain of 50 layers no more than two tensors are alive at a time."""
     alive: list[int] = []
 
-    class Counted(np.ndarray):  # type: ignore[type-arg]
+    class Counted(np.ndarray):
         count = 0
 
         def __array_finalize__(self, _: object) -> None:

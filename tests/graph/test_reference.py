@@ -474,8 +474,8 @@ def test_activation(kind: str, parameters: dict[str, float]) -> None:
     scale = np.abs(x) + (np.abs(y) if kind in ("log", "erf") else 0) if kind in absolute else np.abs(expected)
     assert worst(y - expected, 32 * FLOAT64.unit * scale) <= 1
     if kind in ONNX:
-        extra = {"approximate": "tanh" if kind == "gelu_tanh" else "none"} if "gelu" in kind else {}
-        got = onnxruntime(ONNX[kind], [x], **extra, **op.parameters)
+        extra: dict[str, Any] = {"approximate": "tanh" if kind == "gelu_tanh" else "none"} if "gelu" in kind else {}
+        got = onnxruntime(ONNX[kind], [x], **{**extra, **op.parameters})
         # onnxruntime's elu is exp(x) - 1, its sigmoid a fraction of polynomials: good to a few roundings of 1.
         bound = op.bounded(Bounded.exact(x), rounding=FLOAT32).error
         assert worst(got - y, bound + 8 * FLOAT32.unit) <= 1
@@ -664,7 +664,7 @@ def test_reduce(kind: str, axes: tuple[int, ...]) -> None:
 
 
 def rows_in_order(x: NDArray[np.float64], axis: int, largest: bool, last: bool) -> Iterator[tuple[Any, list[int]]]:
-    """The position of each row, and the indices of its elements in order."""
+    """Where each row lies, and the places of its elements in order."""
     others = [range(1) if a == axis else range(n) for a, n in enumerate(x.shape)]
     for at in itertools.product(*others):
         whole = tuple(slice(None) if a == axis else i for a, i in enumerate(at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +47,7 @@ def model_of(op: Resize, space: tuple[int, ...], opset: int = 19) -> Model:
     else:
         constants["scales"] = np.array([1, 1, *op.scales], dtype=np.float32)
     names = ["x", *(key if key in constants else "" for key in ("roi", "scales", "sizes"))]
-    more = {"antialias": int(op.antialias)} if opset >= 18 else {}
+    more: dict[str, Any] = {"antialias": int(op.antialias)} if opset >= 18 else {}
     node = onnx.helper.make_node(
         "Resize", names, ["y"], mode=NAMES[op.mode], coordinate_transformation_mode=op.coordinates,
         nearest_mode=op.rounding, cubic_coeff_a=op.cubic, exclude_outside=int(op.exclude_outside),
@@ -65,7 +66,7 @@ def by_onnxruntime(model: Model) -> np.ndarray:
 
 
 def by_onnx(model: Model) -> np.ndarray:
-    return np.asarray(ReferenceEvaluator(model[0]).run(None, {"x": model[1]})[0])
+    return np.asarray(next(iter(ReferenceEvaluator(model[0]).run(None, {"x": model[1]}))))
 
 
 def agrees(op: Resize, got: np.ndarray, x: np.ndarray) -> None:

@@ -99,20 +99,21 @@ def test_symbols(
 
 @pytest.mark.parametrize("name", ["tables", "weighty", "ports", "prepared"])
 def test_only_create_allocates(name: str, tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
-    """No chain of calls in the object code leads from run, enqueue or selftest to an allocation."""
+    """In the object code no chain of calls leads from run, enqueue or selftest to an allocation."""
     called: dict[str, set[str]] = {}
     for source in sources(generated(name)):
         do([tool("gcc"), "-std=c99", "-O0", "-ffunction-sections", "-c", source, "-o", tmp_path / "object.o"])
         for line in do(["objdump", "-dr", tmp_path / "object.o"]).splitlines():
             if start := re.match(r"[0-9a-f]+ <(\w+)>:", line):
-                function = called.setdefault(start[1], set())
+                inside = called.setdefault(start[1], set())
             elif target := re.search(r"R_X86_64_\w+\s+(?:\.text\.)?([A-Za-z_]\w*)", line):
-                function.add(target[1])
+                inside.add(target[1])
             elif inner := re.search(r"call\s+[0-9a-f]+ <(\w+)>", line):
-                function.add(inner[1])
+                inside.add(inner[1])
 
     def reached(function: str) -> set[str]:
-        seen, rest = set(), [function]
+        seen: set[str] = set()
+        rest = [function]
         while rest:
             new = called.get(rest.pop(), set()) - seen
             seen |= new
@@ -236,7 +237,8 @@ def test_weights(
     moved = folder.with_name("moved.bin")
     (folder / "weighty_weights.c.bin").rename(moved)
     define = f'-DWEIGHTY_WEIGHTS_FILE="{moved}"'
-    command = [tool(compiler), *STRICT, *options.split(), define, *sources(folder), folder / "example.c", "-ldl"]
+    compiled = [*sources(folder), folder / "example.c"]
+    command: list[str | Path] = [tool(compiler), *STRICT, *options.split(), define, *compiled, "-ldl"]
     content = moved.read_bytes()
     for written, status in ((content, 0), (content + b"x", 1), (content[:-1], 1), (b"", 1)):
         moved.write_bytes(written)

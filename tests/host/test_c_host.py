@@ -72,7 +72,7 @@ def test_lifecycle_under_valgrind(
         tool("gcc"), C / "lifecycle.c", generated("tiny"), tmp_path / "lifecycle", ["-g", "-O1"], ["-lOpenCL"]
     )
     suppressions = ["--num-callers=40", f"--suppressions={C / 'valgrind.supp'}"]
-    command = [*valgrind(tool), *suppressions, lifecycle, runtime.platform, "--quick"]
+    command: list[str | Path] = [*valgrind(tool), *suppressions, lifecycle, runtime.platform, "--quick"]
     assert "ok" in runtime.run(command).splitlines()
 
 
@@ -148,7 +148,7 @@ def test_one_launch_is_usual_on_intels_runtime(
 def test_the_kernels_that_were_kept_are_used(
     tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Uses an OpenCL whose binaries are the source: from an empty one no kernel can be created."""
+    """On an OpenCL whose binaries are the source: one without kernels has none to make."""
     create = program(tool("gcc"), C / "create.c", generated("tiny"), tmp_path / "create", ["-g"], [])
     opencl = fake(tool("gcc"), "-g")
     environment = {**opencl.environment, "CLGEN_CACHE_DIR": str(tmp_path)}
@@ -200,7 +200,7 @@ def two_models(compiler: str, options: Sequence[str], generated: Callable[[str],
         folder = generated(name)
         for source in (C / "instances.c", *sources(folder)):
             objects.append(output.parent / f"{name}_{source.stem}.o")
-            includes = ["-I", C, "-I", folder, "-I", folder / "test"]
+            includes: list[str | Path] = ["-I", C, "-I", folder, "-I", folder / "test"]
             do([compiler, *STRICT, *options, *includes, "-c", source, "-o", objects[-1]])
     do([compiler, *STRICT, *options, "-I", C, C / "two_models.c", *objects, "-o", output, "-lpthread", "-ldl"])
     return output
@@ -277,7 +277,7 @@ def test_what_the_compiler_refuses_is_told(
     (tmp_path / "tables.c").write_text(source.replace('"STEP\\n"', '"no_such_type\\n"', 1))
     example = tmp_path / "example"
     do([tool("gcc"), *STRICT, "-I", folder, folder / "example.c", tmp_path / "tables.c", "-o", example, "-ldl"])
-    command = [example, runtime.platform]
+    command: list[str | Path] = [example, runtime.platform]
     done = subprocess.run(command, env=runtime.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(r"the OpenCL compiler refused the kernels \(.* -11\)", done.stderr)

@@ -34,6 +34,7 @@ from codegen.runtime.samples import random_sample, read_sample, with_special_num
 from codegen.runtime.verify import format_verification, verify
 from tests.support.commands import clgen, only
 from tests.support.generated_c import STRICT, do, program
+from tests.support.values import save_npz
 
 Array = NDArray[Any]
 CPP = ("-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -48,7 +49,7 @@ DOUBLES = [
 
 
 def given(kind: str) -> Array:
-    """Edge values of conversions from this type."""
+    """What may go wrong in a conversion from this type."""
     if kind == "bool":
         return np.resize(np.array([True, False, False]), COUNT)
     if kind == "float16":
@@ -116,7 +117,7 @@ def results(kind: str) -> Array:
 
 
 def all_types() -> str:
-    """A network that, for each type, copies an input of it, and copies floats to an output of it."""
+    """For each type a layer that copies an input of it, and one that copies floats to an output of it."""
     lines = ['[model]\nname = "ports"']
     for kind in TYPES:
         lines += [f'[[input]]\nname = "in_{kind}"\nfull_shape = [{given(kind).size}]\ntype = "{kind}"']
@@ -134,7 +135,7 @@ def all_types() -> str:
 def built(text: str, folder: Path, weights: dict[str, Array] | None = None) -> Artefact:
     """The artefact of a spec."""
     if weights:
-        np.savez(folder / "w.npz", **weights)
+        save_npz(folder / "w.npz", weights)
     (folder / "net.toml").write_text(text, encoding="utf-8")
     return artefacts.read(build.build(build.lower(folder / "net.toml"), folder / "built", "cpu")[0])
 
@@ -162,7 +163,7 @@ def check(found: dict[str, Array], kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def found(ports: Artefact, tmp_path_factory: pytest.TempPathFactory) -> Callable[[DeviceInfo], list[dict[str, Array]]]:
-    """The results of pyopencl and the C host for all edge values, on a device."""
+    """What pyopencl and the C host make of all edge values, on a device."""
     library = compile_host(ports, tmp_path_factory.mktemp("host") / "host.so")
     known: dict[str, list[dict[str, Array]]] = {}
 
@@ -233,7 +234,7 @@ from = "twice"
 @pytest.mark.parametrize("channels", [3, 8, 9])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_images_of_bytes(layout: str, channels: int, device: DeviceInfo, tmp_path: Path) -> None:
-    """Images are in channel blocks inside, in the user's order at both ends; their sizes are no multiples of four."""
+    """In channel blocks inside, in the user's order at both ends; sizes in bytes are no multiples of four."""
     shape = [5, 7, channels] if layout == "NHWC" else [channels, 5, 7]
     text = IMAGES.format(shape=shape, layout=layout)
     artefact = built(text, tmp_path, {"twice.weight": np.full((channels, 1, 1, 1), -2, np.float32)})
@@ -410,7 +411,7 @@ def test_run_takes_and_gives_the_models_own_names(name: str, has_device: None, t
 def test_what_numpy_writes_under_such_names_is_read(has_device: None, tmp_path: Path) -> None:
     artefact = built(SIMPLE.format(input='original = "gpu_0/data_0:1"', output=""), tmp_path)
     x = np.ones((1, 4), np.float32)
-    np.savez(tmp_path / "numpy.npz", **{"gpu_0/data_0:1": x})
+    save_npz(tmp_path / "numpy.npz", {"gpu_0/data_0:1": x})
     np.testing.assert_array_equal(read_sample(artefact, tmp_path / "numpy.npz")["x"], x)
 
 

@@ -43,7 +43,7 @@ REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, -1e38, math.inf, -math.inf, math.nan
 
 
 def lowered_or_refused(path: Path) -> bool:
-    """Returns whether lowering gave a network, which can then be planned as well."""
+    """Whether a network came out, which can then be planned as well."""
     started = time.monotonic()
     try:
         with warnings.catch_warnings():
@@ -233,7 +233,7 @@ def test_onnx_bytes(change: Callable[[bytes, random.Random], bytes], tmp_path: P
 
 # Keras --------------------------------------------------------------------------------------------------------------
 
-VALUES = [None, True, "x", [], {}, [1, 2, 3], "channels_first", "same", [[]], "relu", [-1], [[1, 2], [3, 4]]]
+VALUES: list[Any] = [None, True, "x", [], {}, [1, 2, 3], "channels_first", "same", [[]], "relu", [-1], [[1, 2], [3, 4]]]
 
 
 def change_tree(tree: Any, chosen: random.Random) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from codegen.cli import main
 from codegen.errors import Mismatch
 from codegen.importers import compare, patterns, writer
 from codegen.importers.check import check_import
+from codegen.importers.document import Document
 from codegen.importers.keras.layers import LAYERS
 from codegen.importers.keras.options import Options
 from codegen.importers.keras.site import Site
@@ -26,8 +27,10 @@ from codegen.importers.onnx import check as onnx_check
 from codegen.importers.onnx import reference_numpy, translate
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
+from codegen.importers.onnx.evaluate import READINGS
 from codegen.importers.onnx.operators import OPERATORS
 from codegen.importers.open import open_model
+from codegen.importers.tidy import without_defaults
 from tests.support.keras_models import Layer, Net, source, write_keras
 from tests.support.onnx_models import Array, model, node, positive, random, saved
 
@@ -48,19 +51,19 @@ def changed(op: str, **fields: Any) -> Plant:
             attributes = {k: v for k, v in {**n.attributes, **fields}.items() if v is not None}
             return right(dataclasses.replace(n, attributes=attributes), b)
 
-        patch.setitem(OPERATORS, op, wrong)  # type: ignore[arg-type]
+        patch.setitem(OPERATORS, op, wrong)
 
     return plant
 
 
 def taken_for(op: str, other: str) -> Plant:
-    return lambda patch: patch.setitem(OPERATORS, op, OPERATORS[other])  # type: ignore[arg-type]
+    return lambda patch: patch.setitem(OPERATORS, op, OPERATORS[other])
 
 
 def swapped_inputs(op: str) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
         right = OPERATORS[op]
-        patch.setitem(OPERATORS, op, lambda n, b: right(dataclasses.replace(n, inputs=n.inputs[::-1]), b))  # type: ignore[arg-type]
+        patch.setitem(OPERATORS, op, lambda n, b: right(dataclasses.replace(n, inputs=n.inputs[::-1]), b))
 
     return plant
 
@@ -68,7 +71,13 @@ def swapped_inputs(op: str) -> Plant:
 def reversed_results(op: str) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
         right = OPERATORS[op]
-        patch.setitem(OPERATORS, op, lambda n, b: right(n, b)[::-1])  # type: ignore[arg-type,index]
+
+        def wrong(n: Any, b: Builder) -> Any:
+            made = right(n, b)
+            assert isinstance(made, Sequence)
+            return made[::-1]
+
+        patch.setitem(OPERATORS, op, wrong)
 
     return plant
 
@@ -96,9 +105,9 @@ def outputs_of_others(patch: pytest.MonkeyPatch) -> None:
     """Two outputs of the network change places."""
     right = translate._Translator._output
     patch.setattr(translate._Translator, "_output", lambda self, name: right(self, {"y": "z", "z": "y"}[name]))
-    add = translate.Document.add_output
+    add = Document.add_output
     patch.setattr(
-        translate.Document,
+        Document,
         "add_output",
         lambda self, name, value, kind: add(self, {"y": "z", "z": "y"}[name], value, kind),
     )
@@ -124,7 +133,7 @@ def unwritten(key: str) -> Plant:
     """The writer leaves out a key of every layer."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        right = writer.without_defaults
+        right = without_defaults
 
         def without(layer: Any, arrays: Any) -> dict[str, Any]:
             return {k: v for k, v in right(layer, arrays).items() if k != key}
@@ -150,11 +159,11 @@ class Fault:
 
 W = {"w": random(4, 4, 3, 3)}
 BN = {"s": positive(4), "b": random(4), "m": random(4, seed=1), "v": positive(4, seed=2)}
-SIX = {
-    "three": np.float32(3),
-    "low": np.float32(0),
-    "high": np.float32(6),
-    "fifth": np.float32(0.2),
+SIX: dict[str, Array] = {
+    "three": np.array(3, np.float32),
+    "low": np.zeros((), np.float32),
+    "high": np.array(6, np.float32),
+    "fifth": np.array(0.2, np.float32),
 }
 AROUND = [node("Relu", "x", "r")]  # what stands before a fault is right, and not named
 
@@ -364,7 +373,12 @@ def test_the_work_is_estimated_from_shapes(tmp_path: Path, monkeypatch: pytest.M
     nodes = [node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("MaxPool", "c", "y", kernel_shape=[2, 2])]
     path = saved(model(nodes, {"x": (1, 4, 6, 6)}, W), tmp_path)
     estimates = []
-    monkeypatch.setattr(compare, "too_large", lambda *numbers: estimates.append(numbers) or "")
+
+    def too_large(*numbers: float) -> str:
+        estimates.append(numbers)
+        return ""
+
+    monkeypatch.setattr(compare, "too_large", too_large)
     assert check_import(path, open_model(path), {}, lambda step: None) is not None
     products = 4 * 4 * 9 * 36 + 4 * (4 * 25 * 4)  # a comparison of the pool counts as four
     elements = 144 + 144 + 100
@@ -375,7 +389,7 @@ def test_a_node_that_nobody_can_evaluate_is_noted(tmp_path: Path, monkeypatch: p
     def broken(*arguments: Any) -> Any:
         raise NotImplementedError("not today")
 
-    monkeypatch.setitem(reference_numpy.OWN, "Softmax", broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(reference_numpy.OWN, "Softmax", broken)
     path = saved(model([node("Softmax", "x", "s"), node("Neg", "s", "y")], {"x": (2, 5)}, {}), tmp_path)
     result = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path / "spec")])
     assert result.exit_code == 0, result.output
@@ -418,7 +432,7 @@ def test_decimals_may_stand_for_float32(tmp_path: Path, monkeypatch: pytest.Monk
     checked = check_import(path, open_model(path), {}, lambda step: None)
     assert checked is not None
     assert checked.worst <= 1e-15
-    monkeypatch.setattr(onnx_check, "READINGS", onnx_check.READINGS[:1])
+    monkeypatch.setattr(onnx_check, "READINGS", READINGS[:1])
     with pytest.raises(Mismatch, match='first tensor that differs is "y"'):
         check_import(path, open_model(path), {}, lambda step: None)
 
@@ -460,8 +474,8 @@ class KerasFault:
     x: tuple[int, ...] = (6, 6, 4)
 
 
-def layer_for(class_name: str, other: Callable[[Site], str]) -> Plant:
-    return lambda patch: patch.setitem(LAYERS, class_name, other)  # type: ignore[arg-type]
+def layer_for(class_name: str, other: Callable[[Site], str | list[str]]) -> Plant:
+    return lambda patch: patch.setitem(LAYERS, class_name, other)
 
 
 def other_epsilon(patch: pytest.MonkeyPatch) -> None:
@@ -483,7 +497,7 @@ def transposed_matrices(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Site, "array", transposed)
 
 
-def swapped_operands(site: Site) -> str:
+def swapped_operands(site: Site) -> str | list[str]:
     return SUBTRACT(dataclasses.replace(site, operands=site.operands[::-1]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,7 +64,7 @@ def test_each_input_may_be_constant(case: Case, name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_all_inputs_may_be_constant(case: Case, tmp_path: Path) -> None:
-    """A node of constants becomes a constant of the network, next to an output that depends on an input."""
+    """What a node makes of constants is a constant of the network, beside an output that depends on an input."""
     nodes = [*case.nodes, node("Relu", "live_x", "live_y")]
     constants = {**case.constants, **given(case)}
     proto = model(nodes, LIVE, constants, outputs=("y", "live_y"), opset=case.opset)
@@ -79,7 +80,7 @@ def test_every_operator_is_tried_with_constants() -> None:
     assert set(OPERATORS) - {proto.op_type for case in CASES for proto in case.nodes} <= {"CumProd", "SwiGLU"}
 
 
-ONLY_CONSTANTS = {
+ONLY_CONSTANTS: dict[str, tuple[list[Any], dict[str, Any], int]] = {
     "DequantizeLinear": ([np.array([3, 250], np.uint8), np.float32(0.1), np.uint8(128)], {}, 13),
     "DequantizeLinear per axis": (
         [np.array([[3, 4], [5, 6]], np.int8), floats(0.5, 2), np.array([1, 2], np.int8)],
@@ -160,13 +161,13 @@ def test_masks_of_minus_infinity(low: float, device: DeviceInfo, tmp_path: Path)
         node("Softmax", "b", "q", axis=-1),
         node("Add", "p q", "y"),
     ]
-    proto = model(nodes, {"x": (1, 2, 5, 5)}, {"mask": mask, "keep": keep, "low": np.float32(low)})
+    proto = model(nodes, {"x": (1, 2, 5, 5)}, {"mask": mask, "keep": keep, "low": np.array(low, np.float32)})
     on_devices(proto, {"x": random(1, 2, 5, 5)}, device, tmp_path)
 
 
 def test_padding_with_minus_infinity(device: DeviceInfo, tmp_path: Path) -> None:
     nodes = [node("Pad", "x pads low", "a"), node("MaxPool", "a", "y", kernel_shape=[3, 3])]
-    constants = {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "low": np.float32(-np.inf)}
+    constants = {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "low": np.array(-np.inf, np.float32)}
     on_devices(model(nodes, {"x": (1, 3, 6, 6)}, constants), {"x": random(1, 3, 6, 6)}, device, tmp_path)
 
 
@@ -262,7 +263,7 @@ def branch(name: str, nodes: list[onnx.NodeProto], output: str, *stored: tuple[s
 
 
 def conditional(condition: list[onnx.NodeProto]) -> onnx.ModelProto:
-    """A node If: the captured x times a constant of the branch, else an inner condition, which squeezes."""
+    """If: the captured x times a constant of the branch, else a condition within, which squeezes."""
     then = branch("then", [node("Mul", "x two", "t")], "t", ("two", floats(2)))
     inner = helper.make_node(
         "If",
@@ -292,7 +293,7 @@ def test_the_branch_of_a_constant_condition_is_taken(size: str, device: DeviceIn
 def test_a_live_condition_is_refused_by_its_name(tmp_path: Path) -> None:
     nodes = [node("ReduceSum", "x", "s", keepdims=0), node("Greater", "s zero", "cond")]
     proto = conditional(nodes)
-    proto.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "zero"))
     with pytest.raises(SpecError, match='If "choice": its condition is computed by the network'):
         open_model(saved(proto, tmp_path))
 

@@ -1,7 +1,5 @@
-"""Messages for ONNX models that cannot be imported.
-
-Examples are missing files, quantised models, and similar nodes that are refused together.
-"""
+"""What is said of ONNX models that cannot be imported: missing files, quantised models, nodes that are refused "
+"alike."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from onnx import TensorProto, helper
 from codegen.errors import ParameterError, SpecError
 from codegen.frontend.place import show
 from codegen.importers.open import import_model, open_model
-from tests.support.onnx_models import model, node, saved
+from tests.support.onnx_models import Array, model, node, saved
 
 # External data -------------------------------------------------------------------------------------------------------
 
@@ -121,7 +119,11 @@ def test_external_data_that_is_no_file(tmp_path: Path) -> None:
 
 
 def quantised(folder: Path) -> Path:
-    scales = {"s": np.float32(0.1), "z": np.uint8(3), "w": np.zeros((3, 3, 1, 1), np.uint8)}
+    scales: dict[str, Array] = {
+        "s": np.array(0.1, np.float32),
+        "z": np.array(3, np.uint8),
+        "w": np.zeros((3, 3, 1, 1), np.uint8),
+    }
     nodes = [
         node("QuantizeLinear", "x s z", "q0"),
         *(node("QLinearConv", f"q{k} s z w s z s z", f"q{k + 1}") for k in range(70)),

@@ -62,7 +62,7 @@ def scalar(value: float) -> Array:
 
 
 W, B = random(4, 3, 3, 3), random(4)
-BN = {"s": positive(3), "b": random(3), "m": random(3, seed=1), "v": positive(3, seed=2)}
+BN: dict[str, Any] = {"s": positive(3), "b": random(3), "m": random(3, seed=1), "v": positive(3, seed=2)}
 GELU = [
     node("Div", "x root", "a"),
     node("Erf", "a", "e"),
@@ -76,6 +76,21 @@ SIX_CONSTANTS = {
 
 PLACES = 2 * np.tanh(random(2, 4, 3, 2))
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+
+EINSUMS: list[tuple[str, str, tuple[int, ...], dict[str, Array], dict[str, tuple[int, ...]]]] = [
+    ("ij->ji", "x", (3, 4), {}, {}),
+    ("ij", "x", (3, 4), {}, {}),
+    ("ba", "x", (3, 4), {}, {}),
+    ("ii->i", "x", (4, 4), {}, {}),
+    ("bii->b", "x", (2, 4, 4), {}, {}),
+    ("ij->", "x", (3, 4), {}, {}),
+    ("bhid,bhjd->bhij", "x z", (2, 3, 4, 5), {}, {"z": (2, 3, 6, 5)}),
+    ("bij,jk", "x w", (2, 3, 4), {"w": random(4, 5)}, {}),
+    ("...i,...i->...", "x z", (2, 3, 4), {}, {"z": (1, 3, 4)}),
+    ("i,j,k->kij", "x z v", (2,), {}, {"z": (3,), "v": (4,)}),
+    ("nctkv,kvw->nctw", "x w", (2, 3, 4, 2, 3), {"w": random(2, 3, 5)}, {}),
+    ("ij,ij->i", "w x", (3, 4), {"w": random(3, 4)}, {}),
+]
 
 CASES = [
     one("conv", "Conv", w=W, b=B, pads=[1, 0, 2, 1], strides=[2, 1]),
@@ -92,22 +107,7 @@ CASES = [
     ),
     *(
         Case(f"einsum_{k}", [node("Einsum", names, "y", equation=equation)], shape, constants, more=more)
-        for k, (equation, names, shape, constants, more) in enumerate(
-            [
-                ("ij->ji", "x", (3, 4), {}, {}),
-                ("ij", "x", (3, 4), {}, {}),
-                ("ba", "x", (3, 4), {}, {}),
-                ("ii->i", "x", (4, 4), {}, {}),
-                ("bii->b", "x", (2, 4, 4), {}, {}),
-                ("ij->", "x", (3, 4), {}, {}),
-                ("bhid,bhjd->bhij", "x z", (2, 3, 4, 5), {}, {"z": (2, 3, 6, 5)}),
-                ("bij,jk", "x w", (2, 3, 4), {"w": random(4, 5)}, {}),
-                ("...i,...i->...", "x z", (2, 3, 4), {}, {"z": (1, 3, 4)}),
-                ("i,j,k->kij", "x z v", (2,), {}, {"z": (3,), "v": (4,)}),
-                ("nctkv,kvw->nctw", "x w", (2, 3, 4, 2, 3), {"w": random(2, 3, 5)}, {}),
-                ("ij,ij->i", "w x", (3, 4), {"w": random(3, 4)}, {}),
-            ]
-        )
+        for k, (equation, names, shape, constants, more) in enumerate(EINSUMS)
     ),
     Case(
         "one_hot",

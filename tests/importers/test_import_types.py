@@ -142,7 +142,7 @@ def test_outputs_are_of_the_models_types(device: DeviceInfo, tmp_path: Path) -> 
         **{"where": "int64", "positive": "bool", "values": "float32", "places": "int64"},
         **{"wide": "float64", "short": "float16", "flag": "uint8"},
     }
-    constants = {"zero": np.float32(0), "k": np.array([2])}
+    constants = {"zero": np.zeros((), np.float32), "k": np.array([2])}
     proto = typed(nodes, {"x": ("float32", (2, 7))}, outputs, constants)
     check(proto, {"x": numbers("float32", 2, 7)}, tmp_path, device)
 
@@ -152,7 +152,7 @@ def test_outputs_are_of_the_models_types(device: DeviceInfo, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("source", [*INTEGERS, "bool", "float32"])
 def test_casts_to_every_type(source: str, tmp_path: Path) -> None:
-    """Integers keep the lowest bits; floats that the type cannot hold have no defined value."""
+    """Of integers the lowest bits are kept; floats that the type cannot hold have no defined value."""
     kinds_to = [kind for kind in (*INTEGERS, "bool", "float32", "float64") if kind != source]
     x = np.array([[0, 1, 100, 127, 3.75]], np.float32) if source == "float32" else numbers(source, 3, 40)
     if source in ("uint32", "uint64", "int32", "int64"):

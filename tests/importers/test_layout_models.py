@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,7 +32,7 @@ class Model:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
 
-    def constant(self, values: Array, dtype: type = np.float32) -> str:
+    def constant(self, values: Array | float, dtype: type = np.float32) -> str:
         name = f"c{len(self.tensors)}"
         self.tensors.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
         return name
@@ -42,7 +43,7 @@ class Model:
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values), np.int64)
 
-    def add(self, op: str, *inputs: str, **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         name = f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
@@ -57,7 +58,7 @@ class Model:
         return self.add("Conv", x, weight, self.normal(outputs), group=groups, pads=pads, **attributes)
 
     def nhwc_conv(self, x: str, outputs: int, inputs: int, *kernel: int, groups: int = 1) -> str:
-        """A convolution of channels-last images as tf2onnx writes it."""
+        """As tf2onnx writes a convolution of images whose channels come last."""
         y = self.conv(self.transpose(x, NCHW), outputs, inputs, *kernel, groups=groups)
         return self.transpose(y, NHWC)
 
@@ -143,7 +144,7 @@ def means_of_pixels() -> Case:
 
 @case
 def scaled_input() -> Case:
-    """A network whose input is scaled before its first transpose."""
+    """What is done to an input before the first transpose is done on the way in."""
     m = Model(1, 8, 9, 3)
     x = m.add("Sub", m.add("Mul", "x", m.constant(2.0)), m.constant(np.array([0.5, 0.4, 0.3])))
     x = m.transpose(m.add("Relu", m.nhwc_conv(x, 8, 3)), NCHW)

@@ -262,7 +262,7 @@ def pyramid_with_four_outputs() -> Net:
     net = Net({"x": (1, 3, 32, 48)}, ("p1", "p2", "p3", "p4"))
     x, levels = "x", []
     for k in range(1, 5):
-        window = {"strides": [2, 2], "pads": [1] * 4, "bias": False}
+        window: dict[str, Any] = {"strides": [2, 2], "pads": [1] * 4, "bias": False}
         x = net.add("Relu", net.bn(net.conv(x, f"a{k}", 8, 8 if k > 1 else 3, 3, 3, **window), f"b{k}", 8), f"c{k}")
         levels.append(net.conv(x, f"l{k}", 8, 8, 1, 1))
     net.add("Relu", levels[3], "p4")

@@ -14,7 +14,7 @@ import pytest
 
 from codegen import build
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import BatchNorm
+from codegen.graph.ops import BatchNorm, Fused
 from codegen.runtime import artefact as artefacts
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
@@ -73,7 +73,9 @@ def test_no_batch_norm_is_a_launch(case: Case) -> None:
     assert report.launches == 0
     assert all(b.placements for b in report.batch_norms)
     assert Counter(p.how for b in report.batch_norms for p in b.placements) == count.placed
-    cores = Counter(type(node.op.core).__name__ for node in case.lowered.launches.nodes)
+    ops = [node.op for node in case.lowered.launches.nodes]
+    assert all(isinstance(op, Fused) for op in ops)
+    cores = Counter(type(op.core).__name__ for op in ops if isinstance(op, Fused))
     assert cores["Conv"] == count.convs
     assert cores["Identity"] == count.elementwise
     assert set(cores) <= {"Conv", "Pool", "GlobalPool", "Concat", "Dense", "Identity", "Reshape"}

@@ -28,7 +28,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def updating(environment: Mapping[str, str]) -> bool:
-    """True if goldens are to be written."""
+    """Whether goldens are to be written."""
     asked = environment.get("CLGEN_UPDATE_GOLDENS") == "1"
     if asked and environment.get("CI"):
         pytest.fail("goldens are updated by hand and reviewed; unset CLGEN_UPDATE_GOLDENS on CI")
@@ -43,8 +43,8 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Mapping[str, str]], None
     def check(files: Mapping[str, str]) -> None:
         if updating(os.environ):
             folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.iterdir():
-                old.unlink()
+            for path in folder.iterdir():
+                path.unlink()
             for name, text in files.items():
                 (folder / name).write_text(text)
             return
@@ -52,8 +52,8 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Mapping[str, str]], None
         assert sorted(known) == sorted(files), "CLGEN_UPDATE_GOLDENS=1 writes them"
         for name, text in files.items():
             if text != known[name]:
-                lines = (t.splitlines(keepends=True) for t in (known[name], text))
-                pytest.fail(f"{name} has changed:\n{''.join(difflib.unified_diff(*lines, 'golden', 'generated'))}")
+                old, new = known[name].splitlines(keepends=True), text.splitlines(keepends=True)
+                pytest.fail(f"{name} has changed:\n{''.join(difflib.unified_diff(old, new, 'golden', 'generated'))}")
 
     return check
 

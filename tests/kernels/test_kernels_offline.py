@@ -42,7 +42,7 @@ class Instrumented(jinja2.Environment):
     branches: tuple[str, ...] = ()
 
     def compile(self, source: Any, name: str | None = None, filename: str | None = None, *rest: Any) -> Any:
-        tree = self.parse(source, name, filename) if isinstance(source, str) else source
+        tree: nodes.Template = self.parse(source, name, filename) if isinstance(source, str) else source
         # Jinja evaluates the inner one of two nested conditions once for all: the branch not taken has to stay.
         followers = {id(node) for choice in tree.find_all(nodes.If) for node in choice.elif_}
         for choice in list(tree.find_all(nodes.If)):
@@ -53,7 +53,8 @@ class Instrumented(jinja2.Environment):
             otherwise = condition.expr2 or nodes.Const("", lineno=condition.lineno)
             condition.expr1 = self._report(condition, name, "value", condition.expr1)
             condition.expr2 = self._report(condition, name, "other value", otherwise)
-        return super().compile(tree.set_environment(self), name, filename, *rest)
+        tree.set_environment(self)
+        return super().compile(tree, name, filename, *rest)
 
     def _report(self, node: nodes.Node, template: str | None, what: str, value: nodes.Expr | None = None) -> nodes.Call:
         place = f"{template}:{node.lineno}: {what}"
@@ -70,7 +71,7 @@ def _fails(body: list[nodes.Node]) -> bool:
 
 
 def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To mend a failure, add a network to branches.py that takes the branch, or simplify the template."""
+    """If this fails, add a network to branches.py that takes the branch (or simplify the template)."""
     seen.clear()
     monkeypatch.setattr(Instrumented, "branches", ())
     plain = render.environment
@@ -125,6 +126,7 @@ def test_no_launch_overwrites_what_it_reads(name: str, tmp_path: Path) -> None:
 # ---- Oclgrind -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.device
 @pytest.mark.parametrize(
     ("name", "target", "native_floats"),
     [
@@ -162,6 +164,7 @@ def edit(folder: Path, pattern: str, replacement: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.device
 @pytest.mark.parametrize(
     ("pattern", "replacement", "complaint"),
     [
@@ -188,7 +191,7 @@ def test_oclgrind_sees_faults(
 
 @pytest.mark.parametrize("name", artefacts.NETWORKS)
 def test_kernels_are_plain_opencl_c(name: str, tool: Callable[[str], str], tmp_path: Path) -> None:
-    """Kernels need no extensions, in every version of the language from 1.2 on."""
+    """Without extensions, in every version of the language from 1.2 on."""
     folder = artefacts.build(name).write(tmp_path)
     strict = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", "-Wno-unused-variable", "-Wno-self-assign"]
     for version in ("CL1.2", "CL2.0", "CL3.0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def test_every_row_of_a_large_image_is_computed(device: DeviceInfo, tmp_path: Pa
     session = Session(built.read(tmp_path), device)
     kernel = next(k for k in built.plan.kernels if "_pointwise_" in k.name and set(called(k)) >= WANTED)
     launch = next(launch for launch in built.plan.launches if launch.kernel == kernel.name)
-    columns = kernel.description.tiling.wide.row
+    description: Any = kernel.description
+    columns = description.tiling.wide.row
     row = columns * built.plan.target.lanes
     y = np.full((ROWS, row), np.nan, dtype=np.float32)
     buffer = cl.Buffer(session.context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=y)

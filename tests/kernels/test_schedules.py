@@ -195,7 +195,7 @@ def windowed_layers(draw: st.DrawFn) -> Layer:
 
 
 @st.composite
-def windows(draw: st.DrawFn, most: int) -> dict[str, tuple]:
+def windows(draw: st.DrawFn, most: int) -> dict[str, Any]:
     """Attributes of a window of up to ``most`` taps each way, and an image that it fits."""
     kernel, stride, dilation, pads, image = [], [], [], [], []
     for _ in range(2):
@@ -242,7 +242,7 @@ def depthwise_layers(draw: st.DrawFn) -> Layer:
 
 
 def winograds(layer: Layer) -> list[str]:
-    """The schedules of a 3x3 layer; it can be in groups of tiles if there are at least so many."""
+    """What a 3x3 layer can be computed by: in groups of tiles, if there are at least so many."""
     with_pads = [n + sum(pad) - 2 for n, pad in zip(layer.shape[2:], layer.pads, strict=True)]
     names = []
     for size in (2, 4):
@@ -335,6 +335,7 @@ SMALL = {
 }
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("native_floats", [8, 16])
 @pytest.mark.parametrize("name", SMALL)
 def test_no_schedule_reads_or_writes_beside(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_behind_weights(producer: str, rank: str, bias: bool) -> None:
 def test_behind_weights_in_three_dimensions(groups: int, transposed: bool, bias: bool) -> None:
     """Strided, padded on one side, and with what is attached; one of the operands is repeated along the depth."""
     n = Net((1, 4, 5, 4, 3), (1, 6, 1, 1, 1))
-    attributes = {"stride": (2, 1, 1), "pads": ((1, 0), (0, 0), (0, 1)), "groups": groups, "bias": bias}
+    attributes: dict[str, Any] = {"stride": (2, 1, 1), "pads": ((1, 0), (0, 0), (0, 1)), "groups": groups, "bias": bias}
     y = n.bn((n.conv_transpose if transposed else n.conv)("x", 6, (3, 2, 2), **attributes, name="w"), name="bn")
     n.act(n.binary("mul", y, "x1"))
     stages = check(n.graph(), 1, {"bn": [(WEIGHTS, "w")]})
@@ -132,7 +133,7 @@ def test_behind_weights_in_three_dimensions(groups: int, transposed: bool, bias:
 
 
 def test_in_front_of_weights_in_three_dimensions() -> None:
-    """Maps fold into weights without padding; with padding, after an activation, into the launch before."""
+    """Without padding into the weights; behind an activation and with padding into the launch before."""
     n = Net((1, 4, 4, 4, 3))
     n.conv(n.bn("x", name="bn"), 5, 2, name="w")
     check(n.graph(), 1, {"bn": [(WEIGHTS, "w")]})
@@ -162,8 +163,8 @@ def test_the_formula() -> None:
     """W' = gamma W / sqrt(var + eps), b' = gamma (b - mean) / sqrt(var + eps) + beta, by hand."""
     n = Net((1, 1))
     w = n.add(Dense(np.array([[3.0]]), np.array([5.0])), "x")
-    arrays = (np.array([v]) for v in (2.0, 11.0, 7.0, 15.0))
-    n.add(BatchNorm(*arrays, 1.0), w, name="bn")
+    gamma, beta, mean, variance = (np.array([v]) for v in (2.0, 11.0, 7.0, 15.0))
+    n.add(BatchNorm(gamma, beta, mean, variance, 1.0), w, name="bn")
     core = own_weights(lower(n.graph()), "bn")
     assert core.weight == 2 * 3 / 4
     assert core.bias == 2 * (5 - 7) / 4 + 11
@@ -251,7 +252,9 @@ def test_in_front_of_a_padded_conv_is_exact_at_the_borders(groups: int, pads: in
     n.conv(n.bn("x", name="bn"), 9, 3, pads=pads, groups=groups, name="w")
     stages = check(n.graph(), 1, {"bn": [(PROLOGUE, "w")]})
     # Pushing the shift into the bias is right inside, where all taps see the input, and wrong at the borders.
-    conv, bn = stages.unfolded.by_name["w"].op, affine_of(stages.unfolded.by_name["bn"].op)
+    conv, norm = stages.unfolded.by_name["w"].op, stages.unfolded.by_name["bn"].op
+    assert isinstance(conv, Conv) and isinstance(norm, BatchNorm)
+    bn = affine_of(norm)
     shift = np.broadcast_to(bn.shift[:, None, None], (1, 6, 3, 3))
     whole = replace(conv, pads=((0, 0), (0, 0))).reference(shift)[0, :, 0, 0]
     pushed = replace(conv, bias=whole)
@@ -328,7 +331,7 @@ def test_concat_of_concats_splits() -> None:
 
 @pytest.mark.parametrize("other", ["output", "layer", "twice"])
 def test_concat_is_not_split_where_a_branch_is_used_twice(other: str) -> None:
-    """DenseNet's BN is fused before the conv that reads it; the branch stays for the other reader."""
+    """In DenseNet the BN is fused in front of the conv that reads it, and the branch stays for the other reader."""
     n = Net((1, 3, 6, 6))
     a, b = n.conv("x", 8, 1, name="a"), n.conv("x", 8, 1, name="b")
     joined = n.concat(a, a if other == "twice" else b)
@@ -474,7 +477,7 @@ def test_a_fold_beyond_float32_is_refused_by_name() -> None:
 
 
 def test_an_affine_beyond_float32_is_refused_too() -> None:
-    """An affine map that is not folded is printed as float32 constants as well."""
+    """What stays an affine map is printed as float32 constants as well."""
     n = Net((1, 2, 5, 5))
     n.bn("x", gamma=1e25, variance=1e-36, epsilon=0.0, name="bn")
     with pytest.raises(ParameterError, match="bn"):
@@ -585,7 +588,7 @@ def test_historic_shared_weights() -> None:
 
 @pytest.mark.parametrize("place", ["blob", "tables"])
 def test_historic_old_weights_written(place: str) -> None:
-    """The planned weights are the folded numbers, each rounded once."""
+    """What is planned for the device are the folded numbers, each rounded once."""
     n = Net((1, 3, 5, 5))
     n.bn(n.conv("x", 4, name="w"), name="bn")
     stages = lower(n.graph())
@@ -622,7 +625,8 @@ def test_parameters_that_cannot_be_written_to_can_be_folded() -> None:
 def test_arrays_of_other_lengths_are_refused(array: str) -> None:
     n = Net((1, 4, 5, 5))
     with pytest.raises(ValueError, match=array):
-        n.bn("x", **{array: np.ones(3)})
+        statistics: dict[str, Any] = {array: np.ones(3)}
+        n.bn("x", **statistics)
 
 
 def test_statistics_of_another_layer_are_refused() -> None:
@@ -638,7 +642,7 @@ THREE = np.array([3.0, 7.0, 41.0])
 
 
 def divides(graph: Graph, launches: int) -> bool:
-    """True if a division is left, in so many launches."""
+    """Whether a division is left, in so many launches."""
     stages = check(graph, launches, {})
     steps = [s.op for n in stages.launches.nodes if isinstance(n.op, Fused) for s in (*n.op.prologue, *n.op.epilogue)]
     return any(isinstance(op, Divide) for op in steps)
@@ -703,7 +707,7 @@ def test_a_batch_norm_along_an_axis_that_was_swapped() -> None:
 
 
 def test_a_batch_norm_whose_channels_are_pixels_stays() -> None:
-    """The second axis after a transpose is the height: the map is the transpose's epilogue."""
+    """Behind a transpose the second axis is the height: its map is the transpose's epilogue."""
     n = Net((2, 3, 5, 4))
     turned = n.add(Transpose((0, 2, 1, 3)), n.conv("x", 6, 1, name="w"))
     n.act(n.bn(turned, name="bn"), "relu", name="y")

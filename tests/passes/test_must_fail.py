@@ -1,4 +1,4 @@
-"""Wrong folds, numbers and kernels are caught, with the right layer and the right half named.
+"""What must not pass: wrong folds, wrong numbers and wrong kernels, each caught, and the guilty layer and half named.
 
 A wrong fold is the algebra's fault: the device does what the launches say.  Wrong numbers or code are the device's.
 """
@@ -29,6 +29,7 @@ from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
 from tests.support.networks import Net, Stages, lower, normal_sample, weights_in
+from tests.support.values import save_npz
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_wrong_fold(kind: str, mistake: Callable[[Any, Affine], Any], device: De
 
 @pytest.mark.parametrize("kind", ["conv", "dense", "transposed"])
 def test_the_right_fold_passes(kind: str, device: DeviceInfo) -> None:
-    """The right fold passes the same check, so it is the mistake that is caught."""
+    """Beside the wrong ones: it is the mistake that is caught, not the meddling."""
     result = wrong_second(lower(three_layers(kind)), correct).verify(device)
     assert result.passed, format_verification(result)
 
@@ -561,7 +562,7 @@ def test_exit_code_of_other_weights(spec: Path, tmp_path: Path) -> None:
     with np.load(tmp_path / "net.npz") as archive:
         arrays = {name: archive[name] for name in archive.files}
     arrays["head.weight"][0, 0] += 1
-    np.savez(tmp_path / "net.npz", **arrays)
+    save_npz(tmp_path / "net.npz", arrays)
     code, text = clgen("verify", tmp_path / "net", "--spec", spec)
     assert code == 5 and "other weights" in text
 

@@ -121,7 +121,7 @@ def test_a_hard_swish_before_a_jump_or_a_cancellation_is_imported(behind: str, t
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(np.float32(value), name) for name, value in numbers.items()],
+        [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in numbers.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     _, checked = build.imported(tmp_path / "m.onnx", tmp_path, "hard", {})

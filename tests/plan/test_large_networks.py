@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.values import save_npz
+
 MEMORY = 2 * 2**30  # bytes of address space that a build may take
 
 HD = """
@@ -54,7 +56,7 @@ def test_a_large_image_is_built_in_2_gb(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     weights = {"w": (64, 64, 3, 3), "w3": (64, 64, 3), "v": (16, 16, 3, 3, 3), "rgb": (16, 3, 3, 3)}
     arrays = {key: (rng.standard_normal(shape) / 24).astype(np.float32) for key, shape in weights.items()}
-    np.savez(tmp_path / "hd.npz", **arrays)
+    save_npz(tmp_path / "hd.npz", arrays)
     shape, layer = LAYERS[name]
     layers = f'[[layer]]\n{layer}\n[[layer]]\nname = "r"\nop = "relu"\n'
     (tmp_path / "hd.toml").write_text(HD.format(shape=shape, layers=layers))

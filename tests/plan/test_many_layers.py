@@ -49,7 +49,7 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def assert_linear(work: Callable[[int], Callable[[], object]]) -> None:
-    """Checks that steps grow by the same number from FEW to twice as many layers as from there to three times."""
+    """As many steps from FEW to twice as many layers as from there to three times as many."""
     work(FEW)()  # what is done once
     counts = [steps(work(k * FEW)) for k in (1, 2, 3)]
     assert counts[0] > 1000 * FEW
@@ -102,7 +102,9 @@ def test_a_plan_takes_steps_in_proportion_to_its_layers(name: str) -> None:
 
 def model(blocks: int) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
-    nodes, constants, x = [], [], "x"
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    x = "x"
 
     def constant(*shape: int) -> str:
         values = np.abs(rng.normal(1, 0.1, shape)).astype(np.float32) / 90

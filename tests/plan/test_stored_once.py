@@ -1,8 +1,9 @@
-"""The artefact stores each weight tensor once, without padding lanes if a layer does not need them."""
+"""What the artefact stores of the weights: each tensor once, and no padding lanes where a layer does not need them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import format_verification, verify
 from tests.support.everywhere import by_device
 from tests.support.networks import Net, lower
+from tests.support.values import save_npz
 
 SIZE = 400
 HEAD = f'[model]\nname = "net"\nweights = "w.npz"\n[[input]]\nname = "x"\nshape = [{SIZE}]\n'
@@ -29,7 +31,7 @@ def layers(count: int, *options: str) -> str:
 
 
 def spec(folder: Path, text: str, **arrays: NDArray[np.float32]) -> Path:
-    np.savez(folder / "w.npz", **arrays)
+    save_npz(folder / "w.npz", arrays)
     (folder / "net.toml").write_text(text)
     return folder / "net.toml"
 
@@ -120,7 +122,7 @@ def test_equal_constants_are_stored_once(tmp_path: Path) -> None:
 def test_a_dense_layer_stores_no_padding_lanes(
     channels: int, size: tuple[int, ...], device: DeviceInfo, tmp_path: Path
 ) -> None:
-    """Its input is an image in channel blocks, the last one partial, that a convolution reads too."""
+    """Behind an image in channel blocks, whose last block is partial, read by a convolution too."""
     net = Net((2, channels, *size))
     image = net.conv("x", channels, 3, pads=1)
     side = net.conv(image, 2, 3, pads=1)
@@ -130,7 +132,8 @@ def test_a_dense_layer_stores_no_padding_lanes(
     dense = next(n.op for n in stages.folded.nodes if isinstance(n.op, Dense))
     plan = stages.plan()
     launch = next(k for k in plan.kernels if k.description.template == "dense.cl.jinja")
-    assert launch.description.inputs == dense.weight.shape[1]
+    description: Any = launch.description
+    assert description.inputs == dense.weight.shape[1]
     artefact = stages.build(tmp_path)
     result = verify(artefact, stages.unfolded, stages.launches, [device])
     assert result.passed, format_verification(result)

@@ -1,4 +1,4 @@
-"""Traits of operators: no other code lists their classes, and kernels do what the traits promise."""
+"""What operators say of themselves: nobody else lists their classes, and kernels do what the traits promise."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def listings(source: str) -> Iterator[int]:
             listed = [p.cls for case in node.cases for p in ast.walk(case.pattern) if isinstance(p, ast.MatchClass)]
         names = {n.id if isinstance(n, ast.Name) else n.attr for n in listed if isinstance(n, ast.Name | ast.Attribute)}
         if len(names & CLASSES.keys()) > 1:
+            assert isinstance(node, ast.expr | ast.stmt)
             yield node.lineno
 
 
@@ -186,7 +187,7 @@ def test_maps_join_the_launch_before_them(name: str) -> None:
 def test_images_are_row_major_or_kernels_write_the_padding_lanes(
     name: str, tmp_path: Path, some_device: DeviceInfo
 ) -> None:
-    """Convolutions read blocks of 8 channels, here with 7 padding lanes after the last channel.
+    """What convolutions read lies in blocks of 8 channels, here with 7 padding lanes behind the last channel.
 
     They multiply the padding lanes by zero weights, so that a NaN that a kernel leaves there shows.
     """

@@ -198,7 +198,9 @@ Maker = Callable[[Draft, str], Any]
 
 
 def _unary(d: Draft, op: str) -> None:
-    real = lambda: round(float(d.rng.uniform(0.1, 1.5)), 2)  # noqa: E731
+    def real() -> float:
+        return round(float(d.rng.uniform(0.1, 1.5)), 2)
+
     names = {
         **{"Elu": ["alpha"], "Celu": ["alpha"], "LeakyRelu": ["alpha"], "ThresholdedRelu": ["alpha"]},
         **{
@@ -514,7 +516,8 @@ def _shaped(d: Draft, op: str) -> None:
     if op == "Flatten":
         d.add(op, [x], axis=d.whole(-values.ndim, values.ndim) if values.ndim else 0)
     elif op == "Reshape":
-        sizes, rest = [], values.size
+        rest = values.size
+        sizes: list[int] = []
         while rest > 1 and len(sizes) < 4:
             n = d.one([k for k in range(1, rest + 1) if rest % k == 0])
             sizes.append(n)
@@ -878,14 +881,14 @@ def verdict(graph: RandomGraph, folder: Path) -> tuple[str, str]:
         own = values[output.value].shape
         shape = b.shape if b.size == 1 and own == (1,) else own
         found = [as_float32(v[output.value]).reshape(shape) for v in (values, rounded)]
-        what = [compare.difference(a, b, 1e-4, 16 * noise) for a in found]
-        if all(what) and not _explained(graph):
-            return "DIFFERENT", f"{output.name} by onnxruntime: {what[0]}"
+        differences = [compare.difference(a, b, 1e-4, 16 * noise) for a in found]
+        if all(differences) and not _explained(graph):
+            return "DIFFERENT", f"{output.name} by onnxruntime: {differences[0]}"
     return "equal", ""
 
 
 def _explained(graph: RandomGraph) -> bool:
-    """True if onnxruntime is known to differ for a node of the graph."""
+    """Whether onnxruntime is known to compute something else for a node of the graph."""
     opset = graph.proto.opset_import[0].version
     for node in graph.proto.graph.node:
         values = {a.name: helper.get_attribute_value(a) for a in node.attribute}

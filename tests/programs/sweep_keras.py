@@ -155,7 +155,7 @@ def compare(case: Case, form: str, folder: Path) -> Outcome:
 
 def sweep(wanted: Sequence[Case], say: Callable[[str], None]) -> dict[tuple[str, str], Outcome]:
     """Outcomes by (name, format)."""
-    keras_file.read_hdf5 = read_here
+    vars(keras_file)["read_hdf5"] = read_here
     outcomes: dict[tuple[str, str], Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         for case in wanted:

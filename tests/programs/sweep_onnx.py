@@ -34,7 +34,7 @@ from codegen.importers.open import open_model
 
 Array = NDArray[Any]
 TYPES = {"float": TensorProto.FLOAT, "int": TensorProto.INT64, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
-NUMPY = {"float": np.float32, "int": np.int64, "int32": np.int32, "bool": np.bool_}
+NUMPY: dict[str, type[np.generic]] = {"float": np.float32, "int": np.int64, "int32": np.int32, "bool": np.bool_}
 
 # Data ---------------------------------------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ def by_onnx(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array] |
 
 
 def differ(got: Sequence[Array], true: Sequence[Array], tolerance: float) -> str:
-    """A description of the difference of two answers, "" if none; a scalar output has one axis in a spec."""
+    """Where two answers differ, "" where not; a scalar output has one axis in a spec."""
     for k, (y, t) in enumerate(zip(got, true, strict=True)):
         if y.shape != (t.shape or (1,)) and y.shape != t.shape:
             return f"output {k} has shape {list(y.shape)}, not {list(t.shape)}"
@@ -234,7 +234,7 @@ class Verdict:
 
 
 def differences(case: Case, folder: Path) -> dict[str, str]:
-    """The difference of each engine's answer from ours, by the engine's name."""
+    """Where each engine's answer differs from ours, by the engine's name."""
     proto, feeds = model_of(case)
     got = ours(proto, feeds, folder)
     answers = {RUNTIME: by_onnxruntime(proto, feeds), REFERENCE: by_onnx(proto, feeds)}
@@ -287,14 +287,13 @@ def arithmetic() -> Iterator[Case]:
                     if op == "PRelu" and (side != "right" or len(np.broadcast_shapes(other, shape)) != len(shape)):
                         continue
                     positive = op in ("Div", "Pow", "Mod")
-                    y: Given = constant(*other, kind=kind, positive=positive)
-                    x: Given = live(*shape, kind=kind, positive=positive and (side == "left" or kind == "float"))
+                    known = constant(*other, kind=kind, positive=positive)
+                    x = live(*shape, kind=kind, positive=positive and (side == "left" or kind == "float"))
                     if op == "Pow" and kind == "int":  # powers that integers hold
-                        y = y % 4
+                        known = known % 4
                         x = Live(x.values % 4, kind)
-                    if side == "live":
-                        y = Live(np.asarray(y, dtype=np.float32), kind)
-                    pair = (x, y) if side != "left" else (y, x)
+                    y = Live(np.asarray(known, dtype=np.float32), kind) if side == "live" else known
+                    pair: tuple[Given, ...] = (x, y) if side != "left" else (y, x)
                     if op in ("And", "Xor") and kind == "bool" and side != "live":
                         pair = tuple(np.asarray(v, dtype=np.bool_) if isinstance(v, np.ndarray) else v for v in pair)
                     yield Case(
@@ -341,9 +340,9 @@ def typed_powers() -> Iterator[Case]:
             yield Case(f"Pow-{base}-{exponent}-{value}", "Pow", (x, np.array(value, dtype=NUMPY[exponent])))
             of = np.array(value, dtype=NUMPY[base])
             yield Case(f"Pow-{base}-{exponent}-of-{value}", "Pow", (of, Live(floats(0, 1, 2, 3), exponent)))
-    for value in (0.5, 1.5, -0.5):
+    for power in (0.5, 1.5, -0.5):
         yield Case(
-            f"Pow-int-float-{value}", "Pow", (live(2, 3, kind="int", positive=True), np.array(value, dtype=np.float32))
+            f"Pow-int-float-{power}", "Pow", (live(2, 3, kind="int", positive=True), np.array(power, dtype=np.float32))
         )
 
 
@@ -595,13 +594,14 @@ def moves() -> Iterator[Case]:
             for upper, k in itertools.product((0, 1), (-1, 0, 1)):
                 yield Case(f"Trilu-{by(shape)}-{upper}{k}", "Trilu", (x, np.array(k)), {"upper": upper})
     x = live(2, 3, 4)
+    keys: dict[str, Any]
     for opset, keys in ((9, {"starts": [1, 0], "ends": [3, 2], "axes": [2, 1]}), (9, {"starts": [-2], "ends": [9]})):
         yield Case(f"Slice-{opset}-{keys['starts']}", "Slice", (x,), keys, opset)
     yield Case("Slice-several", "Slice", (x, ints(3, 0), ints(-9, 2), ints(-1, 1), ints(-2, 1)))
     yield Case("Slice-plain", "Slice", (x, ints(0, 1), ints(1, 3)))
-    for pads in ((0, 1, 0, 0, 0, 2), (0, -1, 0, 0, 0, 2), (1, 0, -1, 0, 1, -1)):
-        yield Case(f"Pad-10-{pads}", "Pad", (x,), {"pads": pads, "value": 2.5}, 10)
-        yield Case(f"Pad-13-{pads}", "Pad", (x, ints(*pads), np.array(2.5, np.float32)), {}, 13)
+    for padding in ((0, 1, 0, 0, 0, 2), (0, -1, 0, 0, 0, 2), (1, 0, -1, 0, 1, -1)):
+        yield Case(f"Pad-10-{padding}", "Pad", (x,), {"pads": padding, "value": 2.5}, 10)
+        yield Case(f"Pad-13-{padding}", "Pad", (x, ints(*padding), np.array(2.5, np.float32)), {}, 13)
     for opset, keys in ((11, {"axis": 2, "split": [1, 3]}), (11, {"axis": -1})):
         yield Case(f"Split-{opset}-{keys}", "Split", (x,), keys, opset, outputs=2)
     yield Case("Unsqueeze-11-negative", "Unsqueeze", (x,), {"axes": [-1, 0]}, 11)
@@ -664,9 +664,9 @@ def products() -> Iterator[Case]:
     for first, second in pairs:
         for kind in ("float", "int"):
             for side in ("live", "left", "right"):
-                x = constant(*first, kind=kind) if side == "left" else live(*first, kind=kind)
-                y = constant(*second, kind=kind) if side == "right" else live(*second, seed=1, kind=kind)
-                yield Case(f"MatMul-{kind}-{by(first)}-{by(second)}-{side}", "MatMul", (x, y))
+                left: Given = constant(*first, kind=kind) if side == "left" else live(*first, kind=kind)
+                right: Given = constant(*second, kind=kind) if side == "right" else live(*second, seed=1, kind=kind)
+                yield Case(f"MatMul-{kind}-{by(first)}-{by(second)}-{side}", "MatMul", (left, right))
 
 
 def windows() -> Iterator[Case]:
@@ -731,14 +731,14 @@ def windows() -> Iterator[Case]:
         yield Case(name, "Conv", (image, weight, live(6, seed=4)), {**keys, "group": 2})
     for rank in (1, 2, 3):
         x = live(2, 4, *(5, 4, 3)[:rank])
-        for op, keys in (
+        for op, options in (
             ("GlobalAveragePool", {}),
             ("GlobalMaxPool", {}),
             ("GlobalLpPool", {"p": 1}),
             ("GlobalLpPool", {"p": 2}),
             ("GlobalLpPool", {"p": 3}),
         ):
-            yield Case(f"{op}-{rank}-{keys.get('p', '')}", op, (x,), keys)
+            yield Case(f"{op}-{rank}-{options.get('p', '')}", op, (x,), options)
         yield Case(f"Conv-groups-{rank}", "Conv", (x, constant(6, 2, *[2] * rank)), {"group": 2})
         yield Case(f"Conv-depthwise-{rank}", "Conv", (x, constant(8, 1, *[2] * rank)), {"group": 4})
         yield Case(
@@ -858,7 +858,11 @@ def resizing() -> Iterator[Case]:
     ]
     for mode, coordinates in itertools.product(("nearest", "linear", "cubic"), _COORDINATES):
         for rounding in _ROUNDINGS if mode == "nearest" else _ROUNDINGS[:1]:
-            keys = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+            keys: dict[str, Any] = {
+                "mode": mode,
+                "coordinate_transformation_mode": coordinates,
+                "nearest_mode": rounding,
+            }
             for opset in (11, 13, 18, 19):
                 if (coordinates == "tf_half_pixel_for_nn" and opset > 11) or (
                     coordinates == "half_pixel_symmetric" and opset < 19
@@ -866,7 +870,9 @@ def resizing() -> Iterator[Case]:
                     continue
                 if opset == 18 and coordinates != "half_pixel":
                     continue
-                for which, (space, to) in [*(("size", s) for s in sizes), *(("scale", f) for f in factors)]:
+                given_as: list[tuple[str, tuple[Any, Any]]]
+                given_as = [*(("size", s) for s in sizes), *(("scale", f) for f in factors)]
+                for which, (space, to) in given_as:
                     rank = len(space) + 2
                     if mode == "cubic" and rank != 4:
                         continue

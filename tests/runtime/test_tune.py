@@ -28,6 +28,7 @@ from codegen.runtime.tune import Alike, fastest, tune
 from tests.support.commands import clgen, only
 from tests.support.networks import Net, lower
 from tests.support.onnx_models import model, node, saved
+from tests.support.values import save_npz
 
 SPEC = """
 [model]
@@ -96,7 +97,7 @@ def spec(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     shapes = {"stem": (16, 3, 1, 1), "body.0": (16, 16, 3, 3), "body.1": (16, 16, 3, 3), "head": (4, 16, 1, 1)}
     arrays = {f"{layer}.weight": 0.2 * rng.standard_normal(shape) for layer, shape in shapes.items()}
-    np.savez(tmp_path / "tiny.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
+    save_npz(tmp_path / "tiny.npz", {k: v.astype(np.float32) for k, v in arrays.items()})
     path = tmp_path / "tiny.toml"
     path.write_text(SPEC)
     return path
@@ -339,7 +340,7 @@ def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> 
     folder, _ = build.build(build.lower(spec, tuned_for="second"), spec.parent, "cpu")
 
     def opened(tuned_for: str = "") -> str:
-        """The fault of the folder, "" if there is none."""
+        """What is wrong with the folder."""
         try:
             opening.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
         except (Mismatch, SpecError) as error:

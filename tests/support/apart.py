@@ -21,10 +21,11 @@ import numpy as np
 from codegen.runtime.artefact import Artefact, Floats, Tensor, read
 from codegen.runtime.devices import list_devices, opencl
 from tests.support.needs import ROOT
+from tests.support.values import save_npz
 
 
 def memory(tensor: Tensor) -> np.ndarray:
-    """The positions of a tensor in its buffer, with the padding lanes of the last channel block."""
+    """Where in its buffer a tensor lies, the filling of the last channel block included."""
     shape = list(tensor.shape)
     if tensor.block > 1:
         shape[1] = -(-shape[1] // tensor.block) * tensor.block
@@ -44,7 +45,7 @@ def written(artefact: Artefact, launch: Mapping[str, Any]) -> list[str]:
 
 
 def writers(artefact: Artefact) -> Iterator[tuple[str, set[str | None]]]:
-    """The tensor that last wrote each tensor that a launch reads from the arena; None if nothing did."""
+    """For each tensor that a launch reads from the arena: whose numbers lie there then; None is nobody's."""
     owner = np.full(artefact.manifest["memory"]["arena_bytes"] // 4, None, dtype=object)
     for launch in artefact.launches:
         for name in launch["reads"]:
@@ -172,7 +173,7 @@ def oclgrind(
     tool: Callable[[str], str], folder: Path, inputs: dict[str, Floats], results: Path, native_floats: int = 8
 ) -> str:
     """Runs an artefact under Oclgrind; the log of its errors."""
-    np.savez(folder.parent / "inputs.npz", **inputs)
+    save_npz(folder.parent / "inputs.npz", inputs)
     log = folder.parent / "oclgrind.log"
     # Optimised code has a "freeze" instruction that Oclgrind 21.10 does not know, and fewer accesses to look at.
     checks = [
@@ -195,4 +196,4 @@ def oclgrind(
 
 if __name__ == "__main__":
     folder, target = map(Path, sys.argv[1:3])
-    np.savez(target, **run_apart(read(folder), dict(np.load(folder.parent / "inputs.npz")), int(sys.argv[3])))
+    save_npz(target, run_apart(read(folder), dict(np.load(folder.parent / "inputs.npz")), int(sys.argv[3])))

@@ -1,4 +1,4 @@
-"""Artefacts of the networks that take every branch of every kernel template."""
+"""What is generated from the networks that take every branch of every kernel template."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +79,8 @@ def pictures(graph: Graph, kind: str) -> Pictures:
     """Five samples, labelled with the classes that the network gives them; the last label is wrong."""
     rng = np.random.default_rng(0)
     shape = (5, *graph.inputs[0].shape[1:])
-    images = rng.integers(0, 256, shape) if kind == "bytes" else rng.standard_normal(shape)
-    images = images.astype(np.float32)
+    drawn: NDArray[Any] = rng.integers(0, 256, shape) if kind == "bytes" else rng.standard_normal(shape)
+    images = drawn.astype(np.float32)
     scores = [graph.evaluate({graph.inputs[0].name: image[None]})[graph.outputs[0].value] for image in images]
     labels = np.array([int(np.argmax(s)) for s in scores])
     labels[-1] = (labels[-1] + 1) % scores[-1].size

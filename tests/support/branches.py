@@ -293,7 +293,7 @@ def rows() -> Graph:
     net.output("max_plain", net.pool(x, "max", 3, stride=2, pads=1, ceil_mode=True))
     net.output("max_behind_prologue", net.act(net.pool(net.affine(a), "max", 2, stride=1, dilation=2)))
     net.output("average", net.pool(a, "average", 3, stride=2, pads=1, ceil_mode=True))
-    counted = {"pads": [(1, 0), (1, 2)], "ceil_mode": True, "count_include_pad": True}
+    counted: dict[str, Any] = {"pads": [(1, 0), (1, 2)], "ceil_mode": True, "count_include_pad": True}
     net.output("counting_padding", net.affine(net.pool(a, "average", (2, 3), stride=2, **counted), scale=False))
     net.output("line", net.pool(net.reshape(x, 1, 11, 30), "max", 3, stride=2))
     for p in (1.0, 2.0, 3.5):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from codegen.runtime.devices import DeviceInfo, choose, list_devices
+from tests.support.values import save_npz
 
 SPEC = """
 [model]
@@ -55,7 +56,7 @@ def tiny_spec(folder: Path) -> Path:
     arrays = {"stem.weight": rng.standard_normal((5, 3, 3, 3)), "stem.bn.running_var": rng.uniform(0.5, 2, 5)}
     for name in ("weight", "bias", "running_mean"):
         arrays[f"stem.bn.{name}"] = rng.standard_normal(5)
-    np.savez(folder / "tiny.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
+    save_npz(folder / "tiny.npz", {k: v.astype(np.float32) for k, v in arrays.items()})
     path = folder / "tiny.toml"
     path.write_text(SPEC)
     return path

@@ -1,4 +1,4 @@
-"""The number of hypothesis' examples for tests in which each example takes long."""
+"""How many examples hypothesis makes up where each of them takes long."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def program(
     compiler: str, main: Path, folder: Path, output: Path, options: Iterable[str | Path], behind: Iterable[str | Path]
 ) -> Path:
     """A test program with one model, compiled with all warnings."""
-    includes = ["-I", C, "-I", folder, "-I", folder / "test"]
+    includes: list[str | Path] = ["-I", C, "-I", folder, "-I", folder / "test"]
     do([compiler, *STRICT, *options, *includes, "-o", output, main, *sources(folder), *behind, "-ldl"])
     return output
 

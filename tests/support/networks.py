@@ -43,7 +43,7 @@ from codegen.passes.simplify import simplify
 from codegen.plan import planner
 from codegen.plan.copies import with_copies
 from codegen.plan.plan import Plan
-from codegen.plan.target import TARGETS
+from codegen.plan.target import DEVICE_OPTIONS, TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.samples import Sample
@@ -217,7 +217,7 @@ class Stages:
             return verify(artefact, self.unfolded, self.launches, devices, [normal_sample(artefact, seed)])
 
     def where(self, name: str) -> list[tuple[str, str]]:
-        """The places where a BatchNorm is computed, as (how, place) pairs."""
+        """What explain says of a BatchNorm: (how, launch) of each place where it is computed."""
         (entry,) = (b for b in self.report.batch_norms if b.name == name)
         return [(p.how, p.where) for p in entry.placements]
 
@@ -234,7 +234,7 @@ def lower(graph: Graph) -> Stages:
 def vectors(wide: bool) -> Iterator[None]:
     """Artefacts that choose wide vectors for every device, or for none."""
     key = "native_floats_from"
-    options = tuple({**option, key: 1 if wide else 1024} for option in artefact.DEVICE_OPTIONS)
+    options = tuple({**option, key: 1 if wide else 1024} for option in DEVICE_OPTIONS)
     with mock.patch.object(artefact, "DEVICE_OPTIONS", options):
         yield
 

@@ -63,7 +63,7 @@ class RandomSpec:
         return f"# --target {self.target}, {how}\n{arrays}{self.toml}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Prints an example for hypothesis."""
+        """How hypothesis prints an example."""
         printer.text(repr(self))
 
     def write(self, folder: Path) -> Path:
@@ -193,7 +193,7 @@ class _Sketch:
     # Layers
 
     def any_layer(self) -> None:
-        kinds = (
+        kinds: tuple[Callable[[], object], ...] = (
             self.conv, self.conv, self.conv, self.depthwise, self.transposed, self.dense, self.norm, self.norm,
             self.constants, self.activation, self.pool, self.pool, self.global_pool, self.binary, self.binary,
             self.residual, self.gate, self.concat, self.concat, self.flatten, self.reshape, self.shuffle,
@@ -665,7 +665,7 @@ class _Sketch:
         self.add("upsample", [x], [n, c, *size], keys)
 
     def sample(self) -> None:
-        """Samples at positions from the file, or from another tensor with as many numbers as positions need."""
+        """At places of the file, or of another tensor that happens to have as many numbers as places need."""
         x = self.tensor(lambda shape: len(shape) in (4, 5))
         if x is None:
             return

@@ -34,7 +34,7 @@ def functions() -> Iterator[Case]:
         return
     ops = keras.ops
 
-    def of(function: Callable[[Any], Any], sizes: Sequence[int] = (4, 5, 3)) -> Callable[[], Any]:
+    def of(function: Callable[..., Any], sizes: Sequence[int] = (4, 5, 3)) -> Callable[[], Any]:
         def build() -> Any:
             x = keras.Input(tuple(sizes), name="x")
             return keras.Model(x, function(x))
@@ -212,7 +212,7 @@ def _expressions(ops: Any) -> dict[str, Callable[[Any], Any]]:
 def functions_of_tensorflow() -> Iterator[Case]:
     import tensorflow as tf
 
-    def of(function: Callable[[Any], Any]) -> Callable[[], Any]:
+    def of(function: Callable[..., Any]) -> Callable[[], Any]:
         def build() -> Any:
             x = keras.Input((4, 5, 3), name="x")
             return keras.Model(x, function(x))

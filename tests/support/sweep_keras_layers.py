@@ -125,10 +125,11 @@ def sizes() -> Iterator[Case]:
                 yield one("UpSampling3D", shape(3, order), order, size=size)
     modes = ("nearest", "bilinear", "bicubic", "area", "lanczos3")
     for order, size, mode in product(ORDERS, ((12, 10), (12, 5), (9, 7), (3, 2), (6, 5)), modes):
-        said = {} if MAJOR == 2 else {"data_format": order}
+        said: dict[str, Any] = {} if MAJOR == 2 else {"data_format": order}
         yield one("Resizing", shape(2, order), height=size[0], width=size[1], interpolation=mode, **said)
     for flag in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
-        yield one("Resizing", shape(2), height=9, width=3, **{flag: True})
+        told: dict[str, Any] = {flag: True}
+        yield one("Resizing", shape(2), height=9, width=3, **told)
 
 
 def statistics() -> Iterator[Case]:
@@ -178,10 +179,11 @@ def merges() -> Iterator[Case]:
 
         return Case(f"{kind} {options} of {[list(s) for s in shapes]} in {order}", build)
 
-    three = [
+    three: list[Sequence[tuple[int, ...]]] = [
         [(4, 5, 3), (4, 5, 3)], [(4, 5, 3)] * 3, [(4, 5, 3), (1, 1, 3)], [(4, 5, 3), (4, 5, 1)], [(4, 5, 3), (5, 3)],
         [(3,), (4, 5, 3)], [(6,), (6,)], [(4, 1, 3), (1, 5, 3)], [(4, 5, 3), (5, 1)],
     ]  # fmt: skip
+    shapes: Sequence[tuple[int, ...]]
     kinds = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
     for kind, shapes, order in product(kinds, three, ORDERS):
         if order == "channels_last" or max(map(len, shapes)) == 3:

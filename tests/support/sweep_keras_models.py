@@ -1,4 +1,4 @@
-"""The parts of the models of tests/programs/sweep_keras.py: Keras itself, and networks of one layer."""
+"""What the models of tests/programs/sweep_keras.py are made of: Keras itself, and networks of one layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Case:
     """``build`` makes the model; ``formats`` are those in which the file says all that the model is."""
 
     name: str
-    build: Callable[[], Any]
+    build: Callable[..., Any]
     formats: Sequence[str] = FORMATS
 
     @property

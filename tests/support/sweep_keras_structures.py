@@ -70,7 +70,7 @@ def attentions() -> Iterator[Case]:
         return build
 
     for scale, count, causal in product((False, True), (2, 3), (False, True)):
-        options = {"use_scale": scale, "dropout": 0.5}
+        options: dict[str, Any] = {"use_scale": scale, "dropout": 0.5}
         yield Case(
             f"Attention {options} {count} {causal}", attended("Attention", options, count, use_causal_mask=causal)
         )
@@ -90,11 +90,19 @@ def attentions() -> Iterator[Case]:
 
     yield Case("MultiHeadAttention of itself", itself)
     for order in ORDERS:
-        for equation, out, bias in (
+        equation: str
+        out: tuple[int | None, ...] | None
+        letters: str | None
+        for equation, out, letters in (
             ("abc,cd->abd", (None, 5), "d"), ("abc,cd->abd", (None, 5), None), ("abc,cde->abde", (None, 2, 3), "de"),
             ("abc,bc->ab", None, None), ("abc,bd->adc", (3, None), "d"), ("...c,cd->...d", (None, 5), "d"),
         ):  # fmt: skip
-            sizes = {"equation": equation, "output_shape": out, "bias_axes": bias, "activation": "relu"}
+            sizes: dict[str, Any] = {
+                "equation": equation,
+                "output_shape": out,
+                "bias_axes": letters,
+                "activation": "relu",
+            }
             if out is not None:
                 yield within("EinsumDense", (7, 4), order, **sizes)
         yield within("EinsumDense", (6, 5, 4), order, equation="abcd,de->abce", output_shape=(None, None, 2))
@@ -102,9 +110,9 @@ def attentions() -> Iterator[Case]:
     for n in (1, 2, 3):
         for order, kind, size in product(ORDERS, ("Average", "Max"), (1, 2, 3)):
             yield one(f"Adaptive{kind}Pooling{n}D", shape(n, order), order, output_size=size)
-    for order, size in product(ORDERS, ((3, 2), (6, 5), (2, 5), (9, 4), (4, 9), (9, 9))):
-        yield one("CenterCrop", shape(2, order), order, height=size[0], width=size[1])
-        yield one("RandomCrop", shape(2, order), order, height=size[0], width=size[1])
+    for order, (height, width) in product(ORDERS, ((3, 2), (6, 5), (2, 5), (9, 4), (4, 9), (9, 9))):
+        yield one("CenterCrop", shape(2, order), order, height=height, width=width)
+        yield one("RandomCrop", shape(2, order), order, height=height, width=width)
 
 
 def structures() -> Iterator[Case]:
@@ -232,7 +240,7 @@ def own_classes() -> Iterator[Case]:
     """Layers and functions of the user's own with names of Keras' own: .h5 cannot tell them apart."""
 
     def named(name: str, base: Any) -> Any:
-        kind = type(name, (base,), {"__module__": "mine", "call": lambda self, x: x * 3.0})
+        kind: Any = type(name, (base,), {"__module__": "mine", "call": lambda self, x: x * 3.0})
         if base is L.Layer:
             kind.compute_output_shape = lambda self, shape: shape
         return kind

@@ -116,11 +116,11 @@ class Net:
         return self._node("Concat", parts, sum(map(self.channels, parts)), axis=1)
 
     def max_pool(self, x: str, kernel: int = 3, stride: int = 2, padding: int = 1, ceil: bool = False) -> str:
-        window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
+        window: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
         return self._node("MaxPool", [x], ceil_mode=int(ceil), **window)
 
     def average_pool(self, x: str, kernel: int, stride: int, padding: int = 0) -> str:
-        window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
+        window: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
         return self._node("AveragePool", [x], ceil_mode=1, count_include_pad=1, **window)
 
     def global_pool(self, x: str) -> str:
@@ -128,7 +128,7 @@ class Net:
 
     def flatten(self, x: str) -> str:
         """view(size(0), -1)."""
-        batch = self._node("Gather", [self._node("Shape", [x]), self._constant(0)], axis=0)  # type: ignore[arg-type]
+        batch = self._node("Gather", [self._node("Shape", [x]), self._constant(0)], axis=0)
         sizes = [self._node("Unsqueeze", [batch, self._constant([0])]), self._constant([-1])]
         return self._node("Reshape", [x, self._node("Concat", sizes, axis=0)], self.channels(x))
 

@@ -37,7 +37,7 @@ def _timm(name: str, size: int) -> Network:
 def _torchvision(name: str, size: int) -> Network:
     def build() -> Any:
         models = importlib.import_module("torchvision.models")
-        more = {"init_weights": False} if name == "googlenet" else {}
+        more: dict[str, bool | None] = {"init_weights": False} if name == "googlenet" else {}
         more |= {"weights_backbone": None} if name.startswith(("deeplab", "fcn", "lraspp", "ssd")) else {}
         return models.get_model(name, weights=None, num_classes=CLASSES, **more)
 

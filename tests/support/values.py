@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,3 +39,9 @@ def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float64]:
 def worst(error: NDArray[np.floating], bound: NDArray[np.float64]) -> float:
     """The largest error in units of its bound."""
     return float(np.max(np.divide(np.abs(error), bound, out=np.zeros(error.shape), where=error != 0)))
+
+
+def save_npz(path: Path, arrays: Mapping[str, NDArray[Any]], compressed: bool = False) -> None:
+    """Writes arrays by name."""
+    named: dict[str, Any] = dict(arrays)  # numpy's stubs would have one of them be an option
+    (np.savez_compressed if compressed else np.savez)(path, **named)
