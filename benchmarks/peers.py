@@ -209,4 +209,7 @@ def serve(peer: str, model: Path, threads: int, given: Path, output: Path) -> No
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    try:
+        serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    except Refused as error:
+        sys.exit(str(error))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, save
 
 from tests.support.needs import ROOT
 
@@ -63,6 +64,15 @@ def test_a_refusal_is_kept(peers: ModuleType, tmp_path: Path) -> None:
 def test_a_converter_that_makes_no_file_refuses(peers: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(peers.Refused, match="nothing to do"):
         peers.convert([sys.executable, "-c", "print('nothing to do')"], tmp_path, tmp_path / "model.mnn")
+
+
+def test_a_peers_process_says_why_it_refuses(engines: ModuleType, tmp_path: Path) -> None:
+    model = tmp_path / "net_b1.onnx"
+    (value,) = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])]
+    save(helper.make_model(helper.make_graph([], "net", [value], [value])), model)
+    (tmp_path / "net_b1.mnn.refused").write_text("operator Foo: not known")
+    with pytest.raises(engines.Ended, match=r"^operator Foo: not known$"):
+        engines.start_peer("mnn", model, 1, np.zeros((1, 1)), tmp_path, {})
 
 
 class Stub:
