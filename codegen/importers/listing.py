@@ -24,33 +24,33 @@ Shapes are fixed at import.  Inside a network all numbers are float32.
 _ONNX = """\
 ## ONNX
 
-Opset 7 and newer.  An operator does all that ONNX lets it do in inference, but for the limits.
+Opset 7 and newer.  Each operator is supported in full for inference, except for the stated limits.
 
 Inputs and outputs are of the model's types: floats of 16, 32 or 64 bits (bfloat16 becomes float32), integers, bools.
 Weights and casts inside the network may be of all of these; floats are held and computed as float32.
 
-Tensors of integers are held as float32, which has all whole numbers up to 2^24: larger constants are refused, and what
-is computed of int32 and int64 beyond is rounded; it does not wrap around.  Where an operator makes fractions of
-integers (ReduceMean, Pow, Resize), they are cut off, as ONNX has it.
+Tensors of integers are stored as float32, which has all whole numbers up to 2^24: larger constants are refused, and
+larger results of int32 and int64 are rounded; they do not wrap around.  If an operator gives fractions of integers
+(ReduceMean, Pow, Resize), they are truncated, as in ONNX.
 
-Integers of 8 and 16 bits and those without a sign may be moved, compared and cast, and go through Clip, Max, Min, Mod,
-MaxPool, TopK and reductions to the largest or smallest.  Arithmetic with them, which wraps around, is refused: Cast
-them to float first.
+Integers of 8 and 16 bits and unsigned ones may be moved, compared and cast, and are supported by Clip, Max, Min, Mod,
+MaxPool, TopK, ReduceMax and ReduceMin.  Other arithmetic with them, which wraps around, is refused: Cast them to float
+first.
 """
 
 _ADVANCE = """\
-Any input that is data may be a constant.  What depends on constants and shapes alone is computed at import, in any type
-and by any operator of ONNX that makes tensors, whether it is above or not, but for loops and random numbers.  Of an
-`If` whose condition is such a constant, the branch that it takes is imported.  Operators that ONNX defines by others,
-such as `Attention`, `RotaryEmbedding`, `AffineGrid` and `CenterCropPad`, are imported as what they are defined by.
+Any data input may be a constant.  Nodes that depend on constants and shapes alone are computed at import, in any type
+and for any ONNX operator that returns tensors, listed above or not, except loops and random numbers.  If the condition
+of an `If` is such a constant, the chosen branch is imported.  Operators that ONNX defines by others, such as
+`Attention`, `RotaryEmbedding`, `AffineGrid` and `CenterCropPad`, are replaced by their definitions.
 
-Sequences of tensors of a length that is known at import, as PyTorch's exporter makes them of `chunk` and `split`, are
-taken apart:
+Sequences of tensors whose length is known at import, which PyTorch's exporter writes for `chunk` and `split`, are
+expanded:
 """
 
 _CHOICES = """\
-Where engines compute different numbers of the same node, clgen follows PyTorch where it has the operator, else ONNX's
-text, and where that leaves a question open, ONNX Runtime:
+If engines compute different numbers for the same node, clgen follows PyTorch if it has the operator, else the ONNX
+specification, and if that is ambiguous, ONNX Runtime:
 """
 
 _KERAS = """\
@@ -60,17 +60,17 @@ Layers of `.keras`, `.h5` and `.hdf5` files, as Keras 2 and 3 write them.
 """
 
 _WRAPPERS = """\
-`TimeDistributed` and `SpectralNormalization` are read with any of these layers, or a model of them, inside.
+`TimeDistributed` and `SpectralNormalization` may wrap any of these layers, or a model of them.
 """
 
 _FUNCTIONS = """\
-Functions of `keras.ops`, and of TensorFlow where Keras 2 writes them, by the names that files have for them; operators
-such as `x * sigmoid(x)` and `x[:, 0]` are among them.  Operands are tensors, numbers and constants; options, places and
-kernels are constants.  An argument that is not known is refused:
+Functions of `keras.ops`, and of TensorFlow in files of Keras 2, by their names in files; operators such as
+`x * sigmoid(x)` and `x[:, 0]` are included.  Operands are tensors, numbers and constants; options, indices and kernels
+are constants.  An unknown argument is refused:
 """
 
 _NOTHING = """\
-Layers that do nothing in inference and are left out:
+Layers without effect in inference, which are left out:
 """
 
 

@@ -93,7 +93,7 @@ CHOICES: tuple[Choice, ...] = (
         "pool-same-dilated",
         _POOLS,
         [RUNTIME, REFERENCE],
-        "`auto_pad = SAME_*` with dilations: ONNX Runtime pads as if the window were not dilated, and makes fewer "
+        "`auto_pad = SAME_*` with dilations: ONNX Runtime pads as if the window were not dilated, and returns fewer "
         "elements",
         "ONNX's text: ceil(input / stride) elements, and padding for the dilated window",
         lambda use: use.same and use.most("dilations") > 1,
@@ -103,7 +103,7 @@ CHOICES: tuple[Choice, ...] = (
         _POOLS,
         [RUNTIME, REFERENCE],
         "`auto_pad = SAME_*` with strides beyond the window: engines crop the input, refuse it, or read beyond it",
-        "TensorFlow, which the words are from: padding is never negative, the first window starts at element 0",
+        "TensorFlow, where the option comes from: padding is never negative, the first window starts at element 0",
         lambda use: use.same and use.most("strides") > min(use.attributes.get("kernel_shape") or [1]),
     ),
     _choice(
@@ -112,16 +112,16 @@ CHOICES: tuple[Choice, ...] = (
         [REFERENCE],
         "`onnx.reference` makes other sizes, or counts other elements, with `auto_pad`, `ceil_mode`, dilations or "
         "padding that differs between the sides",
-        "ONNX Runtime and PyTorch: a last, partial window counts unless it would start in the padding behind the "
-        "input; a p-norm and an average are of the elements that are there",
+        "ONNX Runtime and PyTorch: a last, partial window counts unless it would start in the padding after the "
+        "input; a p-norm and an average count existing elements only",
         _unusual_pool,
     ),
     _choice(
         "global-max-pool-reference",
         "GlobalMaxPool",
         [REFERENCE],
-        "`onnx.reference` reduces the wrong axes of what is not an image",
-        "ONNX's text: all axes of space",
+        "`onnx.reference` reduces the wrong axes unless the input is an image",
+        "ONNX's text: all spatial axes",
         lambda use: True,
     ),
     _choice(
@@ -129,8 +129,8 @@ CHOICES: tuple[Choice, ...] = (
         "Resize",
         [REFERENCE],
         "with `scales`, `onnx.reference` computes sizes and positions of nearest elements with a scale that was "
-        "rounded to float32: 1.8 times 5 makes 8 elements",
-        "ONNX Runtime and PyTorch: 9 elements; the scale is the decimal number that float32 stands for",
+        "rounded to float32: 1.8 times 5 gives 8 elements",
+        "ONNX Runtime and PyTorch: 9 elements; the scale is the shortest decimal that rounds to the float32 number",
         lambda use: use.has(1 if use.opset < 11 else 2),
     ),
     _choice(
@@ -138,14 +138,14 @@ CHOICES: tuple[Choice, ...] = (
         "Resize",
         [REFERENCE],
         "`align_corners` with `scales`: `onnx.reference` puts the last element at scale * input - 1",
-        "ONNX's text, PyTorch and ONNX Runtime: at the last of the elements that are made",
+        "ONNX's text, PyTorch and ONNX Runtime: at the last output element",
         lambda use: _coordinates(use) in ("align_corners", "tf_crop_and_resize") and use.has(2),
     ),
     _choice(
         "resize-one-element",
         "Resize",
         [REFERENCE],
-        "`pytorch_half_pixel` where one element is made: `onnx.reference` looks at scale * input instead",
+        "`pytorch_half_pixel` with an output of one element: `onnx.reference` tests scale * input instead",
         "ONNX's text and ONNX Runtime: position 0",
         lambda use: _coordinates(use) == "pytorch_half_pixel",
     ),
@@ -153,17 +153,16 @@ CHOICES: tuple[Choice, ...] = (
         "resize-tensorflow",
         "Resize",
         [RUNTIME, REFERENCE],
-        "`tf_half_pixel_for_nn` and `tf_crop_and_resize`: ONNX Runtime leaves axes alone that keep their size, and "
-        "lets cubic taps beyond the input through",
-        "ONNX's text: all axes alike, and the extrapolation value outside the input",
+        "`tf_half_pixel_for_nn` and `tf_crop_and_resize`: ONNX Runtime ignores axes that keep their size, and "
+        "uses cubic taps beyond the input",
+        "ONNX's text: the same for all axes, and the extrapolation value outside the input",
         lambda use: _coordinates(use) in ("tf_half_pixel_for_nn", "tf_crop_and_resize"),
     ),
     _choice(
         "resize-symmetric",
         "Resize",
         [RUNTIME],
-        "`half_pixel_symmetric`: positions that are whole numbers fall on either side of them in ONNX Runtime's "
-        "float32",
+        "`half_pixel_symmetric`: whole positions are rounded to either side in ONNX Runtime's float32",
         "ONNX's text, computed exactly",
         lambda use: _coordinates(use) == "half_pixel_symmetric" and _mode(use) == "nearest",
     ),
@@ -195,8 +194,8 @@ CHOICES: tuple[Choice, ...] = (
         "softmax-before-13",
         "Hardmax LogSoftmax Softmax",
         [REFERENCE],
-        "before opset 13 all axes from `axis` on are one, but for `onnx.reference`",
-        "ONNX's text and ONNX Runtime: they are one",
+        "before opset 13 all axes from `axis` on are flattened into one, except in `onnx.reference`",
+        "ONNX's text and ONNX Runtime: they are flattened",
         lambda use: use.opset < 13,
     ),
     _choice(
@@ -219,7 +218,7 @@ CHOICES: tuple[Choice, ...] = (
         "mean-variance-of-one",
         "MeanVarianceNormalization",
         [RUNTIME],
-        "where all elements are the same, ONNX Runtime divides 0 by 0",
+        "if all elements are equal, ONNX Runtime divides 0 by 0",
         "ONNX's text and `onnx.reference`: 1e-9 is added to the deviation, and the result is 0",
         lambda use: True,
     ),
@@ -227,7 +226,7 @@ CHOICES: tuple[Choice, ...] = (
         "col2im-dilated",
         "Col2Im",
         [RUNTIME],
-        "ONNX Runtime takes no notice of dilations, but for two axes of space",
+        "ONNX Runtime ignores dilations, except for two spatial axes",
         "ONNX's text and `onnx.reference`: dilated blocks",
         lambda use: use.most("dilations") > 1 and len(use.attributes["dilations"]) != 2,
     ),
@@ -235,7 +234,7 @@ CHOICES: tuple[Choice, ...] = (
         "clip-infinity",
         "Clip",
         [RUNTIME],
-        "without a bound, ONNX Runtime takes float32's largest number for it, which infinities become",
+        "without a bound, ONNX Runtime clips at float32's largest number, which infinities become",
         "PyTorch and `onnx.reference`: no bound, infinities stay",
         lambda use: not ((use.has(1) or "min" in use.attributes) and (use.has(2) or "max" in use.attributes)),
     ),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_SPACE = "1 to 3 axes of space"
+_SPACE = "1 to 3 spatial axes"
 _INDICES = "the indices are constants"
-_TYPES = "floats that the integers cast to cannot hold become their ends"
+_TYPES = "floats beyond the range of the integer type are clamped to it"
 
 LIMITS: Mapping[str, str] = {
     "AveragePool": _SPACE,
@@ -18,22 +18,22 @@ LIMITS: Mapping[str, str] = {
     "CastLike": _TYPES,
     "Col2Im": _SPACE,
     "Conv": _SPACE,
-    "ConvTranspose": f"{_SPACE}; the weight is a constant; auto_pad = SAME leaves no gaps between windows",
+    "ConvTranspose": f"{_SPACE}; the weight is a constant; no gaps between windows with auto_pad = SAME",
     "CumProd": "axis is known at import; at most 64 elements along it",
     "CumSum": "axis is known at import",
     "DFT": "axis and dft_length are known at import",
-    "Dropout": "in inference; the mask is not made",
+    "Dropout": "in inference; no second output (the mask)",
     "Expand": "the shape is known at import",
     "Gather": _INDICES,
     "GatherElements": _INDICES,
     "GatherND": _INDICES,
     "LpNormalization": "p is 1 or 2",
     "LpPool": _SPACE,
-    "MaxPool": f"{_SPACE}; the indices are not made",
+    "MaxPool": f"{_SPACE}; no second output (the indices)",
     "OneHot": "depth is known at import",
-    "Pad": "pads and value are known at import; modes but constant do not crop",
+    "Pad": "pads and value are known at import; no negative pads except in mode constant",
     "ReverseSequence": "the lengths are constants",
-    "Resize": "scales, sizes and roi are known at import; at most 3 axes of space",
+    "Resize": "scales, sizes and roi are known at import; at most 3 spatial axes",
     "Scatter": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "ScatterElements": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
     "ScatterND": f"{_INDICES}; at most 64 updates of an element where they are added, multiplied or compared",
@@ -41,5 +41,5 @@ LIMITS: Mapping[str, str] = {
     "Split": "the sizes are known at import",
     "Tile": "the repeats are known at import",
     "TopK": "k is known at import",
-    "Upsample": "at most 3 axes of space; scales are constants of at least 1",
+    "Upsample": "at most 3 spatial axes; scales are constants of at least 1",
 }
