@@ -235,7 +235,7 @@ def test_a_weights_key_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_average_of_the_only_weights(save: Any) -> None:
-    """What is left of YOLO's checkpoints once the optimizer is stripped, and numbers beside."""
+    """YOLO's checkpoints after the optimizer is stripped: an average, and numbers next to it."""
     value = {
         "epoch": tensor(np.array(3)),
         "model": None,

@@ -516,7 +516,7 @@ def test_large_numbers_may_overflow_in_a_tile_of_winograds(schedule: str, device
 
 
 def test_bits_of_the_c_host_may_differ_in_nan_only() -> None:
-    """Whose sign and payload depend on the order of an instruction's operands."""
+    """The sign and payload of NaN depend on the order of an instruction's operands."""
 
     def floats(*bits: int) -> np.ndarray:
         return np.array(bits, dtype=np.uint32).view(np.float32)

@@ -56,7 +56,7 @@ def tensor(values: Any, kind: str = "") -> Tensor:
 
 @pytest.fixture(autouse=True)
 def torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As much of torch as a pickle names."""
+    """The parts of torch that a pickle names."""
     utils = types.ModuleType("torch._utils")
     torch = types.ModuleType("torch")
     for kind in (*STORAGES.values(), "BFloat16", "Bool", "ComplexFloat"):

@@ -211,7 +211,7 @@ def test_what_others_have_taken(name: str, because: str) -> None:
 
 
 def test_cmake_takes_what_is_suggested(tool: Callable[[str], str], tmp_path: Path) -> None:
-    """In one project: targets, headers and symbols of all of them live side by side."""
+    """Targets, headers and symbols of all suggested names work together in one project."""
     wanted = ("test", "all", "help", "install", "package", "clean", "uint", "main", "math", "get", "dl", "errno")
     names = [legal_model(name) for name in wanted]
     assert len(set(names)) == len(wanted)

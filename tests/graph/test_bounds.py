@@ -163,7 +163,7 @@ def test_the_bound_of_a_sum_is_the_textbooks(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in BOUNDED if n not in EXACT_SUMS])
 def test_bounds_are_not_absurd(name: str) -> None:
-    """At most 100 roundings of the largest number in sight: a mistake in the last three digits of any is caught."""
+    """Bounds are at most 100 roundings of the largest number: a mistake in the last three digits is caught."""
     op, inputs = BOUNDED[name]
     y = op.bounded(*map(Bounded.exact, inputs), rounding=FLOAT32)
     largest = max(np.abs(y.value).max(), *(np.abs(x).max() for x in inputs), 1.0)

@@ -664,7 +664,7 @@ def test_reduce(kind: str, axes: tuple[int, ...]) -> None:
 
 
 def rows_in_order(x: NDArray[np.float64], axis: int, largest: bool, last: bool) -> Iterator[tuple[Any, list[int]]]:
-    """Where each row lies, and the places of its elements in order."""
+    """The position of each row, and the indices of its elements in order."""
     others = [range(1) if a == axis else range(n) for a, n in enumerate(x.shape)]
     for at in itertools.product(*others):
         whole = tuple(slice(None) if a == axis else i for a, i in enumerate(at))

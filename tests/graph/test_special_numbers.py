@@ -52,7 +52,7 @@ def test_every_kernel_does_with_special_numbers_what_the_reference_does(
 
 
 def test_a_verification_tries_special_numbers(tmp_path: Path, some_device: DeviceInfo) -> None:
-    """With OpenCL's max() instead of a comparison the usual numbers are right, and NaN is not."""
+    """OpenCL's max() instead of a comparison is right for usual numbers, but not for NaN."""
     text = '[model]\nname = "special"\n\n[[input]]\nname = "x"\nshape = [100]\n'
     text += '\n[[layer]]\nname = "y"\nop = "relu"\n\n[[output]]\nname = "relu"\nfrom = "y"\n'
     (tmp_path / "special.toml").write_text(text)
@@ -169,7 +169,7 @@ def test_a_special_number_at_any_place_of_a_reduction(
 
 
 def answer(text: str, given: dict[str, np.ndarray], folder: Path, device: DeviceInfo) -> dict[str, np.ndarray]:
-    """What the artefact of a spec makes of the inputs, through pyopencl and, alike, through the C host."""
+    """The artefact's results for the inputs, through pyopencl and, with equal bits, through the C host."""
     spec = folder / "f.toml"
     spec.write_text(text)
     artefact = read(build.build(build.lower(spec), folder / "generated", "cpu")[0])

@@ -30,7 +30,7 @@ def test_the_transforms_compute_a_convolution(tile: int) -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2, 4]), st.integers(1, 64), st.integers(1, 9), st.integers(1, 9))
 @few(30)
 def test_errors_are_within_the_bound_and_not_far(seed: int, tile: int, channels: int, rows: int, columns: int) -> None:
-    """What float32 makes of the transforms; one constant that is a thousandth off is too much."""
+    """Float32 transforms stay within the bound; a constant that is off by a thousandth does not."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((1, channels, rows + 2, columns + 2)).astype(np.float32)
     weight = rng.standard_normal((3, channels, 3, 3)).astype(np.float32)

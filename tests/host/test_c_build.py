@@ -99,7 +99,7 @@ def test_symbols(
 
 @pytest.mark.parametrize("name", ["tables", "weighty", "ports", "prepared"])
 def test_only_create_allocates(name: str, tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
-    """In the object code no chain of calls leads from run, enqueue or selftest to an allocation."""
+    """No chain of calls in the object code leads from run, enqueue or selftest to an allocation."""
     called: dict[str, set[str]] = {}
     for source in sources(generated(name)):
         do([tool("gcc"), "-std=c99", "-O0", "-ffunction-sections", "-c", source, "-o", tmp_path / "object.o"])

@@ -148,7 +148,7 @@ def test_one_launch_is_usual_on_intels_runtime(
 def test_the_kernels_that_were_kept_are_used(
     tool: Tool, fake: Callable[..., Fake], generated: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """On an OpenCL whose binaries are the source: one without kernels has none to make."""
+    """Uses an OpenCL whose binaries are the source: from an empty one no kernel can be created."""
     create = program(tool("gcc"), C / "create.c", generated("tiny"), tmp_path / "create", ["-g"], [])
     opencl = fake(tool("gcc"), "-g")
     environment = {**opencl.environment, "CLGEN_CACHE_DIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Which device is taken: the C host and the commands choose alike, from lists of platforms that are made up.
+"""Choice of a device: the C host and the commands choose the same one from generated lists of platforms.
 
 The C host runs on the OpenCL of c/fake_opencl.c, Python on objects in place of pyopencl's, both with the same lists.
 """

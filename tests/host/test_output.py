@@ -49,7 +49,7 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def start(folder: Path) -> Callable[[], None]:
-    """What makes the folder hold OLD and MINE, and nothing else."""
+    """A function that makes the folder contain OLD and MINE, and nothing else."""
 
     def prepare() -> None:
         for path in sorted(folder.parent.rglob("*"), reverse=True):
@@ -346,7 +346,7 @@ def test_only_the_folder_itself_need_be_writable(folder: Path) -> None:
 
 
 def limited(act: Callable[[], object]) -> str:
-    """What ``act`` says, in a process that cannot write more than 1000 bytes to a file."""
+    """The result of ``act`` in a process that cannot write more than 1000 bytes to a file."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -49,7 +49,7 @@ DOUBLES = [
 
 
 def given(kind: str) -> Array:
-    """What may go wrong in a conversion from this type."""
+    """Edge values of conversions from this type."""
     if kind == "bool":
         return np.resize(np.array([True, False, False]), COUNT)
     if kind == "float16":
@@ -117,7 +117,7 @@ def results(kind: str) -> Array:
 
 
 def all_types() -> str:
-    """For each type a layer that copies an input of it, and one that copies floats to an output of it."""
+    """A network that, for each type, copies an input of it, and copies floats to an output of it."""
     lines = ['[model]\nname = "ports"']
     for kind in TYPES:
         lines += [f'[[input]]\nname = "in_{kind}"\nfull_shape = [{given(kind).size}]\ntype = "{kind}"']
@@ -163,7 +163,7 @@ def check(found: dict[str, Array], kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def found(ports: Artefact, tmp_path_factory: pytest.TempPathFactory) -> Callable[[DeviceInfo], list[dict[str, Array]]]:
-    """What pyopencl and the C host make of all edge values, on a device."""
+    """The results of pyopencl and the C host for all edge values, on a device."""
     library = compile_host(ports, tmp_path_factory.mktemp("host") / "host.so")
     known: dict[str, list[dict[str, Array]]] = {}
 
@@ -234,7 +234,7 @@ from = "twice"
 @pytest.mark.parametrize("channels", [3, 8, 9])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_images_of_bytes(layout: str, channels: int, device: DeviceInfo, tmp_path: Path) -> None:
-    """In channel blocks inside, in the user's order at both ends; sizes in bytes are no multiples of four."""
+    """Images are in channel blocks inside, in the user's order at both ends; their sizes are no multiples of four."""
     shape = [5, 7, channels] if layout == "NHWC" else [channels, 5, 7]
     text = IMAGES.format(shape=shape, layout=layout)
     artefact = built(text, tmp_path, {"twice.weight": np.full((channels, 1, 1, 1), -2, np.float32)})

@@ -90,7 +90,7 @@ def test_no_case_fails(part: int, find_device: Callable[[str], DeviceInfo]) -> N
 
 
 def test_what_is_refused_has_a_reason_and_the_readme_the_figure() -> None:
-    """Without a device: what is built here is run by the other test."""
+    """Runs without a device: the other test runs the networks that are built here."""
     built = outcomes([])
     refused = [o for o in built if o.verdict == "refused"]
     strange = [o for o in refused if reason_of(o) is None]

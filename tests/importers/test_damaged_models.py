@@ -43,7 +43,7 @@ REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, -1e38, math.inf, -math.inf, math.nan
 
 
 def lowered_or_refused(path: Path) -> bool:
-    """Whether a network came out, which can then be planned as well."""
+    """Returns whether lowering gave a network, which can then be planned as well."""
     started = time.monotonic()
     try:
         with warnings.catch_warnings():

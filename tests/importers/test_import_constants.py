@@ -64,7 +64,7 @@ def test_each_input_may_be_constant(case: Case, name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_all_inputs_may_be_constant(case: Case, tmp_path: Path) -> None:
-    """What a node makes of constants is a constant of the network, beside an output that depends on an input."""
+    """A node of constants becomes a constant of the network, next to an output that depends on an input."""
     nodes = [*case.nodes, node("Relu", "live_x", "live_y")]
     constants = {**case.constants, **given(case)}
     proto = model(nodes, LIVE, constants, outputs=("y", "live_y"), opset=case.opset)
@@ -263,7 +263,7 @@ def branch(name: str, nodes: list[onnx.NodeProto], output: str, *stored: tuple[s
 
 
 def conditional(condition: list[onnx.NodeProto]) -> onnx.ModelProto:
-    """If: the captured x times a constant of the branch, else a condition within, which squeezes."""
+    """A node If: the captured x times a constant of the branch, else an inner condition, which squeezes."""
     then = branch("then", [node("Mul", "x two", "t")], "t", ("two", floats(2)))
     inner = helper.make_node(
         "If",

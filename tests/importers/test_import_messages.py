@@ -1,5 +1,7 @@
-"""What is said of ONNX models that cannot be imported: missing files, quantised models, nodes that are refused "
-"alike."""
+"""Messages for ONNX models that cannot be imported.
+
+Examples are missing files, quantised models, and similar nodes that are refused together.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import must not change: signs, divisors, ranks, whole numbers, infinities.
+"""Numbers that an import must not change: signs, divisors, ranks, whole numbers, infinities.
 
 The right values are computed by hand or by numpy.
 """
@@ -402,7 +402,7 @@ def test_a_division_reads_as_one(c: float, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (3, 2, 2)], ids=str)
 def test_inputs_have_the_shapes_of_the_model(shape: tuple[int, ...], device: DeviceInfo, tmp_path: Path) -> None:
-    """Beside an image of another batch."""
+    """One input has another batch than the image."""
     nodes = [node("Div", "s three", "d"), node("Unsqueeze", "d axes", "y"), node("Relu", "x", "z")]
     constants = {"three": scalar(3), "axes": ints(0)}
     shapes = {"x": (2, 1, 3, 4), "s": shape}

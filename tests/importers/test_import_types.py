@@ -152,7 +152,7 @@ def test_outputs_are_of_the_models_types(device: DeviceInfo, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("source", [*INTEGERS, "bool", "float32"])
 def test_casts_to_every_type(source: str, tmp_path: Path) -> None:
-    """Of integers the lowest bits are kept; floats that the type cannot hold have no defined value."""
+    """Integers keep the lowest bits; floats that the type cannot hold have no defined value."""
     kinds_to = [kind for kind in (*INTEGERS, "bool", "float32", "float64") if kind != source]
     x = np.array([[0, 1, 100, 127, 3.75]], np.float32) if source == "float32" else numbers(source, 3, 40)
     if source in ("uint32", "uint64", "int32", "int64"):

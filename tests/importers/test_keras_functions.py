@@ -45,7 +45,7 @@ def softmax(x: np.ndarray, axis: Any) -> np.ndarray:
 
 
 def windows(x: np.ndarray) -> list[np.ndarray]:
-    """What 2x2 windows see, one array for each place in them."""
+    """The elements of 2x2 windows, one array for each position in them."""
     return [x[:, i : i + H - 1, j : j + W - 1] for i in range(2) for j in range(2)]
 
 

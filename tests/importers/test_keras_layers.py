@@ -22,7 +22,7 @@ X = np.linspace(-2, 2, 4 * 5 * 6).reshape(1, 4, 5, 6)[..., ::-1] * np.linspace(0
 
 
 def made(folder: Path, *layers: Layer, x: np.ndarray = X) -> list[np.ndarray]:
-    """What each of the layers makes of ``x``."""
+    """The result of each of the layers for ``x``."""
     for layer in layers:
         layer.reads = layer.reads or [["x"]]
     net = Net([source("x", *x.shape[1:]), *layers], [layer.name for layer in layers])
@@ -70,7 +70,7 @@ def test_rms_and_unit_normalization(tmp_path: Path) -> None:
 
 
 def test_scales_of_rms_normalization_are_along_the_last_axis(tmp_path: Path) -> None:
-    """As Keras has it, also where another axis is normalized."""
+    """Keras' scale is along the last axis, even if another axis is normalized."""
     x, scale = X[..., :5], normal(5)
     (got,) = made(tmp_path, Layer("RMSNormalization", "rms", {"axis": [2], "epsilon": 0.25}, arrays={"s": scale}), x=x)
     close(got, x / np.sqrt(np.mean(x * x, 2, keepdims=True) + 0.25) * scale)
@@ -212,7 +212,7 @@ def test_time_distributed(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["keras", "h5"])
 def test_time_distributed_model(tmp_path: Path, form: str) -> None:
-    """Of several layers, the last of which joins axes; a batch norm folds into the convolution."""
+    """A model of several layers, the last of which joins axes; a batch norm folds into the convolution."""
     kernel, bias = normal(1, 1, 2, 3), normal(3)
     arrays = {"gamma": normal(3), "beta": normal(3), "moving_mean": normal(3), "moving_variance": positive(3)}
     inner = Net(
@@ -239,7 +239,7 @@ def test_time_distributed_recurrence_is_refused(tmp_path: Path) -> None:
 
 
 def test_spectral_normalization(tmp_path: Path) -> None:
-    """In inference it is the layer with the weights of the file."""
+    """The layer itself in inference, with the weights of the file."""
     kernel, bias = normal(1, 1, 6, 3), normal(3)
     layer = wrapper(conv(kernel, bias), "SpectralNormalization")
     layer.config = {"power_iterations": 1}
@@ -363,7 +363,7 @@ def test_random_crop_of_another_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_resizing_to_the_ratio_of_the_sides(tmp_path: Path) -> None:
-    """By cropping, the middle 4 columns of 5 x 8 pixels; by padding, two rows above and below of 1 x 5."""
+    """Crops to the middle 4 columns of 5 x 8 pixels; pads 1 x 5 with two rows above and below."""
     x = np.arange(8.0).reshape(1, 1, 8, 1) * np.ones((1, 5, 1, 1))
     settings: dict[str, Any] = {"height": 5, "width": 4, "crop_to_aspect_ratio": True}
     (cropped,) = made(tmp_path, Layer("Resizing", "c", settings), x=x)

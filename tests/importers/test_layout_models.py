@@ -58,7 +58,7 @@ class Model:
         return self.add("Conv", x, weight, self.normal(outputs), group=groups, pads=pads, **attributes)
 
     def nhwc_conv(self, x: str, outputs: int, inputs: int, *kernel: int, groups: int = 1) -> str:
-        """As tf2onnx writes a convolution of images whose channels come last."""
+        """A convolution of channels-last images as tf2onnx writes it."""
         y = self.conv(self.transpose(x, NCHW), outputs, inputs, *kernel, groups=groups)
         return self.transpose(y, NHWC)
 
@@ -144,7 +144,7 @@ def means_of_pixels() -> Case:
 
 @case
 def scaled_input() -> Case:
-    """What is done to an input before the first transpose is done on the way in."""
+    """A network whose input is scaled before its first transpose."""
     m = Model(1, 8, 9, 3)
     x = m.add("Sub", m.add("Mul", "x", m.constant(2.0)), m.constant(np.array([0.5, 0.4, 0.3])))
     x = m.transpose(m.add("Relu", m.nhwc_conv(x, 8, 3)), NCHW)

@@ -35,7 +35,7 @@ def _use(case: Case) -> Use:
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.identifier)
 def test_each_choice_is_needed(choice: Choice, tmp_path: Path) -> None:
-    """For each engine that it names, a case where this engine computes something else than clgen."""
+    """Every engine that a choice names has a case in which it differs from clgen."""
     left = set(choice.unlike)
     for case in CASES:
         if left and case.op in choice.operators and choice.applies(_use(case)):

@@ -28,7 +28,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def updating(environment: Mapping[str, str]) -> bool:
-    """Whether goldens are to be written."""
+    """True if goldens are to be written."""
     asked = environment.get("CLGEN_UPDATE_GOLDENS") == "1"
     if asked and environment.get("CI"):
         pytest.fail("goldens are updated by hand and reviewed; unset CLGEN_UPDATE_GOLDENS on CI")

@@ -71,7 +71,7 @@ def _fails(body: list[nodes.Node]) -> bool:
 
 
 def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, add a network to branches.py that takes the branch (or simplify the template)."""
+    """To mend a failure, add a network to branches.py that takes the branch, or simplify the template."""
     seen.clear()
     monkeypatch.setattr(Instrumented, "branches", ())
     plain = render.environment
@@ -191,7 +191,7 @@ def test_oclgrind_sees_faults(
 
 @pytest.mark.parametrize("name", artefacts.NETWORKS)
 def test_kernels_are_plain_opencl_c(name: str, tool: Callable[[str], str], tmp_path: Path) -> None:
-    """Without extensions, in every version of the language from 1.2 on."""
+    """Kernels need no extensions, in every version of the language from 1.2 on."""
     folder = artefacts.build(name).write(tmp_path)
     strict = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", "-Wno-unused-variable", "-Wno-self-assign"]
     for version in ("CL1.2", "CL2.0", "CL3.0"):

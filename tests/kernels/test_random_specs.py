@@ -40,7 +40,7 @@ def test_on_pocl(find_device: Callable[[str], DeviceInfo], spec: RandomSpec) -> 
 @few(500)
 @given(specs(most_layers=12))
 def test_values_survive_folding(spec: RandomSpec) -> None:
-    """Without a device, hence more and larger ones: the fused graph in float64 is the spec's."""
+    """The fused graph equals the spec's in float64; without a device, so with more and larger networks."""
     with tempfile.TemporaryDirectory() as folder:
         lowered = build.lower(spec.write(Path(folder)))
     graph = lowered.model.graph

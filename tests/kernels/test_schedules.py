@@ -242,7 +242,7 @@ def depthwise_layers(draw: st.DrawFn) -> Layer:
 
 
 def winograds(layer: Layer) -> list[str]:
-    """What a 3x3 layer can be computed by: in groups of tiles, if there are at least so many."""
+    """The schedules of a 3x3 layer; it can be in groups of tiles if there are at least so many."""
     with_pads = [n + sum(pad) - 2 for n, pad in zip(layer.shape[2:], layer.pads, strict=True)]
     names = []
     for size in (2, 4):

@@ -133,7 +133,7 @@ def test_behind_weights_in_three_dimensions(groups: int, transposed: bool, bias:
 
 
 def test_in_front_of_weights_in_three_dimensions() -> None:
-    """Without padding into the weights; behind an activation and with padding into the launch before."""
+    """Maps fold into weights without padding; with padding, after an activation, into the launch before."""
     n = Net((1, 4, 4, 4, 3))
     n.conv(n.bn("x", name="bn"), 5, 2, name="w")
     check(n.graph(), 1, {"bn": [(WEIGHTS, "w")]})
@@ -331,7 +331,7 @@ def test_concat_of_concats_splits() -> None:
 
 @pytest.mark.parametrize("other", ["output", "layer", "twice"])
 def test_concat_is_not_split_where_a_branch_is_used_twice(other: str) -> None:
-    """In DenseNet the BN is fused in front of the conv that reads it, and the branch stays for the other reader."""
+    """DenseNet's BN is fused before the conv that reads it; the branch stays for the other reader."""
     n = Net((1, 3, 6, 6))
     a, b = n.conv("x", 8, 1, name="a"), n.conv("x", 8, 1, name="b")
     joined = n.concat(a, a if other == "twice" else b)
@@ -477,7 +477,7 @@ def test_a_fold_beyond_float32_is_refused_by_name() -> None:
 
 
 def test_an_affine_beyond_float32_is_refused_too() -> None:
-    """What stays an affine map is printed as float32 constants as well."""
+    """An affine map that is not folded is printed as float32 constants as well."""
     n = Net((1, 2, 5, 5))
     n.bn("x", gamma=1e25, variance=1e-36, epsilon=0.0, name="bn")
     with pytest.raises(ParameterError, match="bn"):
@@ -588,7 +588,7 @@ def test_historic_shared_weights() -> None:
 
 @pytest.mark.parametrize("place", ["blob", "tables"])
 def test_historic_old_weights_written(place: str) -> None:
-    """What is planned for the device are the folded numbers, each rounded once."""
+    """The planned weights are the folded numbers, each rounded once."""
     n = Net((1, 3, 5, 5))
     n.bn(n.conv("x", 4, name="w"), name="bn")
     stages = lower(n.graph())
@@ -642,7 +642,7 @@ THREE = np.array([3.0, 7.0, 41.0])
 
 
 def divides(graph: Graph, launches: int) -> bool:
-    """Whether a division is left, in so many launches."""
+    """True if a division is left, in so many launches."""
     stages = check(graph, launches, {})
     steps = [s.op for n in stages.launches.nodes if isinstance(n.op, Fused) for s in (*n.op.prologue, *n.op.epilogue)]
     return any(isinstance(op, Divide) for op in steps)
@@ -707,7 +707,7 @@ def test_a_batch_norm_along_an_axis_that_was_swapped() -> None:
 
 
 def test_a_batch_norm_whose_channels_are_pixels_stays() -> None:
-    """Behind a transpose the second axis is the height: its map is the transpose's epilogue."""
+    """The second axis after a transpose is the height: the map is the transpose's epilogue."""
     n = Net((2, 3, 5, 4))
     turned = n.add(Transpose((0, 2, 1, 3)), n.conv("x", 6, 1, name="w"))
     n.act(n.bn(turned, name="bn"), "relu", name="y")

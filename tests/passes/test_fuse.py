@@ -632,7 +632,7 @@ def test_a_view_of_an_input_is_read_first(device: DeviceInfo) -> None:
 
 
 def wrong_lines(result: Verification) -> str:
-    """What is wrong, without all that is not."""
+    """The lines of the report that state a fault."""
     lines = format_verification(result).splitlines()
     return "\n".join(line for line in lines if "WRONG" in line or "DIFFERS" in line)
 

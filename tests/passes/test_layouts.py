@@ -77,7 +77,7 @@ class Drawn:
 
 
 def fits(one: Shape, other: Shape, otherwise: Callable[[int, int, int], bool]) -> bool:
-    """Whether the shapes are the same but for axes that may differ."""
+    """True if the shapes are the same but for axes that may differ."""
     return len(one) == len(other) and all(
         m == n or otherwise(axis, m, n) for axis, (m, n) in enumerate(zip(one, other, strict=True))
     )
@@ -132,7 +132,7 @@ def _joined(d: Drawn, x: str) -> str:
 
 
 def _shaped(d: Drawn, x: str) -> str:
-    """What works along an axis."""
+    """Adds a random operator that works along an axis."""
     shape = d.shapes[x]
     axis = d.axis(x)
     kind = d.one("concat", "reduce", "pad", "select", "take", "softmax", "running", "top", "pool", "dense", "conv")
@@ -197,7 +197,7 @@ def networks(draw: st.DrawFn) -> Graph:
 
 
 def moved(graph: Graph) -> int:
-    """How many elements transposes move."""
+    """The number of elements transposes move."""
     total = 0
     for node in graph.nodes:
         if isinstance(node.op, Transpose):

@@ -1,4 +1,4 @@
-"""What must not pass: wrong folds, wrong numbers and wrong kernels, each caught, and the guilty layer and half named.
+"""Wrong folds, numbers and kernels are caught, with the right layer and the right half named.
 
 A wrong fold is the algebra's fault: the device does what the launches say.  Wrong numbers or code are the device's.
 """
@@ -168,7 +168,7 @@ def test_wrong_fold(kind: str, mistake: Callable[[Any, Affine], Any], device: De
 
 @pytest.mark.parametrize("kind", ["conv", "dense", "transposed"])
 def test_the_right_fold_passes(kind: str, device: DeviceInfo) -> None:
-    """Beside the wrong ones: it is the mistake that is caught, not the meddling."""
+    """The right fold passes the same check, so it is the mistake that is caught."""
     result = wrong_second(lower(three_layers(kind)), correct).verify(device)
     assert result.passed, format_verification(result)
 

@@ -1,4 +1,4 @@
-"""What the planner chooses for the convolutions of the benchmark's networks, as a golden.
+"""Schedules that the planner chooses for the convolutions of the benchmark's networks, as a golden.
 
 tests/choices/layers.json has the layers (benchmarks/layer_shapes.py wrote them), choices.txt what is chosen for them,
 which is updated like other goldens: see test_golden.py.

@@ -49,7 +49,7 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def assert_linear(work: Callable[[int], Callable[[], object]]) -> None:
-    """As many steps from FEW to twice as many layers as from there to three times as many."""
+    """Checks that steps grow by the same number from FEW to twice as many layers as from there to three times."""
     work(FEW)()  # what is done once
     counts = [steps(work(k * FEW)) for k in (1, 2, 3)]
     assert counts[0] > 1000 * FEW

@@ -1,4 +1,4 @@
-"""What the artefact stores of the weights: each tensor once, and no padding lanes where a layer does not need them."""
+"""The artefact stores each weight tensor once, without padding lanes if a layer does not need them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_equal_constants_are_stored_once(tmp_path: Path) -> None:
 def test_a_dense_layer_stores_no_padding_lanes(
     channels: int, size: tuple[int, ...], device: DeviceInfo, tmp_path: Path
 ) -> None:
-    """Behind an image in channel blocks, whose last block is partial, read by a convolution too."""
+    """Its input is an image in channel blocks, the last one partial, that a convolution reads too."""
     net = Net((2, channels, *size))
     image = net.conv("x", channels, 3, pads=1)
     side = net.conv(image, 2, 3, pads=1)

@@ -1,4 +1,4 @@
-"""What operators say of themselves: nobody else lists their classes, and kernels do what the traits promise."""
+"""Traits of operators: no other code lists their classes, and kernels do what the traits promise."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_maps_join_the_launch_before_them(name: str) -> None:
 def test_images_are_row_major_or_kernels_write_the_padding_lanes(
     name: str, tmp_path: Path, some_device: DeviceInfo
 ) -> None:
-    """What convolutions read lies in blocks of 8 channels, here with 7 padding lanes behind the last channel.
+    """Convolutions read blocks of 8 channels, here with 7 padding lanes after the last channel.
 
     They multiply the padding lanes by zero weights, so that a NaN that a kernel leaves there shows.
     """

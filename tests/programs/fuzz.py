@@ -63,7 +63,7 @@ stem = "direct"
 
 
 def base(folder: Path) -> None:
-    """What is damaged: a spec with its weights in every format, an artefact of it, inputs, measured schedules."""
+    """The files to damage: a spec with its weights in every format, its artefact, inputs, measured schedules."""
     spec = tiny_spec(folder)
     with np.load(folder / "tiny.npz") as archive:
         arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in archive.items()}
@@ -75,7 +75,7 @@ def base(folder: Path) -> None:
 
 
 def checkpoint(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """What torch.save makes of a state_dict of float32 tensors."""
+    """The file that torch.save writes for a state_dict of float32 tensors."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("net/data.pkl", state_dict(arrays))
@@ -219,7 +219,7 @@ ONNX: list[Any] = []
 
 @dataclass(frozen=True)
 class End:
-    """How a command ended: ``fault`` says what is wrong with that, "" if nothing is."""
+    """The end of a command: ``fault`` says what is wrong with it, "" if nothing is."""
 
     fault: str
     code: int

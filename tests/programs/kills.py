@@ -78,7 +78,7 @@ def hidden(folder: Path) -> list[Path]:
 
 
 def is_part_of(seen: Mapping[str, bytes], whole: Mapping[str, bytes]) -> bool:
-    """Whether all that is seen is in the whole, with the same content."""
+    """True if all visible files are in the whole, with the same content."""
     return seen.items() <= whole.items()
 
 

@@ -888,7 +888,7 @@ def verdict(graph: RandomGraph, folder: Path) -> tuple[str, str]:
 
 
 def _explained(graph: RandomGraph) -> bool:
-    """Whether onnxruntime is known to compute something else for a node of the graph."""
+    """True if onnxruntime is known to differ for a node of the graph."""
     opset = graph.proto.opset_import[0].version
     for node in graph.proto.graph.node:
         values = {a.name: helper.get_attribute_value(a) for a in node.attribute}

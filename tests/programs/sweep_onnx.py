@@ -200,7 +200,7 @@ def by_onnx(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array] |
 
 
 def differ(got: Sequence[Array], true: Sequence[Array], tolerance: float) -> str:
-    """Where two answers differ, "" where not; a scalar output has one axis in a spec."""
+    """A description of the difference of two answers, "" if none; a scalar output has one axis in a spec."""
     for k, (y, t) in enumerate(zip(got, true, strict=True)):
         if y.shape != (t.shape or (1,)) and y.shape != t.shape:
             return f"output {k} has shape {list(y.shape)}, not {list(t.shape)}"
@@ -234,7 +234,7 @@ class Verdict:
 
 
 def differences(case: Case, folder: Path) -> dict[str, str]:
-    """Where each engine's answer differs from ours, by the engine's name."""
+    """The difference of each engine's answer from ours, by the engine's name."""
     proto, feeds = model_of(case)
     got = ours(proto, feeds, folder)
     answers = {RUNTIME: by_onnxruntime(proto, feeds), REFERENCE: by_onnx(proto, feeds)}

@@ -81,7 +81,7 @@ def export(network: Network, folder: Path, ways: Sequence[str]) -> dict[str, str
 
 
 def onnxruntime_results(path: Path, x: Any) -> list[Any]:
-    """What onnxruntime computes with its optimisations off."""
+    """The results of onnxruntime with its optimisations off."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -157,7 +157,7 @@ def one(network: Network, folder: Path, import_only: bool, retry: bool) -> None:
 
 
 def wanted(found: Found | None, import_only: bool, retry: bool) -> bool:
-    """Whether a way of a network is still to be measured."""
+    """True if a way of a network is still to be measured."""
     if found is None or (found["kind"] == "imported" and not import_only):
         return True
     return retry and found["kind"] not in ("equal", "imported", "exporter fails")
@@ -177,13 +177,13 @@ def line(found: Found) -> str:
 
 
 def collected(folder: Path) -> dict[str, dict[str, Found]]:
-    """What has been found so far, in the order of the networks."""
+    """The results so far, in the order of the networks."""
     files = {name: folder / name.replace(":", "-") / "found.json" for name in NETWORKS}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
 def reasons(found: Found) -> list[str]:
-    """What a model was refused for, without the names of nodes; the same reason once."""
+    """The distinct reasons of a model's refusal, without the names of nodes."""
     first, *nodes = line(found).splitlines()
     return list(dict.fromkeys(re.sub(r'^ *(\S+) ".*?:', r"\1:", node) for node in nodes)) or [first]
 

@@ -51,7 +51,7 @@ def launch(m: dict[str, Any]) -> dict[str, Any]:
 
 
 def pointer(m: dict[str, Any]) -> int:
-    """Which argument of the launch is the array of weights; the next one says where in it."""
+    """The index of the launch's argument that is the array of weights; the next argument is the offset in it."""
     return next(k for k, a in enumerate(launch(m)["arguments"]) if a["kind"] == "weights")
 
 

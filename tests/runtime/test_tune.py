@@ -340,7 +340,7 @@ def test_verify_takes_the_schedules_that_a_folder_was_built_with(spec: Path) -> 
     folder, _ = build.build(build.lower(spec, tuned_for="second"), spec.parent, "cpu")
 
     def opened(tuned_for: str = "") -> str:
-        """What is wrong with the folder."""
+        """The fault of the folder, "" if there is none."""
         try:
             opening.verifiable(folder, spec, None, spec.parent / "scratch", tuned_for=tuned_for)
         except (Mismatch, SpecError) as error:

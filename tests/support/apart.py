@@ -25,7 +25,7 @@ from tests.support.values import save_npz
 
 
 def memory(tensor: Tensor) -> np.ndarray:
-    """Where in its buffer a tensor lies, the filling of the last channel block included."""
+    """The positions of a tensor in its buffer, with the padding lanes of the last channel block."""
     shape = list(tensor.shape)
     if tensor.block > 1:
         shape[1] = -(-shape[1] // tensor.block) * tensor.block
@@ -45,7 +45,7 @@ def written(artefact: Artefact, launch: Mapping[str, Any]) -> list[str]:
 
 
 def writers(artefact: Artefact) -> Iterator[tuple[str, set[str | None]]]:
-    """For each tensor that a launch reads from the arena: whose numbers lie there then; None is nobody's."""
+    """The tensor that last wrote each tensor that a launch reads from the arena; None if nothing did."""
     owner = np.full(artefact.manifest["memory"]["arena_bytes"] // 4, None, dtype=object)
     for launch in artefact.launches:
         for name in launch["reads"]:

@@ -1,4 +1,4 @@
-"""What is generated from the networks that take every branch of every kernel template."""
+"""Artefacts of the networks that take every branch of every kernel template."""
 
 from __future__ import annotations
 

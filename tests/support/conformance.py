@@ -64,7 +64,7 @@ def cases() -> Iterator[Case]:
 
 
 def node_cases() -> Iterator[Case]:
-    """Without those in which a function's body is written out: its operators have cases of their own."""
+    """The node tests, except those in which a function's body is expanded: its operators have cases of their own."""
     from onnx.backend.test.case.node import collect_testcases
 
     with np.errstate(all="ignore"):
@@ -206,7 +206,7 @@ def _built(case: Case, folder: Path) -> str | tuple[Artefact, dict[str, Array]]:
 
 
 def _run(artefact: Artefact, feeds: Mapping[str, Array], case: Case, device: DeviceInfo) -> str:
-    """What is wrong with the outputs, "" if nothing is."""
+    """The fault of the outputs, "" if there is none."""
     given = {
         declared["name"]: np.ascontiguousarray(feeds[declared["original"]], dtype=declared["type"]).reshape(
             declared["shape"]
@@ -249,7 +249,7 @@ def _outcome(case: Case, result: str | list[Future[str]]) -> Outcome:
 
 
 def _chosen(case: Case) -> bool:
-    """Whether a choice says that onnx.reference, of which the suite's numbers are, computes something else."""
+    """True if a choice names onnx.reference, which the suite's numbers are from, as different."""
     (opset,) = (entry.version for entry in case.model.opset_import if entry.domain == "")
     for node in case.model.graph.node:
         given = {a.name: helper.get_attribute_value(a) for a in node.attribute}

@@ -1,4 +1,4 @@
-"""How many examples hypothesis makes up where each of them takes long."""
+"""The number of hypothesis' examples for tests in which each example takes long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests need of the machine, and what happens where it is missing.
+"""Requirements of tests on the machine, and the handling of missing ones.
 
 With CLGEN_REQUIRE=all in the environment (as on CI) a missing runtime, compiler or tool is a failure; elsewhere the
 test is skipped and says what to install.  Trained networks of others are not part of the repository: where there is no

@@ -217,7 +217,7 @@ class Stages:
             return verify(artefact, self.unfolded, self.launches, devices, [normal_sample(artefact, seed)])
 
     def where(self, name: str) -> list[tuple[str, str]]:
-        """What explain says of a BatchNorm: (how, launch) of each place where it is computed."""
+        """The places where a BatchNorm is computed, as (how, place) pairs."""
         (entry,) = (b for b in self.report.batch_norms if b.name == name)
         return [(p.how, p.where) for p in entry.placements]
 

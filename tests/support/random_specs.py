@@ -63,7 +63,7 @@ class RandomSpec:
         return f"# --target {self.target}, {how}\n{arrays}{self.toml}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """How hypothesis prints an example."""
+        """Prints an example for hypothesis."""
         printer.text(repr(self))
 
     def write(self, folder: Path) -> Path:
@@ -665,7 +665,7 @@ class _Sketch:
         self.add("upsample", [x], [n, c, *size], keys)
 
     def sample(self) -> None:
-        """At places of the file, or of another tensor that happens to have as many numbers as places need."""
+        """Samples at positions from the file, or from another tensor with as many numbers as positions need."""
         x = self.tensor(lambda shape: len(shape) in (4, 5))
         if x is None:
             return

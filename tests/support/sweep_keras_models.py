@@ -1,4 +1,4 @@
-"""What the models of tests/programs/sweep_keras.py are made of: Keras itself, and networks of one layer."""
+"""The parts of the models of tests/programs/sweep_keras.py: Keras itself, and networks of one layer."""
 
 from __future__ import annotations
 
