@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
@@ -17,11 +18,18 @@ from codegen.plan.plan import Argument, Kernel, Launch, Plan
 from codegen.plan.target import LINE_FLOATS
 
 
+def _templates() -> Path:
+    """The folder of all templates: inside an installed package, beside the package in the repository."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "templates"
+    return inside if inside.is_dir() else package.with_name("templates")
+
+
 @cache
 def environment() -> jinja2.Environment:
     """Jinja as all templates expect it: unknown names are errors, block tags leave no lines behind."""
     env = jinja2.Environment(
-        loader=jinja2.PackageLoader("templates", ""),
+        loader=jinja2.FileSystemLoader(_templates()),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,1 +1,0 @@
-"""The Jinja templates of clgen.  A package only so that installs of every kind find the files beside it."""
