@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from codegen.frontend.activation import ACTIVATION_OPERATORS
 from codegen.frontend.model import Model
 from codegen.frontend.operators import OPERATORS
 from codegen.frontend.order import cycle, in_order
-from codegen.frontend.spec import EXAMPLE_KEYS, INPUT_KEYS, LAYER_KEYS, MODEL_KEYS, OUTPUT_KEYS
+from codegen.frontend.spec import EXAMPLE_KEYS, INPUT_KEYS, LAYER_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
 from codegen.frontend.toml import load
 from codegen.graph.graph import Input, Output
 from codegen.graph.ops import (
@@ -772,6 +774,34 @@ def test_a_range_is_two_float32_numbers(spec: Spec, text: str, right: tuple[floa
 def test_schema_is_up_to_date() -> None:
     assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run python -m codegen.frontend.schema"
     jsonschema.Draft7Validator.check_schema(schema.schema())
+
+
+def test_schema_says_nothing_twice() -> None:
+    """Tables with the same keys are one definition, and so are keys that several tables describe alike."""
+    definitions = json.loads(schema.text())["definitions"]
+    tables = {name: table["properties"] for name, table in definitions.items() if "properties" in table}
+    for prefix in ("layer_", "activation_"):
+        written = [json.dumps({**t, "op": 0}) for name, t in tables.items() if name.startswith(prefix)]
+        assert len(set(written)) == len(written)
+    keys = [
+        json.dumps([key, value]) for table in tables.values() for key, value in table.items() if "$ref" not in value
+    ]
+    assert [key for key, count in Counter(keys).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_schema_and_reader_know_the_same_keys_of_an_operator(name: str) -> None:
+    written = schema.schema()
+
+    def resolved(value: dict[str, Any]) -> Any:
+        return written["definitions"][value["$ref"].rpartition("/")[2]] if "$ref" in value else value
+
+    tables = map(resolved, written["properties"]["layer"]["items"]["oneOf"])
+    (own,) = [t for t in tables if any(one["const"] == name for one in resolved(t["properties"]["op"])["oneOf"])]
+    keys = layer_keys(OPERATORS[name])
+    assert set(own["properties"]) == set(keys)
+    assert set(own["required"]) == {key for key, read in keys.items() if read.required}
+    assert own["additionalProperties"] is False
 
 
 def test_schema_refuses_what_the_reader_refuses() -> None:
