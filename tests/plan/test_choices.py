@@ -21,7 +21,7 @@ from codegen.plan.plan import Draft
 from codegen.plan.schedules.convolution import plan_convolution
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import TARGETS
-from tests.kernels.test_golden import updating
+from tests.support.goldens import updating
 from tests.support.needs import ROOT
 
 FOLDER = ROOT / "tests" / "choices"
