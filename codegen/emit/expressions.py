@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from codegen.plan.kernels import Index, PaddedIndex, Sample, SampleAxis, SelectedIndex, TableIndex
@@ -37,9 +37,9 @@ def scaled(index: str, factor: int | str, offset: int) -> str:
 def load(layout: Layout | Named, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
     """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
     if layout.splat:
-        return f"(float{c})({pointer}[{address(layout, n, '0', h, w)}])"
+        return f"BROADCAST(block, {pointer}[{address(layout, n, '0', h, w)}])"
     if layout.block > 1:
-        return f"vload{c}(0, {_offset(pointer, address(layout, n, block, h, w))})"
+        return f"LOAD_BLOCK(0, {_offset(pointer, address(layout, n, block, h, w))})"
     assert isinstance(layout, Layout)
     channels = layout.shape[1]
     lanes = []
@@ -52,20 +52,20 @@ def load(layout: Layout | Named, pointer: str, n: str, block: str, h: str, w: st
             elif lane >= channels % c:
                 element = f"({channel} < {channels} ? {element} : 0.0f)"
         lanes.append(element)
-    return f"(float{c})(" + ", ".join(lanes) + ")"
+    return f"BLOCK_OF({', '.join(lanes)})"
 
 
 def store(layout: Layout | Named, pointer: str, value: str, n: str, block: str, h: str, w: str, c: int) -> list[str]:
     """Statements that write such a vector, without the lanes behind the last channel."""
     if layout.block > 1:
-        return [f"vstore{c}({value}, 0, {_offset(pointer, address(layout, n, block, h, w))});"]
+        return [f"STORE_BLOCK({value}, 0, {_offset(pointer, address(layout, n, block, h, w))});"]
     assert isinstance(layout, Layout)
     channels = layout.shape[1]
     lines = []
     for lane in range(c):
         channel = _lane(block, lane, c)
         guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
-        lines.append(f"{guard}{pointer}[{address(layout, n, channel, h, w)}] = {value}.s{lane:x};")
+        lines.append(f"{guard}{pointer}[{address(layout, n, channel, h, w)}] = LANE({value}, {lane});")
     return lines
 
 
@@ -99,12 +99,12 @@ def shifted(coordinates: Sequence[str], axis: int, offset: int) -> tuple[str, ..
     return replaced(coordinates, axis, scaled(coordinates[axis], 1, offset))
 
 
-def input_index(index: Index, constants: Mapping[str, str]) -> str:
+def input_index(index: Index) -> str:
     """The index of an input's element along an axis, by the output's indices i0, i1, ..."""
     name = f"i{index.axis}"
     match index:
         case TableIndex():
-            return f"(int){constant(constants[index.table], name)}"
+            return f"(int){constant(index.table, name)}"
         case SelectedIndex(_, start, step, count, size):
             first, last = start, start + step * (count - 1)
             if min(first, last) >= 0 and max(first, last) < size:
@@ -173,9 +173,9 @@ def _term(name: str) -> str:
     return f"({name})" if re.search(r"[?<>=&|]", name) else name
 
 
-def constants(expression: str, index: str, c: int) -> str:
-    """The ``c`` constants of a channel block."""
-    return f"vload{c}({index}, {bare(expression)})"
+def constants(name: str, index: str) -> str:
+    """The constants of a channel block."""
+    return f"LOAD_BLOCK({index}, {name})"
 
 
 def bare(expression: str) -> str:
@@ -183,9 +183,9 @@ def bare(expression: str) -> str:
     return expression.removeprefix("(").removesuffix(")")
 
 
-def constant(expression: str, index: str) -> str:
+def constant(name: str, index: str) -> str:
     """The constant of one channel."""
-    return f"{expression}[{index}]"
+    return f"{name}[{index}]"
 
 
 FUNCTIONS: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,8 +13,9 @@ import jinja2
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.graph.types import CL_TYPES, FLOAT32
+from codegen.plan.kernels import Convert
 from codegen.plan.layout import plain
-from codegen.plan.plan import Argument, Kernel, Launch, Plan
+from codegen.plan.plan import Argument, Launch, Plan
 from codegen.plan.target import LINE_FLOATS
 
 
@@ -48,10 +49,11 @@ def render(template: str, **context: Any) -> str:
 
 def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
     """The model's .cl file."""
+    descriptions = [kernel.description for kernel in plan.kernels]
     kernels = [
         {
             "notes": kernel.notes,
-            "text": _kernel_text(kernel, "__constant" if plan.weights is None else "__global"),
+            "text": render(f"kernels/{kernel.description.template}", k=kernel.description, kernel=kernel),
             "tables": [
                 {"name": name, "count": values.size, "rows": list(table_rows(values))}
                 for name, values in kernel.tables.items()
@@ -65,24 +67,16 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         banner=banner,
         lanes=plan.target.lanes,
         line=LINE_FLOATS,
-        tiled=_uses(kernels, "WIDTH"),
-        fetching=_uses(kernels, "PREFETCH"),
-        bounding=_uses(kernels, "AT_LEAST", "AT_MOST"),
-        comparing=_uses(kernels, "GREATER", "LESSER"),
-        reading_doubles=_uses(kernels, "from_double"),
-        writing_doubles=_uses(kernels, "to_double"),
         wide=bool(plan.target.wide),
+        weights_space="__constant" if plan.weights is None else "__global",
+        reading_doubles=any(isinstance(d, Convert) and d.source == "float64" for d in descriptions),
+        writing_doubles=any(isinstance(d, Convert) and d.target == "float64" for d in descriptions),
         kernels=kernels,
         network={
             "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
             "steps": [_step(launch) for launch in plan.launches],
         },
     )
-
-
-def _uses(kernels: Sequence[Mapping[str, Any]], *macros: str) -> bool:
-    """Whether a kernel's text has one of the macros, which are printed only then."""
-    return any(macro in kernel["text"] for kernel in kernels for macro in macros)
 
 
 def network_buffers(plan: Plan) -> list[Argument]:
@@ -114,11 +108,6 @@ def _step(launch: Launch) -> dict[str, Any]:
         "grid": launch.groups,
         "arguments": [str(a.value) if a.kind == "number" else _buffer(a) for a in launch.arguments],
     }
-
-
-def _kernel_text(kernel: Kernel, weights_space: str) -> str:
-    k = kernel.description
-    return render(f"kernels/{k.template}", k=k, kernel=kernel, weights_space=weights_space)
 
 
 def _zeroed(names: Sequence[str], axes: Sequence[int]) -> tuple[str, ...]:
