@@ -84,6 +84,11 @@ def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     return f"{pointer}[{_sum(terms)}]"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: 1 tile, 2 tiles."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def names(prefix: str, rank: int) -> tuple[str, ...]:
     """The variables that count along each axis."""
     return tuple(f"{prefix}{axis}" for axis in range(rank))
@@ -191,7 +196,20 @@ def constant(name: str, index: str) -> str:
 FUNCTIONS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        *(address, bare, conditions_inside, constant, constants, element, input_index, load, names, place, replaced),
+        *(
+            address,
+            bare,
+            conditions_inside,
+            constant,
+            constants,
+            counted,
+            element,
+            input_index,
+            load,
+            names,
+            place,
+            replaced,
+        ),
         *(scaled, shifted, store),
     )
 }

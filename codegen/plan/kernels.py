@@ -226,7 +226,7 @@ class Direct(Contraction):
     prologue works on whole blocks.  ``zeros``: taps outside read a block of zeros.
     """
 
-    template = "conv.cl.jinja"
+    template = "direct.cl.jinja"
     items: int
     chunk: int
     wide: Cover
@@ -234,7 +234,6 @@ class Direct(Contraction):
     bounded_columns: bool
     bounded_rows: bool
     x: Layout
-    y: Layout
     groups: int
     blocks: int
     input_blocks: int
@@ -244,12 +243,13 @@ class Direct(Contraction):
     stencil: Stencil
     batch: int
     prologue: Steps
-    epilogue: Steps
+    sink: Sink
     vector_input: bool
     zeros: bool
     staged: bool
 
     def check(self) -> None:
+        assert isinstance(self.sink.y, Layout)
         assert self.blocks % self.groups == 0
         assert self.groups == 1 or self.blocks // self.groups % self.tiling.block_tile == 0, "no tile spans two groups"
 
@@ -269,14 +269,9 @@ class Direct(Contraction):
         return -(-self.blocks // self.tiling.block_tile)
 
     @property
-    def partial_blocks(self) -> bool:
-        """True if the last tile has fewer blocks than the others."""
-        return self.blocks % self.tiling.block_tile != 0
-
-    @property
     def uneven(self) -> bool:
         """True if the last work-item has fewer tiles than the others, at one of the widths."""
-        rows = self.y.shape[2]
+        rows = self.sink.y.shape[2]
         return any(cover.tiles * self.items != rows * cover.across for cover in (self.wide, self.narrow))
 
     @property
@@ -287,7 +282,7 @@ class Direct(Contraction):
     @property
     def shifted(self) -> bool:
         """True if a row's last tile is shifted back over the tile before it."""
-        columns = self.y.shape[3]
+        columns = self.sink.y.shape[3]
         return columns % self.tiling.wide.row != 0 or columns % self.tiling.narrow.row != 0
 
     @property
@@ -297,20 +292,18 @@ class Direct(Contraction):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dense(Description):
-    """y = W x + b; inputs from ``whole`` on lie ``gap_lanes`` to a block, if that is not 0, before padding lanes."""
+class Dense(Contraction):
+    """y = W x + b for samples ``x_stride`` floats apart; sums are of blocks of ``sum_block`` inputs."""
 
     template = "dense.cl.jinja"
     x_stride: int
-    y: Layout
     inputs: int
-    whole: int
-    gap_lanes: int
     sum_block: int
     blocks: int
+    y_tiles: int
     batch: int
     prologue: Steps
-    epilogue: Steps
+    sink: Sink
 
 
 # Winograd ------------------------------------------------------------------------------------------------------------

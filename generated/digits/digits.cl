@@ -11,6 +11,74 @@
  * functions, and the kernel digits_network at the end calls them for all items of their grids.
  */
 
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
+
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
 #ifdef __has_attribute
@@ -20,6 +88,10 @@
 #endif
 #endif
 
+/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
 #define STEP KERNEL
@@ -28,7 +100,6 @@
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
 #define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
@@ -37,46 +108,6 @@
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
-#endif
-
-#define LINE 16 /* numbers of a cache line */
-
-/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
-#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
-#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
-
-/* The greater and the lesser of two numbers; NaN if one of them is. */
-#define GREATER(a, b) ((a) != (a) ? NAN : (a) > (b) ? (a) : (b))
-#define LESSER(a, b) ((a) != (a) ? NAN : (a) < (b) ? (a) : (b))
-
-/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
-#define PREFETCH(pointer)
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
-#undef PREFETCH
-#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
-#endif
-#endif
-#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
-
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
- */
-#ifdef WIDE
-#define WIDTH 16
-#define BY_WIDTH(wide, narrow) wide
-#define VLOAD(pointer) vload16(0, pointer)
-#define VSTORE(value, pointer) vstore16(value, 0, pointer)
-typedef float16 floats;
-#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
-#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
-#else
-#define WIDTH 8
-#define BY_WIDTH(wide, narrow) narrow
-#define VLOAD(pointer) vload8(0, pointer)
-#define VSTORE(value, pointer) vstore8(value, 0, pointer)
-typedef float8 floats;
-#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -117,17 +148,19 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_stem(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 8,
+        ROW = 8, /* pixels */
         VECTORS = 1, /* of output channels */
         PASSES = BY_WIDTH(1, 2),
     };
     const int oy = ITEM(0);
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_stem_weight;
+    WEIGHTS const float *restrict bias = digits_stem_bias;
     float staged[1][3][10];
     for (int ci = 0; ci < 1; ++ci) {
         for (int ky = 0; ky < 3; ++ky) {
@@ -142,11 +175,11 @@ void digits_stem(
                 to[i] = 0.0f;
             for (int i = 9; i < 10; ++i)
                 to[i] = 0.0f;
-            __global const float *from = x + ci * 64 + iy * 8;
+            GLOBAL const float *from = x + ci * 64 + iy * 8;
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 8; i += WIDTH)
-                VSTORE(VLOAD(from + i), to + i);
+                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
             for (; i < 8; ++i) {
                 float v = from[i];
                 to[i] = v;
@@ -157,30 +190,31 @@ void digits_stem(
         for (int from = 0; from < 8; from += ROW) {
             const int ox = min(from, 8 - ROW); /* the last tile is shifted back */
             for (int p = 0; p < PASSES; ++p) {
-                floats acc[ROW][VECTORS];
+                vector acc[ROW][VECTORS];
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j) {
-                    const floats start = VLOAD(digits_stem_bias + tile * 16 + (p * VECTORS + j) * WIDTH);
+                    const vector start = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t)
                         acc[t][j] = start;
                 }
-                __constant const float *restrict pw = digits_stem_weight + tile * 144 + p * VECTORS * WIDTH;
+                WEIGHTS const float *restrict pw = weight + tile * 144 + p * VECTORS * WIDTH;
                 #pragma nounroll
                 for (int row = 0; row < 3; ++row) {
                     const float *px = staged[0][0] + row * 10 + ox;
                     /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        floats weights[VECTORS];
+                        vector weights[VECTORS];
                         #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            weights[j] = VLOAD(pw + j * WIDTH);
+                        for (int j = 0; j < VECTORS; ++j) {
+                            weights[j] = LOAD_VECTOR(pw + j * WIDTH);
+                        }
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j)
-                                acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);
+                                acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
                         }
                         px += 1;
                         pw += 16;
@@ -190,15 +224,14 @@ void digits_stem(
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j) {
+                        for (int j = 0; j < VECTORS; ++j)
                             acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                        }
                     }
-                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / 8);
-                    const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1) * 2, 2) - first_block);
-                    const int skipped = from - ox; /* pixels, which the tile before has */
+                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
                     #pragma unroll
-                    for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                         if (b >= blocks)
                             continue;
                         const int ob = first_block + b;
@@ -206,9 +239,9 @@ void digits_stem(
                         for (int t = 0; t < ROW; ++t) {
                             if (t < skipped)
                                 continue;
-                            const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                            float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                            vstore8(v, 0, y + ob * 512 + oy * 64 + column * 8);
+                            const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
                         }
                     }
                 }
@@ -254,8 +287,8 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix1_b1(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -267,7 +300,7 @@ void digits_mix1_b1(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8),
+        ROW = BY_WIDTH(22, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -275,6 +308,8 @@ void digits_mix1_b1(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix1_b1_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_b1_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -282,35 +317,36 @@ void digits_mix1_b1(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix1_b1_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b1_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -320,15 +356,14 @@ void digits_mix1_b1(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -336,9 +371,9 @@ void digits_mix1_b1(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -383,8 +418,8 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix1_b3_reduce(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -396,7 +431,7 @@ void digits_mix1_b3_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8),
+        ROW = BY_WIDTH(22, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -404,6 +439,8 @@ void digits_mix1_b3_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix1_b3_reduce_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_b3_reduce_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -411,35 +448,36 @@ void digits_mix1_b3_reduce(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix1_b3_reduce_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b3_reduce_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -449,15 +487,14 @@ void digits_mix1_b3_reduce(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -465,9 +502,9 @@ void digits_mix1_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -633,17 +670,17 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 3x3, stride 1x1: 1x8x8x8 -> 1x16x8x8.
- * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels in PASSES passes; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
 STEP
 void digits_mix1_b3_conv(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict zeros,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 8,
+        ROW = 8, /* pixels */
         VECTORS = 1, /* of output channels */
         PASSES = BY_WIDTH(1, 2),
         TILES = 2,
@@ -654,30 +691,31 @@ void digits_mix1_b3_conv(
     const int tile = ITEM(2);
     x += x_at;
     y += y_at;
-
+    WEIGHTS const float *restrict weight = digits_mix1_b3_conv_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_b3_conv_bias;
     for (int q = 0; q < TILES; ++q) {
         const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
+        const int oy = at / ACROSS, from = at % ACROSS * ROW;
+        const int ox = from;
         for (int p = 0; p < PASSES; ++p) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_b3_conv_bias + tile * 16 + (p * VECTORS + j) * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 for (int ky = 0; ky < 3; ++ky) {
                     const int iy = oy + ky - 1;
                     if (iy < 0 || iy >= 8)
                         continue;
-                    __global const float *restrict row = x + iy * 64;
-                    __constant const float *restrict vw = digits_mix1_b3_conv_weight + ((tile * 1 + cb) * 3 + ky) * 384;
+                    GLOBAL const float *restrict row = x + iy * 64;
+                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 3 + ky) * 384 + p * VECTORS * WIDTH;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        __global const float *px[ROW];
+                        GLOBAL const float *px[ROW];
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 1 + kx;
@@ -686,29 +724,45 @@ void digits_mix1_b3_conv(
                         }
                         #pragma unroll
                         for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
+                            vector weights[VECTORS];
                             #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 16 + (p * VECTORS + j) * WIDTH);
+                            for (int j = 0; j < VECTORS; ++j) {
+                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
+                            }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
-                        vw += 128;
+                        pw += 128;
                     }
                 }
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile * 2 + p * VECTORS * (WIDTH / 8) + b;
-                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_LEAST(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
+                        continue;
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                    }
                 }
             }
         }
@@ -752,8 +806,8 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix1_b5_reduce(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -765,7 +819,7 @@ void digits_mix1_b5_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8),
+        ROW = BY_WIDTH(22, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -773,6 +827,8 @@ void digits_mix1_b5_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix1_b5_reduce_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_b5_reduce_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -780,35 +836,36 @@ void digits_mix1_b5_reduce(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix1_b5_reduce_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_b5_reduce_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -818,15 +875,14 @@ void digits_mix1_b5_reduce(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -834,9 +890,9 @@ void digits_mix1_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -1059,17 +1115,17 @@ __constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 5x5, stride 1x1: 1x8x8x8 -> 1x8x8x8.
- * One work-item: TILES tiles of ROW pixels, x 1 block of 8 channels; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 1 block of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
 STEP
 void digits_mix1_b5_conv(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict zeros,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 8,
+        ROW = 8, /* pixels */
         VECTORS = 1, /* of output channels */
         TILES = 2,
         ACROSS = 1, /* tiles of a row of 8 pixels */
@@ -1079,30 +1135,31 @@ void digits_mix1_b5_conv(
     const int tile = ITEM(2);
     x += x_at;
     y += y_at;
-
+    WEIGHTS const float *restrict weight = digits_mix1_b5_conv_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_b5_conv_bias;
     for (int q = 0; q < TILES; ++q) {
         const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
+        const int oy = at / ACROSS, from = at % ACROSS * ROW;
+        const int ox = from;
         {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix1_b5_conv_bias + tile * 8 + j * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 for (int ky = 0; ky < 5; ++ky) {
                     const int iy = oy + ky - 2;
                     if (iy < 0 || iy >= 8)
                         continue;
-                    __global const float *restrict row = x + iy * 64;
-                    __constant const float *restrict vw = digits_mix1_b5_conv_weight + ((tile * 1 + cb) * 5 + ky) * 320;
+                    GLOBAL const float *restrict row = x + iy * 64;
+                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 5; ++kx) {
-                        __global const float *px[ROW];
+                        GLOBAL const float *px[ROW];
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 2 + kx;
@@ -1111,31 +1168,45 @@ void digits_mix1_b5_conv(
                         }
                         #pragma unroll
                         for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
+                            vector weights[VECTORS];
                             #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
+                            for (int j = 0; j < VECTORS; ++j) {
+                                weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                            }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
-                        vw += 64;
+                        pw += 64;
                     }
                 }
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
                         continue;
-                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_LEAST(v, 0.0f);
-                    vstore8(v, 0, y + ob * 512 + oy * 64 + (ox + t) * 8);
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                    }
                 }
             }
         }
@@ -1149,8 +1220,8 @@ void digits_mix1_b5_conv(
  */
 STEP
 void digits_max_pool3x3_s1_8(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows,
     const int columns,
     const int height,
@@ -1172,10 +1243,10 @@ void digits_max_pool3x3_s1_8(
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-            float8 acc[ROW];
+            block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = (float8)(-INFINITY);
+                acc[t] = BROADCAST(block, -INFINITY);
             #pragma nounroll
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
@@ -1184,9 +1255,9 @@ void digits_max_pool3x3_s1_8(
                 #pragma unroll
                 for (int i = 0; i < SEEN; ++i) {
                     const int ix = ox - 1 + i;
-                    float8 v = (float8)(-INFINITY);
+                    block v = BROADCAST(block, -INFINITY);
                     if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
-                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                        v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
@@ -1200,8 +1271,8 @@ void digits_max_pool3x3_s1_8(
             for (int t = 0; t < ROW; ++t) {
                 if (ox + t < from)
                     continue; /* the tile before has it */
-                float8 v = acc[t];
-                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
+                block v = acc[t];
+                STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
     }
@@ -1244,8 +1315,8 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix1_project(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -1257,7 +1328,7 @@ void digits_mix1_project(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8),
+        ROW = BY_WIDTH(22, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -1265,6 +1336,8 @@ void digits_mix1_project(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix1_project_weight;
+    WEIGHTS const float *restrict bias = digits_mix1_project_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -1272,35 +1345,36 @@ void digits_mix1_project(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix1_project_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix1_project_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1310,15 +1384,14 @@ void digits_mix1_project(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -1326,9 +1399,9 @@ void digits_mix1_project(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -1343,8 +1416,8 @@ void digits_mix1_project(
  */
 STEP
 void digits_max_pool2x2_s2_4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows,
     const int columns,
     const int x_block,
@@ -1364,19 +1437,19 @@ void digits_max_pool2x2_s2_4(
         const int iy0 = oy * 2;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-            float8 acc[ROW];
+            block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = (float8)(-INFINITY);
+                acc[t] = BROADCAST(block, -INFINITY);
             #pragma nounroll
             for (int ky = 0; ky < 2; ++ky) {
                 const int iy = iy0 + ky;
                 #pragma unroll
                 for (int i = 0; i < SEEN; ++i) {
                     const int ix = ox * 2 + i;
-                    float8 v = (float8)(-INFINITY);
+                    block v = BROADCAST(block, -INFINITY);
                     {
-                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                        v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 2; ++kx) {
@@ -1390,8 +1463,8 @@ void digits_max_pool2x2_s2_4(
             for (int t = 0; t < ROW; ++t) {
                 if (ox + t < from)
                     continue; /* the tile before has it */
-                float8 v = acc[t];
-                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
+                block v = acc[t];
+                STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
     }
@@ -1458,8 +1531,8 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix2_b1(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -1471,7 +1544,7 @@ void digits_mix2_b1(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -1479,6 +1552,8 @@ void digits_mix2_b1(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix2_b1_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_b1_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -1486,35 +1561,36 @@ void digits_mix2_b1(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix2_b1_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b1_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1524,15 +1600,14 @@ void digits_mix2_b1(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -1540,9 +1615,9 @@ void digits_mix2_b1(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -1611,8 +1686,8 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix2_b3_reduce(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -1624,7 +1699,7 @@ void digits_mix2_b3_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -1632,6 +1707,8 @@ void digits_mix2_b3_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix2_b3_reduce_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_b3_reduce_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -1639,35 +1716,36 @@ void digits_mix2_b3_reduce(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix2_b3_reduce_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b3_reduce_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -1677,15 +1755,14 @@ void digits_mix2_b3_reduce(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -1693,9 +1770,9 @@ void digits_mix2_b3_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -1861,17 +1938,17 @@ __constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 3x3, stride 1x1: 1x8x4x4 -> 1x16x4x4.
- * One work-item: TILES tiles of ROW pixels, x 2 blocks of 8 channels; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
 STEP
 void digits_mix2_b3_conv(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict zeros,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 4,
+        ROW = 4, /* pixels */
         VECTORS = BY_WIDTH(1, 2), /* of output channels */
         TILES = 2,
         ACROSS = 1, /* tiles of a row of 4 pixels */
@@ -1881,30 +1958,31 @@ void digits_mix2_b3_conv(
     const int tile = ITEM(2);
     x += x_at;
     y += y_at;
-
+    WEIGHTS const float *restrict weight = digits_mix2_b3_conv_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_b3_conv_bias;
     for (int q = 0; q < TILES; ++q) {
         const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
+        const int oy = at / ACROSS, from = at % ACROSS * ROW;
+        const int ox = from;
         {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_b3_conv_bias + tile * 16 + j * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 for (int ky = 0; ky < 3; ++ky) {
                     const int iy = oy + ky - 1;
                     if (iy < 0 || iy >= 4)
                         continue;
-                    __global const float *restrict row = x + iy * 32;
-                    __constant const float *restrict vw = digits_mix2_b3_conv_weight + ((tile * 1 + cb) * 3 + ky) * 384;
+                    GLOBAL const float *restrict row = x + iy * 32;
+                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 3 + ky) * 384;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        __global const float *px[ROW];
+                        GLOBAL const float *px[ROW];
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 1 + kx;
@@ -1913,29 +1991,45 @@ void digits_mix2_b3_conv(
                         }
                         #pragma unroll
                         for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
+                            vector weights[VECTORS];
                             #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 16 + j * WIDTH);
+                            for (int j = 0; j < VECTORS; ++j) {
+                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
+                            }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
-                        vw += 128;
+                        pw += 128;
                     }
                 }
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile * 2 + b;
-                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_LEAST(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile * 2;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
+                        continue;
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                    }
                 }
             }
         }
@@ -2003,8 +2097,8 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix2_b5_reduce(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -2016,7 +2110,7 @@ void digits_mix2_b5_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -2024,6 +2118,8 @@ void digits_mix2_b5_reduce(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix2_b5_reduce_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_b5_reduce_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -2031,35 +2127,36 @@ void digits_mix2_b5_reduce(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix2_b5_reduce_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_b5_reduce_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2069,15 +2166,14 @@ void digits_mix2_b5_reduce(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -2085,9 +2181,9 @@ void digits_mix2_b5_reduce(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -2310,17 +2406,17 @@ __constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 5x5, stride 1x1: 1x8x4x4 -> 1x8x4x4.
- * One work-item: TILES tiles of ROW pixels, x 1 block of 8 channels; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 1 block of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
 STEP
 void digits_mix2_b5_conv(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict zeros,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict zeros,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 4,
+        ROW = 4, /* pixels */
         VECTORS = 1, /* of output channels */
         TILES = 2,
         ACROSS = 1, /* tiles of a row of 4 pixels */
@@ -2330,30 +2426,31 @@ void digits_mix2_b5_conv(
     const int tile = ITEM(2);
     x += x_at;
     y += y_at;
-
+    WEIGHTS const float *restrict weight = digits_mix2_b5_conv_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_b5_conv_bias;
     for (int q = 0; q < TILES; ++q) {
         const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS;
-        const int ox = at % ACROSS * ROW;
+        const int oy = at / ACROSS, from = at % ACROSS * ROW;
+        const int ox = from;
         {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(digits_mix2_b5_conv_bias + tile * 8 + j * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 for (int ky = 0; ky < 5; ++ky) {
                     const int iy = oy + ky - 2;
                     if (iy < 0 || iy >= 4)
                         continue;
-                    __global const float *restrict row = x + iy * 32;
-                    __constant const float *restrict vw = digits_mix2_b5_conv_weight + ((tile * 1 + cb) * 5 + ky) * 320;
+                    GLOBAL const float *restrict row = x + iy * 32;
+                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 5; ++kx) {
-                        __global const float *px[ROW];
+                        GLOBAL const float *px[ROW];
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 2 + kx;
@@ -2362,31 +2459,45 @@ void digits_mix2_b5_conv(
                         }
                         #pragma unroll
                         for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
+                            vector weights[VECTORS];
                             #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 8 + j * WIDTH);
+                            for (int j = 0; j < VECTORS; ++j) {
+                                weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                            }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
-                        vw += 64;
+                        pw += 64;
                     }
                 }
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile + b;
-                    if (b >= 1)
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
                         continue;
-                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_LEAST(v, 0.0f);
-                    vstore8(v, 0, y + ob * 128 + oy * 32 + (ox + t) * 8);
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                    }
                 }
             }
         }
@@ -2400,8 +2511,8 @@ void digits_mix2_b5_conv(
  */
 STEP
 void digits_max_pool3x3_s1_4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows,
     const int columns,
     const int height,
@@ -2423,10 +2534,10 @@ void digits_max_pool3x3_s1_4(
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-            float8 acc[ROW];
+            block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = (float8)(-INFINITY);
+                acc[t] = BROADCAST(block, -INFINITY);
             #pragma nounroll
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
@@ -2435,9 +2546,9 @@ void digits_max_pool3x3_s1_4(
                 #pragma unroll
                 for (int i = 0; i < SEEN; ++i) {
                     const int ix = ox - 1 + i;
-                    float8 v = (float8)(-INFINITY);
+                    block v = BROADCAST(block, -INFINITY);
                     if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
-                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                        v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
@@ -2451,8 +2562,8 @@ void digits_max_pool3x3_s1_4(
             for (int t = 0; t < ROW; ++t) {
                 if (ox + t < from)
                     continue; /* the tile before has it */
-                float8 v = acc[t];
-                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
+                block v = acc[t];
+                STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
     }
@@ -2519,8 +2630,8 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void digits_mix2_project(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -2532,7 +2643,7 @@ void digits_mix2_project(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -2540,6 +2651,8 @@ void digits_mix2_project(
     const int tiles = rows * across;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = digits_mix2_project_weight;
+    WEIGHTS const float *restrict bias = digits_mix2_project_bias;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
     const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
@@ -2547,35 +2660,36 @@ void digits_mix2_project(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(digits_mix2_project_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = digits_mix2_project_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -2585,15 +2699,14 @@ void digits_mix2_project(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -2601,9 +2714,9 @@ void digits_mix2_project(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + oy * y_row + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
                 }
             }
@@ -2618,110 +2731,110 @@ void digits_mix2_project(
  */
 STEP
 void digits_global_average_pool_40x4x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    float8 vacc[4];
+    block vacc[4];
     for (int i = 0; i < 4; ++i)
-        vacc[i] = (float8)(0.0f);
+        vacc[i] = BROADCAST(block, 0.0f);
     for (int iy = 0; iy < 4; ++iy) {
         for (int from = 0; from < 4; from += 4) {
             #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const int ix = from + i;
-                float8 vx = vload8(0, x + cb * 128 + iy * 32 + ix * 8);
+                block vx = LOAD_BLOCK(0, x + cb * 128 + iy * 32 + ix * 8);
                 vacc[i] = vacc[i] + vx;
             }
         }
     }
-    float8 v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 16.0f;
-    vstore8(v, 0, y + cb * 8);
+    block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 16.0f;
+    STORE_BLOCK(v, 0, y + cb * 8);
 }
 
 __constant float digits_classifier_weight[640] __attribute__((aligned(64))) = {
     0x1.f3865ap-4f, -0x1.32f6dep-4f, -0x1.1c45fp-4f, -0x1.d5a204p-4f, 0x1.1d2eecp-2f, -0x1.08839p-2f, -0x1.55f5ep-4f, -0x1.c42cc2p-3f,
-    0x1.5ca264p-3f, -0x1.5f8b22p-4f, 0x1.226abp-3f, 0x1.6585dep-3f, -0x1.5522dap-2f, 0x1.4e91bep-3f, -0x1.7373e4p-6f, -0x1.d01b72p-3f,
-    -0x1.0acf72p-3f, 0x1.c277f4p-3f, -0x1.e1f97cp-9f, -0x1.28e63p-4f, 0x1.7b3188p-4f, -0x1.026a68p-3f, 0x1.ef4cf8p-3f, -0x1.0bedccp-3f,
-    0x1.b5e7e4p-4f, 0x1.158e14p-4f, -0x1.585232p-3f, 0x1.2aa10cp-3f, -0x1.1ff388p-4f, 0x1.2d1d5cp-3f, -0x1.d742dap-3f, -0x1.1a4ceep-3f,
-    0x1.e68b6cp-5f, -0x1.5c421ap-2f, 0x1.3644ecp-7f, -0x1.629608p-3f, 0x1.1b6a68p-3f, -0x1.fbc69p-3f, 0x1.1338a2p-3f, 0x1.7bf76p-2f,
-    -0x1.db328ep-3f, -0x1.893e22p-3f, 0x1.bd15b8p-4f, -0x1.c8684cp-3f, 0x1.6fc8e4p-3f, -0x1.4b554p-2f, -0x1.e47596p-4f, 0x1.84ec2cp-2f,
-    -0x1.3ad5fep-3f, 0x1.e1ae6p-3f, -0x1.3d045ap-4f, -0x1.cdc356p-5f, -0x1.e85484p-3f, -0x1.7d6448p-3f, 0x1.e291f2p-3f, 0x1.c9cef8p-3f,
-    0x1.40bb6p-3f, -0x1.4cd08p-5f, 0x1.f7c06p-3f, -0x1.8c36ccp-3f, -0x1.4ce24ep-2f, 0x1.93b0a6p-6f, -0x1.25b23ap-2f, -0x1.ba67c4p-3f,
-    0x1.a49c8ep-2f, 0x1.4c75b2p-2f, -0x1.173a02p-3f, -0x1.71221p-3f, -0x1.2bd43p-3f, -0x1.d31c9ep-6f, -0x1.7db1d6p-3f, -0x1.c73a0ap-3f,
-    -0x1.d1aa7ep-3f, 0x1.1f1c94p-2f, -0x1.b7be1cp-5f, -0x1.1ff31cp-4f, -0x1.51d16ep-4f, 0x1.d9dbdap-4f, -0x1.1545f8p-5f, -0x1.9dae0cp-3f,
-    -0x1.6a1f68p-2f, 0x1.be76f8p-4f, 0x1.d52be2p-5f, 0x1.9715ccp-5f, 0x1.ed2558p-9f, -0x1.cf7928p-3f, 0x1.107c1cp-2f, 0x1.198e7ap-5f,
-    0x1.86428ep-2f, -0x1.be3ae2p-3f, -0x1.8d2ecep-2f, 0x1.827b22p-6f, -0x1.fad7dap-4f, -0x1.0d9948p-3f, 0x1.431728p-2f, -0x1.5ef7e2p-3f,
-    -0x1.797ca4p-3f, 0x1.57ac02p-3f, -0x1.55e07p-6f, 0x1.6b8648p-2f, -0x1.5a4ff4p-3f, -0x1.feb70ap-3f, 0x1.a8beb2p-4f, -0x1.43c8aep-3f,
-    -0x1.f58d0ep-3f, 0x1.515ec8p-2f, -0x1.f89872p-3f, -0x1.002d16p-7f, 0x1.cd6a8ep-7f, -0x1.15347cp-5f, 0x1.46194ap-3f, -0x1.1a7078p-2f,
-    0x1.07956cp-2f, -0x1.14dd8cp-3f, -0x1.b53ecep-3f, 0x1.1650aep-3f, -0x1.12ca0ep-3f, -0x1.d9f98cp-4f, -0x1.cc1afcp-3f, -0x1.f76a6ep-5f,
-    -0x1.5679c4p-3f, -0x1.7b813p-3f, -0x1.9129c8p-2f, 0x1.48bf5cp-2f, 0x1.3e0882p-3f, 0x1.312a58p-3f, 0x1.5d131ap-3f, -0x1.01e44p-2f,
-    -0x1.6ead48p-3f, -0x1.3b71dcp-2f, -0x1.3e3964p-4f, 0x1.be7454p-4f, -0x1.16ddbcp-5f, -0x1.e62124p-4f, 0x1.438ccep-6f, -0x1.62304p-4f,
-    -0x1.f690c8p-3f, 0x1.b8bf1ep-4f, -0x1.2b23d2p-2f, -0x1.12cb98p-4f, 0x1.6a2a04p-3f, -0x1.48ccfep-3f, 0x1.940cd8p-2f, -0x1.373532p-3f,
-    0x1.9f863ep-2f, -0x1.799164p-4f, -0x1.a1ee5cp-3f, -0x1.517b9ap-3f, 0x1.6764f6p-3f, 0x1.a47d64p-4f, -0x1.a59492p-4f, -0x1.d9c322p-3f,
-    0x1.3b049ep-3f, 0x1.4b2968p-3f, 0x1.8f816cp-2f, -0x1.65d10ep-4f, -0x1.d18696p-2f, -0x1.f6bfdp-5f, -0x1.77b9d8p-2f, 0x1.2d74b6p-4f,
-    0x1.716606p-2f, -0x1.081d56p-2f, 0x1.bfd5a4p-4f, -0x1.1a767cp-4f, 0x1.abb06ep-5f, 0x1.bc1298p-4f, -0x1.9c32c4p-3f, -0x1.6e897ep-3f,
-    -0x1.31f37ap-4f, 0x1.0feb1p-2f, -0x1.3bb8fp-2f, -0x1.5b73c6p-2f, -0x1.60f966p-6f, 0x1.86511ep-3f, 0x1.f43228p-4f, -0x1.573a7p-2f,
-    0x1.95d00cp-7f, -0x1.98403ap-2f, 0x1.f099e8p-3f, 0x1.406c1ep-2f, -0x1.54f8eep-2f, -0x1.36d164p-2f, -0x1.5f9b96p-3f, 0x1.c1dfdep-2f,
-    -0x1.0077eap-2f, -0x1.3ce892p-3f, -0x1.0ee708p-3f, -0x1.adae42p-4f, 0x1.5ee94ep-4f, 0x1.d0a83ap-3f, -0x1.ce66cp-3f, -0x1.1d5feap-2f,
-    0x1.ff0a06p-4f, -0x1.379e16p-3f, 0x1.6d197p-3f, 0x1.84bebep-2f, -0x1.58ad1cp-2f, 0x1.8986cp-5f, 0x1.530344p-2f, -0x1.350c1ep-4f,
-    -0x1.a9a1f8p-3f, 0x1.15bdc4p-2f, 0x1.9954e2p-2f, 0x1.47af9ep-2f, -0x1.8cfd24p-4f, -0x1.7f5106p-2f, -0x1.35681p-2f, -0x1.e36c4ep-2f,
-    0x1.10b6fep-4f, -0x1.55956ap-2f, -0x1.2a1338p-2f, -0x1.23cb5p-2f, 0x1.6969b6p-5f, -0x1.22cd9p-2f, 0x1.2d7988p-2f, -0x1.5303bp-3f,
-    0x1.ae5cc8p-4f, -0x1.5ea79ap-2f, -0x1.25d75cp-2f, 0x1.593b9p-3f, -0x1.067bb6p-2f, -0x1.0ac4dp-1f, -0x1.31bd8ep-2f, 0x1.57b1bep-4f,
-    -0x1.fedfdp-4f, -0x1.3ac03p-2f, -0x1.e9e11ep-5f, -0x1.4a4936p-3f, 0x1.d2be1ep-5f, -0x1.6971dp-3f, -0x1.019d1ep-1f, 0x1.3319p-7f,
-    -0x1.a92f8p-3f, 0x1.bb729cp-4f, -0x1.25a05ep-2f, -0x1.71d6b8p-4f, 0x1.123558p-1f, -0x1.1dd0c2p-5f, -0x1.fad4d6p-3f, -0x1.6577ccp-2f,
-    -0x1.40bbdap-3f, -0x1.14c9dap-3f, -0x1.23b5b4p-2f, -0x1.5456bcp-2f, -0x1.45c3f8p-2f, 0x1.304072p-2f, 0x1.71a342p-7f, 0x1.df88c8p-2f,
-    -0x1.beaa56p-5f, -0x1.506028p-3f, -0x1.72a32ep-2f, 0x1.540b76p-6f, 0x1.b59114p-2f, 0x1.e69f12p-3f, -0x1.532c2ap-2f, 0x1.7a995cp-4f,
-    -0x1.577fe6p-3f, 0x1.816bf8p-2f, 0x1.121d3ap-3f, -0x1.0cb566p-2f, -0x1.dad2a2p-3f, -0x1.5f995ap-2f, -0x1.015d2ep-2f, 0x1.b6104ep-3f,
-    -0x1.d175p-4f, -0x1.67d57ep-3f, 0x1.cbd4b2p-2f, -0x1.002024p-1f, 0x1.8432d4p-5f, 0x1.aefd7ep-2f, 0x1.b370c6p-4f, -0x1.92fd5ap-2f,
-    -0x1.0b8db2p-2f, -0x1.10a526p-2f, -0x1.5ec8cap-3f, 0x1.a24bc6p-2f, -0x1.670a28p-3f, 0x1.94afccp-2f, -0x1.6b84dap-2f, 0x1.270bf2p-3f,
-    -0x1.e4106ep-3f, -0x1.1926b8p-2f, -0x1.e85162p-4f, -0x1.1fdf66p-1f, -0x1.220c16p-1f, 0x1.ea7d88p-3f, 0x1.e2fd36p-3f, -0x1.04d5fep-3f,
-    0x1.644faap-4f, 0x1.2bb1c4p-2f, -0x1.9890e6p-3f, -0x1.8002bep-2f, 0x1.85438ap-3f, -0x1.a4002ep-2f, -0x1.30da0ep-3f, 0x1.747a94p-2f,
-    -0x1.f887ep-3f, -0x1.53790ep-2f, 0x1.9e41ap-2f, -0x1.35308ep-2f, 0x1.b59676p-3f, -0x1.771cc8p-3f, -0x1.91033ap-2f, -0x1.78bc72p-7f,
-    -0x1.d8bc7cp-3f, 0x1.d67ed6p-3f, -0x1.a70132p-2f, 0x1.66a262p-2f, -0x1.90c366p-3f, 0x1.75d722p-2f, -0x1.7a92cep-2f, 0x1.6f86f8p-3f,
-    -0x1.2e389p-4f, -0x1.3228ap-2f, 0x1.6a9be4p-2f, -0x1.5b718ap-3f, 0x1.12d862p-2f, -0x1.25b63ap-2f, 0x1.44fa0ep-2f, -0x1.7d3aacp-4f,
     0x1.01d634p-2f, 0x1.807ccap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.5ca264p-3f, -0x1.5f8b22p-4f, 0x1.226abp-3f, 0x1.6585dep-3f, -0x1.5522dap-2f, 0x1.4e91bep-3f, -0x1.7373e4p-6f, -0x1.d01b72p-3f,
     -0x1.13081ap-5f, 0x1.6eec46p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.0acf72p-3f, 0x1.c277f4p-3f, -0x1.e1f97cp-9f, -0x1.28e63p-4f, 0x1.7b3188p-4f, -0x1.026a68p-3f, 0x1.ef4cf8p-3f, -0x1.0bedccp-3f,
     -0x1.b0af98p-3f, -0x1.b3e4eap-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.b5e7e4p-4f, 0x1.158e14p-4f, -0x1.585232p-3f, 0x1.2aa10cp-3f, -0x1.1ff388p-4f, 0x1.2d1d5cp-3f, -0x1.d742dap-3f, -0x1.1a4ceep-3f,
     0x1.8187ccp-3f, -0x1.0cd436p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.e68b6cp-5f, -0x1.5c421ap-2f, 0x1.3644ecp-7f, -0x1.629608p-3f, 0x1.1b6a68p-3f, -0x1.fbc69p-3f, 0x1.1338a2p-3f, 0x1.7bf76p-2f,
     -0x1.2281ap-3f, 0x1.6e6f88p-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.db328ep-3f, -0x1.893e22p-3f, 0x1.bd15b8p-4f, -0x1.c8684cp-3f, 0x1.6fc8e4p-3f, -0x1.4b554p-2f, -0x1.e47596p-4f, 0x1.84ec2cp-2f,
     -0x1.d73bbep-3f, -0x1.7ebbcep-8f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.3ad5fep-3f, 0x1.e1ae6p-3f, -0x1.3d045ap-4f, -0x1.cdc356p-5f, -0x1.e85484p-3f, -0x1.7d6448p-3f, 0x1.e291f2p-3f, 0x1.c9cef8p-3f,
     -0x1.454096p-6f, 0x1.0d81d8p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.40bb6p-3f, -0x1.4cd08p-5f, 0x1.f7c06p-3f, -0x1.8c36ccp-3f, -0x1.4ce24ep-2f, 0x1.93b0a6p-6f, -0x1.25b23ap-2f, -0x1.ba67c4p-3f,
     0x1.11771p-4f, -0x1.51dc4p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.a49c8ep-2f, 0x1.4c75b2p-2f, -0x1.173a02p-3f, -0x1.71221p-3f, -0x1.2bd43p-3f, -0x1.d31c9ep-6f, -0x1.7db1d6p-3f, -0x1.c73a0ap-3f,
     -0x1.6df1d6p-3f, -0x1.267f92p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.d1aa7ep-3f, 0x1.1f1c94p-2f, -0x1.b7be1cp-5f, -0x1.1ff31cp-4f, -0x1.51d16ep-4f, 0x1.d9dbdap-4f, -0x1.1545f8p-5f, -0x1.9dae0cp-3f,
     0x1.057c22p-3f, 0x1.13cde8p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.6a1f68p-2f, 0x1.be76f8p-4f, 0x1.d52be2p-5f, 0x1.9715ccp-5f, 0x1.ed2558p-9f, -0x1.cf7928p-3f, 0x1.107c1cp-2f, 0x1.198e7ap-5f,
     0x1.899da2p-3f, -0x1.77cffep-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.86428ep-2f, -0x1.be3ae2p-3f, -0x1.8d2ecep-2f, 0x1.827b22p-6f, -0x1.fad7dap-4f, -0x1.0d9948p-3f, 0x1.431728p-2f, -0x1.5ef7e2p-3f,
     -0x1.41f744p-2f, -0x1.468428p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.797ca4p-3f, 0x1.57ac02p-3f, -0x1.55e07p-6f, 0x1.6b8648p-2f, -0x1.5a4ff4p-3f, -0x1.feb70ap-3f, 0x1.a8beb2p-4f, -0x1.43c8aep-3f,
     0x1.7b306ep-3f, -0x1.37f3aap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.f58d0ep-3f, 0x1.515ec8p-2f, -0x1.f89872p-3f, -0x1.002d16p-7f, 0x1.cd6a8ep-7f, -0x1.15347cp-5f, 0x1.46194ap-3f, -0x1.1a7078p-2f,
     0x1.14ef0ap-3f, -0x1.2a3c8ap-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.07956cp-2f, -0x1.14dd8cp-3f, -0x1.b53ecep-3f, 0x1.1650aep-3f, -0x1.12ca0ep-3f, -0x1.d9f98cp-4f, -0x1.cc1afcp-3f, -0x1.f76a6ep-5f,
     -0x1.bed66ap-2f, 0x1.6205fp-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.5679c4p-3f, -0x1.7b813p-3f, -0x1.9129c8p-2f, 0x1.48bf5cp-2f, 0x1.3e0882p-3f, 0x1.312a58p-3f, 0x1.5d131ap-3f, -0x1.01e44p-2f,
     -0x1.4af5eap-2f, 0x1.83d282p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.6ead48p-3f, -0x1.3b71dcp-2f, -0x1.3e3964p-4f, 0x1.be7454p-4f, -0x1.16ddbcp-5f, -0x1.e62124p-4f, 0x1.438ccep-6f, -0x1.62304p-4f,
     -0x1.a06e66p-2f, 0x1.658cb6p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.f690c8p-3f, 0x1.b8bf1ep-4f, -0x1.2b23d2p-2f, -0x1.12cb98p-4f, 0x1.6a2a04p-3f, -0x1.48ccfep-3f, 0x1.940cd8p-2f, -0x1.373532p-3f,
     -0x1.e9cc36p-5f, -0x1.26bb54p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.9f863ep-2f, -0x1.799164p-4f, -0x1.a1ee5cp-3f, -0x1.517b9ap-3f, 0x1.6764f6p-3f, 0x1.a47d64p-4f, -0x1.a59492p-4f, -0x1.d9c322p-3f,
     -0x1.dbd286p-4f, -0x1.d8547p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.3b049ep-3f, 0x1.4b2968p-3f, 0x1.8f816cp-2f, -0x1.65d10ep-4f, -0x1.d18696p-2f, -0x1.f6bfdp-5f, -0x1.77b9d8p-2f, 0x1.2d74b6p-4f,
     0x1.1f055ep-2f, -0x1.05430ap-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.716606p-2f, -0x1.081d56p-2f, 0x1.bfd5a4p-4f, -0x1.1a767cp-4f, 0x1.abb06ep-5f, 0x1.bc1298p-4f, -0x1.9c32c4p-3f, -0x1.6e897ep-3f,
     -0x1.7e0708p-3f, -0x1.b51134p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.31f37ap-4f, 0x1.0feb1p-2f, -0x1.3bb8fp-2f, -0x1.5b73c6p-2f, -0x1.60f966p-6f, 0x1.86511ep-3f, 0x1.f43228p-4f, -0x1.573a7p-2f,
     -0x1.36fb74p-5f, -0x1.c914fap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.95d00cp-7f, -0x1.98403ap-2f, 0x1.f099e8p-3f, 0x1.406c1ep-2f, -0x1.54f8eep-2f, -0x1.36d164p-2f, -0x1.5f9b96p-3f, 0x1.c1dfdep-2f,
     -0x1.d973f2p-4f, -0x1.90247ap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.0077eap-2f, -0x1.3ce892p-3f, -0x1.0ee708p-3f, -0x1.adae42p-4f, 0x1.5ee94ep-4f, 0x1.d0a83ap-3f, -0x1.ce66cp-3f, -0x1.1d5feap-2f,
     -0x1.04426p-2f, 0x1.85f51cp-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.ff0a06p-4f, -0x1.379e16p-3f, 0x1.6d197p-3f, 0x1.84bebep-2f, -0x1.58ad1cp-2f, 0x1.8986cp-5f, 0x1.530344p-2f, -0x1.350c1ep-4f,
     -0x1.286cp-2f, -0x1.3c83cp-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.a9a1f8p-3f, 0x1.15bdc4p-2f, 0x1.9954e2p-2f, 0x1.47af9ep-2f, -0x1.8cfd24p-4f, -0x1.7f5106p-2f, -0x1.35681p-2f, -0x1.e36c4ep-2f,
     -0x1.cf8e7ap-3f, 0x1.ae0d4ap-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.10b6fep-4f, -0x1.55956ap-2f, -0x1.2a1338p-2f, -0x1.23cb5p-2f, 0x1.6969b6p-5f, -0x1.22cd9p-2f, 0x1.2d7988p-2f, -0x1.5303bp-3f,
     0x1.98a8acp-2f, -0x1.1e2b4ap-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.ae5cc8p-4f, -0x1.5ea79ap-2f, -0x1.25d75cp-2f, 0x1.593b9p-3f, -0x1.067bb6p-2f, -0x1.0ac4dp-1f, -0x1.31bd8ep-2f, 0x1.57b1bep-4f,
     0x1.768dap-2f, 0x1.a09dep-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.fedfdp-4f, -0x1.3ac03p-2f, -0x1.e9e11ep-5f, -0x1.4a4936p-3f, 0x1.d2be1ep-5f, -0x1.6971dp-3f, -0x1.019d1ep-1f, 0x1.3319p-7f,
     0x1.04592ep-1f, -0x1.938c5ap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.a92f8p-3f, 0x1.bb729cp-4f, -0x1.25a05ep-2f, -0x1.71d6b8p-4f, 0x1.123558p-1f, -0x1.1dd0c2p-5f, -0x1.fad4d6p-3f, -0x1.6577ccp-2f,
     -0x1.fa1242p-3f, 0x1.2ebd48p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.40bbdap-3f, -0x1.14c9dap-3f, -0x1.23b5b4p-2f, -0x1.5456bcp-2f, -0x1.45c3f8p-2f, 0x1.304072p-2f, 0x1.71a342p-7f, 0x1.df88c8p-2f,
     -0x1.f46dbep-3f, -0x1.a18824p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.beaa56p-5f, -0x1.506028p-3f, -0x1.72a32ep-2f, 0x1.540b76p-6f, 0x1.b59114p-2f, 0x1.e69f12p-3f, -0x1.532c2ap-2f, 0x1.7a995cp-4f,
     -0x1.b0bdd4p-3f, -0x1.a38118p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.577fe6p-3f, 0x1.816bf8p-2f, 0x1.121d3ap-3f, -0x1.0cb566p-2f, -0x1.dad2a2p-3f, -0x1.5f995ap-2f, -0x1.015d2ep-2f, 0x1.b6104ep-3f,
     -0x1.a82c5cp-2f, 0x1.749bcep-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.d175p-4f, -0x1.67d57ep-3f, 0x1.cbd4b2p-2f, -0x1.002024p-1f, 0x1.8432d4p-5f, 0x1.aefd7ep-2f, 0x1.b370c6p-4f, -0x1.92fd5ap-2f,
     -0x1.3b1afep-3f, -0x1.53c3eep-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.0b8db2p-2f, -0x1.10a526p-2f, -0x1.5ec8cap-3f, 0x1.a24bc6p-2f, -0x1.670a28p-3f, 0x1.94afccp-2f, -0x1.6b84dap-2f, 0x1.270bf2p-3f,
     0x1.3cd2bp-3f, -0x1.e31c54p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.e4106ep-3f, -0x1.1926b8p-2f, -0x1.e85162p-4f, -0x1.1fdf66p-1f, -0x1.220c16p-1f, 0x1.ea7d88p-3f, 0x1.e2fd36p-3f, -0x1.04d5fep-3f,
     0x1.d0a55p-4f, 0x1.c90c44p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.644faap-4f, 0x1.2bb1c4p-2f, -0x1.9890e6p-3f, -0x1.8002bep-2f, 0x1.85438ap-3f, -0x1.a4002ep-2f, -0x1.30da0ep-3f, 0x1.747a94p-2f,
     -0x1.110216p-3f, -0x1.3ac206p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.f887ep-3f, -0x1.53790ep-2f, 0x1.9e41ap-2f, -0x1.35308ep-2f, 0x1.b59676p-3f, -0x1.771cc8p-3f, -0x1.91033ap-2f, -0x1.78bc72p-7f,
     0x1.fd87fp-6f, -0x1.249896p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.d8bc7cp-3f, 0x1.d67ed6p-3f, -0x1.a70132p-2f, 0x1.66a262p-2f, -0x1.90c366p-3f, 0x1.75d722p-2f, -0x1.7a92cep-2f, 0x1.6f86f8p-3f,
     -0x1.cbe44p-5f, -0x1.8a3e46p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    -0x1.2e389p-4f, -0x1.3228ap-2f, 0x1.6a9be4p-2f, -0x1.5b718ap-3f, 0x1.12d862p-2f, -0x1.25b63ap-2f, 0x1.44fa0ep-2f, -0x1.7d3aacp-4f,
     -0x1.1d32c2p-2f, 0x1.6adf52p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
@@ -2733,50 +2846,78 @@ __constant float digits_classifier_bias[16] __attribute__((aligned(64))) = {
 /* dense
  *
  * y = W x + b: 40 inputs -> 10 outputs.
- * One work-item: 8 outputs.  weight is [2 blocks][40 inputs, in the order of memory][8].
- * Four partial sums, so that a multiply-add need not wait for the one before it.
+ * One work-item: a tile of ROW samples times 2 blocks of 8 outputs.
+ * weight is [1 tile of outputs][40 inputs, in the order of memory][16].
  */
 STEP
 void digits_classifier(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    const int ob = ITEM(0);
-    const int n = ITEM(1);
+    enum {
+        ROW = 1, /* pixels */
+        VECTORS = BY_WIDTH(1, 2), /* of output channels */
+    };
+    const int tile = ITEM(0);
+    const int from = ITEM(1) * ROW, ox = min(from, 1 - ROW); /* the last tile is shifted back */
     x += x_at;
     y += y_at;
-    __constant const float *restrict vw = digits_classifier_weight + ob * 320;
-    float8 vacc0 = vload8(ob, digits_classifier_bias);
-    float8 vacc1 = (float8)(0.0f);
-    float8 vacc2 = (float8)(0.0f);
-    float8 vacc3 = (float8)(0.0f);
-    for (int i = 0; i < 40; i += 4) {
-        {
-            float xs = x[i];
-            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);
+    WEIGHTS const float *restrict weight = digits_classifier_weight;
+    WEIGHTS const float *restrict bias = digits_classifier_bias;
+    GLOBAL const float *restrict px = x + ox * 40;
+    WEIGHTS const float *restrict pw = weight + tile * 640;
+    vector acc[ROW][VECTORS];
+    #pragma unroll
+    for (int j = 0; j < VECTORS; ++j) {
+        const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t)
+            acc[t][j] = start;
+    }
+    #pragma unroll 4
+    for (int i = 0; i < 40; ++i) {
+        vector weights[VECTORS];
+        #pragma unroll
+        for (int j = 0; j < VECTORS; ++j) {
+            PREFETCH_WEIGHTS(pw + i * 16 + j * WIDTH + PREFETCH_DISTANCE);
+            weights[j] = LOAD_VECTOR(pw + i * 16 + j * WIDTH);
         }
-        {
-            float xs = x[i + 1];
-            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);
-        }
-        {
-            float xs = x[i + 2];
-            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);
-        }
-        {
-            float xs = x[i + 3];
-            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t) {
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j)
+                acc[t][j] = FMA(BROADCAST(vector, px[t * 40 + i]), weights[j], acc[t][j]);
         }
     }
-    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
-    y[ob * 8] = vacc0.s0;
-    y[ob * 8 + 1] = vacc0.s1;
-    if (ob * 8 + 2 < 10) y[ob * 8 + 2] = vacc0.s2;
-    if (ob * 8 + 3 < 10) y[ob * 8 + 3] = vacc0.s3;
-    if (ob * 8 + 4 < 10) y[ob * 8 + 4] = vacc0.s4;
-    if (ob * 8 + 5 < 10) y[ob * 8 + 5] = vacc0.s5;
-    if (ob * 8 + 6 < 10) y[ob * 8 + 6] = vacc0.s6;
-    if (ob * 8 + 7 < 10) y[ob * 8 + 7] = vacc0.s7;
+    {
+        float out[ROW][VECTORS * WIDTH];
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t) {
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j) {
+                vector v = acc[t][j];
+                STORE_VECTOR(v, out[t] + j * WIDTH);
+            }
+        }
+        const int first_block = tile * 2;
+        const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+        const int skipped = from - ox; /* pixels of the tile before */
+        for (int b = 0; b < blocks; ++b) {
+            const int ob = first_block + b;
+            for (int t = skipped; t < ROW; ++t) {
+                const int pixel = ox + t;
+                block v = LOAD_BLOCK(b, out[t]);
+                y[ob * 8] = LANE(v, 0);
+                y[ob * 8 + 1] = LANE(v, 1);
+                if (ob * 8 + 2 < 10) y[ob * 8 + 2] = LANE(v, 2);
+                if (ob * 8 + 3 < 10) y[ob * 8 + 3] = LANE(v, 3);
+                if (ob * 8 + 4 < 10) y[ob * 8 + 4] = LANE(v, 4);
+                if (ob * 8 + 5 < 10) y[ob * 8 + 5] = LANE(v, 5);
+                if (ob * 8 + 6 < 10) y[ob * 8 + 6] = LANE(v, 6);
+                if (ob * 8 + 7 < 10) y[ob * 8 + 7] = LANE(v, 7);
+            }
+        }
+    }
 }
 
 /* softmax
@@ -2785,8 +2926,8 @@ void digits_classifier(
  */
 STEP
 void digits_softmax_1x10(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i0 = rest % 1;
@@ -2847,7 +2988,7 @@ static int next_item(struct team *team, const uint count)
     for (; team->helped < team->workers; ++team->helped) {
         const uint share = (team->me + team->helped) % team->workers;
         const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);
         if (taken < size) {
             ++team->done;
             return begin + taken;
@@ -2881,7 +3022,7 @@ void digits_network(
     volatile __global uint *board,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 48u, 0, 0};
+    struct team team = {board, get_global_id(0), get_global_size(0), run * 47u, 0, 0};
 
     /* stem: conv -> relu */
     EACH_ITEM(8)
@@ -2935,8 +3076,8 @@ void digits_network(
     EACH_ITEM(5)
     digits_global_average_pool_40x4x4(arena, 0, arena, 640, GRID_BY_ROWS(1, 1));
     /* classifier: dense */
-    EACH_ITEM(2)
-    digits_classifier(arena, 640, arena, 0, GRID_BY_ROWS(2, 1));
+    EACH_ITEM(1)
+    digits_classifier(arena, 640, arena, 0, GRID_BY_ROWS(1, 1));
     /* softmax: softmax */
     EACH_ITEM(1)
     digits_softmax_1x10(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));

@@ -327,12 +327,11 @@ def rows() -> Graph:
     net.output("slopes", net.binary("prelu", a, net.affine(a)))
     net.output("map_of_an_input", net.act(z))
 
-    # Dense: each remainder of four, fewer than four, blocks with space, two samples, a prologue.
+    # Dense: blocks with space and padding lanes, two samples, a prologue.
     net.output("dense", net.act(net.dense(v, 9)))
     net.output("dense_image", net.dense(net.act(z), 3))
-    net.output("dense_blocks", net.dense(net.affine(a), 10))
-    for channels in (1, 3, 9):  # one lane or more of a block, alone or behind a whole block
-        net.output(f"dense_of_{channels}", net.dense(net.conv(x, channels, 1), 2))
+    net.output("dense_blocks", net.dense(net.affine(a), 2))
+    net.output("dense_of_9", net.dense(net.conv(x, 9, 1), 2))
     net.output("dense_few", net.dense(net.affine(v), 2))
     net.output("dense_quotients", net.dense(net.act(net.divide(net.global_pool(a)), "tanh"), 10))
     net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))

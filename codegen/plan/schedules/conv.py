@@ -23,7 +23,7 @@ from codegen.graph.ops import Conv
 from codegen.plan.kernels import Cover, Direct, Tile, Tiling
 from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, size_label
+from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, sink, size_label
 from codegen.plan.target import Target
 from codegen.plan.window import Window, packed
 
@@ -94,7 +94,6 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         bounded_columns=bounded_columns,
         bounded_rows=window.bounded(0, height, x.shape[2]),
         x=x,
-        y=y,
         groups=op.groups,
         blocks=blocks,
         input_blocks=input_blocks,
@@ -104,7 +103,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
         stencil=window.stencil,
         batch=batch,
         prologue=s.prologue(vector=vector_input),
-        epilogue=s.epilogue(view),
+        sink=sink(s.epilogue(view), y),
         vector_input=vector_input,
         zeros=zeros,
         staged=staged,

@@ -1,69 +1,74 @@
-"""Fully connected layers: a work-item computes one vector of outputs of one sample."""
+"""Fully connected layers: a work-item computes a tile of samples times vectors of outputs, by the micro-kernel.
+
+A sample is read in the order in which it lies in memory, the padding lanes of its channel blocks included: these are
+zeros, and so are their weights.
+"""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.typing import NDArray
 
 from codegen.graph import ops
 from codegen.graph.bounded import sum_block
-from codegen.plan.kernels import Dense
-from codegen.plan.layout import Layout
+from codegen.plan.kernels import Dense, Tile, Tiling
+from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules.launch import LaunchSketch
+from codegen.plan.schedules.launch import LaunchSketch, sink
+from codegen.plan.target import Target
+
+BLOCKS = 4  # of outputs that a work-item computes: enough sums that none waits for its own last multiply-add
+SAMPLES = 2  # that a tile has at most: on 16 registers, their sums leave room for the weights
 
 
 def plan_dense(s: LaunchSketch) -> Draft:
     op: ops.Dense = s.core
     c = s.target.lanes
     batch, outputs = s.y.shape
-    # The kernel reads a sample in the order it lies in memory; the columns of W are put into that order here.
-    sample = s.x.offsets()[0].reshape(-1)
-    order = np.argsort(sample)
-    inputs, blocks = sample.size, -(-outputs // c)
-    weight = np.zeros((blocks * c, inputs))
-    weight[:outputs] = op.weight[:, order]
-    s.constant("weight", weight.reshape(blocks, c, inputs).transpose(0, 2, 1))
-    s.constant("bias", s.channels(op.bias, outputs))
+    places = _places(s.x)
+    inputs, blocks = int(places.max()) + 1, -(-outputs // c)
+    tiling = choose_tiling(s.target, batch, blocks)
+    tile = tiling.block_tile * c
+    weight = np.zeros((up(outputs, tile), inputs))
+    weight[:outputs, places.reshape(-1)] = op.weight
+    # After the last block of an odd number a wide vector reads on.
+    behind = c if s.target.wide and tiling.block_tile % 2 else 0
+    s.constant("weight", np.pad(weight.reshape(-1, tile, inputs).transpose(0, 2, 1).reshape(-1), (0, behind)))
+    s.constant("bias", np.pad(s.channels(op.bias, up(outputs, tile)), (0, behind)))
 
     def spread(values: np.ndarray, filling: float) -> np.ndarray:
-        shape = (-1, *(1,) * (len(s.x.shape) - 2))
-        per_element: np.ndarray = np.broadcast_to(values.reshape(shape), s.x.shape[1:]).reshape(-1)[order]
-        return per_element
+        spread_out = np.full(inputs, filling)
+        spread_out[places] = values.reshape((-1, *(1,) * (len(s.x.shape) - 2)))
+        return spread_out
 
-    whole, lanes = _gaps(s.x)
-    assert np.array_equal(sample[order], _places(np.arange(inputs), whole, lanes, c)), s.x
+    y_tiles = -(-blocks // tiling.block_tile)
     description = Dense(
         lanes=c,
+        tiling=tiling,
         x_stride=s.x.strides[0],
-        y=s.y.canonical(),
         inputs=inputs,
-        whole=whole,
-        gap_lanes=lanes,
         sum_block=sum_block(inputs),
         blocks=blocks,
+        y_tiles=y_tiles,
         batch=batch,
         prologue=s.prologue(spread, vector=False),
-        epilogue=s.epilogue(),
+        sink=sink(s.epilogue(), s.y.canonical()),
     )
-    return s.draft(description, f"dense_{inputs}_to_{outputs}", (blocks, batch, 1))
+    grid = (y_tiles, -(-batch // tiling.narrow.row), 1)
+    return s.draft(description, f"dense_{inputs}_to_{outputs}", grid)
 
 
-def _gaps(x: Layout) -> tuple[int, int]:
-    """The inputs before the first padding lane, and the lanes of each vector from there on that are inputs.
+def choose_tiling(target: Target, batch: int, blocks: int) -> Tiling:
+    """A tile of samples and outputs, in one pass at both widths of vector, so that weights are read in one stream."""
+    tiles = -(-blocks // BLOCKS) if target.stages else blocks
+    block_tile = -(-blocks // tiles)
+    row = min(SAMPLES, batch)
+    narrow = Tile(row, block_tile, 1)
+    return Tiling(block_tile, Tile(row, -(-block_tile // 2), 1) if target.wide else narrow, narrow)
 
-    (0, 0) if there are no padding lanes between inputs.
-    """
-    channels, pixels = x.shape[1], math.prod(x.shape[2:])
-    lanes = channels % x.block
-    return (0, 0) if lanes == 0 or pixels == 1 else ((channels - lanes) * pixels, lanes)
 
-
-def _places(index: NDArray[np.int64], whole: int, lanes: int, block: int) -> NDArray[np.int64]:
-    """Where inputs of these indices lie, in floats: what the template prints as ``place``."""
-    if lanes == 0:
-        return index
-    behind = index - whole
-    return np.where(index < whole, index, whole + behind // lanes * block + behind % lanes)
+def _places(x: Layout) -> np.ndarray:
+    """Where each element of a sample lies, in floats: all that is between them are padding lanes."""
+    places = x.offsets()[0]
+    filled = x.blocks * x.block * int(np.prod(x.shape[2:]))
+    assert np.unique(places).size == places.size and places.max() < filled, x
+    return places

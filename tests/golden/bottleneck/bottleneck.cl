@@ -11,6 +11,74 @@
  * functions, and the kernel bottleneck_network at the end calls them for all items of their grids.
  */
 
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
+
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
 #ifdef __has_attribute
@@ -20,6 +88,10 @@
 #endif
 #endif
 
+/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
 #define STEP KERNEL
@@ -28,7 +100,6 @@
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
 #define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
@@ -37,42 +108,6 @@
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
-#endif
-
-#define LINE 16 /* numbers of a cache line */
-
-/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
-#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
-#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
-
-/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
-#define PREFETCH(pointer)
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
-#undef PREFETCH
-#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
-#endif
-#endif
-#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
-
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
- */
-#ifdef WIDE
-#define WIDTH 16
-#define BY_WIDTH(wide, narrow) wide
-#define VLOAD(pointer) vload16(0, pointer)
-#define VSTORE(value, pointer) vstore16(value, 0, pointer)
-typedef float16 floats;
-#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
-#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
-#else
-#define WIDTH 8
-#define BY_WIDTH(wide, narrow) narrow
-#define VLOAD(pointer) vload8(0, pointer)
-#define VSTORE(value, pointer) vstore8(value, 0, pointer)
-typedef float8 floats;
-#define PART(vector, n) (vector)
 #endif
 
 /* batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -101,16 +136,16 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
 /* conv -> clip
  *
  * Direct convolution 1x1, stride 1x1: 2x3x1x20 -> 2x18x1x20.
- * One work-item: TILES tiles of ROW pixels, x 3 blocks of 8 channels in PASSES passes; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 3 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tile of channels][1 x 3 inputs][1][1], each [3][24].
  */
 STEP
 void bottleneck_expand(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(20, 4),
+        ROW = BY_WIDTH(20, 4), /* pixels */
         VECTORS = BY_WIDTH(1, 3), /* of output channels */
         PASSES = BY_WIDTH(2, 1),
         TILES = BY_WIDTH(1, 5),
@@ -120,29 +155,28 @@ void bottleneck_expand(
     const int tile = 0;
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = bottleneck_expand_weight;
+    WEIGHTS const float *restrict bias = bottleneck_expand_bias;
     x += n * 60;
-
     for (int q = 0; q < TILES; ++q) {
         const int at = ITEM(0) * TILES + q;
-        const int oy = 0;
-        const int ox = at * ROW;
+        const int oy = 0, from = at * ROW;
+        const int ox = from;
         for (int p = 0; p < PASSES; ++p) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = VLOAD(bottleneck_expand_bias + tile * 24 + (p * VECTORS + j) * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 24 + (p * VECTORS + j) * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 1; ++ky) {
-                    const int iy = oy + ky;
-                    __global const float *restrict row = x + 0;
-                    __constant const float *restrict vw = bottleneck_expand_weight + ((tile * 1 + cb) * 1 + ky) * 72;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 1; ++kx) {
-                        __global const float *px[ROW];
+                {
+                    const int iy = oy + 0;
+                    GLOBAL const float *restrict row = x + 0;
+                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb)) * 72 + p * VECTORS * WIDTH;
+                    {
+                        GLOBAL const float *px[ROW];
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t);
@@ -150,32 +184,45 @@ void bottleneck_expand(
                         }
                         #pragma unroll
                         for (int l = 0; l < 3; ++l) {
-                            floats weights[VECTORS];
+                            vector weights[VECTORS];
                             #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                weights[j] = VLOAD(vw + l * 24 + (p * VECTORS + j) * WIDTH);
+                            for (int j = 0; j < VECTORS; ++j) {
+                                weights[j] = LOAD_VECTOR(pw + l * 24 + j * WIDTH);
+                            }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
-                        vw += 72;
                     }
                 }
             }
-            #pragma unroll
-            for (int t = 0; t < ROW; ++t) {
+            {
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
-                    const int ob = tile * 3 + p * VECTORS * (WIDTH / 8) + b;
-                    if (p * VECTORS * (WIDTH / 8) + b >= 3)
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(AT_MOST(acc[t][j], 0x1.8p+2f), 0x0p+0f);
+                }
+                const int first_block = tile * 3 + p * VECTORS * (WIDTH / LANES);
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 3, 3) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
                         continue;
-                    float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                    v = AT_LEAST(AT_MOST(v, 0x1.8p+2f), 0x0p+0f);
-                    v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 18) ? v : (float8)(0.0f); /* behind the last channel */
-                    vstore8(v, 0, y + n * 480 + ob * 160 + (ox + t) * 8);
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        v = SELECT(ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* behind the last channel */
+                        STORE_BLOCK(v, 0, y + n * 480 + ob * 160 + pixel * 8);
+                    }
                 }
             }
         }
@@ -229,8 +276,8 @@ __constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
  */
 STEP
 void bottleneck_depthwise(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows,
     const int columns,
     const int height,
@@ -250,12 +297,14 @@ void bottleneck_depthwise(
     const int n = ITEM(2);
     x += x_at;
     y += y_at;
-    const float8 vbias = vload8(cb, bottleneck_depthwise_bias);
+    WEIGHTS const float *restrict weight = bottleneck_depthwise_weight;
+    WEIGHTS const float *restrict bias = bottleneck_depthwise_bias;
+    const block vbias = LOAD_BLOCK(cb, bias);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
-            float8 acc[ROW];
+            block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
                 acc[t] = vbias;
@@ -264,30 +313,30 @@ void bottleneck_depthwise(
                 const int iy = oy + ky - 1;
                 if (iy < 0 || iy >= height)
                     continue;
-                float8 weights[3];
+                block weights[3];
                 #pragma unroll
                 for (int kx = 0; kx < 3; ++kx)
-                    weights[kx] = vload8((cb * 3 + ky) * 3 + kx, bottleneck_depthwise_weight);
+                    weights[kx] = LOAD_BLOCK((cb * 3 + ky) * 3 + kx, weight);
                 #pragma unroll
                 for (int i = 0; i < SEEN; ++i) {
                     const int ix = ox - 1 + i;
-                    float8 v = (float8)(0.0f);
+                    block v = BROADCAST(block, 0.0f);
                     if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
-                        v = vload8(0, x + n * x_sample + cb * x_block + iy * x_row + ix * 8);
+                        v = LOAD_BLOCK(0, x + n * x_sample + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = fma(v, weights[kx], acc[t]);
+                            acc[t] = FMA(v, weights[kx], acc[t]);
                     }
                 }
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
-                float8 v = acc[t];
+                block v = acc[t];
                 v = AT_LEAST(AT_MOST(v, 0x1.8p+2f), 0x0p+0f);
-                vstore8(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
+                STORE_BLOCK(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
     }
@@ -338,9 +387,9 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void bottleneck_sum(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict r1, const uint r1_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict r1, const uint r1_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -351,7 +400,7 @@ void bottleneck_sum(
     const int y_blocks OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(20, 7),
+        ROW = BY_WIDTH(20, 7), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -361,6 +410,8 @@ void bottleneck_sum(
     x += x_at;
     r1 += r1_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = bottleneck_sum_weight;
+    WEIGHTS const float *restrict bias = bottleneck_sum_bias;
     x += n * x_sample;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
@@ -369,35 +420,36 @@ void bottleneck_sum(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(bottleneck_sum_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __constant const float *restrict pw = bottleneck_sum_weight + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -409,28 +461,28 @@ void bottleneck_sum(
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        floats v = acc[t][j];
-                        VSTORE(v, out[t] + j * WIDTH);
+                        vector v = acc[t][j];
+                        STORE_VECTOR(v, out[t] + j * WIDTH);
                     }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 for (int b = 0; b < blocks; ++b) {
                     const int ob = first_block + b;
                     for (int t = skipped; t < ROW; ++t) {
-                        const int column = ox + t;
-                        float8 v = vload8(b, out[t]);
-                        float8 v_r1 = (float8)(r1[n * 60 + ob * 8 + column * 3], r1[n * 60 + ob * 8 + 1 + column * 3], r1[n * 60 + ob * 8 + 2 + column * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + column * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + column * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + column * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + column * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + column * 3] : 0.0f));
+                        const int pixel = ox + t;
+                        block v = LOAD_BLOCK(b, out[t]);
+                        block v_r1 = BLOCK_OF(r1[n * 60 + ob * 8 + pixel * 3], r1[n * 60 + ob * 8 + 1 + pixel * 3], r1[n * 60 + ob * 8 + 2 + pixel * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + pixel * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + pixel * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + pixel * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + pixel * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + pixel * 3] : 0.0f));
                         v = v_r1 + v;
-                        y[n * 60 + ob * 8 + column * 3] = v.s0;
-                        y[n * 60 + ob * 8 + 1 + column * 3] = v.s1;
-                        y[n * 60 + ob * 8 + 2 + column * 3] = v.s2;
-                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + column * 3] = v.s3;
-                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + column * 3] = v.s4;
-                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + column * 3] = v.s5;
-                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + column * 3] = v.s6;
-                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + column * 3] = v.s7;
+                        y[n * 60 + ob * 8 + pixel * 3] = LANE(v, 0);
+                        y[n * 60 + ob * 8 + 1 + pixel * 3] = LANE(v, 1);
+                        y[n * 60 + ob * 8 + 2 + pixel * 3] = LANE(v, 2);
+                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + pixel * 3] = LANE(v, 3);
+                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + pixel * 3] = LANE(v, 4);
+                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + pixel * 3] = LANE(v, 5);
+                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + pixel * 3] = LANE(v, 6);
+                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + pixel * 3] = LANE(v, 7);
                     }
                 }
             }
@@ -480,7 +532,7 @@ static int next_item(struct team *team, const uint count)
     for (; team->helped < team->workers; ++team->helped) {
         const uint share = (team->me + team->helped) % team->workers;
         const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);
         if (taken < size) {
             ++team->done;
             return begin + taken;

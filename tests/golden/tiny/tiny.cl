@@ -11,6 +11,74 @@
  * functions, and the kernel tiny_network at the end calls them for all items of their grids.
  */
 
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
+
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
 #ifdef __has_attribute
@@ -20,6 +88,10 @@
 #endif
 #endif
 
+/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
 #define STEP KERNEL
@@ -28,7 +100,6 @@
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
 #define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
@@ -37,32 +108,6 @@
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
-#endif
-
-#define LINE 16 /* numbers of a cache line */
-
-/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
-#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
-#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
-
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
- */
-#ifdef WIDE
-#define WIDTH 16
-#define BY_WIDTH(wide, narrow) wide
-#define VLOAD(pointer) vload16(0, pointer)
-#define VSTORE(value, pointer) vstore16(value, 0, pointer)
-typedef float16 floats;
-#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
-#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
-#else
-#define WIDTH 8
-#define BY_WIDTH(wide, narrow) narrow
-#define VLOAD(pointer) vload8(0, pointer)
-#define VSTORE(value, pointer) vstore8(value, 0, pointer)
-typedef float8 floats;
-#define PART(vector, n) (vector)
 #endif
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
@@ -113,16 +158,18 @@ __constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
  */
 STEP
 void tiny_stem(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 3,
+        ROW = 3, /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int oy = ITEM(0);
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = tiny_stem_weight;
+    WEIGHTS const float *restrict bias = tiny_stem_bias;
     float staged[3][3][7];
     for (int ci = 0; ci < 3; ++ci) {
         for (int ky = 0; ky < 3; ++ky) {
@@ -137,11 +184,11 @@ void tiny_stem(
                 to[i] = 0.0f;
             for (int i = 7; i < 7; ++i)
                 to[i] = 0.0f;
-            __global const float *from = x + ci * 36 + iy * 6;
+            GLOBAL const float *from = x + ci * 36 + iy * 6;
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 6; i += WIDTH)
-                VSTORE(VLOAD(from + i), to + i);
+                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
             for (; i < 6; ++i) {
                 float v = from[i];
                 to[i] = v;
@@ -151,30 +198,31 @@ void tiny_stem(
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 3; from += ROW) {
             const int ox = min(from, 3 - ROW); /* the last tile is shifted back */
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(tiny_stem_bias + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __constant const float *restrict pw = tiny_stem_weight + tile * 216;
+            WEIGHTS const float *restrict pw = weight + tile * 216;
             #pragma nounroll
             for (int row = 0; row < 9; ++row) {
                 const float *px = staged[0][0] + row * 7 + ox * 2;
                 /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
                 #pragma nounroll
                 for (int kx = 0; kx < 3; ++kx) {
-                    floats weights[VECTORS];
+                    vector weights[VECTORS];
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        weights[j] = VLOAD(pw + j * WIDTH);
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = LOAD_VECTOR(pw + j * WIDTH);
+                    }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 2]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 2]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
@@ -184,15 +232,14 @@ void tiny_stem(
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
+                    for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                    }
                 }
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -200,10 +247,10 @@ void tiny_stem(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        v = (ob * 8 + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < 5) ? v : (float8)(0.0f); /* behind the last channel */
-                        vstore8(v, 0, y + ob * 72 + oy * 24 + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        v = SELECT(ob * 8 + LANE_NUMBERS < 5, v, BROADCAST(block, 0.0f)); /* behind the last channel */
+                        STORE_BLOCK(v, 0, y + ob * 72 + oy * 24 + pixel * 8);
                     }
                 }
             }
@@ -218,16 +265,16 @@ void tiny_stem(
  */
 STEP
 void tiny_global_average_pool_5x3x3(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    float8 vacc[4];
+    block vacc[4];
     for (int i = 0; i < 4; ++i)
-        vacc[i] = (float8)(0.0f);
+        vacc[i] = BROADCAST(block, 0.0f);
     for (int iy = 0; iy < 3; ++iy) {
         for (int from = 0; from < 3; from += 4) {
             #pragma unroll
@@ -235,78 +282,104 @@ void tiny_global_average_pool_5x3x3(
                 const int ix = from + i;
                 if (ix >= 3)
                     continue;
-                float8 vx = vload8(0, x + cb * 72 + iy * 24 + ix * 8);
+                block vx = LOAD_BLOCK(0, x + cb * 72 + iy * 24 + ix * 8);
                 vacc[i] = vacc[i] + vx;
             }
         }
     }
-    float8 v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 9.0f;
-    vstore8(v, 0, y + cb * 8);
+    block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 9.0f;
+    STORE_BLOCK(v, 0, y + cb * 8);
 }
 
-__constant float tiny_scores_dense_weight[40] __attribute__((aligned(64))) = {
+__constant float tiny_scores_dense_weight[48] __attribute__((aligned(64))) = {
     0x1.7p-1f, 0x1p-1f, 0x1.2p-2f, 0x1p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1p-3f, -0x1.6p-2f, -0x1.2p-1f, -0x1.9p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.fp-1f, 0x1.ap-1f, 0x1.3p-1f, 0x1.8p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.8p-3f, -0x1p-5f, -0x1p-2f, -0x1.ep-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.5p-1f, -0x1.cp-1f, 0x1.dp-1f, 0x1.6p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float tiny_scores_dense_bias[8] __attribute__((aligned(64))) = {
+__constant float tiny_scores_dense_bias[16] __attribute__((aligned(64))) = {
     -0x1.ep-1f, 0x1.cp-3f, -0x1.4p-1f, 0x1.1p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
 /* dense
  *
  * y = W x + b: 5 inputs -> 4 outputs.
- * One work-item: 8 outputs.  weight is [1 block][5 inputs, in the order of memory][8].
- * Four partial sums, so that a multiply-add need not wait for the one before it.
+ * One work-item: a tile of ROW samples times 1 block of 8 outputs.
+ * weight is [1 tile of outputs][5 inputs, in the order of memory][8].
  */
 STEP
 void tiny_scores_dense(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    const int ob = ITEM(0);
-    const int n = ITEM(1);
+    enum {
+        ROW = 1, /* pixels */
+        VECTORS = 1, /* of output channels */
+    };
+    const int tile = ITEM(0);
+    const int from = ITEM(1) * ROW, ox = min(from, 1 - ROW); /* the last tile is shifted back */
     x += x_at;
     y += y_at;
-    __constant const float *restrict vw = tiny_scores_dense_weight + ob * 40;
-    float8 vacc0 = vload8(ob, tiny_scores_dense_bias);
-    float8 vacc1 = (float8)(0.0f);
-    float8 vacc2 = (float8)(0.0f);
-    float8 vacc3 = (float8)(0.0f);
-    for (int i = 0; i < 4; i += 4) {
-        {
-            float xs = x[i];
-            vacc0 = fma((float8)(xs), vload8(i, vw), vacc0);
+    WEIGHTS const float *restrict weight = tiny_scores_dense_weight;
+    WEIGHTS const float *restrict bias = tiny_scores_dense_bias;
+    GLOBAL const float *restrict px = x + ox * 8;
+    WEIGHTS const float *restrict pw = weight + tile * 40;
+    vector acc[ROW][VECTORS];
+    #pragma unroll
+    for (int j = 0; j < VECTORS; ++j) {
+        const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t)
+            acc[t][j] = start;
+    }
+    #pragma unroll 4
+    for (int i = 0; i < 5; ++i) {
+        vector weights[VECTORS];
+        #pragma unroll
+        for (int j = 0; j < VECTORS; ++j) {
+            PREFETCH_WEIGHTS(pw + i * 8 + j * WIDTH + PREFETCH_DISTANCE);
+            weights[j] = LOAD_VECTOR(pw + i * 8 + j * WIDTH);
         }
-        {
-            float xs = x[i + 1];
-            vacc1 = fma((float8)(xs), vload8(i + 1, vw), vacc1);
-        }
-        {
-            float xs = x[i + 2];
-            vacc2 = fma((float8)(xs), vload8(i + 2, vw), vacc2);
-        }
-        {
-            float xs = x[i + 3];
-            vacc3 = fma((float8)(xs), vload8(i + 3, vw), vacc3);
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t) {
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j)
+                acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + i]), weights[j], acc[t][j]);
         }
     }
-    vacc0 = (vacc0 + vacc1) + (vacc2 + vacc3);
     {
-        float xs = x[4];
-        vacc0 = fma((float8)(xs), vload8(4, vw), vacc0);
+        float out[ROW][VECTORS * WIDTH];
+        #pragma unroll
+        for (int t = 0; t < ROW; ++t) {
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j) {
+                vector v = acc[t][j];
+                STORE_VECTOR(v, out[t] + j * WIDTH);
+            }
+        }
+        const int first_block = tile;
+        const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+        const int skipped = from - ox; /* pixels of the tile before */
+        for (int b = 0; b < blocks; ++b) {
+            const int ob = first_block + b;
+            for (int t = skipped; t < ROW; ++t) {
+                const int pixel = ox + t;
+                block v = LOAD_BLOCK(b, out[t]);
+                y[ob * 8] = LANE(v, 0);
+                y[ob * 8 + 1] = LANE(v, 1);
+                y[ob * 8 + 2] = LANE(v, 2);
+                y[ob * 8 + 3] = LANE(v, 3);
+                if (ob * 8 + 4 < 4) y[ob * 8 + 4] = LANE(v, 4);
+                if (ob * 8 + 5 < 4) y[ob * 8 + 5] = LANE(v, 5);
+                if (ob * 8 + 6 < 4) y[ob * 8 + 6] = LANE(v, 6);
+                if (ob * 8 + 7 < 4) y[ob * 8 + 7] = LANE(v, 7);
+            }
+        }
     }
-    y[ob * 8] = vacc0.s0;
-    y[ob * 8 + 1] = vacc0.s1;
-    y[ob * 8 + 2] = vacc0.s2;
-    y[ob * 8 + 3] = vacc0.s3;
-    if (ob * 8 + 4 < 4) y[ob * 8 + 4] = vacc0.s4;
-    if (ob * 8 + 5 < 4) y[ob * 8 + 5] = vacc0.s5;
-    if (ob * 8 + 6 < 4) y[ob * 8 + 6] = vacc0.s6;
-    if (ob * 8 + 7 < 4) y[ob * 8 + 7] = vacc0.s7;
 }
 
 /* softmax
@@ -315,8 +388,8 @@ void tiny_scores_dense(
  */
 STEP
 void tiny_softmax_1x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i0 = rest % 1;
@@ -377,7 +450,7 @@ static int next_item(struct team *team, const uint count)
     for (; team->helped < team->workers; ++team->helped) {
         const uint share = (team->me + team->helped) % team->workers;
         const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);
         if (taken < size) {
             ++team->done;
             return begin + taken;

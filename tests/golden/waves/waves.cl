@@ -11,6 +11,74 @@
  * functions, and the kernel waves_network at the end calls them for all items of their grids.
  */
 
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __global
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer) PREFETCH(pointer)
+#define PREFETCH_DISTANCE 1024
+
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
 #ifdef __has_attribute
@@ -20,6 +88,10 @@
 #endif
 #endif
 
+/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
 #define STEP KERNEL
@@ -28,7 +100,6 @@
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
 #define STEP static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
@@ -37,32 +108,6 @@
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
-#endif
-
-#define LINE 16 /* numbers of a cache line */
-
-/* The greater and the lesser of two numbers; NaN if one of them is. */
-#define GREATER(a, b) ((a) != (a) ? NAN : (a) > (b) ? (a) : (b))
-#define LESSER(a, b) ((a) != (a) ? NAN : (a) < (b) ? (a) : (b))
-
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
- */
-#ifdef WIDE
-#define WIDTH 16
-#define BY_WIDTH(wide, narrow) wide
-#define VLOAD(pointer) vload16(0, pointer)
-#define VSTORE(value, pointer) vstore16(value, 0, pointer)
-typedef float16 floats;
-#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
-#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
-#else
-#define WIDTH 8
-#define BY_WIDTH(wide, narrow) narrow
-#define VLOAD(pointer) vload8(0, pointer)
-#define VSTORE(value, pointer) vstore8(value, 0, pointer)
-typedef float8 floats;
-#define PART(vector, n) (vector)
 #endif
 
 /* conv
@@ -74,18 +119,20 @@ typedef float8 floats;
  */
 STEP
 void waves_stem1x3_s1_2x9_to_8x9(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict w, const uint w_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict w, const uint w_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(9, 5),
+        ROW = BY_WIDTH(9, 5), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int oy = ITEM(0);
     x += x_at;
     w += w_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = w;
+    WEIGHTS const float *restrict bias = w + 64;
     float staged[2][1][11];
     for (int ci = 0; ci < 2; ++ci) {
         for (int ky = 0; ky < 1; ++ky) {
@@ -100,11 +147,11 @@ void waves_stem1x3_s1_2x9_to_8x9(
                 to[i] = 0.0f;
             for (int i = 10; i < 11; ++i)
                 to[i] = 0.0f;
-            __global const float *from = x + ci * 9;
+            GLOBAL const float *from = x + ci * 9;
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 9; i += WIDTH)
-                VSTORE(VLOAD(from + i), to + i);
+                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
             for (; i < 9; ++i) {
                 float v = from[i];
                 to[i] = v;
@@ -114,30 +161,31 @@ void waves_stem1x3_s1_2x9_to_8x9(
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 9; from += ROW) {
             const int ox = min(from, 9 - ROW); /* the last tile is shifted back */
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = VLOAD(w + 64 + tile * 8 + j * WIDTH);
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict pw = w + tile * 48;
+            WEIGHTS const float *restrict pw = weight + tile * 48;
             #pragma nounroll
             for (int row = 0; row < 2; ++row) {
                 const float *px = staged[0][0] + row * 11 + ox;
                 /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
                 #pragma nounroll
                 for (int kx = 0; kx < 3; ++kx) {
-                    floats weights[VECTORS];
+                    vector weights[VECTORS];
                     #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        weights[j] = VLOAD(pw + j * WIDTH);
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = LOAD_VECTOR(pw + j * WIDTH);
+                    }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
@@ -145,10 +193,10 @@ void waves_stem1x3_s1_2x9_to_8x9(
             }
             {
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), 1) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -156,9 +204,9 @@ void waves_stem1x3_s1_2x9_to_8x9(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * 72 + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 72 + pixel * 8);
                     }
                 }
             }
@@ -173,8 +221,8 @@ void waves_stem1x3_s1_2x9_to_8x9(
  */
 STEP
 void waves_max_pool1x2_s2_4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows,
     const int columns,
     const int x_block,
@@ -194,19 +242,19 @@ void waves_max_pool1x2_s2_4(
         const int iy0 = oy;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-            float8 acc[ROW];
+            block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = (float8)(-INFINITY);
+                acc[t] = BROADCAST(block, -INFINITY);
             #pragma nounroll
             for (int ky = 0; ky < 1; ++ky) {
                 const int iy = iy0 + ky;
                 #pragma unroll
                 for (int i = 0; i < SEEN; ++i) {
                     const int ix = ox * 2 + i;
-                    float8 v = (float8)(-INFINITY);
+                    block v = BROADCAST(block, -INFINITY);
                     {
-                        v = vload8(0, x + cb * x_block + iy * x_row + ix * 8);
+                        v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 2; ++kx) {
@@ -220,8 +268,8 @@ void waves_max_pool1x2_s2_4(
             for (int t = 0; t < ROW; ++t) {
                 if (ox + t < from)
                     continue; /* the tile before has it */
-                float8 v = acc[t];
-                vstore8(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
+                block v = acc[t];
+                STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
     }
@@ -236,9 +284,9 @@ void waves_max_pool1x2_s2_4(
  */
 STEP
 void waves_transposed1x2_s2_16x4_to_3x9(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict w, const uint w_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict w, const uint w_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -246,8 +294,10 @@ void waves_transposed1x2_s2_16x4_to_3x9(
     x += x_at;
     w += w_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = w;
+    WEIGHTS const float *restrict bias = w + 256;
     for (int ox = 0; ox < 9; ++ox) {
-        float8 vacc = vload8(cb, w + 256);
+        block vacc = LOAD_BLOCK(cb, bias);
         for (int ky = 0; ky < 1; ++ky) {
             const int iy_scaled = oy - ky;
             const int iy = iy_scaled / 1;
@@ -259,22 +309,22 @@ void waves_transposed1x2_s2_16x4_to_3x9(
                 if (ix_scaled < 0 || ix_scaled % 2 != 0 || ix >= 4)
                     continue;
                 for (int ci = 0; ci < 16; ++ci) {
-                    const float8 vw = vload8(((cb * 16 + ci) * 1 + ky) * 2 + kx, w);
+                    const block vw = LOAD_BLOCK(((cb * 16 + ci) * 1 + ky) * 2 + kx, weight);
                     const int channel = cb * 8 / 3 * 16 + ci;
                     float xs = x[(channel / 8) * 32 + channel % 8 + ix * 8];
-                    vacc = fma((float8)(xs), vw, vacc);
+                    vacc = FMA(BROADCAST(block, xs), vw, vacc);
                 }
             }
         }
-        vacc = (vacc < 0.0f) ? vacc * 0x1p-2f : vacc;
-        y[(cb * 8) * 9 + ox] = vacc.s0;
-        y[(cb * 8 + 1) * 9 + ox] = vacc.s1;
-        y[(cb * 8 + 2) * 9 + ox] = vacc.s2;
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 9 + ox] = vacc.s3;
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 9 + ox] = vacc.s4;
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 9 + ox] = vacc.s5;
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 9 + ox] = vacc.s6;
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 9 + ox] = vacc.s7;
+        vacc = SELECT(vacc < 0.0f, vacc * 0x1p-2f, vacc);
+        y[(cb * 8) * 9 + ox] = LANE(vacc, 0);
+        y[(cb * 8 + 1) * 9 + ox] = LANE(vacc, 1);
+        y[(cb * 8 + 2) * 9 + ox] = LANE(vacc, 2);
+        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 9 + ox] = LANE(vacc, 3);
+        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 9 + ox] = LANE(vacc, 4);
+        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 9 + ox] = LANE(vacc, 5);
+        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 9 + ox] = LANE(vacc, 6);
+        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 9 + ox] = LANE(vacc, 7);
     }
 }
 
@@ -284,8 +334,8 @@ void waves_transposed1x2_s2_16x4_to_3x9(
  */
 STEP
 void waves_map_16x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -293,15 +343,15 @@ void waves_map_16x4(
     x += x_at;
     y += y_at;
     for (int ox = 0; ox < 4; ++ox) {
-        float8 v = vload8(0, x + cb * 32 + ox * 8);
-        y[(cb * 8) * 4 + ox] = v.s0;
-        y[(cb * 8 + 1) * 4 + ox] = v.s1;
-        y[(cb * 8 + 2) * 4 + ox] = v.s2;
-        y[(cb * 8 + 3) * 4 + ox] = v.s3;
-        y[(cb * 8 + 4) * 4 + ox] = v.s4;
-        y[(cb * 8 + 5) * 4 + ox] = v.s5;
-        y[(cb * 8 + 6) * 4 + ox] = v.s6;
-        y[(cb * 8 + 7) * 4 + ox] = v.s7;
+        block v = LOAD_BLOCK(0, x + cb * 32 + ox * 8);
+        y[(cb * 8) * 4 + ox] = LANE(v, 0);
+        y[(cb * 8 + 1) * 4 + ox] = LANE(v, 1);
+        y[(cb * 8 + 2) * 4 + ox] = LANE(v, 2);
+        y[(cb * 8 + 3) * 4 + ox] = LANE(v, 3);
+        y[(cb * 8 + 4) * 4 + ox] = LANE(v, 4);
+        y[(cb * 8 + 5) * 4 + ox] = LANE(v, 5);
+        y[(cb * 8 + 6) * 4 + ox] = LANE(v, 6);
+        y[(cb * 8 + 7) * 4 + ox] = LANE(v, 7);
     }
 }
 
@@ -347,7 +397,7 @@ static int next_item(struct team *team, const uint count)
     for (; team->helped < team->workers; ++team->helped) {
         const uint share = (team->me + team->helped) % team->workers;
         const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);
         if (taken < size) {
             ++team->done;
             return begin + taken;
