@@ -369,46 +369,35 @@ class WinogradGroups(WinogradStep, Contraction):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowRows(Description):
-    """Common to depthwise convolution and pooling of images: tiles of ``wide`` or ``narrow`` pixels of a row.
+class WindowReduce(Description):
+    """Depthwise convolution, or the maximum or average of windows (``kind``), in tiles of ``wide`` or
+    ``narrow`` pixels.
 
-    The last tap of the last pixels reaches ``behind`` pixels beyond the input; ``bounded_rows``: rows of taps can fall
-    outside.
+    ``bounded_rows``: rows of taps can fall outside; in a row, the last pixel's taps reach ``behind`` pixels beyond the
+    input.  ``varies``: an average's number of pixels depends on the place.  ``functions`` come before the epilogue, on
+    whole vectors.
     """
 
+    template = "window.cl.jinja"
+    kind: str
     wide: int
     narrow: int
+    shifted: bool
     bounded_rows: bool
     behind: int
+    varies: bool
+    count_include_pad: bool
+    pad_behind: Pair
     x: Layout | Named
     y: Layout | Named
     stencil: Stencil
     samples: bool
     prologue: Steps
+    functions: tuple[Function, ...]
     epilogue: Steps
 
     def check(self) -> None:
-        assert min(self.wide, self.narrow) > 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Depthwise(WindowRows):
-    """A filter for each channel.  ``functions`` come before the epilogue, on two pixels at once."""
-
-    template = "depthwise.cl.jinja"
-    shifted: bool
-    functions: tuple[Function, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool(WindowRows):
-    """Maximum or average of windows; ``varies``: an average's number of pixels depends on the place."""
-
-    template = "pool.cl.jinja"
-    kind: str
-    varies: bool
-    count_include_pad: bool
-    pad_behind: Pair
+        assert self.kind in ("depthwise", "max", "average") and min(self.wide, self.narrow) > 0
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def sketch(layer: dict[str, Any]) -> LaunchSketch:
 
 def describe(draft: Draft) -> str:
     text = draft.description.template.removesuffix(".cl.jinja")
+    if isinstance(draft.description, kernels.WindowReduce):
+        text = draft.description.kind
     tiling = getattr(draft.description, "tiling", None)
     if tiling is not None:
         wide, narrow = tiling.wide, tiling.narrow

@@ -7,7 +7,7 @@ from typing import Any
 
 from codegen.graph.ops import Conv, Stage
 from codegen.plan.plan import Draft
-from codegen.plan.schedules import conv, depthwise, general, pointwise, stem, winograd
+from codegen.plan.schedules import conv, general, pointwise, stem, window, winograd
 from codegen.plan.schedules.launch import LaunchSketch
 
 
@@ -31,7 +31,7 @@ def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
         if pointwise.gathers(s):
             ways["gathered"] = one(pointwise.plan_pointwise)
     elif op.depthwise:
-        ways["depthwise"] = one(depthwise.plan_depthwise)
+        ways["depthwise"] = one(window.plan_depthwise)
     return ways or {"general": one(general.plan_grouped)}
 
 

@@ -13,7 +13,7 @@ from codegen.graph.ops import GlobalPool, Pool, Resize
 from codegen.graph.ops.resize import Taps
 from codegen.plan import kernels
 from codegen.plan.plan import Draft
-from codegen.plan.schedules import pool
+from codegen.plan.schedules import window
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
 
 # Most taps of one output element that are unrolled: bicubic's 4x4.
@@ -21,8 +21,8 @@ UNROLLED_TAPS = 16
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
-    if pool.takes(s):
-        return pool.plan_pool(s)
+    if window.pools(s):
+        return window.plan_pool(s)
     op: Pool = s.core
     axes = window_axes(op, s.x)
     description = kernels.GeneralPool(

@@ -290,8 +290,8 @@ void bottleneck_depthwise(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = 4,
-        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+        ROW = 4, /* pixels */
+        COVERED = (ROW - 1) * 1 + 3 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     const int n = ITEM(2);
@@ -299,29 +299,31 @@ void bottleneck_depthwise(
     y += y_at;
     WEIGHTS const float *restrict weight = bottleneck_depthwise_weight;
     WEIGHTS const float *restrict bias = bottleneck_depthwise_bias;
-    const block vbias = LOAD_BLOCK(cb, bias);
+    const block start = LOAD_BLOCK(cb, bias);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = vbias;
+                acc[t] = start;
             #pragma nounroll
             for (int ky = 0; ky < 3; ++ky) {
-                const int iy = oy + ky - 1;
+                const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
                 block weights[3];
                 #pragma unroll
                 for (int kx = 0; kx < 3; ++kx)
                     weights[kx] = LOAD_BLOCK((cb * 3 + ky) * 3 + kx, weight);
+                /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
                 #pragma unroll
-                for (int i = 0; i < SEEN; ++i) {
+                for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, 0.0f);
-                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                    if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + n * x_sample + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll

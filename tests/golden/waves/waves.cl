@@ -216,7 +216,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
 
 /* max_pool
  *
- * Max of windows 1x2, stride 1x2.
+ * Maximum of windows 1x2, stride 1x2.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
 STEP
@@ -231,26 +231,28 @@ void waves_max_pool1x2_s2_4(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = 4,
-        SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */
+        ROW = 4, /* pixels */
+        COVERED = (ROW - 1) * 2 + 2 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
+    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy;
         for (int from = 0; from < columns; from += ROW) {
-            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            const int ox = from;
             block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = BROADCAST(block, -INFINITY);
+                acc[t] = start;
             #pragma nounroll
             for (int ky = 0; ky < 1; ++ky) {
                 const int iy = iy0 + ky;
+                /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
                 #pragma unroll
-                for (int i = 0; i < SEEN; ++i) {
+                for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox * 2 + i;
                     block v = BROADCAST(block, -INFINITY);
                     {
@@ -266,8 +268,6 @@ void waves_max_pool1x2_s2_4(
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
