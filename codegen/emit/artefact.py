@@ -20,6 +20,7 @@ from codegen.emit.seal import sealed
 from codegen.emit.selftest import SelfTest
 from codegen.graph.domain import SEED, SEED_STEP
 from codegen.graph.graph import Input, Output, Range
+from codegen.plan.dtype import FLOAT32
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
 from codegen.plan.target import DEVICE_OPTIONS, LINE_FLOATS
@@ -124,23 +125,25 @@ def _host_context(
         "inputs": inputs,
         "outputs": outputs,
         **types_context([*graph.inputs, *graph.outputs], [port["bytes"] for port in inputs + outputs]),
-        "arena_bytes": 4 * plan.arena_floats,
+        "arena_bytes": plan.arena_bytes,
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
-        "prepared_bytes": 4 * plan.prepared_floats,
-        "line_bytes": 4 * LINE_FLOATS,
+        "prepared_bytes": FLOAT32.bytes * plan.prepared_floats,
+        "line_bytes": FLOAT32.bytes * LINE_FLOATS,
         "preparations": len(plan.preparations),
+        "persistent": plan.persistent,
         "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
         "launches": [
             {
                 "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),
                 "args": _arguments(launch),
-                "local": [1, 1, 1],
+                "kernel": launch.kernel,
+                "global": list(launch.grid.items),
+                "local": list(launch.grid.local),
             }
-            | {"kernel": launch.kernel, "global": list(launch.groups)}
             for launch in (*plan.preparations, *plan.launches)
         ],
-        "zeros_bytes": 4 * plan.zeros,
+        "zeros_bytes": FLOAT32.bytes * plan.zeros,
         "source_lines": kernels.splitlines(),
         "build_options": BUILD_OPTIONS,
         "device_options": [dict(option) for option in DEVICE_OPTIONS],
@@ -188,7 +191,8 @@ def _launch(launch: Launch) -> dict[str, Any]:
         "node": launch.node,
         "title": launch.title,
         "kernel": launch.kernel,
-        "global": list(launch.groups),
+        "global": list(launch.grid.items),
+        "local": list(launch.grid.local),
         "arguments": _arguments(launch),
     }
 
@@ -215,10 +219,10 @@ def _manifest(plan: Plan, made_from: Provenance, ranges: Sequence[Range], digest
         "build_options": BUILD_OPTIONS,
         "device_options": [dict(option) for option in DEVICE_OPTIONS],
         "memory": {
-            "arena_bytes": 4 * plan.arena_floats,
-            "without_reuse_bytes": 4 * plan.separate_floats,
+            "arena_bytes": plan.arena_bytes,
+            "without_reuse_bytes": plan.separate_bytes,
             "weights_bytes": 0 if plan.weights is None else plan.weights.nbytes,
-            "prepared_bytes": 4 * plan.prepared_floats,
+            "prepared_bytes": FLOAT32.bytes * plan.prepared_floats,
         },
         "zeros": plan.zeros,
         "kernels": [{"name": k.name, "template": k.description.template} for k in plan.kernels],

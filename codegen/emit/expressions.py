@@ -34,6 +34,11 @@ def scaled(index: str, factor: int | str, offset: int) -> str:
     return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset)}"
 
 
+def divided(index: str, divisor: int) -> str:
+    """index / divisor, without a division by 1."""
+    return index if divisor == 1 else f"{index} / {divisor}"
+
+
 def load(layout: Layout | Named, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
     """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
     if layout.splat:
@@ -196,20 +201,7 @@ def constant(name: str, index: str) -> str:
 FUNCTIONS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        *(
-            address,
-            bare,
-            conditions_inside,
-            constant,
-            constants,
-            counted,
-            element,
-            input_index,
-            load,
-            names,
-            place,
-            replaced,
-        ),
-        *(scaled, shifted, store),
+        *(address, bare, conditions_inside, constant, constants, counted, divided, element, input_index, load, names),
+        *(place, replaced, scaled, shifted, store),
     )
 }

@@ -72,11 +72,15 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         reading_doubles=any(isinstance(d, Convert) and d.source == "float64" for d in descriptions),
         writing_doubles=any(isinstance(d, Convert) and d.target == "float64" for d in descriptions),
         kernels=kernels,
-        network={
-            "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
-            "steps": [_step(launch) for launch in plan.launches],
-        },
+        persistent=_persistent(plan) if plan.persistent else None,
     )
+
+
+def _persistent(plan: Plan) -> dict[str, Any]:
+    return {
+        "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
+        "steps": [_step(launch) for launch in plan.launches],
+    }
 
 
 def network_buffers(plan: Plan) -> list[Argument]:
@@ -104,8 +108,8 @@ def _step(launch: Launch) -> dict[str, Any]:
     return {
         "what": f"{launch.node}: {launch.title}",
         "kernel": launch.kernel,
-        "count": math.prod(launch.groups),
-        "grid": launch.groups,
+        "count": launch.grid.count,
+        "grid": launch.grid.items,
         "arguments": [str(a.value) if a.kind == "number" else _buffer(a) for a in launch.arguments],
     }
 

@@ -44,7 +44,7 @@ def with_tables(
                 if values.size >= SHARED_TABLE:
                     constants[k] = printed.setdefault(digest(values), constants[k])
             tables = {f"{name}_{k}": v for k, v in draft.parameters.items() if constants[k] == f"{name}_{k}"}
-            kernels[name] = _kernel(name, draft, constants, tables, draft.sizes, notes.get(draft.node, ()))
+            kernels[name] = _kernel(name, draft, places, constants, tables, draft.sizes, notes.get(draft.node, ()))
             shared[key] = name
         launches.append(_launch(draft, kernels[shared[key]], places, {}, draft.sizes, notes))
     return Baked(tuple(kernels.values()), tuple(launches))
@@ -88,7 +88,7 @@ def with_blob(
             constants[k] = "w" if not offset else f"(w + {k}_at)" if told else f"(w + {offset})"
         key = f"{_key(draft)} {told}"
         if key not in kernels:
-            kernels[key] = _kernel(names.new(draft.label), draft, constants, None, sizes, ())
+            kernels[key] = _kernel(names.new(draft.label), draft, places, constants, None, sizes, ())
         launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
     weights = blob.whole()
     return Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
@@ -104,29 +104,34 @@ def _preparation(
             Parameter("u", "prepare"),
             *(Parameter(name, "size") for name in p.sizes),
         )
-        kernels[key] = Kernel(names.new(p.label), p.description, parameters, {"weight": "w"}, {}, p.what, ())
+        kernels[key] = Kernel(
+            names.new(p.label), p.description, parameters, {"weight": "w"}, {}, p.grid.local, p.what, ()
+        )
     arguments = [Argument("weights"), _number(weights_at), Argument("prepared"), _number(prepared_at)]
     arguments += [_number(value) for value in p.sizes.values()]
-    return Launch(draft.node, p.what, kernels[key].name, p.groups, tuple(arguments), (), "", ())
+    return Launch(draft.node, p.what, kernels[key].name, p.grid, tuple(arguments), (), "", ())
 
 
 def _key(draft: Draft) -> str:
     """The identity of a draft: drafts with equal keys render the same kernel except for its name."""
     # If sizes are kernel parameters, so are the offsets of its constants.
     constants = sorted(draft.parameters) if draft.sizes else [(k, v.size) for k, v in draft.parameters.items()]
-    return repr((draft.description, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
+    return repr((draft.description, draft.grid.local, constants, list(draft.sizes), len(draft.reads), draft.zeros > 0))
 
 
 def _kernel(
     name: str,
     draft: Draft,
+    places: Mapping[str, Place],
     constants: Mapping[str, str],
     tables: Mapping[str, Floats] | None,
     sizes: Mapping[str, int],
     notes: tuple[str, ...],
 ) -> Kernel:
-    types = [draft.x_type, *["float"] * len(draft.reads)]
-    parameters = [Parameter(LaunchSketch.operand_name(k), "read", types[k]) for k in range(len(draft.reads))]
+    parameters = [
+        Parameter(LaunchSketch.operand_name(k), "read", places[read].layout.dtype.storage)
+        for k, read in enumerate(draft.reads)
+    ]
     if draft.parameters and tables is None:
         parameters.append(Parameter("w", "weights"))
     if draft.prepared:
@@ -135,9 +140,11 @@ def _kernel(
         parameters.append(Parameter("zeros", "zeros"))
     if draft.scratch:
         parameters.append(Parameter("scratch", "scratch"))
-    parameters.append(Parameter("y", "write", draft.y_type))
+    parameters.append(Parameter("y", "write", places[draft.writes].layout.dtype.storage))
     parameters += [Parameter(size, "size") for size in sizes]
-    return Kernel(name, draft.description, tuple(parameters), constants, tables or {}, draft.title, notes)
+    return Kernel(
+        name, draft.description, tuple(parameters), constants, tables or {}, draft.grid.local, draft.title, notes
+    )
 
 
 def _launch(
@@ -166,7 +173,7 @@ def _launch(
         draft.node,
         draft.title,
         kernel.name,
-        draft.groups,
+        draft.grid,
         tuple(arguments),
         draft.reads,
         draft.writes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.graph.graph import Constant, Graph, Node
 from codegen.graph.ops import Concat, Convert, Fused, Op, Reshape
@@ -16,13 +16,14 @@ from codegen.passes.edges import WIDE_INPUT, is_image_of_input
 from codegen.passes.moves import Move
 from codegen.plan.blob import Blob, packed
 from codegen.plan.copies import written
+from codegen.plan.dtype import DTYPES
 from codegen.plan.layout import Layout, blocked, channels_last, plain
 from codegen.plan.target import Target
 
 
 @dataclass(frozen=True)
 class Location:
-    """The location of a tensor.  ``root`` names the tensor whose memory it is in, ``offset`` floats from its start."""
+    """The location of a tensor: in the memory of tensor ``root``, ``offset`` elements from its start."""
 
     root: str
     buffer: str
@@ -37,7 +38,7 @@ def locate(graph: Graph, target: Target) -> dict[str, Location]:
     locations: dict[str, Location] = {}
     for k, i in enumerate(graph.inputs):
         locations[i.name] = Location(
-            i.name, "input", k, 0, channels_last(i.shape) if i.channels_last else plain(i.shape)
+            i.name, "input", k, 0, (channels_last if i.channels_last else plain)(i.shape, DTYPES[i.type])
         )
     blob = Blob()
     for constant in graph.constants:
@@ -76,10 +77,13 @@ def _output_locations(graph: Graph) -> dict[str, Location]:
         made = written(graph, output)
         assert made is not None, "a copy was to be made"
         shape = graph.shapes[made.launch]
-        layout = channels_last(shape) if made.channels_last else plain(shape)
+        dtype = DTYPES[output.type]
+        layout = (channels_last if made.channels_last else plain)(shape, dtype)
         locations[made.launch] = Location(made.launch, "output", k, 0, layout)
         for name, strides in made.views.items():
-            locations[name] = Location(made.launch, "output", k, 0, Layout(graph.shapes[name], strides), True)
+            locations[name] = Location(
+                made.launch, "output", k, 0, Layout(graph.shapes[name], strides, dtype=dtype), True
+            )
     return locations
 
 
@@ -112,22 +116,22 @@ def _view(graph: Graph, node: Node, locations: Mapping[str, Location]) -> Layout
     """The layout of a moved tensor as a view of the same memory, if its readers can read such a layout."""
     source, shape, core = locations[node.inputs[0]].layout, graph.shapes[node.name], core_of(node)
     if is_image_of_input(graph, node):
-        return channels_last(shape)
+        return channels_last(shape, source.dtype)
     if not isinstance(core, Reshape):
         return None
     if source.contiguous:
-        return plain(shape)
+        return plain(shape, source.dtype)
     before = source.shape
     if shape[:2] == before[:2] and {len(before), len(shape)} <= {3, 4}:
         space = Move.reshape(before[2:], shape[2:])
         strides = None if space is None else space.strides(source.strides[2:])
-        return None if strides is None else Layout(shape, (*source.strides[:2], *strides), source.block)
+        return None if strides is None else replace(source, shape=shape, strides=(*source.strides[:2], *strides))
     if source.block == 1 or shape[:1] != before[:1]:
         return None
     one_pixel = len(shape) == 2 and all(n == 1 for n in before[2:])
     if one_pixel and (source.strides[1] == source.block or source.blocks == 1):
         # Channels within a block, and blocks, are contiguous.
-        return Layout(shape, (source.strides[0], 1))
+        return Layout(shape, (source.strides[0], 1), dtype=source.dtype)
     return None
 
 

@@ -632,6 +632,18 @@ class Elements(Description):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlongAxis(Elements):
+    """Common to kernels whose work-item goes along ``axis``, one for all combinations of the ``others``."""
+
+    axis: int
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The other axes."""
+        return tuple(axis for axis in range(len(self.dims)) if axis != self.axis)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reorder(Elements):
     """Each output element is one input element, or ``value``; ``indices`` says which, None if counted in order."""
 
@@ -693,21 +705,19 @@ class Reduce(Elements):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Softmax(Elements):
+class Softmax(AlongAxis):
     """exp(x - max) / sum(exp(x - max)) along ``axis`` of ``count`` elements."""
 
     template = "softmax.cl.jinja"
-    axis: int
     count: int
     sum_block: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunningSum(Elements):
+class RunningSum(AlongAxis):
     """Running sums along ``axis``."""
 
     template = "running_sum.cl.jinja"
-    axis: int
     count: int
     exclusive: bool
     reverse: bool
@@ -715,11 +725,10 @@ class RunningSum(Elements):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Top(Elements):
+class Top(AlongAxis):
     """The ``count`` largest or smallest of ``size`` elements along ``axis``, or where they are (``part``)."""
 
     template = "top.cl.jinja"
-    axis: int
     size: int
     count: int
     largest: bool

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegen.passes.moves import row_major
+from codegen.plan.dtype import FLOAT32, DType
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Strides, in floats, of a tensor's axes (batch, channels, space).
+    """Strides, in elements, of a tensor's axes (batch, channels, space).
 
     With ``block`` > 1 (NCHWc) channels lie in blocks of that many neighbours, the last one filled up, and the stride of
     axis 1 is between blocks.  ``splat``: the channel axis has one element, read for every channel.
@@ -24,6 +25,7 @@ class Layout:
     strides: tuple[int, ...]
     block: int = 1
     splat: bool = False
+    dtype: DType = FLOAT32
 
     @property
     def blocks(self) -> int:
@@ -32,11 +34,16 @@ class Layout:
 
     @property
     def span(self) -> int:
-        """Floats from the first element to behind the last, filling included."""
+        """Elements from the first to the end of the last, padding lanes included."""
         counts = list(self.shape)
         if self.block > 1:
             counts[1] = self.blocks
         return 1 + sum((n - 1) * s for n, s in zip(counts, self.strides, strict=True)) + self.block - 1
+
+    @property
+    def bytes(self) -> int:
+        """Size of the span in bytes."""
+        return self.span * self.dtype.bytes
 
     @property
     def contiguous(self) -> bool:
@@ -77,14 +84,15 @@ class Layout:
             merged = strides[2] if shape[3] == 1 else strides[3]
             shape[2:4] = [shape[2] * shape[3]]
             strides[2:4] = [merged]
-        return Layout(tuple(shape), tuple(strides), self.block, self.splat)
+        return replace(self, shape=tuple(shape), strides=tuple(strides))
 
     def repeated(self, shape: Shape) -> Layout:
         """This tensor read as one of a larger shape: axes of one element are repeated."""
         strides = tuple(
             0 if m == 1 and n != 1 else stride for m, n, stride in zip(self.shape, shape, self.strides, strict=True)
         )
-        return Layout(shape, strides, self.block, self.splat or (len(shape) > 1 and self.shape[1] == 1 < shape[1]))
+        splat = self.splat or (len(shape) > 1 and self.shape[1] == 1 < shape[1])
+        return replace(self, shape=shape, strides=strides, splat=splat)
 
     def merged_rows(self) -> Layout | None:
         """[N, C, 1, H*W] over the same memory, if the rows of this canonical layout follow each other."""
@@ -92,7 +100,7 @@ class Layout:
         sn, sc, sh, sw = self.strides
         if h > 1 and sh != w * sw:
             return None
-        return Layout((n, c, 1, h * w), (sn, sc, 0, sw if w > 1 else sh), self.block, self.splat)
+        return replace(self, shape=(n, c, 1, h * w), strides=(sn, sc, 0, sw if w > 1 else sh))
 
 
 @dataclass(frozen=True)
@@ -108,15 +116,15 @@ class Named:
     splat: bool = False
 
 
-def plain(shape: Shape) -> Layout:
+def plain(shape: Shape, dtype: DType = FLOAT32) -> Layout:
     """Row-major order."""
-    return Layout(shape, row_major(shape))
+    return Layout(shape, row_major(shape), dtype=dtype)
 
 
-def channels_last(shape: Shape) -> Layout:
+def channels_last(shape: Shape, dtype: DType = FLOAT32) -> Layout:
     """The order of the user's NHWC array, for a tensor of NCHW ``shape``."""
     moved = row_major((shape[0], *shape[2:], shape[1]))
-    return Layout(shape, (moved[0], moved[-1], *moved[1:-1]))
+    return Layout(shape, (moved[0], moved[-1], *moved[1:-1]), dtype=dtype)
 
 
 def blocked(shape: Shape, lanes: int) -> Layout:

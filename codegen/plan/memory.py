@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from codegen.plan.blob import ALIGNMENT
 from codegen.plan.homes import Location
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
+from codegen.plan.target import ALIGNMENT_BYTES
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A buffer of ``size`` floats, written by launch ``first`` and read until launch ``last``."""
+    """A buffer of ``size`` bytes, written by launch ``first`` and read until launch ``last``."""
 
     name: str
     size: int
@@ -23,7 +23,7 @@ class Lifetime:
 
 
 def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, int], int]:
-    """Offsets in floats by name, and the total size in floats.
+    """Offsets in bytes by name, and the total size in bytes.
 
     The largest buffer goes first; each gets the lowest gap between buffers that are alive with it.  Close to optimal
     on networks (Pisarchyk & Lee,
@@ -48,7 +48,7 @@ def assign(lifetimes: Sequence[Lifetime], alignment: int) -> tuple[Mapping[str, 
 
 
 def share_memory(locations: Mapping[str, Location], drafts: list[Draft]) -> tuple[Mapping[str, int], int, int]:
-    """Offsets of the arena's tensors, its size, and what the size were if nothing were shared (floats)."""
+    """Offsets of the arena's tensors, its size, and what the size were if nothing were shared (bytes)."""
     spans: dict[str, tuple[int, int]] = {}
     for index, draft in enumerate(drafts):
         for name in (*draft.reads, *([draft.scratch] if draft.scratch else []), draft.writes):
@@ -56,6 +56,6 @@ def share_memory(locations: Mapping[str, Location], drafts: list[Draft]) -> tupl
                 root = locations[name].root
                 first, _ = spans.get(root, (index, index))
                 spans[root] = (first, index)
-    lifetimes = [Lifetime(root, locations[root].layout.span, first, last) for root, (first, last) in spans.items()]
-    offsets, total = assign(lifetimes, ALIGNMENT)
-    return offsets, total, sum(up(b.size, ALIGNMENT) for b in lifetimes)
+    lifetimes = [Lifetime(root, locations[root].layout.bytes, first, last) for root, (first, last) in spans.items()]
+    offsets, total = assign(lifetimes, ALIGNMENT_BYTES)
+    return offsets, total, sum(up(b.size, ALIGNMENT_BYTES) for b in lifetimes)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.graph import Graph
+from codegen.plan.dtype import FLOAT32
+from codegen.plan.grid import Grid, Three
 from codegen.plan.kernels import Description
 from codegen.plan.layout import Layout
 from codegen.plan.target import Target
@@ -26,7 +28,7 @@ class Preparation:
     sizes: Mapping[str, int]
     weight: Floats
     floats: int
-    groups: tuple[int, int, int]
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +43,6 @@ class Draft:
 
     Two numbers say how a convolution rounds, for verification: ``winograd`` is the size of Winograd's tiles if the
     launch completes a convolution computed so, else 0; with ``in_blocks`` its sums are made in two levels.
-
-    ``x_type`` and ``y_type`` are the OpenCL types of what the core reads and the launch writes.
     """
 
     node: str
@@ -52,20 +52,18 @@ class Draft:
     reads: tuple[str, ...]
     writes: str
     parameters: Mapping[str, Floats]
-    groups: tuple[int, int, int]
+    grid: Grid
     zeros: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
     scratch: str | None = None
     prepared: Preparation | None = None
     winograd: int = 0
     in_blocks: bool = False
-    x_type: str = "float"
-    y_type: str = "float"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lives: ``offset`` counts floats in ``buffer``.
+    """Where a tensor lives: ``offset`` counts elements of its layout in ``buffer``.
 
     The buffer is "arena", "input", "output" or, for a constant, "weights".
     """
@@ -82,7 +80,7 @@ class Parameter:
 
     name: str
     role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size"
-    type: str = "float"  # of the elements of a buffer
+    type: str = FLOAT32.storage  # of the elements of a buffer
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Kernel:
     """A kernel with a name.
 
     ``constants`` is the C expression for every constant of the description, by key; ``tables`` are the constants to
-    print.
+    print.  ``local`` is the size of its work-groups.
     """
 
     name: str
@@ -111,18 +109,19 @@ class Kernel:
     parameters: tuple[Parameter, ...]
     constants: Mapping[str, str]
     tables: Mapping[str, Floats]
+    local: Three
     what: str
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """One kernel on one set of buffers; work-groups have one work-item each."""
+    """One kernel on one set of buffers."""
 
     node: str
     title: str
     kernel: str
-    groups: tuple[int, int, int]
+    grid: Grid
     arguments: tuple[Argument, ...]
     reads: tuple[str, ...]
     writes: str
@@ -148,8 +147,13 @@ class Plan:
     preparations: tuple[Launch, ...]
     launches: tuple[Launch, ...]
     prepared_floats: int
-    arena_floats: int
-    separate_floats: int
+    arena_bytes: int
+    separate_bytes: int
     weights: Floats | None
     zeros: int
     stored: Mapping[str, int]
+
+    @property
+    def persistent(self) -> bool:
+        """True if one persistent kernel can make all launches: its workers are work-items on their own."""
+        return all(launch.grid.single for launch in self.launches)

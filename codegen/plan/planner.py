@@ -40,11 +40,16 @@ def plan(
             locations |= {name: Location(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
     offsets, arena, separate = share_memory(locations, drafts)
     places = {
-        name: Place(location.buffer, location.index, offsets.get(location.root, 0) + location.offset, location.layout)
+        name: Place(
+            location.buffer,
+            location.index,
+            offsets.get(location.root, 0) // location.layout.dtype.bytes + location.offset,
+            location.layout,
+        )
         for name, location in locations.items()
     }
     outputs = tuple(places[output.value] for output in graph.outputs)
-    weights_bytes = 4 * sum(a.size for d in drafts for a in d.parameters.values())
+    weights_bytes = sum(a.nbytes for d in drafts for a in d.parameters.values())
     if weights_bytes <= TABLE_BYTES and not graph.constants and not any(d.prepared for d in drafts):
         baked = with_tables(graph.name, drafts, places, notes)
     else:
@@ -58,8 +63,8 @@ def plan(
         preparations=baked.preparations,
         launches=baked.launches,
         prepared_floats=baked.prepared_floats,
-        arena_floats=arena,
-        separate_floats=separate,
+        arena_bytes=arena,
+        separate_bytes=separate,
         weights=baked.weights,
         zeros=max((d.zeros for d in drafts), default=0),
         stored=stored,

@@ -91,6 +91,8 @@ def _check_launch(
         at["kernel"].refuse(f"{shown(launch['kernel'])} is none of the kernels of {manifest['name']}.cl")
     if math.prod(launch["global"]) > MOST_ITEMS:
         at["global"].refuse(f"{launch['global']} makes {math.prod(launch['global'])} items; {MOST_ITEMS} are the most")
+    if any(n % m for n, m in zip(launch["global"], launch["local"], strict=True)):
+        at["local"].refuse(f"{launch['local']} does not divide the global size {launch['global']}")
     arguments = launch["arguments"]
     if len(arguments) != len(parameters):
         at["arguments"].refuse(f"are {len(arguments)}; kernel {launch['kernel']} has {len(parameters)} parameters")
@@ -116,6 +118,9 @@ def _check_launch(
                 at[key].refuse(f"{shown(name)} is none of the tensors")
 
 
+_KERNEL = re.compile(r"^(?:KERNEL|STEP)\(\d+, \d+, \d+\)\nvoid (\w+)\(([^()]*)\)", re.MULTILINE)
+
+
 def _signatures(source: str) -> dict[str, list[str]]:
     """The kernels of a program: for each parameter the type that it points to, "" if it is not a pointer."""
     return {
@@ -123,5 +128,7 @@ def _signatures(source: str) -> dict[str, list[str]]:
             parameter.partition("*")[0].split()[-1] if "*" in parameter else ""
             for parameter in parameters.replace(" OF_GRID", "").split(",")
         ]
-        for name, parameters in re.findall(r"^(?:KERNEL|STEP)\nvoid (\w+)\(([^()]*)\)", source, re.MULTILINE)
+        for name, parameters in re.findall(
+            r"^(?:KERNEL|STEP)\(\d+, \d+, \d+\)\nvoid (\w+)\(([^()]*)\)", source, re.MULTILINE
+        )
     }

@@ -65,7 +65,7 @@ class Session:
     def _enqueue(self, kernel: Any, launch: Mapping[str, Any]) -> Any:
         cl = opencl()
         try:
-            return cl.enqueue_nd_range_kernel(self.queue, kernel, tuple(launch["global"]), (1, 1, 1))
+            return cl.enqueue_nd_range_kernel(self.queue, kernel, tuple(launch["global"]), tuple(launch["local"]))
         except cl.Error as error:
             raise DeviceError(f"{self.device.name}: {launch['kernel']}: {error}") from error
 

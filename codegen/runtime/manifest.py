@@ -24,6 +24,7 @@ FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 MOST_ELEMENTS = 2**31 - 1  # elements of a tensor, whose index is an OpenCL C int
 MOST_BYTES = 2**26  # bytes of a manifest
 MOST_GROUPS = 2**31 - 1  # work-groups of a launch
+MOST_LOCAL = 4096  # work-items of a work-group along an axis
 MOST_FLOATS = 2**32 - 1  # floats of a buffer, in which a tensor's offset is a uint
 _LONGEST = 80  # characters of a value that an error repeats
 
@@ -174,6 +175,7 @@ _LAUNCH = {
     "title": LINE,
     "kernel": NAME,
     "global": list_of(whole(1, MOST_GROUPS), 3, 3),
+    "local": list_of(whole(1, MOST_LOCAL), 3, 3),
     "arguments": list_of(
         keys(
             {

@@ -5,10 +5,26 @@
  * weights sha256  84b49113f4386a84f0786b5b977211d78dcd5a9c8222d49c11199723a4851c92
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel digits_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel digits_network at the
+ * end calls them for all items of their grids.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -88,19 +104,19 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
  * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
  * compiled once.
  */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -146,7 +162,7 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
  * What it sees of the input is put into staged first, with zeros around it.
  * weight is [1 tile of channels][1][3][3][16].
  */
-STEP
+STEP(1, 1, 1)
 void digits_stem(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -285,7 +301,7 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_b1(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -416,7 +432,7 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_b3_reduce(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -673,7 +689,7 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_b3_conv(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict zeros,
@@ -711,7 +727,7 @@ void digits_mix1_b3_conv(
                     if (iy < 0 || iy >= 8)
                         continue;
                     GLOBAL const float *restrict row = x + iy * 64;
-                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 3 + ky) * 384 + p * VECTORS * WIDTH;
+                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384 + p * VECTORS * WIDTH;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
@@ -804,7 +820,7 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_b5_reduce(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1118,7 +1134,7 @@ __constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, times 1 block of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_b5_conv(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict zeros,
@@ -1155,7 +1171,7 @@ void digits_mix1_b5_conv(
                     if (iy < 0 || iy >= 8)
                         continue;
                     GLOBAL const float *restrict row = x + iy * 64;
-                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 5 + ky) * 320;
+                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 5; ++kx) {
@@ -1215,10 +1231,10 @@ void digits_mix1_b5_conv(
 
 /* max_pool
  *
- * Max of windows 3x3, stride 1x1.
+ * Maximum of windows 3x3, stride 1x1.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-STEP
+STEP(1, 1, 1)
 void digits_max_pool3x3_s1_8(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1232,36 +1248,38 @@ void digits_max_pool3x3_s1_8(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = 8,
-        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+        ROW = 8, /* pixels */
+        COVERED = (ROW - 1) + 3 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
+    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
-            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            const int ox = from;
             block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = BROADCAST(block, -INFINITY);
+                acc[t] = start;
             #pragma nounroll
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
+                /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
                 #pragma unroll
-                for (int i = 0; i < SEEN; ++i) {
+                for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, -INFINITY);
-                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                    if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
+                        const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = GREATER(v, acc[t]);
                     }
@@ -1269,8 +1287,6 @@ void digits_max_pool3x3_s1_8(
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
@@ -1313,7 +1329,7 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix1_project(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1411,10 +1427,10 @@ void digits_mix1_project(
 
 /* max_pool
  *
- * Max of windows 2x2, stride 2x2.
+ * Maximum of windows 2x2, stride 2x2.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-STEP
+STEP(1, 1, 1)
 void digits_max_pool2x2_s2_4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1426,26 +1442,28 @@ void digits_max_pool2x2_s2_4(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = 4,
-        SEEN = (ROW - 1) * 2 + 2 /* input pixels of a row */
+        ROW = 4, /* pixels */
+        COVERED = (ROW - 1) * 2 + 2 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
+    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy * 2;
         for (int from = 0; from < columns; from += ROW) {
-            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            const int ox = from;
             block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = BROADCAST(block, -INFINITY);
+                acc[t] = start;
             #pragma nounroll
             for (int ky = 0; ky < 2; ++ky) {
                 const int iy = iy0 + ky;
+                /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
                 #pragma unroll
-                for (int i = 0; i < SEEN; ++i) {
+                for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox * 2 + i;
                     block v = BROADCAST(block, -INFINITY);
                     {
@@ -1461,8 +1479,6 @@ void digits_max_pool2x2_s2_4(
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
@@ -1529,7 +1545,7 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_b1(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1684,7 +1700,7 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_b3_reduce(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -1941,7 +1957,7 @@ __constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_b3_conv(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict zeros,
@@ -1978,7 +1994,7 @@ void digits_mix2_b3_conv(
                     if (iy < 0 || iy >= 4)
                         continue;
                     GLOBAL const float *restrict row = x + iy * 32;
-                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 3 + ky) * 384;
+                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
@@ -2095,7 +2111,7 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_b5_reduce(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -2409,7 +2425,7 @@ __constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, times 1 block of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][5][5], each [8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_b5_conv(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict zeros,
@@ -2446,7 +2462,7 @@ void digits_mix2_b5_conv(
                     if (iy < 0 || iy >= 4)
                         continue;
                     GLOBAL const float *restrict row = x + iy * 32;
-                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb) * 5 + ky) * 320;
+                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 5; ++kx) {
@@ -2506,10 +2522,10 @@ void digits_mix2_b5_conv(
 
 /* max_pool
  *
- * Max of windows 3x3, stride 1x1.
+ * Maximum of windows 3x3, stride 1x1.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-STEP
+STEP(1, 1, 1)
 void digits_max_pool3x3_s1_4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -2523,36 +2539,38 @@ void digits_max_pool3x3_s1_4(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = 4,
-        SEEN = (ROW - 1) * 1 + 3 /* input pixels of a row */
+        ROW = 4, /* pixels */
+        COVERED = (ROW - 1) + 3 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
+    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
-            const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+            const int ox = from;
             block acc[ROW];
             #pragma unroll
             for (int t = 0; t < ROW; ++t)
-                acc[t] = BROADCAST(block, -INFINITY);
+                acc[t] = start;
             #pragma nounroll
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
+                /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
                 #pragma unroll
-                for (int i = 0; i < SEEN; ++i) {
+                for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, -INFINITY);
-                    if (!((i < 1 && ix < 0) || (i >= SEEN - 1 && ix >= width))) {
+                    if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
+                        const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = GREATER(v, acc[t]);
                     }
@@ -2560,8 +2578,6 @@ void digits_max_pool3x3_s1_4(
             }
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
-                if (ox + t < from)
-                    continue; /* the tile before has it */
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
             }
@@ -2628,7 +2644,7 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void digits_mix2_project(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -2729,7 +2745,7 @@ void digits_mix2_project(
  * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.
  * Four partial results, so that an operation need not wait for the one before it.
  */
-STEP
+STEP(1, 1, 1)
 void digits_global_average_pool_40x4x4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -2849,7 +2865,7 @@ __constant float digits_classifier_bias[16] __attribute__((aligned(64))) = {
  * One work-item: a tile of ROW samples times 2 blocks of 8 outputs.
  * weight is [1 tile of outputs][40 inputs, in the order of memory][16].
  */
-STEP
+STEP(1, 1, 1)
 void digits_classifier(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -2924,14 +2940,12 @@ void digits_classifier(
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x10.  One work-item: one sum.
  */
-STEP
+STEP(1, 1, 1)
 void digits_softmax_1x10(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    int rest = ITEM(0);
-    const int i0 = rest % 1;
-    rest /= 1;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
@@ -3013,7 +3027,7 @@ static int next_item(struct team *team, const uint count)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void digits_network(
     __global float *arena,
     __global const float *input0,

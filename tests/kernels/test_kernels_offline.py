@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jinja2 import nodes
 from codegen.emit import render
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.tolerance import rounded_evaluation, tolerance
+from codegen.plan.grid import Grid
 from codegen.runtime.artefact import to_user_order
 from tests.support import artefacts
 from tests.support.apart import memory, oclgrind, writers, written
@@ -86,6 +88,9 @@ def test_artefacts_take_every_branch_of_every_kernel_template(monkeypatch: pytes
                 render.render_kernels(artefacts.build(name).plan, ["banner"])
             for name in ("tables", "sums"):
                 render.render_kernels(artefacts.build(name, "gpu").plan, ["banner"])
+            tiny = artefacts.build("tiny").plan
+            grouped = [replace(launch, grid=Grid(launch.grid.groups, (2, 1, 1))) for launch in tiny.launches]
+            render.render_kernels(replace(tiny, launches=tuple(grouped)), ["banner"])
     finally:
         plain.cache_clear()
     assert len(Instrumented.branches) > 100

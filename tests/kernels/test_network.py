@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,7 +35,7 @@ class Team:
         program = cl.Program(session.context, source).build([*options, "-DONE_LAUNCH"])
         self.kernel = cl.Kernel(program, f"{built.name}_network")
         size = (1 + workers) * BOARD_LINE
-        items = sum(math.prod(launch.groups) for launch in built.plan.launches)
+        items = sum(launch.grid.count for launch in built.plan.launches)
         self.board = cl.Buffer(session.context, cl.mem_flags.READ_WRITE, size)
         cl.enqueue_fill_buffer(session.queue, self.board, np.uint32(runs * items % 2**32), 0, size)
         buffers = [session._buffers[b.kind, b.index] for b in network_buffers(built.plan)]

@@ -136,7 +136,7 @@ def assert_computed_so(layers: Layers) -> None:
     templates = {k["name"]: k["template"].partition(".")[0] for k in layers.artefact.manifest["kernels"]}
     for name in layers.names:
         used = [templates[launch["kernel"]] for launch in layers.artefact.launches if launch["node"] == name]
-        family = {"direct": "conv", "general": "conv_general", "gathered": "pointwise"}.get(name, name)
+        family = {"depthwise": "window", "general": "conv_general", "gathered": "pointwise"}.get(name, name)
         if match := re.fullmatch(r"winograd(\d)(_groups)?", name):
             three = ["winograd_input", "pointwise", "winograd_output"]
             assert used == (["winograd"] if match[2] else three)

@@ -79,4 +79,4 @@ def describe(draft: Draft) -> str:
         text += f" {tiling.block_tile} blocks by {wide.row}x{wide.vectors} or {narrow.row}x{narrow.vectors}"
     if isinstance(draft.description, kernels.WinogradStep):
         text += f" F({draft.description.tile})"
-    return f"{text} on {'x'.join(map(str, draft.groups))}"
+    return f"{text} on {'x'.join(map(str, draft.grid.groups))}"

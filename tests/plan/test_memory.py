@@ -97,7 +97,7 @@ def assert_nothing_is_overwritten(plan: Plan) -> None:
     """Walks through the launches with an arena of tags: what is read must be what was last written there."""
     nodes = plan.graph.by_name
     written = {launch.writes for launch in plan.launches}
-    arena = np.full(plan.arena_floats, -1)
+    arena = np.full(plan.arena_bytes // 4, -1)
     tags = {name: k for k, name in enumerate(plan.places)}
 
     def at(name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -120,7 +120,7 @@ def assert_nothing_is_overwritten(plan: Plan) -> None:
             block = place.layout.block
             lanes = np.unique(at(launch.writes) - place.offset) // block * block
             whole = np.unique(lanes[:, None] + np.arange(block)) + place.offset
-            assert whole.max() < plan.arena_floats
+            assert whole.max() < plan.arena_bytes // 4
             arena[whole] = tags[launch.writes]
             for name in launch.reads:
                 if plan.places[name].buffer == "arena":
@@ -135,7 +135,7 @@ def test_no_tensor_is_overwritten_before_it_is_read(spec: RandomSpec) -> None:
         lowered = build.lower(spec.write(Path(folder)))
     plan = build.planned(lowered, spec.target)
     assert_nothing_is_overwritten(plan)
-    assert plan.arena_floats <= plan.separate_floats
+    assert plan.arena_bytes <= plan.separate_bytes
 
 
 def test_the_walk_finds_what_it_looks_for() -> None:
@@ -156,8 +156,8 @@ def test_a_deep_chain_lives_in_two_buffers() -> None:
     for _ in range(6):
         x = n.conv(x, 8, pads=1)
     plan = lower(n.graph()).plan()
-    assert plan.separate_floats >= 6 * 8 * 36
-    assert plan.arena_floats == 2 * up(8 * 36, 32)
+    assert plan.separate_bytes >= 4 * 6 * 8 * 36
+    assert plan.arena_bytes == 4 * 2 * up(8 * 36, 32)
 
 
 def test_branches_of_a_concat_are_kept_until_it_is_read() -> None:
@@ -166,4 +166,4 @@ def test_branches_of_a_concat_are_kept_until_it_is_read() -> None:
     n.conv(n.conv(joined, 8, 1), 8, 1)
     plan = lower(n.graph()).plan()
     assert_nothing_is_overwritten(plan)
-    assert plan.arena_floats == up(24 * 36, 32) + 8 * 36
+    assert plan.arena_bytes == 4 * (up(24 * 36, 32) + 8 * 36)

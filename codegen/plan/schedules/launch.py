@@ -11,6 +11,7 @@ import numpy as np
 
 from codegen.graph.graph import Node
 from codegen.graph.ops import Activation, Affine, Binary, Conv, ConvTranspose, Divide, Fused, PRelu, Stage
+from codegen.plan.grid import Grid, Three
 from codegen.plan.kernels import (
     Combine,
     Description,
@@ -153,7 +154,7 @@ class LaunchSketch:
         self,
         description: Description,
         label: str,
-        groups: tuple[int, int, int],
+        groups: Three,
         zeros: int = 0,
         prepared: Preparation | None = None,
         reads: tuple[str, ...] | None = None,
@@ -161,11 +162,8 @@ class LaunchSketch:
         scratch: str | None = None,
         winograd: int = 0,
         in_blocks: bool = False,
-        x_type: str = "float",
-        y_type: str = "float",
     ) -> Draft:
         """The launch; ``reads`` and ``writes`` are the node's own unless it is one of several launches."""
-        assert min(groups) >= 1
         return Draft(
             node=self.node.name,
             title=self.op.title,
@@ -174,15 +172,13 @@ class LaunchSketch:
             reads=self.node.inputs if reads is None else reads,
             writes=self.node.name if writes is None else writes,
             parameters=self.parameters,
-            groups=groups,
+            grid=Grid(groups),
             zeros=zeros,
             sizes=self.sizes,
             scratch=scratch,
             prepared=prepared,
             winograd=winograd,
             in_blocks=in_blocks,
-            x_type=x_type,
-            y_type=y_type,
         )
 
     def _step(

@@ -11,7 +11,6 @@ from typing import Any
 
 from codegen.graph.bounded import sum_block
 from codegen.graph.ops import Concat, Convert, Identity, Pad, Reduce, RunningSum, Select, Softmax, Take, Top, Transpose
-from codegen.graph.types import CL_TYPES
 from codegen.plan import kernels
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
@@ -69,8 +68,8 @@ def plan_convert(s: LaunchSketch) -> Draft:
         filled=_filled(s.y),
         epilogue=s.epilogue(_same, vector=False),
     )
-    x_type, y_type = CL_TYPES[op.source], CL_TYPES[op.target]
-    return s.draft(description, f"{op.title}_{_label(s.y)}", _grid(s.y), x_type=x_type, y_type=y_type)
+    assert (s.x.dtype.name, s.y.dtype.name) == (op.source, op.target)
+    return s.draft(description, f"{op.title}_{_label(s.y)}", _grid(s.y))
 
 
 def plan_reduce(s: LaunchSketch) -> Draft:

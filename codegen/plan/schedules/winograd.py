@@ -25,6 +25,7 @@ import numpy as np
 
 from codegen.graph.ops.winograd import POINTS
 from codegen.plan import kernels
+from codegen.plan.grid import Grid
 from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
@@ -285,7 +286,7 @@ def _preparation(s: LaunchSketch, tiles: Tiles, tiling: kernels.Tiling) -> Prepa
         weight=np.ascontiguousarray(weight, dtype=np.float32).reshape(-1),
         # Behind the last channels of an odd number of blocks a wide vector reads on.
         floats=tiles.points * product + c,
-        groups=(product // tile, 1, 1),
+        grid=Grid((product // tile, 1, 1)),
     )
 
 

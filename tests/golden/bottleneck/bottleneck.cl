@@ -5,10 +5,26 @@
  * weights sha256  ad43e785aac770d3af8996d7a6ea052d7af79976b8411768370212e65d0e1c93
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel bottleneck_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel bottleneck_network at the
+ * end calls them for all items of their grids.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -88,19 +104,19 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
  * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
  * compiled once.
  */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -139,7 +155,7 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
  * One work-item: TILES tiles of ROW pixels, times 3 blocks of 8 channels in PASSES passes; acc is in registers.
  * weight is [1 tile of channels][1 x 3 inputs][1][1], each [3][24].
  */
-STEP
+STEP(1, 1, 1)
 void bottleneck_expand(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -174,7 +190,7 @@ void bottleneck_expand(
                 {
                     const int iy = oy + 0;
                     GLOBAL const float *restrict row = x + 0;
-                    WEIGHTS const float *restrict pw = weight + ((tile * 1 + cb)) * 72 + p * VECTORS * WIDTH;
+                    WEIGHTS const float *restrict pw = weight + (tile + cb) * 72 + p * VECTORS * WIDTH;
                     {
                         GLOBAL const float *px[ROW];
                         #pragma unroll
@@ -274,7 +290,7 @@ __constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  * weight is [blocks][3][3][8].
  */
-STEP
+STEP(1, 1, 1)
 void bottleneck_depthwise(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -291,7 +307,7 @@ void bottleneck_depthwise(
 {
     enum {
         ROW = 4, /* pixels */
-        COVERED = (ROW - 1) * 1 + 3 /* input pixels of a row */
+        COVERED = (ROW - 1) + 3 /* input pixels of a row */
     };
     const int cb = ITEM(1);
     const int n = ITEM(2);
@@ -328,7 +344,7 @@ void bottleneck_depthwise(
                     }
                     #pragma unroll
                     for (int kx = 0; kx < 3; ++kx) {
-                        const int t = (i - kx) / 1; /* the window that has pixel i as tap kx, if any */
+                        const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
                             acc[t] = FMA(v, weights[kx], acc[t]);
                     }
@@ -387,7 +403,7 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void bottleneck_sum(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict r1, const uint r1_at,
@@ -559,7 +575,7 @@ static int next_item(struct team *team, const uint count)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void bottleneck_network(
     __global float *arena,
     __global const float *input0,

@@ -5,10 +5,26 @@
  * weights sha256  633e5a6af7ea19ed4b74d84e583ebd9fec38d43f6bbe7e7fa4208a5f0a98c821
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel tiny_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel tiny_network at the
+ * end calls them for all items of their grids.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -88,19 +104,19 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
  * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
  * compiled once.
  */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -156,7 +172,7 @@ __constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
  * What it sees of the input is put into staged first, with zeros around it.
  * weight is [1 tile of channels][3][3][3][8].
  */
-STEP
+STEP(1, 1, 1)
 void tiny_stem(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -263,7 +279,7 @@ void tiny_stem(
  * Average over all of space: 1x5x3x3 -> 1x5x1x1.  One work-item: a block of 8 channels.
  * Four partial results, so that an operation need not wait for the one before it.
  */
-STEP
+STEP(1, 1, 1)
 void tiny_global_average_pool_5x3x3(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -311,7 +327,7 @@ __constant float tiny_scores_dense_bias[16] __attribute__((aligned(64))) = {
  * One work-item: a tile of ROW samples times 1 block of 8 outputs.
  * weight is [1 tile of outputs][5 inputs, in the order of memory][8].
  */
-STEP
+STEP(1, 1, 1)
 void tiny_scores_dense(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -386,14 +402,12 @@ void tiny_scores_dense(
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x4.  One work-item: one sum.
  */
-STEP
+STEP(1, 1, 1)
 void tiny_softmax_1x4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    int rest = ITEM(0);
-    const int i0 = rest % 1;
-    rest /= 1;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
@@ -475,7 +489,7 @@ static int next_item(struct team *team, const uint count)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void tiny_network(
     __global float *arena,
     __global const float *input0,

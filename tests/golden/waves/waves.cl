@@ -5,10 +5,26 @@
  * weights sha256  25bda3a8af7215bc414300df095d197e7a2280015483b3c7a22041bdc23cd3e0
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel waves_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel waves_network at the
+ * end calls them for all items of their grids.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -88,19 +104,19 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
  * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
  * compiled once.
  */
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
@@ -117,7 +133,7 @@ typedef block vector;
  * What it sees of the input is put into staged first, with zeros around it.
  * weight is [1 tile of channels][2][1][3][8].
  */
-STEP
+STEP(1, 1, 1)
 void waves_stem1x3_s1_2x9_to_8x9(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict w, const uint w_at,
@@ -219,7 +235,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
  * Maximum of windows 1x2, stride 1x2.
  * One work-item: a run of rows of one block of 8 channels, in tiles of ROW pixels; acc is in registers.
  */
-STEP
+STEP(1, 1, 1)
 void waves_max_pool1x2_s2_4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at,
@@ -282,7 +298,7 @@ void waves_max_pool1x2_s2_4(
  * weight is [1 block][16][1][2][8].
  * Output pixel o gets input pixel i by tap t where o + pad = i * stride + t * dilation.
  */
-STEP
+STEP(1, 1, 1)
 void waves_transposed1x2_s2_16x4_to_3x9(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL const float *restrict w, const uint w_at,
@@ -300,8 +316,8 @@ void waves_transposed1x2_s2_16x4_to_3x9(
         block vacc = LOAD_BLOCK(cb, bias);
         for (int ky = 0; ky < 1; ++ky) {
             const int iy_scaled = oy - ky;
-            const int iy = iy_scaled / 1;
-            if (iy_scaled < 0 || iy_scaled % 1 != 0 || iy >= 1)
+            const int iy = iy_scaled;
+            if (iy_scaled < 0 || iy >= 1)
                 continue;
             for (int kx = 0; kx < 2; ++kx) {
                 const int ix_scaled = ox - kx;
@@ -309,7 +325,7 @@ void waves_transposed1x2_s2_16x4_to_3x9(
                 if (ix_scaled < 0 || ix_scaled % 2 != 0 || ix >= 4)
                     continue;
                 for (int ci = 0; ci < 16; ++ci) {
-                    const block vw = LOAD_BLOCK(((cb * 16 + ci) * 1 + ky) * 2 + kx, weight);
+                    const block vw = LOAD_BLOCK((cb * 16 + ci) * 2 + kx, weight);
                     const int channel = cb * 8 / 3 * 16 + ci;
                     float xs = x[(channel / 8) * 32 + channel % 8 + ix * 8];
                     vacc = FMA(BROADCAST(block, xs), vw, vacc);
@@ -332,7 +348,7 @@ void waves_transposed1x2_s2_16x4_to_3x9(
  *
  * Element by element: 1x16x1x4.  One work-item: a row of one block of 8 channels.
  */
-STEP
+STEP(1, 1, 1)
 void waves_map_16x4(
     GLOBAL const float *restrict x, const uint x_at,
     GLOBAL float *restrict y, const uint y_at OF_GRID)
@@ -422,7 +438,7 @@ static int next_item(struct team *team, const uint count)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
 #define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void waves_network(
     __global float *arena,
     __global const float *input0,
