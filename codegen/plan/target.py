@@ -1,4 +1,8 @@
-"""What the planner knows about hardware: every tile size and limit, in one table."""
+"""Facts about classes of devices, and the measured costs of what kernels do there.
+
+The planner compares schedules and tiles by their cost in cycles of a core.  Every number that such a cost is made of is
+in :class:`Costs`, with how it was measured.
+"""
 
 from __future__ import annotations
 
@@ -7,75 +11,132 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """Registers of a width: ``registers`` of ``floats`` floats each.
+
+    ``load`` is the cycles of a load, or of reading a number for all elements of a vector: more than half a cycle where
+    that is an instruction beside the multiply-add.  Processors with ``broadcast_operand`` multiply by a number in
+    memory without a register for it.
+
+    Compilers keep at most ``accumulators`` sums in registers, beside addresses and weights.  ``window_row`` is the most
+    pixels of a tile of depthwise convolution or pooling: the unrolled code of longer ones costs more than it saves.
+    """
+
+    floats: int
+    registers: int
+    accumulators: int
+    window_row: int
+    load: float
+    broadcast_operand: bool = False
+
+    def most_pixels(self, vectors: int) -> int:
+        """The most pixels of a tile of so many vectors of output channels."""
+        room = self.registers - vectors - (not self.broadcast_operand)
+        return min(self.accumulators, room) // vectors
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cycles of a core.
+
+    Fitted to the times of layers of the twelve networks of ``benchmarks`` in different tiles and schedules, measured in
+    turn on AMD Zen 4 and Intel Emerald Rapids with AVX-512 and AVX2 code of Intel's runtime.
+    """
+
+    multiply_add: float = 0.5
+    """A vector multiply-add: both processors do two in a cycle."""
+
+    tile_latency: float = 4.5
+    """The least for an input channel of a tile: a sum waits at least four cycles for its last multiply-add."""
+
+    loop: float = 0.5
+    """The loop over input channels."""
+
+    weight_vector: float = 0.35
+    """A vector of weights from the second-level cache, beyond its load."""
+
+    far_vector: float = 12.0
+    """A vector of weights from memory, which a work-item's first tile waits for."""
+
+    small_tile: float = 0.05
+    """A work-item reads its input once more for one block of channels than for very many: a share of all cycles."""
+
+    transform: float = 5.5
+    """Winograd: a vector of channels of one number of a transformed tile, reading and writing included."""
+
+    direct: float = 1.2
+    """A direct convolution's cycles by those of its multiply-adds: edges, addresses and sums that wait in memory."""
+
+
+@dataclass(frozen=True)
 class Target:
     """A class of devices.
 
-    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``narrow`` are tiles for vectors
-    of that many floats: by the number of vectors of channels, the most pixels of a row that compilers still hold in
-    registers with them.  ``wide`` are those for twice as wide vectors, for devices that have them.
+    ``lanes`` is c of the NCHWc layout: channels that lie, and are computed, together.  ``vectors`` are the registers
+    that kernels are written for, the widest first: layout, weights and grid are the same for all.  ``winograd`` are the
+    sizes of tiles that 3x3 convolutions may be cut into.
 
-    ``winograd`` are the sizes of tiles that 3x3 convolutions may be cut into.
-
-    ``panel_bytes`` of weights stay in the first-level cache while a work-item uses them again and again (0: there is
-    nothing to gain), with the sums of ``item_pixels``.  A launch has ``items`` work-items if they can be had with
-    ``least_pixels`` each.  ``depthwise_wide`` and ``depthwise_narrow`` are the most pixels of a depthwise
-    convolution's tile, with 32 and with 16 registers.
+    ``first_cache`` and ``second_cache`` are a core's data caches in bytes.  ``cached_private``: private memory is
+    cached, so that copying input into it pays (CPUs).  ``work_items`` of a launch keep all cores busy; None: every tile
+    has a work-item of its own.
     """
 
     name: str
     title: str
     device_type: str
     lanes: int
-    narrow: Mapping[int, int]
-    wide: Mapping[int, int]
+    vectors: tuple[Vectors, ...]
     winograd: tuple[int, ...]
-    panel_bytes: int
-    item_pixels: int
-    least_pixels: int
-    items: int
-    depthwise_wide: int
-    depthwise_narrow: int
+    first_cache: int
+    second_cache: int
+    cached_private: bool
+    work_items: int | None
+    costs: Costs = Costs()
 
     @property
-    def stages(self) -> bool:
-        """Whether private memory is cached, so that copying input into it pays (CPUs)."""
-        return self.panel_bytes > 0
+    def wide(self) -> Vectors | None:
+        """The registers of the option -DWIDE, if there are any."""
+        return self.vectors[0] if len(self.vectors) > 1 else None
+
+    @property
+    def narrow(self) -> Vectors:
+        """The registers that all devices of the class have."""
+        return self.vectors[-1]
 
 
 TARGETS: Mapping[str, Target] = {
     t.name: t
     for t in (
-        # 16 registers of 8 floats (AVX2) or 32 of 16 (AVX-512): accumulators, weights and a broadcast input.
         Target(
             "cpu",
             "CPUs, with vectors of 256 or 512 bits",
             "CPU",
             lanes=8,
-            narrow={1: 8, 2: 6, 3: 4},
-            wide={1: 28, 2: 14, 3: 8, 4: 7},
+            vectors=(
+                # AVX-512.
+                Vectors(floats=16, registers=32, accumulators=28, window_row=14, load=0.5, broadcast_operand=True),
+                # AVX2.
+                Vectors(floats=8, registers=16, accumulators=12, window_row=8, load=0.6),
+            ),
             winograd=(2, 4),
-            panel_bytes=20 * 1024,
-            item_pixels=56,
-            least_pixels=14,
-            items=32,
-            depthwise_wide=14,
-            depthwise_narrow=8,
+            # Of the smallest of the processors that matter here: Zen 4's.
+            first_cache=32 * 1024,
+            second_cache=1024 * 1024,
+            cached_private=True,
+            work_items=32,
         ),
-        # Intel's compiler fits 24 accumulators of a work-item, and what surrounds them, into registers of Gen9 and Xe.
         Target(
             "gpu",
             "GPUs, by the same schedules",
             "GPU",
             lanes=8,
-            narrow={1: 3},
-            wide={},
+            # Intel's compiler fits 24 sums of a work-item, and what surrounds them, into registers of Gen9 and Xe.
+            vectors=(Vectors(floats=8, registers=16, accumulators=3, window_row=4, load=0.5),),
             winograd=(),
-            panel_bytes=0,
-            item_pixels=1,
-            least_pixels=1,
-            items=1,
-            depthwise_wide=4,
-            depthwise_narrow=4,
+            first_cache=0,
+            second_cache=0,
+            cached_private=False,
+            work_items=None,
         ),
     )
 }

@@ -168,9 +168,8 @@ void digits_stem(
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 8, /* pixels */
-        VECTORS = 1, /* of output channels */
-        PASSES = BY_WIDTH(1, 2),
+        ROW = BY_WIDTH(8, 4), /* pixels */
+        VECTORS = BY_WIDTH(1, 2), /* of output channels */
     };
     const int oy = ITEM(0);
     x += x_at;
@@ -205,60 +204,58 @@ void digits_stem(
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 8; from += ROW) {
             const int ox = min(from, 8 - ROW); /* the last tile is shifted back */
-            for (int p = 0; p < PASSES; ++p) {
-                vector acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j) {
+                const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
                 #pragma unroll
-                for (int j = 0; j < VECTORS; ++j) {
-                    const vector start = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t)
-                        acc[t][j] = start;
-                }
-                WEIGHTS const float *restrict pw = weight + tile * 144 + p * VECTORS * WIDTH;
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
+            }
+            WEIGHTS const float *restrict pw = weight + tile * 144;
+            #pragma nounroll
+            for (int row = 0; row < 3; ++row) {
+                const float *px = staged[0][0] + row * 10 + ox;
+                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
                 #pragma nounroll
-                for (int row = 0; row < 3; ++row) {
-                    const float *px = staged[0][0] + row * 10 + ox;
-                    /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
-                    #pragma nounroll
-                    for (int kx = 0; kx < 3; ++kx) {
-                        vector weights[VECTORS];
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j) {
-                            weights[j] = LOAD_VECTOR(pw + j * WIDTH);
-                        }
-                        #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            #pragma unroll
-                            for (int j = 0; j < VECTORS; ++j)
-                                acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
-                        }
-                        px += 1;
-                        pw += 16;
+                for (int kx = 0; kx < 3; ++kx) {
+                    vector weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = LOAD_VECTOR(pw + j * WIDTH);
                     }
-                }
-                {
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
                     }
-                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
-                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
-                    const int skipped = from - ox; /* pixels of the tile before */
+                    px += 1;
+                    pw += 16;
+                }
+            }
+            {
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t) {
                     #pragma unroll
-                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                        if (b >= blocks)
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile * 2;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
+                        continue;
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
                             continue;
-                        const int ob = first_block + b;
-                        #pragma unroll
-                        for (int t = 0; t < ROW; ++t) {
-                            if (t < skipped)
-                                continue;
-                            const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                            STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
-                        }
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
                     }
                 }
             }
@@ -316,7 +313,7 @@ void digits_mix1_b1(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8), /* pixels */
+        ROW = BY_WIDTH(22, 11), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -447,7 +444,7 @@ void digits_mix1_b3_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8), /* pixels */
+        ROW = BY_WIDTH(22, 11), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -686,7 +683,7 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu
  *
  * Direct convolution 3x3, stride 1x1: 1x8x8x8 -> 1x16x8x8.
- * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels in PASSES passes; acc is in registers.
+ * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels; acc is in registers.
  * weight is [1 tile of channels][1 x 8 inputs][3][3], each [8][16].
  */
 STEP(1, 1, 1)
@@ -696,12 +693,11 @@ void digits_mix1_b3_conv(
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = 8, /* pixels */
-        VECTORS = 1, /* of output channels */
-        PASSES = BY_WIDTH(1, 2),
-        TILES = 2,
-        ACROSS = 1, /* tiles of a row of 8 pixels */
-        LEFT = 1, RIGHT = 7, /* pixels before and from which on taps can be outside */
+        ROW = BY_WIDTH(8, 4), /* pixels */
+        VECTORS = BY_WIDTH(1, 2), /* of output channels */
+        TILES = BY_WIDTH(2, 4),
+        ACROSS = BY_WIDTH(1, 2), /* tiles of a row of 8 pixels */
+        LEFT = 1, RIGHT = BY_WIDTH(7, 3), /* pixels before and from which on taps can be outside */
     };
     const int n = 0;
     const int tile = ITEM(2);
@@ -713,13 +709,13 @@ void digits_mix1_b3_conv(
         const int at = ITEM(0) * TILES + q;
         const int oy = at / ACROSS, from = at % ACROSS * ROW;
         const int ox = from;
-        for (int p = 0; p < PASSES; ++p) {
+        {
             vector acc[ROW][VECTORS];
             #pragma unroll
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 for (int ky = 0; ky < 3; ++ky) {
@@ -727,7 +723,7 @@ void digits_mix1_b3_conv(
                     if (iy < 0 || iy >= 8)
                         continue;
                     GLOBAL const float *restrict row = x + iy * 64;
-                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384 + p * VECTORS * WIDTH;
+                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
                     /* Not unrolled: loads shared between taps would fill the registers. */
                     #pragma nounroll
                     for (int kx = 0; kx < 3; ++kx) {
@@ -763,7 +759,7 @@ void digits_mix1_b3_conv(
                     for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
                 }
-                const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
+                const int first_block = tile * 2;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
@@ -835,7 +831,7 @@ void digits_mix1_b5_reduce(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8), /* pixels */
+        ROW = BY_WIDTH(22, 11), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -1344,7 +1340,7 @@ void digits_mix1_project(
     const int y_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(22, 8), /* pixels */
+        ROW = BY_WIDTH(22, 11), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */

@@ -13,21 +13,24 @@ channels after the other, so that each chunk of weights is fetched once; partial
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
-from codegen.plan.kernels import Cover, Direct, Tile, Tiling
+from codegen.plan.dtype import FLOAT32
+from codegen.plan.kernels import Cover, Direct, Tiling
 from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, sink, size_label
 from codegen.plan.target import Target
+from codegen.plan.tile import MOST_BLOCKS, fit, padded
 from codegen.plan.window import Window, packed
 
-MOST_BLOCKS = 8  # channel blocks per work-item
+ITEM_PIXELS = 56  # whose sums, with MOST_BLOCKS blocks, find room beside a chunk of weights
+LEAST_PIXELS = 14  # that are worth a work-item
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     lanes, lane_stride = (c, 1) if x.block > 1 else (_divisor(op.weight.shape[1], c), x.strides[1])
     # Pixels of channels that lie far apart are first put side by side.
     apart = x.block == 1 and x.strides[3] == 1 and x.shape[1] > 1
-    staged = view is as_one_row and s.target.stages and apart
+    staged = view is as_one_row and s.target.cached_private and apart
     vector_input = x.block > 1 and bool(s.op.prologue)
     input_blocks = -(-op.weight.shape[1] // lanes)
     cut = choose_cut(
@@ -76,10 +79,8 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     )
     tiling = cut.tiling
     tile = tiling.block_tile * c
-    # The last wide vector of an odd number of blocks reads on into what comes next, and nobody reads its upper half.
-    behind = c if s.target.wide and tiling.block_tile % 2 else 0
-    s.constant("weight", np.pad(pack(op.weight, lanes, tile).reshape(-1), (0, behind)))
-    s.constant("bias", np.pad(s.channels(op.bias, up(channels, tile)), (0, behind)))
+    s.constant("weight", padded(s.target, tiling, pack(op.weight, lanes, tile)))
+    s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     wide = _with_edges(cut.wide, tiling.wide.row, window, width, x.shape[3])
     narrow = _with_edges(cut.narrow, tiling.narrow.row, window, width, x.shape[3])
     bounded_columns = any(_can_be_outside(t.row, e) for t, e in ((tiling.wide, wide), (tiling.narrow, narrow)))
@@ -122,62 +123,31 @@ def choose_cut(
     whole: bool = False,
     vector_input: bool = False,
 ) -> Cut:
-    """The cheapest tiling of an image of ``space`` with ``blocks`` channel blocks (in each group).
+    """The cheapest tiles of an image of ``space`` with ``blocks`` channel blocks in each group, and their work-items.
 
     ``column`` counts the multiply-adds of an output for each of the ``input_blocks``.  With ``whole`` work-items have
     equally many blocks: those of a group share inputs, and no work-item may reach into the next group.
     ``vector_input``: inputs are in registers too.
     """
     height, width = space
-
-    def tiles(block_tile: int, lanes: int, limit: Mapping[int, int], registers: int) -> tuple[Tile, int]:
-        """The best tile for vectors of ``lanes`` channel blocks, and how many cover a row."""
-        needed = -(-block_tile // lanes)
-
-        def cost(tile: tuple[int, int]) -> float:
-            # Two multiply-adds a cycle, and a tile's latency at both ends of a row of taps.
-            row, vectors = tile
-            return -(-needed // vectors) * -(-width // row) * (row * vectors + 2)
-
-        row, vectors = min(
-            (
-                (row, vectors)
-                for vectors, most in limit.items()
-                for row in range(1, min(most, width) + 1)
-                if needed % vectors == 0 and (not vector_input or (row + 1) * (vectors + 1) <= registers)
-            ),
-            key=cost,
-        )
-        return Tile(row, vectors, needed // vectors), -(-width // row)
-
-    def widths(block_tile: int) -> tuple[tuple[Tile, int], tuple[Tile, int]]:
-        narrow = tiles(block_tile, 1, target.narrow, 16)
-        return (tiles(block_tile, 2, target.wide, 32) if target.wide else narrow), narrow
-
-    def cost(block_tile: int) -> float:
-        wide, narrow = (
-            height * across * tile.passes * (tile.row * tile.vectors + 2) for tile, across in widths(block_tile)
-        )
-        # A vector of the one width is as much work as two of the other; wider work-items read the input less often.
-        return -(-blocks // block_tile) * (2 * wide + narrow) * (1 + 0.05 / block_tile)
-
-    block_tile = min((n for n in range(1, min(blocks, MOST_BLOCKS) + 1) if not (whole and blocks % n)), key=cost)
-    (wide, wide_across), (narrow, narrow_across) = widths(block_tile)
-    panel = 4 * column * block_tile * target.lanes
-    pixels = height * width
-    chunks = 1
-    if target.panel_bytes:
+    tiling = fit(target, height, width, blocks, whole=whole, inputs_in_registers=vector_input)
+    wide, narrow = tiling.wide, tiling.narrow
+    tiles = [height * -(-width // tile.row) for tile in (wide, narrow)]
+    chunks, wanted = 1, tiles[0]
+    if target.cached_private:
         # As many chunks as let their weights stay in the cache; sums must find room beside them.
-        chunks = min(-(-input_blocks * panel // target.panel_bytes), input_blocks)
-    most = target.item_pixels * MOST_BLOCKS // block_tile
-    groups = -(-blocks // block_tile)
-    wanted = max(-(-pixels // most), min(-(-target.items // groups), -(-pixels // target.least_pixels)))
-    wide_tiles = -(-height * wide_across // wanted)
-    items = -(-height * wide_across // wide_tiles)
-    covers = [Cover(across, -(-height * across // items), 0, 0) for across in (wide_across, narrow_across)]
+        panel = FLOAT32.bytes * column * tiling.block_tile * target.lanes
+        chunks = min(-(-input_blocks * panel // (target.first_cache * 5 // 8)), input_blocks)
+    if target.work_items is not None:
+        pixels = height * width
+        most = ITEM_PIXELS * MOST_BLOCKS // tiling.block_tile
+        busy = -(-target.work_items // -(-blocks // tiling.block_tile))
+        wanted = max(-(-pixels // most), min(busy, -(-pixels // LEAST_PIXELS)))
+    items = -(-tiles[0] // -(-tiles[0] // wanted))
+    covers = [Cover(-(-width // t.row), -(-n // items), 0, 0) for t, n in zip((wide, narrow), tiles, strict=True)]
     if all(cover.tiles == 1 for cover in covers) and wide.passes == narrow.passes == 1:
         chunks = 1  # nothing would be read twice
-    return Cut(Tiling(block_tile, wide, narrow), items, -(-input_blocks // chunks), *covers)
+    return Cut(tiling, items, -(-input_blocks // chunks), *covers)
 
 
 def pack(weight: Array, lanes: int, tile: int) -> Array:

@@ -15,6 +15,7 @@ from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, sink
 from codegen.plan.target import Target
+from codegen.plan.tile import padded
 
 BLOCKS = 4  # of outputs that a work-item computes: enough sums that none waits for its own last multiply-add
 SAMPLES = 2  # that a tile has at most: on 16 registers, their sums leave room for the weights
@@ -30,10 +31,8 @@ def plan_dense(s: LaunchSketch) -> Draft:
     tile = tiling.block_tile * c
     weight = np.zeros((up(outputs, tile), inputs))
     weight[:outputs, places.reshape(-1)] = op.weight
-    # After the last block of an odd number a wide vector reads on.
-    behind = c if s.target.wide and tiling.block_tile % 2 else 0
-    s.constant("weight", np.pad(weight.reshape(-1, tile, inputs).transpose(0, 2, 1).reshape(-1), (0, behind)))
-    s.constant("bias", np.pad(s.channels(op.bias, up(outputs, tile)), (0, behind)))
+    s.constant("weight", padded(s.target, tiling, weight.reshape(-1, tile, inputs).transpose(0, 2, 1)))
+    s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(outputs, tile))))
 
     def spread(values: np.ndarray, filling: float) -> np.ndarray:
         spread_out = np.full(inputs, filling)
@@ -59,7 +58,7 @@ def plan_dense(s: LaunchSketch) -> Draft:
 
 def choose_tiling(target: Target, batch: int, blocks: int) -> Tiling:
     """A tile of samples and outputs, in one pass at both widths of vector, so that weights are read in one stream."""
-    tiles = -(-blocks // BLOCKS) if target.stages else blocks
+    tiles = -(-blocks // BLOCKS) if target.cached_private else blocks
     block_tile = -(-blocks // tiles)
     row = min(SAMPLES, batch)
     narrow = Tile(row, block_tile, 1)

@@ -15,17 +15,15 @@ is written for two widths of vector at once, like all convolutions; grid, layout
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import numpy as np
-
-from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
-from codegen.plan.kernels import Pointwise, Tile, Tiling
+from codegen.plan.dtype import FLOAT32
+from codegen.plan.kernels import Pointwise, Tiling
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, rows_merge, sink
-from codegen.plan.target import Target
+from codegen.plan.tile import fit, padded
 from codegen.plan.window import Window, packed
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
@@ -33,22 +31,20 @@ STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
 GATHERED_FOR = 128  # least output channels for which gathering the windows' pixels pays
 GATHERED_ROW = 13  # least pixels of a tile whose windows fit STAGED_BYTES, for gathering to pay
 LEAST_ITEMS = 8  # of a launch
-FAR_WEIGHT = 24  # latency of a weight vector from memory, in multiply-adds of one vector unit
-MOST_PASSES = 8  # of narrow vectors over the channels of a work-item
 
 
 def takes(s: LaunchSketch) -> bool:
     """Whether the kernel can compute the launch: a 1x1 convolution of channel blocks."""
     op = s.core
     single = len(op.kernel) < 3 and all(n == 1 for n in op.kernel) and op.groups == 1 and not op.padded
-    return single and s.x.block > 1 and (s.target.stages or not s.op.prologue)
+    return single and s.x.block > 1 and (s.target.cached_private or not s.op.prologue)
 
 
 def gathers(s: LaunchSketch) -> bool:
     """Whether what a tile sees through a window, or with steps between pixels, can be gathered."""
     op: Conv = s.core
     blocked = len(op.kernel) < 3 and op.groups == 1 and s.x.block > 1
-    return blocked and s.target.stages and rows_merge(s, reads=False) and _most_staged(s) > 0
+    return blocked and s.target.cached_private and rows_merge(s, reads=False) and _most_staged(s) > 0
 
 
 def gathering_pays(s: LaunchSketch) -> bool:
@@ -72,7 +68,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     blocks = -(-channels // c)
     inputs = window.taps * x.blocks  # blocks of what a pixel sees
     staged = gathered or bool(s.op.prologue)
-    tiling = choose_tiling(s.target, rows, columns, blocks, max(_most_staged(s), 1) if staged else columns)
+    tiling = fit(s.target, rows, columns, blocks, longest=max(_most_staged(s), 1) if staged else None)
     y_tiles = -(-blocks // tiling.block_tile)
     tile = tiling.block_tile * c
     s.constant("weight", padded(s.target, tiling, packed(op.weight, c, tile)))
@@ -98,7 +94,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
         prologue=s.prologue(shared=True),
         gathered=gathered,
         # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
-        staged_floats=max(STAGED_BYTES // 4, inputs * c) if staged else 0,
+        staged_floats=max(STAGED_BYTES // FLOAT32.bytes, inputs * c) if staged else 0,
     )
     groups = grid(tiling, rows, columns, blocks, inputs * c, batch, staged)
     label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
@@ -107,7 +103,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
 
 def _most_staged(s: LaunchSketch) -> int:
     """The largest number of pixels whose inputs, windows included, fit into private memory."""
-    return STAGED_BYTES // (4 * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
+    return STAGED_BYTES // (FLOAT32.bytes * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
 
 
 def _window_sizes(s: LaunchSketch, window: Window) -> None:
@@ -140,44 +136,3 @@ def grid(
     if once:
         return (tiles, min(y_tiles, -(-LEAST_ITEMS // tiles)), count)
     return (max(1, min(tiles, tiles * work // ITEM_WORK)), y_tiles, count)
-
-
-def choose_tiling(target: Target, rows: int, columns: int, blocks: int, longest: int = 1 << 30) -> Tiling:
-    """The cheapest tiles, of up to ``longest`` pixels, for an image with ``blocks`` channel blocks."""
-
-    def best(block_tile: int, lanes: int, limit: Mapping[int, int], most_passes: int) -> tuple[float, Tile]:
-        needed = -(-block_tile // lanes)
-        return min(
-            (
-                (cost(rows * -(-columns // row), tile), tile)
-                for vectors, most in limit.items()
-                if needed % vectors == 0 and needed // vectors <= most_passes
-                for row in range(1, min(most, columns, longest) + 1)
-                for tile in [Tile(row, vectors, needed // vectors)]
-            ),
-            key=lambda choice: choice[0],
-        )
-
-    def cost(tiles: int, tile: Tile) -> float:
-        # Two multiply-adds a cycle, or two loads, and weights from the second-level cache; the first tile waits for
-        # them to come from memory, and little else can be done meanwhile.
-        row, vectors = tile.row, tile.vectors
-        each = max(row * vectors, row + vectors, 9) + 1 + 0.7 * vectors
-        return tile.passes * (max(each, FAR_WEIGHT * vectors) + (tiles - 1) * each)
-
-    def both(block_tile: int) -> tuple[float, Tiling]:
-        narrow_cost, narrow = best(block_tile, 1, target.narrow, MOST_PASSES)
-        # Weights are read without gaps only in a single pass.
-        wide_cost, wide = best(block_tile, 2, target.wide, 1) if target.wide else (narrow_cost, narrow)
-        # A vector of the one width is as much work as two of the other; wider work-items read the input less often.
-        total = -(-blocks // block_tile) * (2 * wide_cost + narrow_cost) * (1 + 0.05 / block_tile)
-        return total, Tiling(block_tile, wide, narrow)
-
-    most = 2 * max(target.wide) if target.wide else MOST_PASSES
-    return min((both(n) for n in range(1, min(blocks, most) + 1)), key=lambda choice: choice[0])[1]
-
-
-def padded(target: Target, tiling: Tiling, values: Array) -> Array:
-    """Weights with room behind them: with an odd number of blocks, the last wide vector is loaded only half full."""
-    behind = target.lanes if target.wide and tiling.block_tile % 2 else 0
-    return np.pad(values.reshape(-1), (0, behind))

@@ -8,11 +8,12 @@ Tiles are those of 1x1 convolutions, with the taps of all input channels in plac
 from __future__ import annotations
 
 from codegen.graph.ops import Conv
+from codegen.plan.dtype import FLOAT32
 from codegen.plan.kernels import Stem
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
-from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch, by, sink, size_label
+from codegen.plan.tile import fit, padded
 from codegen.plan.window import Window, packed
 
 STAGED_BYTES = 48 * 1024
@@ -21,11 +22,11 @@ STAGED_BYTES = 48 * 1024
 def takes(s: LaunchSketch) -> bool:
     """Whether the input is plain, and what a row of output sees of it is worth staging."""
     op: Conv = s.core
-    if s.x.block > 1 or op.groups != 1 or len(op.kernel) > 2 or not s.target.stages:
+    if s.x.block > 1 or op.groups != 1 or len(op.kernel) > 2 or not s.target.cached_private:
         return False
     window = Window.of(op)
     columns = window.seen(1, s.y.canonical().shape[3])
-    return window.taps > 1 and 4 * s.x.shape[1] * window.kernel[0] * columns <= STAGED_BYTES
+    return window.taps > 1 and FLOAT32.bytes * s.x.shape[1] * window.kernel[0] * columns <= STAGED_BYTES
 
 
 def plan_stem(s: LaunchSketch) -> Draft:
@@ -35,12 +36,12 @@ def plan_stem(s: LaunchSketch) -> Draft:
     x, y = s.x.canonical(), s.y.canonical()
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
-    tiling = pointwise.choose_tiling(s.target, rows, columns, blocks)
+    tiling = fit(s.target, rows, columns, blocks)
     tile = tiling.block_tile * c
     co, ci = op.weight.shape[:2]
     # Taps of all input channels in place of channels.
-    s.constant("weight", pointwise.padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
-    s.constant("bias", pointwise.padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
+    s.constant("weight", padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
+    s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
     staged = window.seen(1, columns)
     description = Stem(
         lanes=c,

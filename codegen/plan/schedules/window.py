@@ -52,7 +52,8 @@ def _plan(
     window = Window.of(s.core)
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
-    wide, narrow = (choose_row(most, width) for most in (s.target.depthwise_wide, s.target.depthwise_narrow))
+    rows = [choose_row(vectors.window_row, width) for vectors in s.target.vectors]
+    wide, narrow = rows[0], rows[-1]
     s.size("rows", height)
     s.size("columns", width)
     behind = window.behind(1, width, x.shape[3])

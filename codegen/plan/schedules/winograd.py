@@ -25,16 +25,17 @@ import numpy as np
 
 from codegen.graph.ops.winograd import POINTS
 from codegen.plan import kernels
+from codegen.plan.dtype import FLOAT32
 from codegen.plan.grid import Grid
 from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import LaunchSketch, sink
 from codegen.plan.target import LINE_FLOATS
+from codegen.plan.tile import fit
 from codegen.plan.window import packed
 
 LEAST_CHANNELS = 16
-SLOT_BYTES = 768 * 1024  # of a work-item's tiles in the second-level cache
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
 FITTING = 20  # least tiles in a slot for which groups, whose tiles read the weights together, pay
 LEAST_GROUPS = 14  # of an image: they keep all cores busy, and with 56x56 pixels each fills one register tile
@@ -57,10 +58,6 @@ NUMBERS = {
     "at_a": 1 / (2 * A**2 * (A**2 - B**2)),
     "at_b": 1 / (2 * B**2 * (B**2 - A**2)),
 }
-
-# Estimates in multiply-adds of a core's vector units, from measurements on both widths of vector.
-INPUT_TILE = 11  # transforming a tile: for each of its a*a numbers of one channel, reading and writing included
-OUTPUT_TILE = 11
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
 def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
     """How many tiles fit into a slot."""
     co, ci = s.core.weight.shape[:2]
-    return SLOT_BYTES // (4 * tiles.points * (ci + co))
+    return s.target.second_cache * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
 
 
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
@@ -128,14 +125,19 @@ def _groups(s: LaunchSketch, tiles: Tiles) -> int:
 
 
 def _cost(s: LaunchSketch, tiles: Tiles) -> float:
+    """Cycles of the transforms and products."""
     co, ci = s.core.weight.shape[:2]
-    product = max(tiles.count, pointwise.FAR_WEIGHT) * ci * co
-    return tiles.points * (product + tiles.count * (INPUT_TILE * ci + OUTPUT_TILE * co))
+    costs, lanes = s.target.costs, s.target.lanes
+    product = max(tiles.count * costs.multiply_add, costs.far_vector) * ci * co / lanes
+    return tiles.points * (product + tiles.count * costs.transform * (ci + co) / lanes)
 
 
 def _direct_cost(s: LaunchSketch) -> float:
+    """Cycles of the direct convolution."""
     batch, co, height, width = s.y.shape
-    return 1.2 * 9 * s.core.weight.shape[1] * co * max(batch * height * width, pointwise.FAR_WEIGHT)
+    costs = s.target.costs
+    pixels = max(batch * height * width * costs.multiply_add, costs.far_vector)
+    return costs.direct * 9 * s.core.weight.shape[1] * co / s.target.lanes * pixels
 
 
 def _three(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
@@ -153,7 +155,7 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     ((top, _), (left, _)) = s.core.pads
     x_blocks, y_blocks = -(-x.shape[1] // c), -(-y.shape[1] // c)
     smallest, largest = tiles.count // groups, -(-tiles.count // groups)
-    tiling = pointwise.choose_tiling(s.target, 1, largest, y_blocks, longest=smallest)
+    tiling = fit(s.target, 1, largest, y_blocks, longest=smallest)
     items = min(groups, MOST_SLOTS)
     scratch = f"{s.node.name}/slots"
     v_point = _apart(largest * x_blocks * c)
@@ -242,7 +244,7 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
     part = LaunchSketch(s.node, s.target, s.layouts)
     c = s.target.lanes
     x, y = s.scratch[v], s.scratch[m]
-    tiling = pointwise.choose_tiling(s.target, 1, tiles.count, y.blocks)
+    tiling = fit(s.target, 1, tiles.count, y.blocks)
     preparation = _preparation(s, tiles, tiling)
     part.size("x_blocks", x.blocks)
     part.size("x_block", x.strides[1])

@@ -129,15 +129,17 @@ typedef block vector;
 /* batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float bottleneck_expand_weight[80] __attribute__((aligned(64))) = {
+__constant float bottleneck_expand_weight[96] __attribute__((aligned(64))) = {
     -0x1.c9f07cp-5f, -0x1.ad11dcp-4f, -0x1.321b24p-2f, -0x1.67a5ep-3f, -0x1.04435ap-2f, -0x1.9ea7e6p-4f, -0x1.bba256p-5f, -0x1.6bfcbp-3f,
     -0x1.266628p-3f, -0x1.39c11ap-2f, -0x1.55c728p-3f, -0x1.a966f2p-3f, -0x1.c65a98p-5f, -0x1.9e1388p-6f, -0x1.016262p-2f, -0x1.55e44p-3f,
-    -0x1.2dc14ap-2f, -0x1.2b54f2p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.57745ep-7f, -0x1.4c8772p-1f, 0x1.bd3ec2p-5f, 0x1.13bae8p-2f, 0x1.2fa3eap-2f, 0x1.af3dfap-5f, 0x1.4cb9cp-1f, -0x1.2d3b0ep-6f,
     0x1.13ffc6p-1f, 0x1.ce5ffp-4f, 0x1.7bc0d8p-3f, 0x1.91c4c8p-2f, 0x1.4489dap-6f, -0x1.5d607cp-1f, 0x0p+0f, 0x1.a3982p-2f,
-    0x1.79319ep-3f, 0x1.e4a1eap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.1e364ep-5f, 0x1.2c594ep-3f, 0x1.a16ad4p-2f, -0x1.1fb7e6p-5f, -0x1.04435ap-1f, -0x1.af3dfap-5f, -0x1.842e0ap-2f, 0x1.20adeep-3f,
     0x1.266628p-4f, -0x1.ffea38p-2f, -0x1.c7b436p-5f, -0x1.f04d7p-2f, -0x1.03a17cp-5f, 0x1.1cad6ep-2f, 0x1.016262p-2f, 0x1.f14cp-7f,
+    -0x1.2dc14ap-2f, -0x1.2b54f2p-3f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x1.79319ep-3f, 0x1.e4a1eap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
+    0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.080922p-1f, -0x1.0091f4p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -152,8 +154,8 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
 /* conv -> clip
  *
  * Direct convolution 1x1, stride 1x1: 2x3x1x20 -> 2x18x1x20.
- * One work-item: TILES tiles of ROW pixels, times 3 blocks of 8 channels in PASSES passes; acc is in registers.
- * weight is [1 tile of channels][1 x 3 inputs][1][1], each [3][24].
+ * One work-item: TILES tiles of ROW pixels, times 2 blocks of 8 channels in PASSES passes; acc is in registers.
+ * weight is [2 tiles of channels][1 x 3 inputs][1][1], each [3][16].
  */
 STEP(1, 1, 1)
 void bottleneck_expand(
@@ -161,14 +163,14 @@ void bottleneck_expand(
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(20, 4), /* pixels */
-        VECTORS = BY_WIDTH(1, 3), /* of output channels */
-        PASSES = BY_WIDTH(2, 1),
-        TILES = BY_WIDTH(1, 5),
-        ACROSS = BY_WIDTH(1, 5), /* tiles of a row of 20 pixels */
+        ROW = BY_WIDTH(20, 10), /* pixels */
+        VECTORS = 1, /* of output channels */
+        PASSES = BY_WIDTH(1, 2),
+        TILES = BY_WIDTH(1, 2),
+        ACROSS = BY_WIDTH(1, 2), /* tiles of a row of 20 pixels */
     };
-    const int n = ITEM(2);
-    const int tile = 0;
+    const int n = ITEM(2) / 2;
+    const int tile = ITEM(2) % 2;
     x += x_at;
     y += y_at;
     WEIGHTS const float *restrict weight = bottleneck_expand_weight;
@@ -184,13 +186,13 @@ void bottleneck_expand(
             for (int t = 0; t < ROW; ++t) {
                 #pragma unroll
                 for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 24 + (p * VECTORS + j) * WIDTH);
+                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
             }
             for (int cb = 0; cb < 1; ++cb) {
                 {
                     const int iy = oy + 0;
                     GLOBAL const float *restrict row = x + 0;
-                    WEIGHTS const float *restrict pw = weight + (tile + cb) * 72 + p * VECTORS * WIDTH;
+                    WEIGHTS const float *restrict pw = weight + (tile + cb) * 48 + p * VECTORS * WIDTH;
                     {
                         GLOBAL const float *px[ROW];
                         #pragma unroll
@@ -203,7 +205,7 @@ void bottleneck_expand(
                             vector weights[VECTORS];
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 24 + j * WIDTH);
+                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
                             }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
@@ -222,8 +224,8 @@ void bottleneck_expand(
                     for (int j = 0; j < VECTORS; ++j)
                         acc[t][j] = AT_LEAST(AT_MOST(acc[t][j], 0x1.8p+2f), 0x0p+0f);
                 }
-                const int first_block = tile * 3 + p * VECTORS * (WIDTH / LANES);
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 3, 3) - first_block);
+                const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 3) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
@@ -418,7 +420,7 @@ void bottleneck_sum(
     const int y_blocks OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(20, 7), /* pixels */
+        ROW = BY_WIDTH(20, 10), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -583,10 +585,10 @@ void bottleneck_network(
     volatile __global uint *board,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 10u, 0, 0};
+    struct team team = {board, get_global_id(0), get_global_size(0), run * 12u, 0, 0};
 
     /* expand: conv -> clip */
-    EACH_ITEM(2)
+    EACH_ITEM(4)
     bottleneck_expand(input0, 0, arena, 0, GRID_BY_ROWS(1, 1));
     /* depthwise: conv -> clip */
     EACH_ITEM(6)

@@ -140,7 +140,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
     GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(9, 5), /* pixels */
+        ROW = 9, /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int oy = ITEM(0);

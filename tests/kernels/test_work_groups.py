@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import networks
 import pytest
-from branches import Net
 
 from codegen.graph.ops import Identity
 from codegen.plan import planner
@@ -18,6 +16,8 @@ from codegen.plan.schedules import rows
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import verify
+from tests.support import networks
+from tests.support.branches import Net
 
 
 def in_pairs(s: LaunchSketch) -> Draft:
