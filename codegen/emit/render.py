@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.graph.types import CL_TYPES, FLOAT32
 from codegen.plan.kernels import Convert
 from codegen.plan.layout import plain
-from codegen.plan.plan import Argument, Launch, Plan
+from codegen.plan.plan import Argument, Function, Kernel, Launch, Plan
 from codegen.plan.target import LINE_FLOATS
 
 
@@ -50,16 +51,20 @@ def render(template: str, **context: Any) -> str:
 def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
     """The model's .cl file."""
     descriptions = [kernel.description for kernel in plan.kernels]
-    kernels = [
-        {
-            "notes": kernel.notes,
-            "text": render(f"kernels/{kernel.description.template}", k=kernel.description, kernel=kernel),
-            "tables": [
-                {"name": name, "count": values.size, "rows": list(table_rows(values))}
-                for name, values in kernel.tables.items()
-            ],
-        }
-        for kernel in plan.kernels
+    functions = {id(k.calls): k.calls for k in plan.kernels if k.calls is not None}
+    texts = [
+        *({"notes": (), "tables": [], "text": _text(function)} for function in functions.values()),
+        *(
+            {
+                "notes": kernel.notes,
+                "tables": [
+                    {"name": name, "count": values.size, "rows": list(table_rows(values))}
+                    for name, values in kernel.tables.items()
+                ],
+                "text": _text(kernel) if kernel.calls is None else _call(kernel, kernel.calls),
+            }
+            for kernel in plan.kernels
+        ),
     ]
     return render(
         "kernels/program.cl.jinja",
@@ -71,15 +76,44 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         weights_space="__constant" if plan.weights is None else "__global",
         reading_doubles=any(isinstance(d, Convert) and d.source == "float64" for d in descriptions),
         writing_doubles=any(isinstance(d, Convert) and d.target == "float64" for d in descriptions),
-        kernels=kernels,
+        kernels=texts,
         persistent=_persistent(plan) if plan.persistent else None,
     )
 
 
+def _text(kernel: Kernel | Function) -> str:
+    return render(f"kernels/{kernel.description.template}", k=kernel.description, kernel=kernel)
+
+
+def _call(kernel: Kernel, function: Function) -> str:
+    """A kernel that calls a function with its own tables and sizes."""
+    arguments = []
+    for parameter in function.parameters:
+        name = parameter.name
+        match parameter.role:
+            case "size":
+                arguments.append(f"/* {name} */ {kernel.sizes[name]}")
+            case "table":
+                arguments.append(kernel.constants[name])
+            case "zeros":
+                arguments.append(name)
+            case _:
+                arguments.append(f"{name}, {name}_at")
+    return render("kernels/call.jinja", kernel=kernel, arguments=_lines(arguments))
+
+
+def _lines(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a call, in lines that are not too long; comments stay with what they name."""
+    blanks = str.maketrans({" ": "\0"})
+    text = ", ".join(argument.translate(blanks) for argument in arguments)
+    return [line.replace("\0", " ") for line in textwrap.wrap(text, 100, break_long_words=False)]
+
+
 def _persistent(plan: Plan) -> dict[str, Any]:
+    kernels = {kernel.name: kernel for kernel in plan.kernels}
     return {
         "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
-        "steps": [_step(launch) for launch in plan.launches],
+        "steps": [_step(launch, kernels) for launch in plan.launches],
     }
 
 
@@ -104,13 +138,28 @@ def _parameter(buffer: Argument, plan: Plan) -> str:
     return f"__global {'' if written else 'const '}{CL_TYPES[kind]} *{_buffer(buffer)}"
 
 
-def _step(launch: Launch) -> dict[str, Any]:
+def _arguments(launch: Launch, kernel: Kernel) -> list[str]:
+    """What a launch passes, as C: sizes with their names."""
+    arguments = iter(launch.arguments)
+    texts = []
+    for parameter in kernel.parameters:
+        argument = next(arguments)
+        if parameter.role == "size":
+            texts.append(f"/* {parameter.name} */ {argument.value}")
+        elif parameter.role == "zeros":
+            texts.append(_buffer(argument))
+        else:
+            texts.append(f"{_buffer(argument)}, {next(arguments).value}")
+    return texts
+
+
+def _step(launch: Launch, kernels: Mapping[str, Kernel]) -> dict[str, Any]:
     return {
         "what": f"{launch.node}: {launch.title}",
         "kernel": launch.kernel,
         "count": launch.grid.count,
         "grid": launch.grid.items,
-        "arguments": [str(a.value) if a.kind == "number" else _buffer(a) for a in launch.arguments],
+        "arguments": _lines([*_arguments(launch, kernels[launch.kernel]), ""]),
     }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegen.graph.graph import Graph
 from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other, packed
 from codegen.plan.layout import up
 from codegen.plan.names import Names
-from codegen.plan.plan import Argument, Draft, Floats, Kernel, Launch, Parameter, Place, Preparation
+from codegen.plan.plan import Argument, Draft, Floats, Function, Kernel, Launch, Parameter, Place, Preparation
 from codegen.plan.schedules.launch import LaunchSketch
 
 SHARED_TABLE = 64  # tables of at least this many numbers are shared between kernels
@@ -29,24 +30,36 @@ class Baked:
 def with_tables(
     model: str, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
 ) -> Baked:
-    """Prints constants as __constant tables, large ones once; a kernel with tables belongs to one launch."""
+    """Prints constants as __constant tables, large ones once; a kernel with tables belongs to one launch.
+
+    Kernels that differ in tables and sizes only call one function.
+    """
     names = Names(model)
     kernels: dict[str, Kernel] = {}
     shared: dict[str, str] = {}
+    functions: dict[str, Function] = {}
     printed: dict[bytes, str] = {}
+    alike = Counter(_key(draft) for draft in drafts if draft.parameters)
     launches = []
     for draft in drafts:
         key = _key(draft)
+        sizes = draft.sizes
         if draft.parameters or key not in shared:
-            name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters))
+            name = names.new(draft.node if draft.parameters else draft.label, tuple(draft.parameters), draft.node)
             constants = {k: f"{name}_{k}" for k in draft.parameters}
             for k, values in draft.parameters.items():
                 if values.size >= SHARED_TABLE:
                     constants[k] = printed.setdefault(digest(values), constants[k])
             tables = {f"{name}_{k}": v for k, v in draft.parameters.items() if constants[k] == f"{name}_{k}"}
-            kernels[name] = _kernel(name, draft, places, constants, tables, draft.sizes, notes.get(draft.node, ()))
+            calls = None
+            if alike[key] > 1:
+                if key not in functions:
+                    functions[key] = _function(names.new(draft.label, node=draft.node), draft, places)
+                calls, sizes = functions[key], {}
+            kernel = _kernel(name, draft, places, constants, tables, sizes, notes.get(draft.node, ()))
+            kernels[name] = kernel if calls is None else replace(kernel, calls=calls, sizes=draft.sizes)
             shared[key] = name
-        launches.append(_launch(draft, kernels[shared[key]], places, {}, draft.sizes, notes))
+        launches.append(_launch(draft, kernels[shared[key]], places, {}, sizes, notes))
     return Baked(tuple(kernels.values()), tuple(launches))
 
 
@@ -88,7 +101,7 @@ def with_blob(
             constants[k] = "w" if not offset else f"(w + {k}_at)" if told else f"(w + {offset})"
         key = f"{_key(draft)} {told}"
         if key not in kernels:
-            kernels[key] = _kernel(names.new(draft.label), draft, places, constants, None, sizes, ())
+            kernels[key] = _kernel(names.new(draft.label, node=draft.node), draft, places, constants, None, sizes, ())
         launches.append(_launch(draft, kernels[key], places, starts, sizes, notes))
     weights = blob.whole()
     return Baked(tuple(kernels.values()), tuple(launches), tuple(preparations), prepared, weights)
@@ -145,6 +158,12 @@ def _kernel(
     return Kernel(
         name, draft.description, tuple(parameters), constants, tables or {}, draft.grid.local, draft.title, notes
     )
+
+
+def _function(name: str, draft: Draft, places: Mapping[str, Place]) -> Function:
+    kernel = _kernel(name, draft, places, {}, {}, draft.sizes, ())
+    tables = tuple(Parameter(k, "table") for k in draft.parameters)
+    return Function(name, draft.description, (*kernel.parameters, *tables), draft.title)
 
 
 def _launch(

@@ -79,7 +79,7 @@ class Parameter:
     """One kernel parameter, from which signature, clSetKernelArg calls and documentation are printed."""
 
     name: str
-    role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size"
+    role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size", "table"
     type: str = FLOAT32.storage  # of the elements of a buffer
 
 
@@ -97,11 +97,30 @@ class Argument:
 
 
 @dataclass(frozen=True, eq=False)
+class Function:
+    """A kernel's text that several kernels call, each with its own tables and sizes.
+
+    ``parameters`` are those of a kernel, then one for each constant.
+    """
+
+    name: str
+    description: Description
+    parameters: tuple[Parameter, ...]
+    what: str
+
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """None to be declared: they are parameters."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """A kernel with a name.
 
     ``constants`` is the C expression for every constant of the description, by key; ``tables`` are the constants to
-    print.  ``local`` is the size of its work-groups.
+    print.  ``local`` is the size of its work-groups.  A kernel that ``calls`` a function is no more than the call,
+    with these ``sizes``.
     """
 
     name: str
@@ -112,6 +131,8 @@ class Kernel:
     local: Three
     what: str
     notes: tuple[str, ...]
+    calls: Function | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
-#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
 #define LANE(value, lane) LANE_##lane(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
@@ -112,6 +112,7 @@ typedef block vector;
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
@@ -120,11 +121,216 @@ typedef block vector;
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
 #endif
+
+/* conv -> relu
+ *
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
+ */
+static void digits_pointwise_22x8_relu(
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row,
+    WEIGHTS const float *restrict weight,
+    WEIGHTS const float *restrict bias OF_GRID)
+{
+    enum {
+        ROW = BY_WIDTH(22, 11), /* pixels */
+        VECTORS = 1, /* of output channels */
+    };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
+    x += x_at;
+    y += y_at;
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
+            vector acc[ROW][VECTORS];
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j) {
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
+            }
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
+                    PREFETCH(px + x_block + t);
+                #pragma unroll 2
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        #pragma unroll
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                    }
+                }
+                px += x_block;
+                pw += 64;
+            }
+            {
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
+                        continue;
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* conv -> relu
+ *
+ * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
+ * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
+ * acc is in registers.
+ * weight is [tiles of channels][x_blocks * 8][8].
+ */
+static void digits_pointwise_16x8_relu(
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
+    const int x_blocks,
+    const int x_block,
+    const int columns,
+    const int y_tiles,
+    const int rows,
+    const int x_row,
+    const int y_blocks,
+    const int y_block,
+    const int y_row,
+    WEIGHTS const float *restrict weight,
+    WEIGHTS const float *restrict bias OF_GRID)
+{
+    enum {
+        ROW = BY_WIDTH(16, 8), /* pixels */
+        VECTORS = 1, /* of output channels */
+    };
+    const int inputs = x_blocks; /* blocks of what a pixel sees */
+    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
+    const int tiles = rows * across;
+    x += x_at;
+    y += y_at;
+    const int run = ITEM(0), runs = ITEMS(0);
+    const int y_run = ITEM(1), y_runs = ITEMS(1);
+    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
+    for (int at = (long)run * tiles / runs; at < end; ++at) {
+        const int oy = at / across;
+        const int from = at % across * ROW;
+        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
+            vector acc[ROW][VECTORS];
+            #pragma unroll
+            for (int j = 0; j < VECTORS; ++j) {
+                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t)
+                    acc[t][j] = start;
+            }
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
+            #pragma nounroll
+            for (int cb = 0; cb < inputs; ++cb) {
+                #pragma unroll
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
+                    PREFETCH(px + x_block + t);
+                #pragma unroll 2
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j) {
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                    }
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        #pragma unroll
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                    }
+                }
+                px += x_block;
+                pw += 64;
+            }
+            {
+                #pragma unroll
+                for (int t = 0; t < ROW; ++t) {
+                    #pragma unroll
+                    for (int j = 0; j < VECTORS; ++j)
+                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                }
+                const int first_block = tile;
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
+                #pragma unroll
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                    if (b >= blocks)
+                        continue;
+                    const int ob = first_block + b;
+                    #pragma unroll
+                    for (int t = 0; t < ROW; ++t) {
+                        if (t < skipped)
+                            continue;
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
+                    }
+                }
+            }
+        }
+    }
+}
 
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
  * Computed in float64, rounded once to float32, printed exactly.
@@ -291,107 +497,16 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b1(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(22, 11), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix1_b1_weight;
-    WEIGHTS const float *restrict bias = digits_mix1_b1_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_22x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 512, /* y_row */ 0,
+        digits_mix1_b1_weight, digits_mix1_b1_bias PASS_GRID);
 }
 
 /* batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -422,107 +537,16 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b3_reduce(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(22, 11), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix1_b3_reduce_weight;
-    WEIGHTS const float *restrict bias = digits_mix1_b3_reduce_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_22x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 512, /* y_row */ 0,
+        digits_mix1_b3_reduce_weight, digits_mix1_b3_reduce_bias PASS_GRID);
 }
 
 /* batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -809,107 +833,16 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b5_reduce(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(22, 11), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix1_b5_reduce_weight;
-    WEIGHTS const float *restrict bias = digits_mix1_b5_reduce_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_22x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 512, /* y_row */ 0,
+        digits_mix1_b5_reduce_weight, digits_mix1_b5_reduce_bias PASS_GRID);
 }
 
 /* batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -1318,107 +1251,16 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_project(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(22, 11), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix1_project_weight;
-    WEIGHTS const float *restrict bias = digits_mix1_project_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_22x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 512, /* y_row */ 0,
+        digits_mix1_project_weight, digits_mix1_project_bias PASS_GRID);
 }
 
 /* max_pool
@@ -1534,107 +1376,16 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b1(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(16, 8), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix2_b1_weight;
-    WEIGHTS const float *restrict bias = digits_mix2_b1_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_16x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 128, /* y_row */ 0,
+        digits_mix2_b1_weight, digits_mix2_b1_bias PASS_GRID);
 }
 
 /* batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -1689,107 +1440,16 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b3_reduce(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(16, 8), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix2_b3_reduce_weight;
-    WEIGHTS const float *restrict bias = digits_mix2_b3_reduce_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_16x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 128, /* y_row */ 0,
+        digits_mix2_b3_reduce_weight, digits_mix2_b3_reduce_bias PASS_GRID);
 }
 
 /* batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -2100,107 +1760,16 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b5_reduce(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(16, 8), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix2_b5_reduce_weight;
-    WEIGHTS const float *restrict bias = digits_mix2_b5_reduce_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_16x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 128, /* y_row */ 0,
+        digits_mix2_b5_reduce_weight, digits_mix2_b5_reduce_bias PASS_GRID);
 }
 
 /* batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
@@ -2633,107 +2202,16 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-/* conv -> relu
- *
- * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
- * One work-item: a run of tiles of ROW pixels and a run of tiles of 1 block of 8 channels.
- * acc is in registers.
- * weight is [tiles of channels][x_blocks * 8][8].
- */
+/* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_project(
     GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
-    const int x_blocks,
-    const int x_block,
-    const int columns,
-    const int y_tiles,
-    const int rows,
-    const int x_row,
-    const int y_blocks,
-    const int y_block,
-    const int y_row OF_GRID)
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
-    enum {
-        ROW = BY_WIDTH(16, 8), /* pixels */
-        VECTORS = 1, /* of output channels */
-    };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
-    const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
-    const int tiles = rows * across;
-    x += x_at;
-    y += y_at;
-    WEIGHTS const float *restrict weight = digits_mix2_project_weight;
-    WEIGHTS const float *restrict bias = digits_mix2_project_bias;
-    const int run = ITEM(0), runs = ITEMS(0);
-    const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
-        const int oy = at / across;
-        const int from = at % across * ROW;
-        const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
-        for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            vector acc[ROW][VECTORS];
-            #pragma unroll
-            for (int j = 0; j < VECTORS; ++j) {
-                const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t)
-                    acc[t][j] = start;
-            }
-            GLOBAL const float *restrict px = first;
-            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
-            for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
-                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
-                    PREFETCH(px + x_block + t);
-                #pragma unroll 2
-                for (int l = 0; l < LANES; ++l) {
-                    vector weights[VECTORS];
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
-                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                    }
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
-                        for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
-                    }
-                }
-                px += x_block;
-                pw += 64;
-            }
-            {
-                #pragma unroll
-                for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
-                    for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
-                }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
-                    #pragma unroll
-                    for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
-                            continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
-                    }
-                }
-            }
-        }
-    }
+    digits_pointwise_16x8_relu(
+        x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
+        /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1, /* y_block */ 128, /* y_row */ 0,
+        digits_mix2_project_weight, digits_mix2_project_bias PASS_GRID);
 }
 
 /* global_average_pool
@@ -3036,60 +2514,101 @@ void digits_network(
 
     /* stem: conv -> relu */
     EACH_ITEM(8)
-    digits_stem(input0, 0, arena, 2560, GRID_BY_ROWS(8, 1));
+    digits_stem(
+        input0, 0, arena, 2560,
+        GRID_BY_ROWS(8, 1));
     /* mix1.b1: conv -> relu */
     EACH_ITEM(1)
-    digits_mix1_b1(arena, 2560, arena, 0, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    digits_mix1_b1(
+        arena, 2560, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* mix1.b3.reduce: conv -> relu */
     EACH_ITEM(1)
-    digits_mix1_b3_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    digits_mix1_b3_reduce(
+        arena, 2560, arena, 3584,
+        GRID_BY_ROWS(1, 1));
     /* mix1.b3.conv: conv -> relu */
     EACH_ITEM(4)
-    digits_mix1_b3_conv(arena, 3584, zeros, arena, 512, GRID_BY_ROWS(4, 1));
+    digits_mix1_b3_conv(
+        arena, 3584, zeros, arena, 512,
+        GRID_BY_ROWS(4, 1));
     /* mix1.b5.reduce: conv -> relu */
     EACH_ITEM(1)
-    digits_mix1_b5_reduce(arena, 2560, arena, 3584, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    digits_mix1_b5_reduce(
+        arena, 2560, arena, 3584,
+        GRID_BY_ROWS(1, 1));
     /* mix1.b5.conv: conv -> relu */
     EACH_ITEM(4)
-    digits_mix1_b5_conv(arena, 3584, zeros, arena, 1536, GRID_BY_ROWS(4, 1));
+    digits_mix1_b5_conv(
+        arena, 3584, zeros, arena, 1536,
+        GRID_BY_ROWS(4, 1));
     /* mix1.pool: max_pool */
     EACH_ITEM(2)
-    digits_max_pool3x3_s1_8(arena, 2560, arena, 3584, 8, 8, 8, 8, 512, 64, 512, 64, GRID(1, 2));
+    digits_max_pool3x3_s1_8(
+        arena, 2560, arena, 3584, /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,
+        /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,
+        GRID(1, 2));
     /* mix1.project: conv -> relu */
     EACH_ITEM(1)
-    digits_mix1_project(arena, 3584, arena, 2048, 2, 512, 64, 1, 1, 0, 1, 512, 0, GRID_BY_ROWS(1, 1));
+    digits_mix1_project(
+        arena, 3584, arena, 2048,
+        GRID_BY_ROWS(1, 1));
     /* pool: max_pool */
     EACH_ITEM(5)
-    digits_max_pool2x2_s2_4(arena, 0, arena, 2560, 4, 4, 512, 64, 128, 32, GRID(1, 5));
+    digits_max_pool2x2_s2_4(
+        arena, 0, arena, 2560, /* rows */ 4, /* columns */ 4, /* x_block */ 512, /* x_row */ 64,
+        /* y_block */ 128, /* y_row */ 32,
+        GRID(1, 5));
     /* mix2.b1: conv -> relu */
     EACH_ITEM(1)
-    digits_mix2_b1(arena, 2560, arena, 0, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    digits_mix2_b1(
+        arena, 2560, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* mix2.b3.reduce: conv -> relu */
     EACH_ITEM(1)
-    digits_mix2_b3_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    digits_mix2_b3_reduce(
+        arena, 2560, arena, 640,
+        GRID_BY_ROWS(1, 1));
     /* mix2.b3.conv: conv -> relu */
     EACH_ITEM(2)
-    digits_mix2_b3_conv(arena, 640, zeros, arena, 128, GRID_BY_ROWS(2, 1));
+    digits_mix2_b3_conv(
+        arena, 640, zeros, arena, 128,
+        GRID_BY_ROWS(2, 1));
     /* mix2.b5.reduce: conv -> relu */
     EACH_ITEM(1)
-    digits_mix2_b5_reduce(arena, 2560, arena, 640, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    digits_mix2_b5_reduce(
+        arena, 2560, arena, 640,
+        GRID_BY_ROWS(1, 1));
     /* mix2.b5.conv: conv -> relu */
     EACH_ITEM(2)
-    digits_mix2_b5_conv(arena, 640, zeros, arena, 384, GRID_BY_ROWS(2, 1));
+    digits_mix2_b5_conv(
+        arena, 640, zeros, arena, 384,
+        GRID_BY_ROWS(2, 1));
     /* mix2.pool: max_pool */
     EACH_ITEM(5)
-    digits_max_pool3x3_s1_4(arena, 2560, arena, 640, 4, 4, 4, 4, 128, 32, 128, 32, GRID(1, 5));
+    digits_max_pool3x3_s1_4(
+        arena, 2560, arena, 640, /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,
+        /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,
+        GRID(1, 5));
     /* mix2.project: conv -> relu */
     EACH_ITEM(1)
-    digits_mix2_project(arena, 640, arena, 512, 5, 128, 16, 1, 1, 0, 1, 128, 0, GRID_BY_ROWS(1, 1));
+    digits_mix2_project(
+        arena, 640, arena, 512,
+        GRID_BY_ROWS(1, 1));
     /* average: global_average_pool */
     EACH_ITEM(5)
-    digits_global_average_pool_40x4x4(arena, 0, arena, 640, GRID_BY_ROWS(1, 1));
+    digits_global_average_pool_40x4x4(
+        arena, 0, arena, 640,
+        GRID_BY_ROWS(1, 1));
     /* classifier: dense */
     EACH_ITEM(1)
-    digits_classifier(arena, 640, arena, 0, GRID_BY_ROWS(1, 1));
+    digits_classifier(
+        arena, 640, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* softmax: softmax */
     EACH_ITEM(1)
-    digits_softmax_1x10(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));
+    digits_softmax_1x10(
+        arena, 0, output0, 0,
+        GRID_BY_ROWS(1, 1));
 }
 #endif

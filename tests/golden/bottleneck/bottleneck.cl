@@ -38,7 +38,7 @@
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
-#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
 #define LANE(value, lane) LANE_##lane(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
@@ -112,6 +112,7 @@ typedef block vector;
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
@@ -120,6 +121,7 @@ typedef block vector;
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
@@ -589,12 +591,21 @@ void bottleneck_network(
 
     /* expand: conv -> clip */
     EACH_ITEM(4)
-    bottleneck_expand(input0, 0, arena, 0, GRID_BY_ROWS(1, 1));
+    bottleneck_expand(
+        input0, 0, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* depthwise: conv -> clip */
     EACH_ITEM(6)
-    bottleneck_depthwise(arena, 0, arena, 960, 5, 4, 5, 4, 480, 160, 32, 480, 160, 32, GRID(1, 3));
+    bottleneck_depthwise(
+        arena, 0, arena, 960, /* rows */ 5, /* columns */ 4, /* height */ 5, /* width */ 4,
+        /* x_sample */ 480, /* x_block */ 160, /* x_row */ 32, /* y_sample */ 480, /* y_block */ 160,
+        /* y_row */ 32,
+        GRID(1, 3));
     /* sum: conv -> add */
     EACH_ITEM(2)
-    bottleneck_sum(arena, 960, input0, 0, output0, 0, 3, 160, 20, 1, 480, 1, 0, 1, GRID_BY_ROWS(1, 1));
+    bottleneck_sum(
+        arena, 960, input0, 0, output0, 0, /* x_blocks */ 3, /* x_block */ 160, /* columns */ 20,
+        /* y_tiles */ 1, /* x_sample */ 480, /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1,
+        GRID_BY_ROWS(1, 1));
 }
 #endif

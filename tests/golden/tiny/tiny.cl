@@ -38,7 +38,7 @@
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
-#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
 #define LANE(value, lane) LANE_##lane(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
@@ -112,6 +112,7 @@ typedef block vector;
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
@@ -120,6 +121,7 @@ typedef block vector;
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
@@ -501,15 +503,23 @@ void tiny_network(
 
     /* stem: conv -> relu */
     EACH_ITEM(3)
-    tiny_stem(input0, 0, arena, 0, GRID_BY_ROWS(3, 1));
+    tiny_stem(
+        input0, 0, arena, 0,
+        GRID_BY_ROWS(3, 1));
     /* pool: global_average_pool */
     EACH_ITEM(1)
-    tiny_global_average_pool_5x3x3(arena, 0, arena, 96, GRID_BY_ROWS(1, 1));
+    tiny_global_average_pool_5x3x3(
+        arena, 0, arena, 96,
+        GRID_BY_ROWS(1, 1));
     /* scores/dense: dense */
     EACH_ITEM(1)
-    tiny_scores_dense(arena, 96, arena, 0, GRID_BY_ROWS(1, 1));
+    tiny_scores_dense(
+        arena, 96, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* scores: softmax */
     EACH_ITEM(1)
-    tiny_softmax_1x4(arena, 0, output0, 0, GRID_BY_ROWS(1, 1));
+    tiny_softmax_1x4(
+        arena, 0, output0, 0,
+        GRID_BY_ROWS(1, 1));
 }
 #endif

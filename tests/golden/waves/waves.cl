@@ -38,7 +38,7 @@
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
-#define BLOCK_OF(...) ((block)(__VA_ARGS__))
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
 #define LANE(value, lane) LANE_##lane(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
@@ -112,6 +112,7 @@ typedef block vector;
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
@@ -120,6 +121,7 @@ typedef block vector;
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
@@ -453,18 +455,29 @@ void waves_network(
 
     /* a: conv */
     EACH_ITEM(1)
-    waves_stem1x3_s1_2x9_to_8x9(input0, 0, weights, 0, arena, 0, GRID_BY_ROWS(1, 1));
+    waves_stem1x3_s1_2x9_to_8x9(
+        input0, 0, weights, 0, arena, 0,
+        GRID_BY_ROWS(1, 1));
     /* b: conv */
     EACH_ITEM(1)
-    waves_stem1x3_s1_2x9_to_8x9(input1, 0, weights, 96, arena, 72, GRID_BY_ROWS(1, 1));
+    waves_stem1x3_s1_2x9_to_8x9(
+        input1, 0, weights, 96, arena, 72,
+        GRID_BY_ROWS(1, 1));
     /* pooled: max_pool */
     EACH_ITEM(2)
-    waves_max_pool1x2_s2_4(arena, 0, arena, 160, 1, 4, 72, 0, 32, 0, GRID(1, 2));
+    waves_max_pool1x2_s2_4(
+        arena, 0, arena, 160, /* rows */ 1, /* columns */ 4, /* x_block */ 72, /* x_row */ 0,
+        /* y_block */ 32, /* y_row */ 0,
+        GRID(1, 2));
     /* up: conv_transpose -> leaky_relu */
     EACH_ITEM(1)
-    waves_transposed1x2_s2_16x4_to_3x9(arena, 160, weights, 192, output0, 0, GRID_BY_ROWS(1, 1));
+    waves_transposed1x2_s2_16x4_to_3x9(
+        arena, 160, weights, 192, output0, 0,
+        GRID_BY_ROWS(1, 1));
     /* pooled/output1: identity */
     EACH_ITEM(2)
-    waves_map_16x4(arena, 160, output1, 0, GRID_BY_ROWS(1, 1));
+    waves_map_16x4(
+        arena, 160, output1, 0,
+        GRID_BY_ROWS(1, 1));
 }
 #endif
