@@ -16,7 +16,10 @@ def address(layout: Layout | Named, n: str, channel: str, h: str, w: str) -> str
     ``h`` counts the rows of all planes where the layout has a depth of its own.
     """
     sn, sc, *rows, sw = layout.strides
-    terms: list[tuple[str, int | str]] = [(n, sn if layout.shape[0] > 1 else 0), (channel, 0 if layout.splat else sc)]
+    terms: list[tuple[str, int | str]] = [
+        (n, sn if layout.shape[0] > 1 else 0),
+        (channel, 0 if layout.broadcast else sc),
+    ]
     if len(rows) == 1:
         terms.append((h, rows[0]))
     else:
@@ -41,7 +44,7 @@ def divided(index: str, divisor: int) -> str:
 
 def load(layout: Layout | Named, pointer: str, n: str, block: str, h: str, w: str, c: int) -> str:
     """A vector of the ``c`` channels of a block at one pixel of a canonical layout; lanes behind the last are 0."""
-    if layout.splat:
+    if layout.broadcast:
         return f"BROADCAST(block, {pointer}[{address(layout, n, '0', h, w)}])"
     if layout.block > 1:
         return f"LOAD_BLOCK(0, {_offset(pointer, address(layout, n, block, h, w))})"
@@ -80,7 +83,7 @@ def element(layout: Layout, pointer: str, coordinates: Sequence[str]) -> str:
     for axis, (name, size, stride) in enumerate(zip(coordinates, layout.shape, layout.strides, strict=True)):
         blocked = axis == 1 and layout.block > 1
         # A block of one channel still has its filling to be written.
-        if (size == 1 and not blocked) or (axis == 1 and layout.splat):
+        if (size == 1 and not blocked) or (axis == 1 and layout.broadcast):
             continue
         if blocked:
             terms += [(f"{_factor(name)} / {layout.block}", stride), (f"{_factor(name)} % {layout.block}", 1)]
@@ -134,7 +137,7 @@ def input_index(index: Index) -> str:
 
 
 def conditions_inside(indices: Sequence[Index]) -> list[str]:
-    """What must hold for the input's indices j0, j1, ... for an element to be there; [] if all are."""
+    """The conditions on the input's indices j0, j1, ... for an element to exist; [] if all do."""
     conditions = []
     for axis, index in enumerate(indices):
         if isinstance(index, PaddedIndex) and index.mode == "constant":

@@ -118,7 +118,7 @@ def _persistent(plan: Plan) -> dict[str, Any]:
 
 
 def network_buffers(plan: Plan) -> list[Argument]:
-    """What the kernel of all launches needs: every buffer of theirs, once."""
+    """The buffers of the persistent kernel: every buffer of the launches, once."""
     used = {(a.kind, a.index) for launch in plan.launches for a in launch.arguments if a.kind != "number"}
     return [Argument(kind, index) for kind, index in sorted(used)]
 
@@ -139,7 +139,7 @@ def _parameter(buffer: Argument, plan: Plan) -> str:
 
 
 def _arguments(launch: Launch, kernel: Kernel) -> list[str]:
-    """What a launch passes, as C: sizes with their names."""
+    """The arguments of a launch in C: sizes with their names."""
     arguments = iter(launch.arguments)
     texts = []
     for parameter in kernel.parameters:

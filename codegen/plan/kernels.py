@@ -129,7 +129,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Sink:
-    """How a tile's sums go to ``y``.
+    """The way of a tile's sums into ``y``.
 
     Functions that need neither channel nor pixel come first, on vectors of any width: the ``quick`` ones in registers,
     then the ``slow`` ones, in a loop.  The remaining ``steps`` follow, block by block.  A ``straight`` sink works in
@@ -373,9 +373,9 @@ class WindowReduce(Description):
     """Depthwise convolution, or the maximum or average of windows (``kind``), in tiles of ``wide`` or
     ``narrow`` pixels.
 
-    ``bounded_rows``: rows of taps can fall outside; in a row, the last pixel's taps reach ``behind`` pixels beyond the
-    input.  ``varies``: an average's number of pixels depends on the place.  ``functions`` come before the epilogue, on
-    whole vectors.
+    ``bounded_rows``: rows of taps can fall outside; in a row, the last pixel's taps reach ``overhang`` pixels beyond
+    the input.  ``varies``: an average's number of pixels depends on the place.  ``functions`` come before the epilogue,
+    on whole vectors.
     """
 
     template = "window.cl.jinja"
@@ -384,10 +384,10 @@ class WindowReduce(Description):
     narrow: int
     shifted: bool
     bounded_rows: bool
-    behind: int
+    overhang: int
     varies: bool
     count_include_pad: bool
-    pad_behind: Pair
+    pad_after: Pair
     x: Layout | Named
     y: Layout | Named
     stencil: Stencil
@@ -410,7 +410,7 @@ class WindowAxis:
     stride: int
     dilation: int
     pad: int
-    pad_behind: int
+    pad_after: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How tensors lie in memory."""
+"""Layouts of tensors in memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Layout:
     """Strides, in elements, of a tensor's axes (batch, channels, space).
 
     With ``block`` > 1 (NCHWc) channels lie in blocks of that many neighbours, the last one filled up, and the stride of
-    axis 1 is between blocks.  ``splat``: the channel axis has one element, read for every channel.
+    axis 1 is between blocks.  ``broadcast``: the channel axis has one element, read for every channel.
     """
 
     shape: Shape
     strides: tuple[int, ...]
     block: int = 1
-    splat: bool = False
+    broadcast: bool = False
     dtype: DType = FLOAT32
 
     @property
@@ -47,11 +47,11 @@ class Layout:
 
     @property
     def contiguous(self) -> bool:
-        """Whether the elements lie in row-major order without gaps."""
+        """True if the elements lie in row-major order without gaps."""
         return self.block == 1 and self.strides == row_major(self.shape)
 
     def offsets(self) -> NDArray[np.int64]:
-        """Where each element lies: an array of the tensor's shape."""
+        """The offset of each element: an array of the tensor's shape."""
         total = np.zeros(self.shape, dtype=np.int64)
         for axis, (n, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             index = np.arange(n)
@@ -91,8 +91,8 @@ class Layout:
         strides = tuple(
             0 if m == 1 and n != 1 else stride for m, n, stride in zip(self.shape, shape, self.strides, strict=True)
         )
-        splat = self.splat or (len(shape) > 1 and self.shape[1] == 1 < shape[1])
-        return replace(self, shape=shape, strides=strides, splat=splat)
+        broadcast = self.broadcast or (len(shape) > 1 and self.shape[1] == 1 < shape[1])
+        return replace(self, shape=shape, strides=strides, broadcast=broadcast)
 
     def merged_rows(self) -> Layout | None:
         """[N, C, 1, H*W] over the same memory, if the rows of this canonical layout follow each other."""
@@ -113,7 +113,7 @@ class Named:
     shape: tuple[int]
     strides: tuple[int | str, ...]
     block: int
-    splat: bool = False
+    broadcast: bool = False
 
 
 def plain(shape: Shape, dtype: DType = FLOAT32) -> Layout:

@@ -1,4 +1,4 @@
-"""What planning produces: everything the templates print, decided."""
+"""The result of planning: everything that the templates print."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lives: ``offset`` counts elements of its layout in ``buffer``.
+    """The place of a tensor: ``offset`` counts elements of its layout in ``buffer``.
 
     The buffer is "arena", "input", "output" or, for a constant, "weights".
     """
@@ -85,7 +85,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Argument:
-    """What a launch passes for a parameter.
+    """The value that a launch passes for a parameter.
 
     ``kind`` is "arena", "input", "output", "weights", "prepared" or "zeros" for a buffer (``index`` counts inputs and
     outputs), "number" for a number: an offset in floats, or a size.

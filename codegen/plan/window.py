@@ -29,7 +29,7 @@ class Stencil:
 
 @dataclass(frozen=True)
 class Window:
-    """What an output pixel sees, each as (vertical, horizontal); ``pads`` are (before, behind) of both axes."""
+    """The window of an output pixel, each as (vertical, horizontal); ``pads`` are (before, after) of both axes."""
 
     kernel: Pair
     stride: Pair
@@ -55,17 +55,17 @@ class Window:
     def stencil(self) -> Stencil:
         return Stencil(self.kernel, self.stride, self.dilation, self.pad)
 
-    def seen(self, axis: int, outputs: int) -> int:
-        """The pixels from the first that some of as many outputs see to the last, padding included."""
+    def reach(self, axis: int, outputs: int) -> int:
+        """The pixels from the first to the last that the windows of so many outputs cover, padding included."""
         return (outputs - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
 
-    def behind(self, axis: int, outputs: int, inputs: int) -> int:
-        """How far the last output's taps reach beyond the input."""
-        return max(self.seen(axis, outputs) - self.pad[axis] - inputs, 0)
+    def overhang(self, axis: int, outputs: int, inputs: int) -> int:
+        """The pixels beyond the input that the last output's taps reach."""
+        return max(self.reach(axis, outputs) - self.pad[axis] - inputs, 0)
 
     def bounded(self, axis: int, outputs: int, inputs: int) -> bool:
-        """Whether a tap can fall outside the input."""
-        return self.pad[axis] > 0 or self.behind(axis, outputs, inputs) > 0
+        """True if a tap can fall outside the input."""
+        return self.pad[axis] > 0 or self.overhang(axis, outputs, inputs) > 0
 
 
 def spatial(values: tuple[int, ...]) -> Pair:

@@ -286,7 +286,7 @@ enum {
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the persistent kernel, which runs all layers */
-    BOARD_LINE = 64,        /* bytes */
+    COUNTER_LINE = 64,        /* bytes */
     SOURCE_LINES = 2614,
     SAMPLE_COUNT = 10
 };
@@ -303,7 +303,7 @@ enum argument_kind {
     NO_ARGUMENT,
     ARENA_BUFFER,
     ZEROS_BUFFER,
-    BOARD_BUFFER,
+    COUNTERS_BUFFER,
     INPUT_BUFFER,  /* value is the index of the input */
     OUTPUT_BUFFER, /* value is the index of the output */
     RUN,           /* the number of the run */
@@ -357,7 +357,7 @@ struct digits {
 
     cl_uint workers; /* work-items of the persistent kernel; 0: one launch per layer */
     cl_uint run;     /* the number of its next run */
-    cl_mem board;
+    cl_mem counters;
     cl_mem inputs[INPUT_COUNT];
     cl_mem outputs[OUTPUT_COUNT];
     cl_mem arena;
@@ -831,7 +831,7 @@ static digits_status create_buffers(digits *model)
     if (error == CL_SUCCESS)
         error = create_buffer(model, 32, &model->zeros);
     if (error == CL_SUCCESS && model->workers)
-        error = create_buffer(model, (1 + (size_t)model->workers) * BOARD_LINE, &model->board);
+        error = create_buffer(model, (1 + (size_t)model->workers) * COUNTER_LINE, &model->counters);
     return check(model, error);
 }
 
@@ -863,8 +863,8 @@ static digits_status create_kernels(digits *model)
             case ZEROS_BUFFER:
                 error = set_argument(model, i, a, sizeof model->zeros, &model->zeros);
                 break;
-            case BOARD_BUFFER:
-                error = set_argument(model, i, a, sizeof model->board, &model->board);
+            case COUNTERS_BUFFER:
+                error = set_argument(model, i, a, sizeof model->counters, &model->counters);
                 break;
             case NUMBER:
                 error = set_argument(model, i, a, sizeof argument[a].value, &argument[a].value);
@@ -1094,7 +1094,7 @@ void digits_destroy(digits *model)
         release_buffer(model, model->outputs[i]);
     release_buffer(model, model->arena);
     release_buffer(model, model->zeros);
-    release_buffer(model, model->board);
+    release_buffer(model, model->counters);
     if (model->queue)
         model->cl.ReleaseCommandQueue(model->queue);
     if (model->context)
@@ -1390,7 +1390,7 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
      {{ARENA_BUFFER, 0}, {NUMBER, 0}, {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
     /* NETWORK: the persistent kernel, which runs all layers with a work-item for each processor of the device. */
     {"digits_network", {0, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {BOARD_BUFFER, 0}, {RUN, 0}}},
+     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {COUNTERS_BUFFER, 0}, {RUN, 0}}},
 };
 
 /* Output, index, value, tolerance. */
@@ -3845,71 +3845,71 @@ static const char *const program_source[SOURCE_LINES] = {
     "}\n",
     "\n",
     "#ifdef ONE_LAUNCH\n",
-    "/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.\n",
-    " *\n",
-    " * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker\n",
-    " * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the\n",
-    " * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.\n",
+    "/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other\n",
+    " * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker\n",
+    " * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the\n",
+    " * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.\n",
     " * No worker waits for one that has not begun.\n",
     " *\n",
-    " * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,\n",
-    " * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up\n",
-    " * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.\n",
-    " * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board\n",
-    " * valid.\n",
+    " * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished\n",
+    " * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from\n",
+    " * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons\n",
+    " * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.\n",
     " */\n",
-    "struct team {\n",
-    "    volatile __global uint *board;\n",
+    "struct worker {\n",
+    "    volatile __global uint *counters;\n",
     "    uint me, workers;\n",
-    "    uint before;\n",
-    "    uint helped; /* shares of this step that have no items left */\n",
+    "    uint base;\n",
+    "    uint helped; /* chunks of this step that have no items left */\n",
     "    uint done; /* items of this step that this worker has finished */\n",
     "};\n",
     "\n",
-    "/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */\n",
-    "static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)\n",
+    "/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */\n",
+    "static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)\n",
     "{\n",
     "    for (;;) {\n",
-    "        const uint seen = *number;\n",
-    "        const uint counted = max((int)(seen - before), 0);\n",
+    "        const uint found = *number;\n",
+    "        const uint counted = max((int)(found - base), 0);\n",
     "        if (counted >= most)\n",
     "            return most;\n",
-    "        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)\n",
+    "        if (atomic_cmpxchg(number, found, base + counted + more) == found)\n",
     "            return counted;\n",
     "    }\n",
     "}\n",
     "\n",
-    "/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */\n",
-    "static int next_item(struct team *team, const uint count)\n",
+    "/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all\n",
+    " * items are finished.\n",
+    " */\n",
+    "static int next_item(struct worker *worker, const uint count)\n",
     "{\n",
-    "    const uint each = (count + team->workers - 1) / team->workers;\n",
-    "    for (; team->helped < team->workers; ++team->helped) {\n",
-    "        const uint share = (team->me + team->helped) % team->workers;\n",
-    "        const uint begin = min(share * each, count), size = min(each, count - begin);\n",
-    "        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);\n",
+    "    const uint each = (count + worker->workers - 1) / worker->workers;\n",
+    "    for (; worker->helped < worker->workers; ++worker->helped) {\n",
+    "        const uint chunk = (worker->me + worker->helped) % worker->workers;\n",
+    "        const uint begin = min(chunk * each, count), size = min(each, count - begin);\n",
+    "        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);\n",
     "        if (taken < size) {\n",
-    "            ++team->done;\n",
+    "            ++worker->done;\n",
     "            return begin + taken;\n",
     "        }\n",
     "    }\n",
     "\n",
     "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
-    "    if (team->done)\n",
-    "        count_on(team->board, team->before, team->done, count);\n",
-    "    while ((int)(*team->board - team->before) < (int)count)\n",
+    "    if (worker->done)\n",
+    "        add_up_to(worker->counters, worker->base, worker->done, count);\n",
+    "    while ((int)(*worker->counters - worker->base) < (int)count)\n",
     "        ;\n",
     "    mem_fence(CLK_GLOBAL_MEM_FENCE);\n",
-    "    team->before += count;\n",
-    "    team->helped = team->done = 0;\n",
+    "    worker->base += count;\n",
+    "    worker->helped = worker->done = 0;\n",
     "    return -1;\n",
     "}\n",
     "\n",
-    "#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)\n",
-    "/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */\n",
+    "#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)\n",
+    "/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */\n",
     "#define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)\n",
     "#define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)\n",
     "/* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */\n",
-    "#define SLOT_OF(item0, n0) team.workers <= (n0) \? team.me : (item0)\n",
+    "#define SLOT_OF(item0, n0) worker.workers <= (n0) \? worker.me : (item0)\n",
     "\n",
     "KERNEL(1, 1, 1)\n",
     "void digits_network(\n",
@@ -3917,10 +3917,10 @@ static const char *const program_source[SOURCE_LINES] = {
     "    __global const float *input0,\n",
     "    __global float *output0,\n",
     "    __global const float *zeros,\n",
-    "    volatile __global uint *board,\n",
+    "    volatile __global uint *counters,\n",
     "    const uint run)\n",
     "{\n",
-    "    struct team team = {board, get_global_id(0), get_global_size(0), run * 47u, 0, 0};\n",
+    "    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 47u, 0, 0};\n",
     "\n",
     "    /* stem: conv -> relu */\n",
     "    EACH_ITEM(8)\n",

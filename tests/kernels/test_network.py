@@ -17,7 +17,7 @@ from codegen.runtime.host import Host, compile_host
 from codegen.runtime.verify import same_bits
 from tests.support import artefacts
 
-BOARD_LINE = 4 * LINE_FLOATS
+COUNTER_LINE = 4 * LINE_FLOATS
 
 
 class Team:
@@ -34,12 +34,12 @@ class Team:
         source = session.artefact.source.replace(worker, f"get_global_size(0) - 1 - {worker}")
         program = cl.Program(session.context, source).build([*options, "-DONE_LAUNCH"])
         self.kernel = cl.Kernel(program, f"{built.name}_network")
-        size = (1 + workers) * BOARD_LINE
+        size = (1 + workers) * COUNTER_LINE
         items = sum(launch.grid.count for launch in built.plan.launches)
-        self.board = cl.Buffer(session.context, cl.mem_flags.READ_WRITE, size)
-        cl.enqueue_fill_buffer(session.queue, self.board, np.uint32(runs * items % 2**32), 0, size)
+        self.counters = cl.Buffer(session.context, cl.mem_flags.READ_WRITE, size)
+        cl.enqueue_fill_buffer(session.queue, self.counters, np.uint32(runs * items % 2**32), 0, size)
         buffers = [session._buffers[b.kind, b.index] for b in network_buffers(built.plan)]
-        self.kernel.set_args(*buffers, self.board, np.uint32(0))
+        self.kernel.set_args(*buffers, self.counters, np.uint32(0))
 
     def run(self, inputs: Mapping[str, Floats], number: int) -> dict[str, Floats]:
         cl = opencl()

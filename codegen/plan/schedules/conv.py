@@ -35,7 +35,7 @@ LEAST_PIXELS = 14  # that are worth a work-item
 
 @dataclass(frozen=True)
 class Cut:
-    """How a convolution is cut: ``items`` work-items for an image's pixels, and chunks of ``chunk`` input blocks."""
+    """The cut of a convolution: ``items`` work-items for an image's pixels, and chunks of ``chunk`` input blocks."""
 
     tiling: Tiling
     items: int
@@ -45,7 +45,7 @@ class Cut:
 
 
 def tiled(op: Conv, target: Target) -> bool:
-    """Whether groups are whole channel blocks, so that a vector of outputs shares its inputs."""
+    """True if groups are whole channel blocks, so that a vector of outputs shares its inputs."""
     ci, co = op.weight.shape[1], op.weight.shape[0] // op.groups
     return op.groups == 1 or (ci % target.lanes == 0 and co % target.lanes == 0)
 
@@ -160,7 +160,7 @@ def pack(weight: Array, lanes: int, tile: int) -> Array:
 def _with_edges(cover: Cover, row: int, window: Window, width: int, available: int) -> Cover:
     """The cover with the pixels of a tile whose taps can fall outside the input of ``available`` columns."""
     stride, left = window.stride[1], window.pad[1]
-    reach = window.seen(1, 1) - 1 - left
+    reach = window.reach(1, 1) - 1 - left
     last = width - row  # where the last tile begins
     before = min(-(-left // stride), row)
     inside = sum((last + t) * stride + reach < available for t in range(row))

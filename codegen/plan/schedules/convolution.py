@@ -1,4 +1,4 @@
-"""Which family of kernels computes a convolution: all that can, by name, and the one that should."""
+"""The schedules that can compute a convolution, by name, and the choice among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all schedules share: the launch being planned, and its stages as a template sees them."""
+"""The launch being planned, as all schedules build it, and its steps as a template reads them."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class LaunchSketch:
         (batch, *_), (sn, sc, sh, sw) = layout.shape, layout.strides
         strides = (
             self.size(f"{name}_sample", sn) if batch > 1 and sn else 0,
-            self.size(f"{name}_block", sc) if sc and not layout.splat else 0,
+            self.size(f"{name}_block", sc) if sc and not layout.broadcast else 0,
             # A row of all pixels has a stride too, so that it is no other kernel.
             self.size(f"{name}_row", sh) if sw and rows else 0,
             sw,
         )
-        return Named((batch,), strides, layout.block, layout.splat)
+        return Named((batch,), strides, layout.block, layout.broadcast)
 
     def channels(self, values: np.ndarray[Any, Any], count: int, filling: float = 0.0) -> np.ndarray[Any, Any]:
         """A value per channel, repeated if there is only one, filled up to whole blocks with zeros or ``filling``."""
@@ -120,7 +120,7 @@ class LaunchSketch:
         steps = tuple(self._step(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue)
         # Convolutions multiply the zero weights of padding lanes with inputs that may be infinite or NaN.
         sums = isinstance(self.core, ConvTranspose) or (isinstance(self.core, Conv) and not self._by_channel(self.core))
-        fills = sums or self.x.splat or self._fills_lanes(self.op.epilogue, steps)
+        fills = sums or self.x.broadcast or self._fills_lanes(self.op.epilogue, steps)
         return steps + (self._zero_lanes("y", self.y, shared) if vector and fills else ())
 
     @property
@@ -134,14 +134,14 @@ class LaunchSketch:
 
     @staticmethod
     def _by_channel(op: Conv) -> bool:
-        """Whether the kernel gives every lane its own channel's input: depthwise convolution of images."""
+        """True if the kernel gives every lane its own channel's input: depthwise convolution of images."""
         return op.depthwise and len(op.kernel) < 3
 
     @staticmethod
     def _fills_lanes(ops: tuple[Stage, ...], steps: Steps) -> bool:
         """True if steps can make infinity or NaN of the zeros in the padding lanes after the last channel."""
         finite = all(s.op.finite and all(t.op.finite for t in s.through) for s in ops)
-        return not finite or any(isinstance(step, Combine) and step.layout.splat for step in steps)
+        return not finite or any(isinstance(step, Combine) and step.layout.broadcast for step in steps)
 
     def _zero_lanes(self, name: str, layout: Layout, shared: bool) -> Steps:
         """The step that makes padding lanes zero again, if there are any: what reads them sums over them."""
@@ -242,7 +242,7 @@ def is_quick(step: Step) -> bool:
 
 
 def sink(steps: Steps, y: Layout | Named) -> Sink:
-    """How sums go to ``y`` through these steps: straight from registers where a vector's way is short."""
+    """The sink of these steps: straight from registers if all of them are quick."""
     quick, slow, rest = leading_functions(steps)
     return Sink(y, quick, slow, rest, straight=y.block > 1 and all(map(is_quick, steps)))
 
@@ -297,6 +297,6 @@ def as_one_row(layout: Layout) -> Layout:
 
 
 def rows_merge(s: LaunchSketch, reads: bool = True) -> bool:
-    """Whether rows follow each other without gaps in every tensor of the launch, or all but what the core reads."""
+    """True if rows follow each other without gaps in every tensor of the launch, or all but what the core reads."""
     operands = [s.layouts[s.node.inputs[e.operand]].repeated(s.y.shape) for e in s.op.epilogue if e.operand is not None]
     return all(layout.canonical().merged_rows() is not None for layout in (s.y, *operands, *([s.x] if reads else [])))

@@ -182,7 +182,7 @@ def _same(layout: Layout) -> Layout:
 
 
 def _filled(y: Layout) -> bool:
-    """Whether the last block has lanes behind the last channel."""
+    """True if the last block has padding lanes."""
     return y.block > 1 and y.shape[1] % y.block != 0
 
 

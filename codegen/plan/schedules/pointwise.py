@@ -34,21 +34,21 @@ LEAST_ITEMS = 8  # of a launch
 
 
 def takes(s: LaunchSketch) -> bool:
-    """Whether the kernel can compute the launch: a 1x1 convolution of channel blocks."""
+    """True if the kernel can compute the launch: a 1x1 convolution of channel blocks."""
     op = s.core
     single = len(op.kernel) < 3 and all(n == 1 for n in op.kernel) and op.groups == 1 and not op.padded
     return single and s.x.block > 1 and (s.target.cached_private or not s.op.prologue)
 
 
 def gathers(s: LaunchSketch) -> bool:
-    """Whether what a tile sees through a window, or with steps between pixels, can be gathered."""
+    """True if the inputs of a tile, through a window or with steps between pixels, can be gathered."""
     op: Conv = s.core
     blocked = len(op.kernel) < 3 and op.groups == 1 and s.x.block > 1
     return blocked and s.target.cached_private and rows_merge(s, reads=False) and _most_staged(s) > 0
 
 
 def gathering_pays(s: LaunchSketch) -> bool:
-    """Whether there are enough channels that use what is gathered, and room for tiles of a good size."""
+    """True if enough channels use the gathered inputs, and private memory has room for tiles of a good size."""
     op: Conv = s.core
     return op.weight.shape[0] >= GATHERED_FOR and _most_staged(s) >= GATHERED_ROW
 

@@ -20,12 +20,12 @@ STAGED_BYTES = 48 * 1024
 
 
 def takes(s: LaunchSketch) -> bool:
-    """Whether the input is plain, and what a row of output sees of it is worth staging."""
+    """True if the input is in plain order, and the rows that a row of output reads fit into private memory."""
     op: Conv = s.core
     if s.x.block > 1 or op.groups != 1 or len(op.kernel) > 2 or not s.target.cached_private:
         return False
     window = Window.of(op)
-    columns = window.seen(1, s.y.canonical().shape[3])
+    columns = window.reach(1, s.y.canonical().shape[3])
     return window.taps > 1 and FLOAT32.bytes * s.x.shape[1] * window.kernel[0] * columns <= STAGED_BYTES
 
 
@@ -42,7 +42,7 @@ def plan_stem(s: LaunchSketch) -> Draft:
     # Taps of all input channels in place of channels.
     s.constant("weight", padded(s.target, tiling, packed(op.weight.reshape(co, -1, 1, 1), 1, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
-    staged = window.seen(1, columns)
+    staged = window.reach(1, columns)
     description = Stem(
         lanes=c,
         tiling=tiling,

@@ -56,13 +56,13 @@ def _plan(
     wide, narrow = rows[0], rows[-1]
     s.size("rows", height)
     s.size("columns", width)
-    behind = window.behind(1, width, x.shape[3])
+    overhang = window.overhang(1, width, x.shape[3])
     bounded_rows = window.bounded(0, height, x.shape[2])
     # The number of an average's pixels changes where windows reach beyond the input.
     varies = kind == "average" and (bounded_rows or window.bounded(1, width, x.shape[3]))
     if bounded_rows or varies:
         s.size("height", x.shape[2])
-    if behind or varies:
+    if overhang or varies:
         s.size("width", x.shape[3])
     description = WindowReduce(
         lanes=c,
@@ -71,10 +71,10 @@ def _plan(
         narrow=narrow,
         shifted=width % wide != 0 or width % narrow != 0,
         bounded_rows=bounded_rows,
-        behind=behind,
+        overhang=overhang,
         varies=varies,
         count_include_pad=isinstance(s.core, Pool) and s.core.count_include_pad,
-        pad_behind=(window.pads[0][1], window.pads[1][1]) if varies else (0, 0),
+        pad_after=(window.pads[0][1], window.pads[1][1]) if varies else (0, 0),
         x=s.named(x, "x"),
         y=s.named(y, "y"),
         stencil=window.stencil,

@@ -62,7 +62,7 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Tiles:
-    """How an image is cut into tiles of ``size`` pixels each way; ``down`` and ``across`` of them for each sample."""
+    """The cut of an image into tiles of ``size`` pixels each way; ``down`` and ``across`` of them for each sample."""
 
     size: int
     down: int
@@ -113,7 +113,7 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
 
 
 def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
-    """How many tiles fit into a slot."""
+    """The number of tiles that fit into a slot."""
     co, ci = s.core.weight.shape[:2]
     return s.target.second_cache * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
 

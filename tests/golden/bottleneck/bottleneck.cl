@@ -240,7 +240,7 @@ void bottleneck_expand(
                             continue;
                         const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        v = SELECT(ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* behind the last channel */
+                        v = SELECT(ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* padding lanes */
                         STORE_BLOCK(v, 0, y + n * 480 + ob * 160 + pixel * 8);
                     }
                 }
@@ -513,81 +513,81 @@ void bottleneck_sum(
 }
 
 #ifdef ONE_LAUNCH
-/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
- *
- * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
  * No worker waits for one that has not begun.
  *
- * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
- * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
- * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
- * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
- * valid.
+ * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
+ * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
+ * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
+ * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
  */
-struct team {
-    volatile __global uint *board;
+struct worker {
+    volatile __global uint *counters;
     uint me, workers;
-    uint before;
-    uint helped; /* shares of this step that have no items left */
+    uint base;
+    uint helped; /* chunks of this step that have no items left */
     uint done; /* items of this step that this worker has finished */
 };
 
-/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
-static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
+static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
 {
     for (;;) {
-        const uint seen = *number;
-        const uint counted = max((int)(seen - before), 0);
+        const uint found = *number;
+        const uint counted = max((int)(found - base), 0);
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+        if (atomic_cmpxchg(number, found, base + counted + more) == found)
             return counted;
     }
 }
 
-/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
-static int next_item(struct team *team, const uint count)
+/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
+ * items are finished.
+ */
+static int next_item(struct worker *worker, const uint count)
 {
-    const uint each = (count + team->workers - 1) / team->workers;
-    for (; team->helped < team->workers; ++team->helped) {
-        const uint share = (team->me + team->helped) % team->workers;
-        const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * CACHE_LINE, team->before, 1, size);
+    const uint each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->helped < worker->workers; ++worker->helped) {
+        const uint chunk = (worker->me + worker->helped) % worker->workers;
+        const uint begin = min(chunk * each, count), size = min(each, count - begin);
+        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
-            ++team->done;
+            ++worker->done;
             return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (team->done)
-        count_on(team->board, team->before, team->done, count);
-    while ((int)(*team->board - team->before) < (int)count)
+    if (worker->done)
+        add_up_to(worker->counters, worker->base, worker->done, count);
+    while ((int)(*worker->counters - worker->base) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += count;
-    team->helped = team->done = 0;
+    worker->base += count;
+    worker->helped = worker->done = 0;
     return -1;
 }
 
-#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
+#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
+/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
-#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
+#define SLOT_OF(item0, n0) worker.workers <= (n0) ? worker.me : (item0)
 
 KERNEL(1, 1, 1)
 void bottleneck_network(
     __global float *arena,
     __global const float *input0,
     __global float *output0,
-    volatile __global uint *board,
+    volatile __global uint *counters,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 12u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 12u, 0, 0};
 
     /* expand: conv -> clip */
     EACH_ITEM(4)
