@@ -39,8 +39,11 @@ class Vectors:
 class Costs:
     """Cycles of a core.
 
-    Fitted to the times of layers of the twelve networks of ``benchmarks`` in different tiles and schedules, measured in
-    turn on AMD Zen 4 and Intel Emerald Rapids with AVX-512 and AVX2 code of Intel's runtime.
+    The costs of tiles are fitted to the times of layers of the twelve networks of ``benchmarks``, measured in turn on
+    AMD Zen 4 and Intel Emerald Rapids with AVX-512 and AVX2 code of Intel's runtime.  Those of whole schedules, from
+    ``direct`` on, are fitted to the 82 layers of these networks that have several: they prefer the schedules that were
+    found by measuring whole networks on these processors, and agree with the measurements in docs/performance.md
+    (gathering for 64 output channels takes a third longer than direct convolution).
     """
 
     multiply_add: float = 0.5
@@ -61,11 +64,29 @@ class Costs:
     small_tile: float = 0.05
     """A work-item reads its input once more for one block of channels than for very many: a share of all cycles."""
 
-    transform: float = 5.5
-    """Winograd: a vector of channels of one number of a transformed tile, reading and writing included."""
+    direct: float = 1.5
+    """The cycles of a direct convolution by those of its tiles: edges, addresses, and sums that wait in memory."""
 
-    direct: float = 1.2
-    """A direct convolution's cycles by those of its multiply-adds: edges, addresses and sums that wait in memory."""
+    gather: float = 25.0
+    """Gathering a block of channels of one pixel for one tap, the index arithmetic included."""
+
+    transform: float = 5.5
+    """Winograd: a block of channels of one number of a transformed tile, on its way in or out."""
+
+    weight_byte: float = 0.06
+    """Winograd: a byte of transformed weights, each time that a work-item or a launch reads it."""
+
+    memory_byte: float = 0.5
+    """Winograd: a byte that one launch writes and the next one reads, if it does not stay in the caches."""
+
+    kept_bytes: int = 2 * 1024 * 1024
+    """The most bytes between two launches that stay in the caches."""
+
+    launch: float = 16000.0
+    """A launch in a queue: 4 to 6 microseconds on Intel's runtime and on PoCL."""
+
+    cores: int = 8
+    """Cores that a launch should keep busy: groups of tiles are computed in rounds of so many."""
 
 
 @dataclass(frozen=True)

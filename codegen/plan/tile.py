@@ -40,6 +40,17 @@ def fit(
     return min((_both(target, rows, columns, blocks, n, longest, inputs_in_registers) for n in sizes), key=_first)[1]
 
 
+def image_cycles(target: Target, tiling: Tiling, rows: int, columns: int, blocks: int) -> float:
+    """Cycles for one input channel of an image with ``blocks`` channel blocks: the mean of both widths of vector."""
+    total = 0.0
+    widths = [(target.narrow, tiling.narrow)] + ([(target.wide, tiling.wide)] if target.wide else [])
+    for registers, tile in widths:
+        # A vector of the one width is as much work as two of the other.
+        share = registers.floats / sum(r.floats for r, _ in widths)
+        total += share * cycles(target.costs, registers, rows * -(-columns // tile.row), tile)
+    return total * -(-blocks // tiling.block_tile)
+
+
 def padded(target: Target, tiling: Tiling, values: Array) -> Array:
     """Weights with room after them: with an odd number of blocks, the last wide vector is loaded only half full."""
     behind = target.lanes if target.wide and tiling.block_tile % 2 else 0

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from codegen.graph.ops import Identity
-from codegen.plan import planner
+from codegen.graph.ops import Identity, Op
 from codegen.plan.grid import Grid
 from codegen.plan.plan import Draft
-from codegen.plan.schedules import rows
+from codegen.plan.schedules import choose, rows
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import verify
@@ -37,7 +36,8 @@ def test_a_made_up_schedule_with_larger_work_groups(
     net.output("y", net.act(net.concat(a, b)))
     net.output("z", net.conv(net.act(a, "relu", name="alone"), 2, 1))
     stages = networks.lower(net.graph())
-    monkeypatch.setitem(planner._SCHEDULES, Identity, in_pairs)  # type: ignore[index]
+    made_up: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {**choose._SCHEDULES, Identity: in_pairs}
+    monkeypatch.setattr(choose, "_SCHEDULES", made_up)
     artefact = stages.build(tmp_path)
     grouped = [launch for launch in artefact.launches if launch["local"] == [1, 2, 1]]
     assert grouped and all(launch["global"][1] == 6 for launch in grouped)

@@ -26,7 +26,7 @@ from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, sink, size_label
 from codegen.plan.target import Target
-from codegen.plan.tile import MOST_BLOCKS, fit, padded
+from codegen.plan.tile import MOST_BLOCKS, fit, image_cycles, padded
 from codegen.plan.window import Window, packed
 
 ITEM_PIXELS = 56  # whose sums, with MOST_BLOCKS blocks, find room beside a chunk of weights
@@ -112,6 +112,18 @@ def plan_tiled(s: LaunchSketch) -> Draft:
     grid = (cut.items, 1, batch * -(-blocks // tiling.block_tile))
     label = f"conv{by(window.kernel)}_s{window.stride[1]}_{size_label(x)}_to_{size_label(y)}"
     return s.draft(description, label, grid, zeros=c if zeros else 0)
+
+
+def cycles(s: LaunchSketch) -> float:
+    """Cycles of the direct convolution."""
+    op: Conv = s.core
+    batch, channels, height, width = s.y.canonical().shape
+    blocks = -(-channels // s.target.lanes) // op.groups
+    tiling = fit(s.target, height, width, blocks, whole=op.groups > 1)
+    tiles = image_cycles(s.target, tiling, height, width, blocks)
+    return (
+        s.target.costs.direct * batch * op.groups * tiles * Window.of(op).taps * up(op.weight.shape[1], s.target.lanes)
+    )
 
 
 def choose_cut(

@@ -8,38 +8,41 @@ from typing import Any
 from codegen.graph.ops import Conv, Stage
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import conv, general, pointwise, stem, window, winograd
-from codegen.plan.schedules.launch import LaunchSketch
+from codegen.plan.schedules.launch import Candidate, LaunchSketch
 
 
-def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
+def candidates(s: LaunchSketch) -> dict[str, Candidate]:
     """The schedules that a convolution can have, by name: never none."""
     op: Conv = s.core
 
-    def one(plan: Callable[[LaunchSketch], Draft]) -> Callable[[], Sequence[Draft]]:
-        return lambda: [plan(s)]
+    def one(plan: Callable[[LaunchSketch], Draft], cycles: Callable[[LaunchSketch], float] = _only) -> Candidate:
+        return Candidate(lambda: [plan(s)], lambda: cycles(s))
 
     if len(op.kernel) > 2:
         return {"general": one(general.plan_grouped)}
-    ways: dict[str, Callable[[], Sequence[Draft]]] = {}
     if pointwise.takes(s):
-        ways["pointwise"] = one(pointwise.plan_pointwise)
-    elif stem.takes(s):
-        ways["stem"] = one(stem.plan_stem)
-    elif conv.tiled(op, s.target):
-        ways |= winograd.candidates(s)
-        ways["direct"] = one(conv.plan_tiled)
+        return {"pointwise": one(pointwise.plan_pointwise)}
+    if stem.takes(s):
+        return {"stem": one(stem.plan_stem)}
+    if conv.tiled(op, s.target):
+        ways = {**winograd.candidates(s), "direct": one(conv.plan_tiled, conv.cycles)}
         if pointwise.gathers(s):
-            ways["gathered"] = one(pointwise.plan_pointwise)
-    elif op.depthwise:
-        ways["depthwise"] = one(window.plan_depthwise)
-    return ways or {"general": one(general.plan_grouped)}
+            ways["gathered"] = one(pointwise.plan_pointwise, pointwise.gathered_cycles)
+        return ways
+    if op.depthwise:
+        return {"depthwise": one(window.plan_depthwise)}
+    return {"general": one(general.plan_grouped)}
+
+
+def _only(_: LaunchSketch) -> float:
+    """The cost of a schedule that is compared with no other."""
+    return 0.0
 
 
 def names(s: LaunchSketch) -> tuple[str, ...]:
-    """The schedules that a convolution can have; first the one that estimates say is fastest."""
+    """The schedules that a convolution can have; first the one that takes the fewest cycles."""
     ways = candidates(s)
-    gathered = "gathered" if "gathered" in ways and pointwise.gathering_pays(s) else None
-    first = winograd.choose(s) or gathered or next(name for name in ways if not name.startswith("winograd"))
+    first = min(ways, key=lambda name: ways[name].cycles())
     return (first, *(name for name in ways if name != first))
 
 
@@ -56,6 +59,6 @@ def _stage(stage: Stage) -> tuple[Any, ...]:
 
 
 def plan_convolution(s: LaunchSketch, choice: str | None = None) -> Sequence[Draft]:
-    """The launches of the schedule of that name, or of the one that estimates say is fastest."""
+    """The launches of the schedule of that name, or of the one that takes the fewest cycles."""
     ways = candidates(s)
-    return ways[choice if choice in ways else names(s)[0]]()
+    return ways[choice if choice in ways else names(s)[0]].plan()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,14 @@ from codegen.plan.target import Target
 
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
 QUICK_BINARY = ("add", "sub", "mul", "min", "max")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to compute a node: ``plan`` gives its launches, ``cycles`` what they cost."""
+
+    plan: Callable[[], Sequence[Draft]]
+    cycles: Callable[[], float]
 
 
 @dataclass

@@ -23,13 +23,11 @@ from codegen.plan.kernels import Pointwise, Tiling
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, rows_merge, sink
-from codegen.plan.tile import fit, padded
+from codegen.plan.tile import fit, image_cycles, padded
 from codegen.plan.window import Window, packed
 
 ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
 STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
-GATHERED_FOR = 128  # least output channels for which gathering the windows' pixels pays
-GATHERED_ROW = 13  # least pixels of a tile whose windows fit STAGED_BYTES, for gathering to pay
 LEAST_ITEMS = 8  # of a launch
 
 
@@ -47,10 +45,14 @@ def gathers(s: LaunchSketch) -> bool:
     return blocked and s.target.cached_private and rows_merge(s, reads=False) and _most_staged(s) > 0
 
 
-def gathering_pays(s: LaunchSketch) -> bool:
-    """True if enough channels use the gathered inputs, and private memory has room for tiles of a good size."""
-    op: Conv = s.core
-    return op.weight.shape[0] >= GATHERED_FOR and _most_staged(s) >= GATHERED_ROW
+def gathered_cycles(s: LaunchSketch) -> float:
+    """Cycles of the convolution with gathered windows."""
+    batch, channels, height, width = s.y.canonical().shape
+    blocks, pixels = -(-channels // s.target.lanes), height * width
+    inputs = Window.of(s.core).taps * s.x.blocks
+    tiling = fit(s.target, 1, pixels, blocks, longest=max(_most_staged(s), 1))
+    products = image_cycles(s.target, tiling, 1, pixels, blocks) * inputs * s.target.lanes
+    return batch * (products + pixels * inputs * s.target.costs.gather)
 
 
 def plan_pointwise(s: LaunchSketch) -> Draft:

@@ -17,7 +17,7 @@ G g G^T is computed once, by a launch at create: in the artefact the weights wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,14 +30,12 @@ from codegen.plan.grid import Grid
 from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
-from codegen.plan.schedules.launch import LaunchSketch, sink
+from codegen.plan.schedules.launch import Candidate, LaunchSketch, sink
 from codegen.plan.target import LINE_FLOATS
-from codegen.plan.tile import fit
+from codegen.plan.tile import fit, image_cycles
 from codegen.plan.window import packed
 
-LEAST_CHANNELS = 16
 LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
-FITTING = 20  # least tiles in a slot for which groups, whose tiles read the weights together, pay
 LEAST_GROUPS = 14  # of an image: they keep all cores busy, and with 56x56 pixels each fills one register tile
 MOST_SLOTS = 16
 
@@ -79,32 +77,19 @@ class Tiles:
         return self.batch * self.down * self.across
 
 
-def candidates(s: LaunchSketch) -> dict[str, Callable[[], Sequence[Draft]]]:
+def candidates(s: LaunchSketch) -> dict[str, Candidate]:
     """The ways to compute the launch, by name; {} if it is no such convolution."""
     op = s.core
     fits = op.kernel == (3, 3) and op.stride == op.dilation == (1, 1) and op.groups == 1 and s.x.block > 1
     if not fits:
         return {}
-    ways: dict[str, Callable[[], Sequence[Draft]]] = {}
+    ways: dict[str, Candidate] = {}
     for size in s.target.winograd:
         tiles = _tiles(s, size)
-        ways[f"winograd{size}"] = partial(_three, s, tiles)
+        ways[f"winograd{size}"] = Candidate(partial(_three, s, tiles), partial(_three_cycles, s, tiles))
         if tiles.count >= LEAST_GROUP:
-            ways[f"winograd{size}_groups"] = partial(_whole, s, tiles)
+            ways[f"winograd{size}_groups"] = Candidate(partial(_whole, s, tiles), partial(_whole_cycles, s, tiles))
     return ways
-
-
-def choose(s: LaunchSketch) -> str:
-    """The name of the fastest candidate, or "" if the definition is faster."""
-    ways = candidates(s)
-    if not ways or min(s.core.weight.shape[:2]) < LEAST_CHANNELS:
-        return ""
-    size = min(s.target.winograd, key=lambda size: _cost(s, _tiles(s, size)))
-    tiles = _tiles(s, size)
-    if _cost(s, tiles) >= _direct_cost(s):
-        return ""
-    enough = _fitting(s, tiles) >= FITTING and _groups(s, tiles) >= LEAST_GROUPS
-    return f"winograd{size}_groups" if enough else f"winograd{size}"
 
 
 def _tiles(s: LaunchSketch, size: int) -> Tiles:
@@ -124,20 +109,44 @@ def _groups(s: LaunchSketch, tiles: Tiles) -> int:
     return max(-(-tiles.count // group), min(LEAST_GROUPS, tiles.count // LEAST_GROUP))
 
 
-def _cost(s: LaunchSketch, tiles: Tiles) -> float:
-    """Cycles of the transforms and products."""
+def _three_cycles(s: LaunchSketch, tiles: Tiles) -> float:
+    """Cycles of three launches, which all cores share, with the transformed tiles in memory between them."""
+    costs, blocks, between = s.target.costs, _blocks(s), tiles.count * _tile_bytes(s, tiles)
+    moved = 2 * between * costs.memory_byte if between > costs.kept_bytes else 0.0
+    transforms = tiles.points * tiles.count * sum(blocks) * costs.transform
+    return _steps_cycles(s, tiles, tiles.count, 1) + transforms + moved + 2 * costs.launch
+
+
+def _whole_cycles(s: LaunchSketch, tiles: Tiles) -> float:
+    """Cycles of one launch, whose groups of tiles each read all weights, on as many cores as there are groups."""
+    costs, groups = s.target.costs, _groups(s, tiles)
+    each = -(-tiles.count // groups)
+    slot = each * _tile_bytes(s, tiles)
+    moved = 2 * groups * slot * costs.memory_byte if slot > costs.kept_bytes else 0.0
+    transforms = tiles.points * tiles.count * sum(_blocks(s)) * costs.transform
+    total = _steps_cycles(s, tiles, each, groups) + transforms + moved
+    return total * -(-groups // costs.cores) * costs.cores / groups
+
+
+def _steps_cycles(s: LaunchSketch, tiles: Tiles, count: int, times: int) -> float:
+    """Cycles of the products of ``count`` tiles and of reading their weights, so many times."""
+    x_blocks, y_blocks = _blocks(s)
+    lanes = s.target.lanes
+    tiling = fit(s.target, 1, count, y_blocks)
+    products = image_cycles(s.target, tiling, 1, count, y_blocks) * x_blocks * lanes
+    weights = FLOAT32.bytes * x_blocks * lanes * y_blocks * lanes
+    return times * tiles.points * (products + weights * s.target.costs.weight_byte)
+
+
+def _blocks(s: LaunchSketch) -> tuple[int, int]:
+    """The channel blocks of input and output."""
     co, ci = s.core.weight.shape[:2]
-    costs, lanes = s.target.costs, s.target.lanes
-    product = max(tiles.count * costs.multiply_add, costs.far_vector) * ci * co / lanes
-    return tiles.points * (product + tiles.count * costs.transform * (ci + co) / lanes)
+    return -(-ci // s.target.lanes), -(-co // s.target.lanes)
 
 
-def _direct_cost(s: LaunchSketch) -> float:
-    """Cycles of the direct convolution."""
-    batch, co, height, width = s.y.shape
-    costs = s.target.costs
-    pixels = max(batch * height * width * costs.multiply_add, costs.far_vector)
-    return costs.direct * 9 * s.core.weight.shape[1] * co / s.target.lanes * pixels
+def _tile_bytes(s: LaunchSketch, tiles: Tiles) -> int:
+    """The bytes of a transformed tile of all channels, and of its products."""
+    return tiles.points * sum(_blocks(s)) * s.target.lanes * FLOAT32.bytes
 
 
 def _three(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:

@@ -5,11 +5,95 @@
  * weights sha256  5588df29f71dcc3048e497efb70f282f40b001ce7708be6cb9e0f16475bd96a4
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel images_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel images_network at the
+ * end calls them for all items of their grids.
  */
+
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -20,26 +104,29 @@
 #endif
 #endif
 
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
 #endif
-
-#define LINE 16 /* numbers of a cache line */
 
 __constant float images_larger_index[18] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1.8p+1f, 0x1.8p+1f,
@@ -52,21 +139,22 @@ __constant float images_larger_index[18] __attribute__((aligned(64))) = {
  * Nearest resampling: 1x9x4x5 -> 1x9x8x10.  One work-item: a row of one block of 8 channels.
  * index has the 1 input rows of each of 8 output rows, then the 1 columns.
  */
-STEP
+STEP(1, 1, 1)
 void images_larger(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    const int iy0 = (int)images_larger_index[oy];
+    WEIGHTS const float *restrict index = images_larger_index;
+    const int iy0 = (int)index[oy];
     for (int ox = 0; ox < 10; ++ox) {
-        const int ix = (int)images_larger_index[ox + 8];
-        float8 v = (float8)(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f));
-        vstore8(v, 0, y + cb * 640 + oy * 80 + ox * 8);
+        const int ix = (int)index[ox + 8];
+        block v = BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f));
+        STORE_BLOCK(v, 0, y + cb * 640 + oy * 80 + ox * 8);
     }
 }
 
@@ -85,42 +173,44 @@ __constant float images_half_weight[10] __attribute__((aligned(64))) = {
  * Bilinear resampling: 1x9x4x5 -> 1x9x2x3.  One work-item: a row of one block of 8 channels.
  * index has the 2 input rows of each of 2 output rows, then the 2 columns; weight is what each counts.
  */
-STEP
+STEP(1, 1, 1)
 void images_half(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    const int iy0 = (int)images_half_index[oy * 2];
-    const float wy0 = images_half_weight[oy * 2];
-    const int iy1 = (int)images_half_index[oy * 2 + 1];
-    const float wy1 = images_half_weight[oy * 2 + 1];
+    WEIGHTS const float *restrict index = images_half_index;
+    WEIGHTS const float *restrict weight = images_half_weight;
+    const int iy0 = (int)index[oy * 2];
+    const float wy0 = weight[oy * 2];
+    const int iy1 = (int)index[oy * 2 + 1];
+    const float wy1 = weight[oy * 2 + 1];
     for (int ox = 0; ox < 3; ++ox) {
-        float8 v = (float8)(0.0f);
+        block v = BROADCAST(block, 0.0f);
         {
-            const int ix = (int)images_half_index[ox * 2 + 4];
-            const float wx = images_half_weight[ox * 2 + 4];
-            v = fma((float8)(wy0 * wx), (float8)(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = fma((float8)(wy1 * wx), (float8)(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
+            const int ix = (int)index[ox * 2 + 4];
+            const float wx = weight[ox * 2 + 4];
+            v = FMA(BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
+            v = FMA(BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
         }
         {
-            const int ix = (int)images_half_index[ox * 2 + 5];
-            const float wx = images_half_weight[ox * 2 + 5];
-            v = fma((float8)(wy0 * wx), (float8)(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = fma((float8)(wy1 * wx), (float8)(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
+            const int ix = (int)index[ox * 2 + 5];
+            const float wx = weight[ox * 2 + 5];
+            v = FMA(BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
+            v = FMA(BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
         }
-        y[(cb * 8) * 6 + oy * 3 + ox] = v.s0;
-        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 3 + ox] = v.s1;
-        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 3 + ox] = v.s2;
-        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 3 + ox] = v.s3;
-        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 3 + ox] = v.s4;
-        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 3 + ox] = v.s5;
-        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 3 + ox] = v.s6;
-        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 3 + ox] = v.s7;
+        y[(cb * 8) * 6 + oy * 3 + ox] = LANE(v, 0);
+        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 3 + ox] = LANE(v, 1);
+        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 3 + ox] = LANE(v, 2);
+        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 3 + ox] = LANE(v, 3);
+        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 3 + ox] = LANE(v, 4);
+        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 3 + ox] = LANE(v, 5);
+        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 3 + ox] = LANE(v, 6);
+        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 3 + ox] = LANE(v, 7);
     }
 }
 
@@ -134,18 +224,19 @@ __constant float images_turned_grid[12] __attribute__((aligned(64))) = {
  * Bilinear sampling of 1x9x8x10 at the places of 1x3x2x2 -> 1x9x3x2; beyond the input: zeros.
  * A place is from -1 to 1, edges of the outer elements.  One work-item: a row of one block of 8 channels.
  */
-STEP
+STEP(1, 1, 1)
 void images_turned(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict grid = images_turned_grid;
     for (int ox = 0; ox < 2; ++ox) {
-        float aty = images_turned_grid[oy * 4 + ox * 2 + 1];
+        float aty = grid[oy * 4 + ox * 2 + 1];
         aty = ((aty + 1.0f) * 8.0f - 1.0f) * 0.5f;
         aty = fmin(fmax(aty, -3.0f), 10.0f);
         int iy[2];
@@ -160,7 +251,7 @@ void images_turned(
                 iy[t] = clamp(iy[t], 0, 7);
             }
         }
-        float atx = images_turned_grid[oy * 4 + ox * 2];
+        float atx = grid[oy * 4 + ox * 2];
         atx = ((atx + 1.0f) * 10.0f - 1.0f) * 0.5f;
         atx = fmin(fmax(atx, -3.0f), 12.0f);
         int ix[2];
@@ -175,20 +266,20 @@ void images_turned(
                 ix[t] = clamp(ix[t], 0, 9);
             }
         }
-        float8 v = (float8)(0.0f);
+        block v = BROADCAST(block, 0.0f);
         for (int ty = 0; ty < 2; ++ty) {
             for (int tx = 0; tx < 2; ++tx) {
-                v = fma((float8)(wy[ty] * wx[tx]), vload8(0, x + cb * 640 + (iy[ty]) * 80 + (ix[tx]) * 8), v);
+                v = FMA(BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + (iy[ty]) * 80 + (ix[tx]) * 8), v);
             }
         }
-        y[(cb * 8) * 6 + oy * 2 + ox] = v.s0;
-        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 2 + ox] = v.s1;
-        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 2 + ox] = v.s2;
-        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 2 + ox] = v.s3;
-        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 2 + ox] = v.s4;
-        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 2 + ox] = v.s5;
-        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 2 + ox] = v.s6;
-        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 2 + ox] = v.s7;
+        y[(cb * 8) * 6 + oy * 2 + ox] = LANE(v, 0);
+        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 2 + ox] = LANE(v, 1);
+        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 2 + ox] = LANE(v, 2);
+        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 2 + ox] = LANE(v, 3);
+        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 2 + ox] = LANE(v, 4);
+        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 2 + ox] = LANE(v, 5);
+        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 2 + ox] = LANE(v, 6);
+        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 2 + ox] = LANE(v, 7);
     }
 }
 
@@ -206,10 +297,10 @@ __constant float images_shuffled_table[48] __attribute__((aligned(64))) = {
  * Channels of 1 tensors.  One work-item: a run of pixels of one block of 8 channels.
  * table is [channels][3]: which tensor, which block of it, which lane of the block.
  */
-STEP
+STEP(1, 1, 1)
 void images_shuffled(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int pixels,
     const int channels,
     const int x_block OF_GRID)
@@ -217,34 +308,35 @@ void images_shuffled(
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    __global const float *const sources[1] = {
+    WEIGHTS const float *restrict table = images_shuffled_table;
+    GLOBAL const float *const sources[1] = {
         x,
     };
-    const int blocks[1] = {x_block}; /* floats from one to the next */
-    __global const float *from[8];
+    const int blocks[1] = {x_block}; /* vector from one to the next */
+    GLOBAL const float *from[8];
     for (int l = 0; l < 8; ++l) {
-        __constant const float *entry = images_shuffled_table + (cb * 8 + l) * 3;
+        WEIGHTS const float *entry = table + (cb * 8 + l) * 3;
         const int source = (int)entry[0];
         from[l] = sources[source] + (int)entry[1] * blocks[source] + (int)entry[2];
     }
     const int end = (ITEM(0) + 1) * pixels / ITEMS(0);
     for (int i = ITEM(0) * pixels / ITEMS(0); i < end; ++i) {
-        float8 v = (float8)(from[0][i * 1], from[1][i * 1], from[2][i * 1], from[3][i * 1], from[4][i * 1], from[5][i * 1], from[6][i * 1], from[7][i * 1]);
-        v.s1 = cb * 8 + 1 < channels ? v.s1 : 0.0f;
-        v.s2 = cb * 8 + 2 < channels ? v.s2 : 0.0f;
-        v.s3 = cb * 8 + 3 < channels ? v.s3 : 0.0f;
-        v.s4 = cb * 8 + 4 < channels ? v.s4 : 0.0f;
-        v.s5 = cb * 8 + 5 < channels ? v.s5 : 0.0f;
-        v.s6 = cb * 8 + 6 < channels ? v.s6 : 0.0f;
-        v.s7 = cb * 8 + 7 < channels ? v.s7 : 0.0f;
-        y[(cb * 8) * 20 + i] = v.s0;
-        y[(cb * 8 + 1) * 20 + i] = v.s1;
-        y[(cb * 8 + 2) * 20 + i] = v.s2;
-        y[(cb * 8 + 3) * 20 + i] = v.s3;
-        y[(cb * 8 + 4) * 20 + i] = v.s4;
-        y[(cb * 8 + 5) * 20 + i] = v.s5;
-        if (cb * 8 + 6 < 14) y[(cb * 8 + 6) * 20 + i] = v.s6;
-        if (cb * 8 + 7 < 14) y[(cb * 8 + 7) * 20 + i] = v.s7;
+        block v = BLOCK_OF(from[0][i * 1], from[1][i * 1], from[2][i * 1], from[3][i * 1], from[4][i * 1], from[5][i * 1], from[6][i * 1], from[7][i * 1]);
+        LANE(v, 1) = cb * 8 + 1 < channels ? LANE(v, 1) : 0.0f;
+        LANE(v, 2) = cb * 8 + 2 < channels ? LANE(v, 2) : 0.0f;
+        LANE(v, 3) = cb * 8 + 3 < channels ? LANE(v, 3) : 0.0f;
+        LANE(v, 4) = cb * 8 + 4 < channels ? LANE(v, 4) : 0.0f;
+        LANE(v, 5) = cb * 8 + 5 < channels ? LANE(v, 5) : 0.0f;
+        LANE(v, 6) = cb * 8 + 6 < channels ? LANE(v, 6) : 0.0f;
+        LANE(v, 7) = cb * 8 + 7 < channels ? LANE(v, 7) : 0.0f;
+        y[(cb * 8) * 20 + i] = LANE(v, 0);
+        y[(cb * 8 + 1) * 20 + i] = LANE(v, 1);
+        y[(cb * 8 + 2) * 20 + i] = LANE(v, 2);
+        y[(cb * 8 + 3) * 20 + i] = LANE(v, 3);
+        y[(cb * 8 + 4) * 20 + i] = LANE(v, 4);
+        y[(cb * 8 + 5) * 20 + i] = LANE(v, 5);
+        if (cb * 8 + 6 < 14) y[(cb * 8 + 6) * 20 + i] = LANE(v, 6);
+        if (cb * 8 + 7 < 14) y[(cb * 8 + 7) * 20 + i] = LANE(v, 7);
     }
 }
 
@@ -252,18 +344,17 @@ void images_shuffled(
  *
  * Joins 2 tensors along axis 3 -> 1x9x4x10.  One work-item: a row of the last axis.
  */
-STEP
+STEP(1, 1, 1)
 void images_concat2_1x9x4x10(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict r1, const uint r1_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict r1, const uint r1_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
     rest /= 4;
-    const int i1 = rest % 9;
-    rest /= 9;
-    const int i0 = rest;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     r1 += r1_at;
     y += y_at;
@@ -278,73 +369,73 @@ void images_concat2_1x9x4x10(
 }
 
 #ifdef ONE_LAUNCH
-/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
- *
- * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
  * No worker waits for one that has not begun.
  *
- * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
- * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
- * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
- * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
- * valid.
+ * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
+ * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
+ * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
+ * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
  */
-struct team {
-    volatile __global uint *board;
+struct worker {
+    volatile __global uint *counters;
     uint me, workers;
-    uint before;
-    uint helped; /* shares of this step that have no items left */
+    uint base;
+    uint helped; /* chunks of this step that have no items left */
     uint done; /* items of this step that this worker has finished */
 };
 
-/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
-static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
+static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
 {
     for (;;) {
-        const uint seen = *number;
-        const uint counted = max((int)(seen - before), 0);
+        const uint found = *number;
+        const uint counted = max((int)(found - base), 0);
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+        if (atomic_cmpxchg(number, found, base + counted + more) == found)
             return counted;
     }
 }
 
-/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
-static int next_item(struct team *team, const uint count)
+/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
+ * items are finished.
+ */
+static int next_item(struct worker *worker, const uint count)
 {
-    const uint each = (count + team->workers - 1) / team->workers;
-    for (; team->helped < team->workers; ++team->helped) {
-        const uint share = (team->me + team->helped) % team->workers;
-        const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+    const uint each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->helped < worker->workers; ++worker->helped) {
+        const uint chunk = (worker->me + worker->helped) % worker->workers;
+        const uint begin = min(chunk * each, count), size = min(each, count - begin);
+        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
-            ++team->done;
+            ++worker->done;
             return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (team->done)
-        count_on(team->board, team->before, team->done, count);
-    while ((int)(*team->board - team->before) < (int)count)
+    if (worker->done)
+        add_up_to(worker->counters, worker->base, worker->done, count);
+    while ((int)(*worker->counters - worker->base) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += count;
-    team->helped = team->done = 0;
+    worker->base += count;
+    worker->helped = worker->done = 0;
     return -1;
 }
 
-#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
+#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
+/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
-#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
+#define SLOT_OF(item0, n0) worker.workers <= (n0) ? worker.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void images_network(
     __global float *arena,
     __global const float *input0,
@@ -352,25 +443,35 @@ void images_network(
     __global float *output1,
     __global float *output2,
     __global float *output3,
-    volatile __global uint *board,
+    volatile __global uint *counters,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 64u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 64u, 0, 0};
 
     /* larger: resize */
     EACH_ITEM(16)
-    images_larger(input0, 0, arena, 0, GRID(1, 8));
+    images_larger(
+        input0, 0, arena, 0,
+        GRID(1, 8));
     /* half: resize */
     EACH_ITEM(4)
-    images_half(input0, 0, output1, 0, GRID(1, 2));
+    images_half(
+        input0, 0, output1, 0,
+        GRID(1, 2));
     /* turned: grid_sample */
     EACH_ITEM(6)
-    images_turned(arena, 0, output0, 0, GRID(1, 3));
+    images_turned(
+        arena, 0, output0, 0,
+        GRID(1, 3));
     /* shuffled: take_channels */
     EACH_ITEM(2)
-    images_shuffled(input0, 0, output2, 0, 20, 14, 20, GRID(1, 2));
+    images_shuffled(
+        input0, 0, output2, 0, /* pixels */ 20, /* channels */ 14, /* x_block */ 20,
+        GRID(1, 2));
     /* wide: concat */
     EACH_ITEM(36)
-    images_concat2_1x9x4x10(input0, 0, input0, 0, output3, 0, GRID_BY_ROWS(36, 1));
+    images_concat2_1x9x4x10(
+        input0, 0, input0, 0, output3, 0,
+        GRID_BY_ROWS(36, 1));
 }
 #endif

@@ -5,11 +5,95 @@
  * weights sha256  9bbcbf73561f6bc5d0a17ea6a2081feed2d1304e87602d8c502d9a5c4bd85576
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel rows_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel rows_network at the
+ * end calls them for all items of their grids.
  */
+
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -20,42 +104,44 @@
 #endif
 #endif
 
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
 #endif
 
-#define LINE 16 /* numbers of a cache line */
-
 /* uint8_to_float32
  *
  * Reads uint8 as floats: 1x3x4x6.  One work-item: a row of the last axis.
  */
-STEP
+STEP(1, 1, 1)
 void rows_uint8_to_float32_1x3x4x6(
-    __global const uchar *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const uchar *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
     rest /= 4;
-    const int i1 = rest % 3;
-    rest /= 3;
-    const int i0 = rest;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     for (int i3 = 0; i3 < 6; ++i3) {
@@ -68,21 +154,20 @@ void rows_uint8_to_float32_1x3x4x6(
  *
  * Moves elements: 1x3x4x6 -> 1x3x6x4.  One work-item: a row of the last axis.
  */
-STEP
+STEP(1, 1, 1)
 void rows_copy_1x3x4x6_to_1x3x6x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 6;
     rest /= 6;
-    const int i1 = rest % 8;
-    rest /= 8;
-    const int i0 = rest;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     for (int i3 = 0; i3 < 4; ++i3) {
-        if (i1 >= 3) { /* behind the last channel */
+        if (i1 >= 3) { /* padding lanes */
             y[(i1 / 8) * 192 + i1 % 8 + i2 * 32 + i3 * 8] = 0.0f;
             continue;
         }
@@ -99,25 +184,24 @@ void rows_copy_1x3x4x6_to_1x3x6x4(
  *
  * Product of 1x3x4x6 and 1x3x6x4 -> 1x3x4x4.  One work-item: a row.
  */
-STEP
+STEP(1, 1, 1)
 void rows_matmul_1x3x4x6_by_1x3x6x4(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict r1, const uint r1_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict r1, const uint r1_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
     rest /= 4;
-    const int i1 = rest % 3;
-    rest /= 3;
-    const int i0 = rest;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     r1 += r1_at;
     y += y_at;
     for (int i3 = 0; i3 < 4; ++i3) {
         float v = 0.0f;
         for (int k = 0; k < 6; ++k)
-            v = fma(x[i1 * 24 + i2 * 6 + k], r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + i3 * 8], v);
+            v = FMA(x[i1 * 24 + i2 * 6 + k], r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + i3 * 8], v);
         y[i1 * 16 + i2 * 4 + i3] = v;
     }
 }
@@ -126,18 +210,16 @@ void rows_matmul_1x3x4x6_by_1x3x6x4(
  *
  * Running sums along axis 3: 1x3x4x4.  One work-item: a row of them.
  */
-STEP
+STEP(1, 1, 1)
 void rows_running_sum_1x3x4x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
     rest /= 4;
-    const int i1 = rest % 3;
-    rest /= 3;
-    const int i0 = rest % 1;
-    rest /= 1;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     float sum = 0.0f;
@@ -153,18 +235,16 @@ void rows_running_sum_1x3x4x4(
  * The largest 2 of 4 elements along axis 3, in order: 1x3x4x4 -> 1x3x4x2.
  * NaN comes before all numbers, and of equal elements the first comes first.  One work-item: all of a row.
  */
-STEP
+STEP(1, 1, 1)
 void rows_top_values_1x3x4x4(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
     rest /= 4;
-    const int i1 = rest % 3;
-    rest /= 3;
-    const int i0 = rest % 1;
-    rest /= 1;
+    const int i1 = rest;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     float before = 0.0f; /* the element that came out last, and where it was */
@@ -194,18 +274,16 @@ void rows_top_values_1x3x4x4(
  *
  * Mean of 3 elements each: 1x3x4x2 -> 1x1x4x2.  One work-item: one of them.
  */
-STEP
+STEP(1, 1, 1)
 void rows_reduce_mean_1x3x4x2(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i3 = rest % 2;
     rest /= 2;
-    const int i2 = rest % 4;
-    rest /= 4;
-    const int i0 = rest % 1;
-    rest /= 1;
+    const int i2 = rest;
+    const int i0 = 0;
     x += x_at;
     y += y_at;
     float v = 0.0f;
@@ -218,99 +296,111 @@ void rows_reduce_mean_1x3x4x2(
 }
 
 #ifdef ONE_LAUNCH
-/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
- *
- * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
  * No worker waits for one that has not begun.
  *
- * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
- * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
- * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
- * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
- * valid.
+ * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
+ * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
+ * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
+ * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
  */
-struct team {
-    volatile __global uint *board;
+struct worker {
+    volatile __global uint *counters;
     uint me, workers;
-    uint before;
-    uint helped; /* shares of this step that have no items left */
+    uint base;
+    uint helped; /* chunks of this step that have no items left */
     uint done; /* items of this step that this worker has finished */
 };
 
-/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
-static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
+static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
 {
     for (;;) {
-        const uint seen = *number;
-        const uint counted = max((int)(seen - before), 0);
+        const uint found = *number;
+        const uint counted = max((int)(found - base), 0);
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+        if (atomic_cmpxchg(number, found, base + counted + more) == found)
             return counted;
     }
 }
 
-/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
-static int next_item(struct team *team, const uint count)
+/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
+ * items are finished.
+ */
+static int next_item(struct worker *worker, const uint count)
 {
-    const uint each = (count + team->workers - 1) / team->workers;
-    for (; team->helped < team->workers; ++team->helped) {
-        const uint share = (team->me + team->helped) % team->workers;
-        const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+    const uint each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->helped < worker->workers; ++worker->helped) {
+        const uint chunk = (worker->me + worker->helped) % worker->workers;
+        const uint begin = min(chunk * each, count), size = min(each, count - begin);
+        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
-            ++team->done;
+            ++worker->done;
             return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (team->done)
-        count_on(team->board, team->before, team->done, count);
-    while ((int)(*team->board - team->before) < (int)count)
+    if (worker->done)
+        add_up_to(worker->counters, worker->base, worker->done, count);
+    while ((int)(*worker->counters - worker->base) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += count;
-    team->helped = team->done = 0;
+    worker->base += count;
+    worker->helped = worker->done = 0;
     return -1;
 }
 
-#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
+#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
+/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
-#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
+#define SLOT_OF(item0, n0) worker.workers <= (n0) ? worker.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void rows_network(
     __global float *arena,
     __global const uchar *input0,
     __global float *output0,
-    volatile __global uint *board,
+    volatile __global uint *counters,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 104u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 104u, 0, 0};
 
     /* tokens/float32: uint8_to_float32 */
     EACH_ITEM(12)
-    rows_uint8_to_float32_1x3x4x6(input0, 0, arena, 192, GRID_BY_ROWS(12, 1));
+    rows_uint8_to_float32_1x3x4x6(
+        input0, 0, arena, 192,
+        GRID_BY_ROWS(12, 1));
     /* keys: transpose */
     EACH_ITEM(48)
-    rows_copy_1x3x4x6_to_1x3x6x4(arena, 192, arena, 0, GRID_BY_ROWS(48, 1));
+    rows_copy_1x3x4x6_to_1x3x6x4(
+        arena, 192, arena, 0,
+        GRID_BY_ROWS(48, 1));
     /* scores: mat_mul */
     EACH_ITEM(12)
-    rows_matmul_1x3x4x6_by_1x3x6x4(arena, 192, arena, 0, arena, 288, GRID_BY_ROWS(12, 1));
+    rows_matmul_1x3x4x6_by_1x3x6x4(
+        arena, 192, arena, 0, arena, 288,
+        GRID_BY_ROWS(12, 1));
     /* sums: running_sum */
     EACH_ITEM(12)
-    rows_running_sum_1x3x4x4(arena, 288, arena, 0, GRID_BY_ROWS(12, 1));
+    rows_running_sum_1x3x4x4(
+        arena, 288, arena, 0,
+        GRID_BY_ROWS(12, 1));
     /* best: top_values */
     EACH_ITEM(12)
-    rows_top_values_1x3x4x4(arena, 0, arena, 64, GRID_BY_ROWS(12, 1));
+    rows_top_values_1x3x4x4(
+        arena, 0, arena, 64,
+        GRID_BY_ROWS(12, 1));
     /* mean: reduce_mean */
     EACH_ITEM(8)
-    rows_reduce_mean_1x3x4x2(arena, 64, output0, 0, GRID_BY_ROWS(8, 1));
+    rows_reduce_mean_1x3x4x2(
+        arena, 64, output0, 0,
+        GRID_BY_ROWS(8, 1));
 }
 #endif

@@ -5,11 +5,95 @@
  * weights sha256  9bbcbf73561f6bc5d0a17ea6a2081feed2d1304e87602d8c502d9a5c4bd85576
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel volume_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel volume_network at the
+ * end calls them for all items of their grids.
  */
+
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __constant
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer)
+#define PREFETCH_DISTANCE 1024
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -20,36 +104,39 @@
 #endif
 #endif
 
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
 #endif
 
-#define LINE 16 /* numbers of a cache line */
-
 /* average_pool
  *
  * Average of windows 2x2x2, stride 2x2x2: 1x3x4x5x6 -> 1x3x2x2x3.
  * One work-item: a row of one block of 8 channels.
  */
-STEP
+STEP(1, 1, 1)
 void volume_average_pool2x2x2_s2_3x20x6(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int row = ITEM(1);
     const int oz = row / 2;
@@ -59,7 +146,7 @@ void volume_average_pool2x2x2_s2_3x20x6(
     x += x_at;
     y += y_at;
     for (int ox = 0; ox < 3; ++ox) {
-        float8 vacc = (float8)(0.0f);
+        block vacc = BROADCAST(block, 0.0f);
         int count = 0;
         for (int kz = 0; kz < 2; ++kz) {
             const int iz = oz * 2 + kz;
@@ -73,21 +160,21 @@ void volume_average_pool2x2x2_s2_3x20x6(
                     const int ix = ox * 2 + kx;
                     if (ix < 0 || ix >= 6)
                         continue;
-                    float8 vx = (float8)(x[(cb * 8) * 120 + (iz * 5 + iy) * 6 + ix], x[(cb * 8 + 1) * 120 + (iz * 5 + iy) * 6 + ix], x[(cb * 8 + 2) * 120 + (iz * 5 + iy) * 6 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f));
+                    block vx = BLOCK_OF(x[(cb * 8) * 120 + (iz * 5 + iy) * 6 + ix], x[(cb * 8 + 1) * 120 + (iz * 5 + iy) * 6 + ix], x[(cb * 8 + 2) * 120 + (iz * 5 + iy) * 6 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 120 + (iz * 5 + iy) * 6 + ix] : 0.0f));
                     vacc += vx;
                     ++count;
                 }
             }
         }
         vacc /= (float)count;
-        y[(cb * 8) * 12 + row * 3 + ox] = vacc.s0;
-        y[(cb * 8 + 1) * 12 + row * 3 + ox] = vacc.s1;
-        y[(cb * 8 + 2) * 12 + row * 3 + ox] = vacc.s2;
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 12 + row * 3 + ox] = vacc.s3;
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 12 + row * 3 + ox] = vacc.s4;
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 12 + row * 3 + ox] = vacc.s5;
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 12 + row * 3 + ox] = vacc.s6;
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 12 + row * 3 + ox] = vacc.s7;
+        y[(cb * 8) * 12 + row * 3 + ox] = LANE(vacc, 0);
+        y[(cb * 8 + 1) * 12 + row * 3 + ox] = LANE(vacc, 1);
+        y[(cb * 8 + 2) * 12 + row * 3 + ox] = LANE(vacc, 2);
+        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 12 + row * 3 + ox] = LANE(vacc, 3);
+        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 12 + row * 3 + ox] = LANE(vacc, 4);
+        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 12 + row * 3 + ox] = LANE(vacc, 5);
+        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 12 + row * 3 + ox] = LANE(vacc, 6);
+        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 12 + row * 3 + ox] = LANE(vacc, 7);
     }
 }
 
@@ -110,10 +197,10 @@ __constant float volume_finer_weight[28] __attribute__((aligned(64))) = {
  * Bilinear resampling: 1x3x2x2x3 -> 1x3x4x4x6.  One work-item: a row of one block of 8 channels.
  * index has the 2 and 2 and 2 input elements of each output element, axis by axis; weight is what each counts.
  */
-STEP
+STEP(1, 1, 1)
 void volume_finer(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int row = ITEM(1);
     const int oz = row / 4;
@@ -122,114 +209,120 @@ void volume_finer(
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
+    WEIGHTS const float *restrict index = volume_finer_index;
+    WEIGHTS const float *restrict weight = volume_finer_weight;
     for (int ox = 0; ox < 6; ++ox) {
-        float8 v = (float8)(0.0f);
+        block v = BROADCAST(block, 0.0f);
         for (int tz = 0; tz < 2; ++tz) {
-            const int iz = (int)volume_finer_index[oz * 2 + tz];
-            const float wz = volume_finer_weight[oz * 2 + tz];
+            const int iz = (int)index[oz * 2 + tz];
+            const float wz = weight[oz * 2 + tz];
             for (int ty = 0; ty < 2; ++ty) {
-                const int iy = (int)volume_finer_index[oy * 2 + 8 + ty];
-                const float wy = wz * volume_finer_weight[oy * 2 + 8 + ty];
+                const int iy = (int)index[oy * 2 + 8 + ty];
+                const float wy = wz * weight[oy * 2 + 8 + ty];
                 for (int tx = 0; tx < 2; ++tx) {
-                    const int ix = (int)volume_finer_index[ox * 2 + 16 + tx];
-                    const float wx = wy * volume_finer_weight[ox * 2 + 16 + tx];
-                    v = fma((float8)(wx), (float8)(x[(cb * 8) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz * 2 + iy) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f)), v);
+                    const int ix = (int)index[ox * 2 + 16 + tx];
+                    const float wx = wy * weight[ox * 2 + 16 + tx];
+                    v = FMA(BROADCAST(block, wx), BLOCK_OF(x[(cb * 8) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz * 2 + iy) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f)), v);
                 }
             }
         }
-        y[(cb * 8) * 96 + row * 6 + ox] = v.s0;
-        y[(cb * 8 + 1) * 96 + row * 6 + ox] = v.s1;
-        y[(cb * 8 + 2) * 96 + row * 6 + ox] = v.s2;
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 96 + row * 6 + ox] = v.s3;
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 96 + row * 6 + ox] = v.s4;
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 96 + row * 6 + ox] = v.s5;
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 96 + row * 6 + ox] = v.s6;
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 96 + row * 6 + ox] = v.s7;
+        y[(cb * 8) * 96 + row * 6 + ox] = LANE(v, 0);
+        y[(cb * 8 + 1) * 96 + row * 6 + ox] = LANE(v, 1);
+        y[(cb * 8 + 2) * 96 + row * 6 + ox] = LANE(v, 2);
+        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 96 + row * 6 + ox] = LANE(v, 3);
+        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 96 + row * 6 + ox] = LANE(v, 4);
+        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 96 + row * 6 + ox] = LANE(v, 5);
+        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 96 + row * 6 + ox] = LANE(v, 6);
+        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 96 + row * 6 + ox] = LANE(v, 7);
     }
 }
 
 #ifdef ONE_LAUNCH
-/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
- *
- * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
  * No worker waits for one that has not begun.
  *
- * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
- * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
- * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
- * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
- * valid.
+ * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
+ * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
+ * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
+ * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
  */
-struct team {
-    volatile __global uint *board;
+struct worker {
+    volatile __global uint *counters;
     uint me, workers;
-    uint before;
-    uint helped; /* shares of this step that have no items left */
+    uint base;
+    uint helped; /* chunks of this step that have no items left */
     uint done; /* items of this step that this worker has finished */
 };
 
-/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
-static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
+static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
 {
     for (;;) {
-        const uint seen = *number;
-        const uint counted = max((int)(seen - before), 0);
+        const uint found = *number;
+        const uint counted = max((int)(found - base), 0);
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+        if (atomic_cmpxchg(number, found, base + counted + more) == found)
             return counted;
     }
 }
 
-/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
-static int next_item(struct team *team, const uint count)
+/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
+ * items are finished.
+ */
+static int next_item(struct worker *worker, const uint count)
 {
-    const uint each = (count + team->workers - 1) / team->workers;
-    for (; team->helped < team->workers; ++team->helped) {
-        const uint share = (team->me + team->helped) % team->workers;
-        const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+    const uint each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->helped < worker->workers; ++worker->helped) {
+        const uint chunk = (worker->me + worker->helped) % worker->workers;
+        const uint begin = min(chunk * each, count), size = min(each, count - begin);
+        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
-            ++team->done;
+            ++worker->done;
             return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (team->done)
-        count_on(team->board, team->before, team->done, count);
-    while ((int)(*team->board - team->before) < (int)count)
+    if (worker->done)
+        add_up_to(worker->counters, worker->base, worker->done, count);
+    while ((int)(*worker->counters - worker->base) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += count;
-    team->helped = team->done = 0;
+    worker->base += count;
+    worker->helped = worker->done = 0;
     return -1;
 }
 
-#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
+#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
+/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
-#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
+#define SLOT_OF(item0, n0) worker.workers <= (n0) ? worker.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void volume_network(
     __global float *arena,
     __global const float *input0,
     __global float *output0,
-    volatile __global uint *board,
+    volatile __global uint *counters,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 20u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 20u, 0, 0};
 
     /* mean: average_pool */
     EACH_ITEM(4)
-    volume_average_pool2x2x2_s2_3x20x6(input0, 0, arena, 0, GRID(1, 4));
+    volume_average_pool2x2x2_s2_3x20x6(
+        input0, 0, arena, 0,
+        GRID(1, 4));
     /* finer: resize */
     EACH_ITEM(16)
-    volume_finer(arena, 0, output0, 0, GRID(1, 16));
+    volume_finer(
+        arena, 0, output0, 0,
+        GRID(1, 16));
 }
 #endif

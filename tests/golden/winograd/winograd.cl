@@ -6,11 +6,95 @@
  * tuning sha256   0000000000000000000000000000000000000000000000000000000000000000
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Tensors are NCHWc with c = 8 inside (channels in blocks of 8, the last one filled up), and as the user
- * has them at the edges.  A kernel's <tensor>_at is where the tensor begins in its buffer, in floats.
- * Every work-group has one work-item; the grid is in the host's launch table.  Compiled with ONE_LAUNCH, the kernels are
- * functions, and the kernel winograd_network at the end calls them for all items of their grids.
+ * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * 8, the last block filled up with padding lanes, which are zero.
+ *
+ *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
+ *     block 1:  pixel 0: channels 8 to 15 | ...
+ *
+ *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *
+ * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
+ *
+ *                    channels of vector 0   of vector 1   ...
+ *         pixel 0    acc[0][0]              acc[0][1]
+ *         pixel 1    acc[1][0]              acc[1][1]
+ *         ...
+ *
+ *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
+ *
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
+ * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel winograd_network at the
+ * end calls them for all items of their grids.
  */
+
+/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
+
+#define LANES 8 /* channels of a block */
+#define CACHE_LINE 16 /* floats */
+#define GLOBAL __global
+#define WEIGHTS __global
+
+/* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
+typedef float8 block;
+#define LOAD_BLOCK(index, pointer) vload8(index, pointer)
+#define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
+#define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
+#define LANE(value, lane) LANE_##lane(value)
+#define LANE_0(value) (value).s0
+#define LANE_1(value) (value).s1
+#define LANE_2(value) (value).s2
+#define LANE_3(value) (value).s3
+#define LANE_4(value) (value).s4
+#define LANE_5(value) (value).s5
+#define LANE_6(value) (value).s6
+#define LANE_7(value) (value).s7
+#define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
+ * PART is the nth block of a vector.
+ */
+#ifdef WIDE
+#define WIDTH 16
+#define BY_WIDTH(wide, narrow) wide
+typedef float16 vector;
+#define LOAD_VECTOR(pointer) vload16(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore16(value, 0, pointer)
+/* .hi by its components, because Oclgrind takes .hi for uninitialized. */
+#define HIGH(v) BLOCK_OF((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
+#define PART(v, n) ((n) == 0 ? (v).lo : HIGH(v))
+#else
+#define WIDTH 8
+#define BY_WIDTH(wide, narrow) narrow
+typedef block vector;
+#define LOAD_VECTOR(pointer) vload8(0, pointer)
+#define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
+#define PART(v, n) (v)
+#endif
+
+/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+ * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
+ */
+#define BROADCAST(type, value) ((type)(value))
+#define FMA(a, b, c) fma(a, b, c)
+#define SELECT(condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
+#define AT_MOST(v, high) SELECT((v) > (high), high, v)
+#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
+#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+
+/* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
+ * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
+ */
+#define PREFETCH(pointer)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
+#undef PREFETCH
+#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
+#endif
+#endif
+#define PREFETCH_WEIGHTS(pointer) PREFETCH(pointer)
+#define PREFETCH_DISTANCE 1024
 
 /* Kernels are vectors already: Intel's CPU compiler need not vectorise across work-items. */
 #define EXPLICIT_VECTORS
@@ -21,69 +105,38 @@
 #endif
 #endif
 
-#define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1))) EXPLICIT_VECTORS
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
+ * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
+ * compiled once.
+ */
+#define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
 #ifndef ONE_LAUNCH
-#define STEP KERNEL
+#define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
+#define PASS_GRID
 #define ITEM(axis) get_global_id(axis)
 #define ITEMS(axis) get_global_size(axis)
 #define SLOT get_global_id(0)
 #else
-/* noinline: each step's function is compiled once. */
-#define STEP static __attribute__((noinline))
+#define STEP(x, y, z) static __attribute__((noinline))
 #define OF_GRID                                                                                                        \
     , const size_t item0 UNUSED, const size_t item1 UNUSED, const size_t item2 UNUSED, const size_t items0 UNUSED,     \
         const size_t items1 UNUSED, const size_t own_slot UNUSED
+#define PASS_GRID , item0, item1, item2, items0, items1, own_slot
 #define UNUSED __attribute__((unused))
 #define ITEM(axis) item##axis
 #define ITEMS(axis) items##axis
 #define SLOT own_slot
 #endif
 
-#define LINE 16 /* numbers of a cache line */
-
-/* NaN stays NaN, which OpenCL's max, min and clamp leave open.  Compilers for CPUs make each of these one instruction. */
-#define AT_LEAST(v, low) ((v) < (low) ? (low) : (v))
-#define AT_MOST(v, high) ((v) > (high) ? (high) : (v))
-
-/* Fetches a cache line; the address need not be valid.  Compilers for GPUs know the function, and then fail on it. */
-#define PREFETCH(pointer)
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch) && (defined(__x86_64__) || defined(__aarch64__) || __has_attribute(intel_vec_len_hint))
-#undef PREFETCH
-#define PREFETCH(pointer) __builtin_prefetch((const __global void *)(pointer))
-#endif
-#endif
-#define AHEAD 1024 /* weights that are fetched from memory meanwhile */
-
-/* Vectors of channels, as wide as the device's registers; tiles of registers are of a size for either width.
- * PART is the nth block of 8 channels in a vector; HIGH is .hi, which Oclgrind takes for uninitialized.
- */
-#ifdef WIDE
-#define WIDTH 16
-#define BY_WIDTH(wide, narrow) wide
-#define VLOAD(pointer) vload16(0, pointer)
-#define VSTORE(value, pointer) vstore16(value, 0, pointer)
-typedef float16 floats;
-#define HIGH(v) ((float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf))
-#define PART(vector, n) ((n) == 0 ? (vector).lo : HIGH(vector))
-#else
-#define WIDTH 8
-#define BY_WIDTH(wide, narrow) narrow
-#define VLOAD(pointer) vload8(0, pointer)
-#define VSTORE(value, pointer) vstore8(value, 0, pointer)
-typedef float8 floats;
-#define PART(vector, n) (vector)
-#endif
-
 /* identity
  *
  * Element by element: 1x8x8x8.  One work-item: a row of one block of 8 channels.
  */
-STEP
+STEP(1, 1, 1)
 void winograd_map_8x8x8(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -91,8 +144,8 @@ void winograd_map_8x8x8(
     x += x_at;
     y += y_at;
     for (int ox = 0; ox < 8; ++ox) {
-        float8 v = (float8)(x[(cb * 8) * 64 + oy * 8 + ox], x[(cb * 8 + 1) * 64 + oy * 8 + ox], x[(cb * 8 + 2) * 64 + oy * 8 + ox], x[(cb * 8 + 3) * 64 + oy * 8 + ox], x[(cb * 8 + 4) * 64 + oy * 8 + ox], x[(cb * 8 + 5) * 64 + oy * 8 + ox], x[(cb * 8 + 6) * 64 + oy * 8 + ox], x[(cb * 8 + 7) * 64 + oy * 8 + ox]);
-        vstore8(v, 0, y + cb * 512 + oy * 64 + ox * 8);
+        block v = BLOCK_OF(x[(cb * 8) * 64 + oy * 8 + ox], x[(cb * 8 + 1) * 64 + oy * 8 + ox], x[(cb * 8 + 2) * 64 + oy * 8 + ox], x[(cb * 8 + 3) * 64 + oy * 8 + ox], x[(cb * 8 + 4) * 64 + oy * 8 + ox], x[(cb * 8 + 5) * 64 + oy * 8 + ox], x[(cb * 8 + 6) * 64 + oy * 8 + ox], x[(cb * 8 + 7) * 64 + oy * 8 + ox]);
+        STORE_BLOCK(v, 0, y + cb * 512 + oy * 64 + ox * 8);
     }
 }
 
@@ -101,10 +154,10 @@ void winograd_map_8x8x8(
  * F(2x2, 3x3), first launch: v = B^T d B of every tile of 4x4 input pixels, 2 apart.
  * One work-item: a row of tiles of one block of 8 channels.  v is [4][4][blocks][tiles][8].
  */
-STEP
+STEP(1, 1, 1)
 void winograd_winograd2_input(
-    __global const float *restrict x, const uint x_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int height,
     const int width,
     const int across,
@@ -120,23 +173,23 @@ void winograd_winograd2_input(
     y += cb * v_block + ty * across * 8;
     for (int tx = 0; tx < across; ++tx) {
         const int iy0 = ty * 2 - 1, ix = tx * 2 - 1;
-        float8 rows[4][4];
+        block rows[4][4];
         for (int i = 0; i < 4; ++i) {
             const int iy = iy0 + i;
-            float8 d[4];
+            block d[4];
             if (iy >= 0 && iy < height && ix >= 0 && ix + 4 <= width) {
                 #pragma unroll
                 for (int j = 0; j < 4; ++j)
                     {
-                        float8 v = vload8(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
+                        block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
                         d[j] = v;
                     }
             } else {
                 for (int j = 0; j < 4; ++j) {
-                    d[j] = (float8)(0.0f);
+                    d[j] = BROADCAST(block, 0.0f);
                     if (iy >= 0 && iy < height && ix + j >= 0 && ix + j < width)
                         {
-                            float8 v = vload8(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
+                            block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
                             d[j] = v;
                         }
                 }
@@ -147,14 +200,14 @@ void winograd_winograd2_input(
             rows[i][3] = d[1] - d[3];
         }
         for (int j = 0; j < 4; ++j) {
-            float8 column[4];
+            block column[4];
             column[0] = rows[0][j] - rows[2][j];
             column[1] = rows[1][j] + rows[2][j];
             column[2] = rows[2][j] - rows[1][j];
             column[3] = rows[1][j] - rows[3][j];
             #pragma unroll
             for (int i = 0; i < 4; ++i)
-                vstore8(column[i], 0, y + tx * 8 + (i * 4 + j) * v_point);
+                STORE_BLOCK(column[i], 0, y + tx * 8 + (i * 4 + j) * v_point);
         }
     }
 }
@@ -164,35 +217,36 @@ void winograd_winograd2_input(
  * u = G g G^T, once for all batches.  One work-item: 8 filters' weights for one input channel.
  * w is [tiles of channels][inputs][3][3][8], u is [4][4][tiles of channels][inputs][8].
  */
-KERNEL
+KERNEL(1, 1, 1)
 void winograd_winograd2_weights_8(
-    __global const float *restrict w, const uint w_at,
-    __global float *restrict u, const uint u_at,
+    GLOBAL const float *restrict w, const uint w_at,
+    GLOBAL float *restrict u, const uint u_at,
     const int u_point)
 {
     w += w_at;
     u += u_at;
+    WEIGHTS const float *restrict weight = w;
     w += get_global_id(0) * 72;
     u += get_global_id(0) * 8;
     for (int o = 0; o < 8; o += 8) {
-        float8 rows[3][4];
+        block rows[3][4];
         for (int i = 0; i < 3; ++i) {
-            float8 g[3];
+            block g[3];
             for (int j = 0; j < 3; ++j)
-                g[j] = vload8(0, w + (i * 3 + j) * 8 + o);
+                g[j] = LOAD_BLOCK(0, w + (i * 3 + j) * 8 + o);
             rows[i][0] = g[0];
             rows[i][1] = 0.5f * ((g[0] + g[2]) + g[1]);
             rows[i][2] = 0.5f * ((g[0] + g[2]) - g[1]);
             rows[i][3] = g[2];
         }
         for (int j = 0; j < 4; ++j) {
-            float8 column[4];
+            block column[4];
             column[0] = rows[0][j];
             column[1] = 0.5f * ((rows[0][j] + rows[2][j]) + rows[1][j]);
             column[2] = 0.5f * ((rows[0][j] + rows[2][j]) - rows[1][j]);
             column[3] = rows[2][j];
             for (int i = 0; i < 4; ++i)
-                vstore8(column[i], 0, u + (i * 4 + j) * u_point + o);
+                STORE_BLOCK(column[i], 0, u + (i * 4 + j) * u_point + o);
         }
     }
 }
@@ -204,11 +258,11 @@ void winograd_winograd2_weights_8(
  * acc is in registers.
  * weight is [tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void winograd_products_16x8(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict u, const uint u_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict u, const uint u_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int x_blocks,
     const int x_block,
     const int rows,
@@ -222,7 +276,7 @@ void winograd_products_16x8(
     const int y_blocks OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int inputs = x_blocks; /* blocks of what a pixel sees */
@@ -231,8 +285,9 @@ void winograd_products_16x8(
     x += x_at;
     u += u_at;
     y += y_at;
+    WEIGHTS const float *restrict weight = u;
     x += ITEM(2) * x_product;
-    u += ITEM(2) * u_product;
+    weight += ITEM(2) * u_product;
     y += ITEM(2) * y_product;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
@@ -241,36 +296,36 @@ void winograd_products_16x8(
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
-        __global const float *restrict first = x + oy * x_row + ox * 8;
+        GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
-            floats acc[ROW][VECTORS];
+            vector acc[ROW][VECTORS];
             #pragma unroll
             for (int j = 0; j < VECTORS; ++j) {
-                const floats start = (floats)(0.0f);
+                const vector start = BROADCAST(vector, 0.0f);
                 #pragma unroll
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
-            __global const float *restrict px = first;
-            __global const float *restrict pw = u + tile * inputs * 64;
+            GLOBAL const float *restrict px = first;
+            WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
             #pragma nounroll
             for (int cb = 0; cb < inputs; ++cb) {
                 #pragma unroll
-                for (int t = 0; t < ROW * 8; t += LINE)
+                for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
                 #pragma unroll 2
-                for (int l = 0; l < 8; ++l) {
-                    floats weights[VECTORS];
+                for (int l = 0; l < LANES; ++l) {
+                    vector weights[VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        PREFETCH(pw + l * 8 + j * WIDTH + AHEAD);
-                        weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                        PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                        weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
                     #pragma unroll
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -278,10 +333,10 @@ void winograd_products_16x8(
             }
             {
                 const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / 8), min((tile + 1), y_blocks) - first_block);
-                const int skipped = from - ox; /* pixels, which the tile before has */
+                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
+                const int skipped = from - ox; /* pixels of the tile before */
                 #pragma unroll
-                for (int b = 0; b < VECTORS * (WIDTH / 8); ++b) {
+                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
@@ -289,9 +344,9 @@ void winograd_products_16x8(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long column = (long)ox + t; /* long, for addresses that differ by constants */
-                        float8 v = PART(acc[t][b / (WIDTH / 8)], b % (WIDTH / 8));
-                        vstore8(v, 0, y + ob * y_block + column * 8);
+                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                        STORE_BLOCK(v, 0, y + ob * y_block + pixel * 8);
                     }
                 }
             }
@@ -304,11 +359,11 @@ void winograd_products_16x8(
  * F(2x2, 3x3), last launch: y = A^T p A + bias of every tile of 4x4 products.
  * One work-item: a row of tiles of one block of 8 channels.  x is [4][4][blocks][tiles][8].
  */
-STEP
+STEP(1, 1, 1)
 void winograd_winograd2_output_relu(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict w, const uint w_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict w, const uint w_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int rows_out,
     const int columns_out,
     const int across,
@@ -322,16 +377,17 @@ void winograd_winograd2_output_relu(
     x += x_at;
     w += w_at;
     y += y_at;
+    WEIGHTS const float *restrict bias = w;
     x += ob * m_block + ty * across * 8;
-    const float8 vbias = vload8(ob, w);
+    const block vbias = LOAD_BLOCK(ob, bias);
     for (int tx = 0; tx < across; ++tx) {
         const int oy0 = ty * 2, ox0 = tx * 2;
-        float8 rows[4][2], out[2][2];
+        block rows[4][2], out[2][2];
         for (int i = 0; i < 4; ++i) {
-            float8 p[4];
+            block p[4];
             #pragma unroll
             for (int j = 0; j < 4; ++j)
-                p[j] = vload8(0, x + tx * 8 + (i * 4 + j) * m_point);
+                p[j] = LOAD_BLOCK(0, x + tx * 8 + (i * 4 + j) * m_point);
             rows[i][0] = p[0] + p[1] + p[2];
             rows[i][1] = p[1] - p[2] - p[3];
         }
@@ -345,9 +401,9 @@ void winograd_winograd2_output_relu(
                 const int ox = ox0 + j;
                 if (oy >= rows_out || ox >= columns_out)
                     continue;
-                float8 v = out[i][j] + vbias;
+                block v = out[i][j] + vbias;
                 v = AT_LEAST(v, 0.0f);
-                vstore8(v, 0, y + ob * y_block + oy * y_row + ox * 8);
+                STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + ox * 8);
             }
         }
     }
@@ -358,17 +414,17 @@ void winograd_winograd2_output_relu(
  * F(2x2, 3x3): y = A^T [sum over inputs of (G g G^T) * (B^T d B)] A + bias, by tiles of 2x2 output pixels.
  * One work-item: groups of tiles, one after the other.  For each, B^T d B of its tiles and the products with the
  * weights lie in a slot of scratch memory, which stays in the cache:
- * seen is [4][4][x_blocks][tiles of a group][8], products is [4][4][tiles of channels][tiles of a group][16],
+ * transformed is [4][4][x_blocks][tiles of a group][8], products is [4][4][tiles of channels][tiles of a group][16],
  * with points v_point and m_point numbers apart.
  * weight is [4][4][tiles of channels][x_blocks * 8][8].
  */
-STEP
+STEP(1, 1, 1)
 void winograd_winograd2(
-    __global const float *restrict x, const uint x_at,
-    __global const float *restrict w, const uint w_at,
-    __global const float *restrict u, const uint u_at,
-    __global float *scratch, const uint scratch_at,
-    __global float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict w, const uint w_at,
+    GLOBAL const float *restrict u, const uint u_at,
+    GLOBAL float *scratch, const uint scratch_at,
+    GLOBAL float *restrict y, const uint y_at,
     const int groups,
     const int tiles,
     const int slot,
@@ -387,7 +443,7 @@ void winograd_winograd2(
     const int x_row OF_GRID)
 {
     enum {
-        ROW = BY_WIDTH(16, 8),
+        ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
     const int item = ITEM(0), items = ITEMS(0);
@@ -396,8 +452,10 @@ void winograd_winograd2(
     u += u_at;
     scratch += scratch_at;
     y += y_at;
-    __global float *const seen = scratch + SLOT * slot;
-    __global float *const products = seen + 16 * v_point;
+    WEIGHTS const float *restrict weight = u;
+    WEIGHTS const float *restrict bias = w;
+    GLOBAL float *const transformed = scratch + SLOT * slot;
+    GLOBAL float *const products = transformed + 16 * v_point;
     for (int group = item * groups / items; group < (item + 1) * groups / items; ++group) {
         const int first = (long)group * tiles / groups; /* images of millions of pixels exceed int */
         const int count = (group + 1L) * tiles / groups - first;
@@ -406,23 +464,23 @@ void winograd_winograd2(
             int tx = first % across, ty = first / across;
             for (int t = 0; t < count; ++t) {
                 const int iy0 = ty * 2 - 1, ix = tx * 2 - 1;
-                float8 rows[4][4];
+                block rows[4][4];
                 for (int i = 0; i < 4; ++i) {
                     const int iy = iy0 + i;
-                    float8 d[4];
+                    block d[4];
                     if (iy >= 0 && iy < height && ix >= 0 && ix + 4 <= width) {
                         #pragma unroll
                         for (int j = 0; j < 4; ++j)
                             {
-                                float8 v = vload8(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
+                                block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
                                 d[j] = v;
                             }
                     } else {
                         for (int j = 0; j < 4; ++j) {
-                            d[j] = (float8)(0.0f);
+                            d[j] = BROADCAST(block, 0.0f);
                             if (iy >= 0 && iy < height && ix + j >= 0 && ix + j < width)
                                 {
-                                    float8 v = vload8(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
+                                    block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
                                     d[j] = v;
                                 }
                         }
@@ -433,19 +491,19 @@ void winograd_winograd2(
                     rows[i][3] = d[1] - d[3];
                 }
                 for (int j = 0; j < 4; ++j) {
-                    float8 column[4];
+                    block column[4];
                     column[0] = rows[0][j] - rows[2][j];
                     column[1] = rows[1][j] + rows[2][j];
                     column[2] = rows[2][j] - rows[1][j];
                     column[3] = rows[1][j] - rows[3][j];
                     #pragma unroll
                     for (int i = 0; i < 4; ++i)
-                        vstore8(column[i], 0, seen + (cb * count + t) * 8 + (i * 4 + j) * v_point);
+                        STORE_BLOCK(column[i], 0, transformed + (cb * count + t) * 8 + (i * 4 + j) * v_point);
                 }
                 #pragma unroll
                 for (int i = 0; i < 4; ++i) { /* the same pixels of the next channels, pages away */
                     PREFETCH(x + (cb + 1) * x_block + (iy0 + i) * x_row + ix * 8);
-                    PREFETCH(x + (cb + 1) * x_block + (iy0 + i) * x_row + ix * 8 + LINE);
+                    PREFETCH(x + (cb + 1) * x_block + (iy0 + i) * x_row + ix * 8 + CACHE_LINE);
                 }
                 if (++tx == across) {
                     tx = 0;
@@ -458,34 +516,34 @@ void winograd_winograd2(
             for (int tile = 0; tile < y_tiles; ++tile) {
                 for (int from = 0; from < count; from += ROW) {
                     const int at = min(from, count - ROW); /* the last ones are shifted back */
-                    floats acc[ROW][VECTORS];
+                    vector acc[ROW][VECTORS];
                     #pragma unroll
                     for (int j = 0; j < VECTORS; ++j) {
-                        const floats start = (floats)(0.0f);
+                        const vector start = BROADCAST(vector, 0.0f);
                         #pragma unroll
                         for (int t = 0; t < ROW; ++t)
                             acc[t][j] = start;
                     }
-                    __global const float *px = seen + point * v_point + at * 8;
-                    __global const float *restrict pw = u + point * u_product + tile * x_blocks * 64;
+                    GLOBAL const float *px = transformed + point * v_point + at * 8;
+                    WEIGHTS const float *restrict pw = weight + point * u_product + tile * x_blocks * 64;
                     #pragma nounroll
                     for (int cb = 0; cb < x_blocks; ++cb) {
                         #pragma unroll
-                        for (int t = 0; t < ROW * 8; t += LINE)
+                        for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                             PREFETCH(px + count * 8 + t);
                         #pragma unroll 2
-                        for (int l = 0; l < 8; ++l) {
-                            floats weights[VECTORS];
+                        for (int l = 0; l < LANES; ++l) {
+                            vector weights[VECTORS];
                             #pragma unroll
                             for (int j = 0; j < VECTORS; ++j) {
-                                PREFETCH(pw + l * 8 + j * WIDTH + AHEAD);
-                                weights[j] = VLOAD(pw + l * 8 + j * WIDTH);
+                                PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                                weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                             }
                             #pragma unroll
                             for (int t = 0; t < ROW; ++t) {
                                 #pragma unroll
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = fma((floats)(px[t * 8 + l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                             }
                         }
                         px += count * 8;
@@ -495,23 +553,23 @@ void winograd_winograd2(
                     for (int t = 0; t < ROW; ++t) {
                         #pragma unroll
                         for (int j = 0; j < VECTORS; ++j)
-                            VSTORE(acc[t][j], products + point * m_point + (tile * count + at + t) * 16 + j * WIDTH);
+                            STORE_VECTOR(acc[t][j], products + point * m_point + (tile * count + at + t) * 16 + j * WIDTH);
                     }
                 }
             }
         }
 
         for (int ob = 0; ob < y_blocks; ++ob) {
-            const float8 vbias = vload8(ob, w);
+            const block vbias = LOAD_BLOCK(ob, bias);
             int tx = first % across, ty = first / across;
             for (int t = 0; t < count; ++t) {
                 const int oy0 = ty * 2, ox0 = tx * 2;
-                float8 rows[4][2], out[2][2];
+                block rows[4][2], out[2][2];
                 for (int i = 0; i < 4; ++i) {
-                    float8 p[4];
+                    block p[4];
                     #pragma unroll
                     for (int j = 0; j < 4; ++j)
-                        p[j] = vload8(0, products + (ob * count + t) * 16 + (i * 4 + j) * m_point);
+                        p[j] = LOAD_BLOCK(0, products + (ob * count + t) * 16 + (i * 4 + j) * m_point);
                     rows[i][0] = p[0] + p[1] + p[2];
                     rows[i][1] = p[1] - p[2] - p[3];
                 }
@@ -525,15 +583,15 @@ void winograd_winograd2(
                         const int ox = ox0 + j;
                         if (oy >= rows_out || ox >= columns_out)
                             continue;
-                        float8 v = out[i][j] + vbias;
-                        y[(ob * 8) * 64 + oy * 8 + ox] = v.s0;
-                        y[(ob * 8 + 1) * 64 + oy * 8 + ox] = v.s1;
-                        y[(ob * 8 + 2) * 64 + oy * 8 + ox] = v.s2;
-                        y[(ob * 8 + 3) * 64 + oy * 8 + ox] = v.s3;
-                        y[(ob * 8 + 4) * 64 + oy * 8 + ox] = v.s4;
-                        y[(ob * 8 + 5) * 64 + oy * 8 + ox] = v.s5;
-                        y[(ob * 8 + 6) * 64 + oy * 8 + ox] = v.s6;
-                        y[(ob * 8 + 7) * 64 + oy * 8 + ox] = v.s7;
+                        block v = out[i][j] + vbias;
+                        y[(ob * 8) * 64 + oy * 8 + ox] = LANE(v, 0);
+                        y[(ob * 8 + 1) * 64 + oy * 8 + ox] = LANE(v, 1);
+                        y[(ob * 8 + 2) * 64 + oy * 8 + ox] = LANE(v, 2);
+                        y[(ob * 8 + 3) * 64 + oy * 8 + ox] = LANE(v, 3);
+                        y[(ob * 8 + 4) * 64 + oy * 8 + ox] = LANE(v, 4);
+                        y[(ob * 8 + 5) * 64 + oy * 8 + ox] = LANE(v, 5);
+                        y[(ob * 8 + 6) * 64 + oy * 8 + ox] = LANE(v, 6);
+                        y[(ob * 8 + 7) * 64 + oy * 8 + ox] = LANE(v, 7);
                     }
                 }
                 if (++tx == across) {
@@ -546,98 +604,115 @@ void winograd_winograd2(
 }
 
 #ifdef ONE_LAUNCH
-/* All launches in one, for devices where work-items that have begun go on running, whatever others do: CPUs.
- *
- * This is a persistent kernel: every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own share first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left of other shares.  The next step begins when all items are finished.
+/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
+ * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
+ * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
  * No worker waits for one that has not begun.
  *
- * board holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished items,
- * counter 1 + w the items that were claimed from worker w's share.  Counters are never reset: in each step they count up
- * from before, the number of items in all earlier steps and runs; a counter that is still below before stands for 0.
- * Comparisons are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the board
- * valid.
+ * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
+ * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
+ * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
+ * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
  */
-struct team {
-    volatile __global uint *board;
+struct worker {
+    volatile __global uint *counters;
     uint me, workers;
-    uint before;
-    uint helped; /* shares of this step that have no items left */
+    uint base;
+    uint helped; /* chunks of this step that have no items left */
     uint done; /* items of this step that this worker has finished */
 };
 
-/* Adds more to a counter, unless it has reached before + most.  Returns the count before the addition, or most. */
-static uint count_on(volatile __global uint *number, const uint before, const uint more, const uint most)
+/* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
+static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
 {
     for (;;) {
-        const uint seen = *number;
-        const uint counted = max((int)(seen - before), 0);
+        const uint found = *number;
+        const uint counted = max((int)(found - base), 0);
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, seen, before + counted + more) == seen)
+        if (atomic_cmpxchg(number, found, base + counted + more) == found)
             return counted;
     }
 }
 
-/* The next item of a step of count items, first of the worker's own share; -1 once all items are finished. */
-static int next_item(struct team *team, const uint count)
+/* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
+ * items are finished.
+ */
+static int next_item(struct worker *worker, const uint count)
 {
-    const uint each = (count + team->workers - 1) / team->workers;
-    for (; team->helped < team->workers; ++team->helped) {
-        const uint share = (team->me + team->helped) % team->workers;
-        const uint begin = min(share * each, count), size = min(each, count - begin);
-        const uint taken = count_on(team->board + (1 + share) * LINE, team->before, 1, size);
+    const uint each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->helped < worker->workers; ++worker->helped) {
+        const uint chunk = (worker->me + worker->helped) % worker->workers;
+        const uint begin = min(chunk * each, count), size = min(each, count - begin);
+        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
-            ++team->done;
+            ++worker->done;
             return begin + taken;
         }
     }
 
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    if (team->done)
-        count_on(team->board, team->before, team->done, count);
-    while ((int)(*team->board - team->before) < (int)count)
+    if (worker->done)
+        add_up_to(worker->counters, worker->base, worker->done, count);
+    while ((int)(*worker->counters - worker->base) < (int)count)
         ;
     mem_fence(CLK_GLOBAL_MEM_FENCE);
-    team->before += count;
-    team->helped = team->done = 0;
+    worker->base += count;
+    worker->helped = worker->done = 0;
     return -1;
 }
 
-#define EACH_ITEM(count) for (int item; (item = next_item(&team, count)) >= 0;)
-/* A share is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
+#define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
+/* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
 #define GRID_BY_ROWS(n0, n1) item / (n1) % (n0), item % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item / (n1) % (n0), n0)
 /* The part of scratch memory, of n0, to use: if there are enough, a worker's own, which stays in its cache. */
-#define SLOT_OF(item0, n0) team.workers <= (n0) ? team.me : (item0)
+#define SLOT_OF(item0, n0) worker.workers <= (n0) ? worker.me : (item0)
 
-KERNEL
+KERNEL(1, 1, 1)
 void winograd_network(
     __global float *arena,
     __global const float *input0,
     __global float *output0,
     __global const float *prepared,
     __global const float *weights,
-    volatile __global uint *board,
+    volatile __global uint *counters,
     const uint run)
 {
-    struct team team = {board, get_global_id(0), get_global_size(0), run * 33u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 33u, 0, 0};
 
     /* x/copy: identity */
     EACH_ITEM(8)
-    winograd_map_8x8x8(input0, 0, arena, 2304, GRID(1, 8));
+    winograd_map_8x8x8(
+        input0, 0, arena, 2304,
+        GRID(1, 8));
     /* steps: conv -> relu */
     EACH_ITEM(4)
-    winograd_winograd2_input(arena, 2304, arena, 0, 8, 8, 4, 144, 128, 512, 64, GRID_BY_ROWS(4, 1));
+    winograd_winograd2_input(
+        arena, 2304, arena, 0, /* height */ 8, /* width */ 8, /* across */ 4, /* v_point */ 144,
+        /* v_block */ 128, /* x_block */ 512, /* x_row */ 64,
+        GRID_BY_ROWS(4, 1));
     /* steps: conv -> relu */
     EACH_ITEM(16)
-    winograd_products_16x8(arena, 0, prepared, 0, arena, 2304, 1, 128, 1, 0, 16, 1, 144, 64, 144, 128, 1, GRID_BY_ROWS(1, 1));
+    winograd_products_16x8(
+        arena, 0, prepared, 0, arena, 2304, /* x_blocks */ 1, /* x_block */ 128, /* rows */ 1,
+        /* x_row */ 0, /* columns */ 16, /* y_tiles */ 1, /* x_product */ 144, /* u_product */ 64,
+        /* y_product */ 144, /* y_block */ 128, /* y_blocks */ 1,
+        GRID_BY_ROWS(1, 1));
     /* steps: conv -> relu */
     EACH_ITEM(4)
-    winograd_winograd2_output_relu(arena, 2304, weights, 576, arena, 6656, 8, 8, 4, 144, 128, 512, 64, GRID_BY_ROWS(4, 1));
+    winograd_winograd2_output_relu(
+        arena, 2304, weights, 576, arena, 6656, /* rows_out */ 8, /* columns_out */ 8, /* across */ 4,
+        /* m_point */ 144, /* m_block */ 128, /* y_block */ 512, /* y_row */ 64,
+        GRID_BY_ROWS(4, 1));
     /* groups: conv */
     EACH_ITEM(1)
-    winograd_winograd2(arena, 6656, weights, 1184, prepared, 1056, arena, 0, output0, 0, 1, 16, 6656, 144, 272, 1, 1, 1, 8, 8, 8, 8, 4, 64, 512, 64, GRID_BY_ROWS(1, 1));
+    winograd_winograd2(
+        arena, 6656, weights, 1184, prepared, 1056, arena, 0, output0, 0, /* groups */ 1, /* tiles */ 16,
+        /* slot */ 6656, /* v_point */ 144, /* m_point */ 272, /* x_blocks */ 1, /* y_blocks */ 1,
+        /* y_tiles */ 1, /* height */ 8, /* width */ 8, /* rows_out */ 8, /* columns_out */ 8,
+        /* across */ 4, /* u_product */ 64, /* x_block */ 512, /* x_row */ 64,
+        GRID_BY_ROWS(1, 1));
 }
 #endif
