@@ -122,7 +122,7 @@ def _check_dtype(known: bool, dtype: str) -> None:
 
 def _check_size(shape: tuple[int, ...], itemsize: int) -> None:
     if math.prod(shape) > MAX_ELEMENTS:
-        raise Unreadable(f"has {math.prod(shape)} elements; {MAX_ELEMENTS} are the most")
+        raise Unreadable(f"has {math.prod(shape)} elements; at most {MAX_ELEMENTS} are allowed")
     size = itemsize * math.prod(shape)
     if size > SMALL and size > room():
         raise Unreadable(f"takes {size} bytes, and {room()} bytes of memory are free here")

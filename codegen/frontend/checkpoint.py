@@ -253,7 +253,7 @@ def _loader(tensor: _Tensor, read: Callable[[str], bytes]) -> Callable[[], NDArr
             raise Unreadable(f"holds {tensor.dtype}; {_NUMBERS}")
         elements = math.prod(tensor.shape)
         if elements > MAX_ELEMENTS:
-            raise Unreadable(f"has {elements} elements; {MAX_ELEMENTS} are the most")
+            raise Unreadable(f"has {elements} elements; at most {MAX_ELEMENTS} are allowed")
         try:
             data = read(tensor.storage.key)
         except Unreadable:

@@ -51,14 +51,14 @@ class Layer:
     def channels(self) -> int:
         """The number of channels of the first input."""
         if len(self.shape) < 2:
-            raise self.place.spec_error(f"input {list(self.shape)} should have an axis of channels behind the batch")
+            raise self.place.spec_error(f"input {list(self.shape)} should have a channel axis after the batch")
         return self.shape[1]
 
     @property
     def space(self) -> Shape:
         """The sizes of the first input's spatial axes, of which there must be at least one."""
         if len(self.shape) < 3:
-            raise self.place.spec_error(f"input {list(self.shape)} should have axes of space behind batch and channels")
+            raise self.place.spec_error(f"input {list(self.shape)} should have spatial axes after batch and channels")
         return self.shape[2:]
 
     def tensor(self, key: str, *suffixes: str, fits: Fits) -> Tensor:

@@ -54,7 +54,7 @@ def _conv(family: str) -> Operator:
         **(groups if family == "conv" else {}),
     }
     doc = {
-        "conv": "Convolution (cross-correlation, as in all frameworks), in 1 to 3 axes of space, as its input has.",
+        "conv": "Convolution (cross-correlation, as in all frameworks), 1-D, 2-D or 3-D like its input.",
         "depthwise_conv": "Convolution of each channel by itself: groups is the number of channels.",
     }
     return Operator(doc[family], build, keys)

@@ -95,7 +95,8 @@ class Parameters:
                 reason = "is not a regular file" if path.exists() else "does not exist"
                 raise place.parameter_error(f"file {path} {reason}")
             if path.stat().st_size > MAX_BYTES:
-                raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
+                size = path.stat().st_size
+                raise place.parameter_error(f"file {path} has {size} bytes; at most {MAX_BYTES} are allowed")
             if path.stat().st_size > room():
                 raise place.parameter_error(f"file {path} has {path.stat().st_size} bytes, and {room()} are free here")
             data = path.read_bytes()

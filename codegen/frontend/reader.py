@@ -71,7 +71,7 @@ def read_document(path: Path) -> Document:
         if path.exists() and not path.is_file():
             raise place.spec_error("is not a regular file")
         if path.stat().st_size > MOST_BYTES:
-            raise place.spec_error(f"has {path.stat().st_size} bytes; {MOST_BYTES} are the most of a TOML file")
+            raise place.spec_error(f"has {path.stat().st_size} bytes; at most {MOST_BYTES} are allowed in a TOML file")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

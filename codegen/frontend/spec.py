@@ -72,7 +72,7 @@ OUTPUT_KEYS: Keys = {
     "name": Key(TEXT, "C identifier.", required=True),
     "from": Key(TEXT, "The layer or input whose value it is; else the one of the output's name."),
     "layout": Key(choice(*LAYOUTS), "Else NHWC if all inputs that have space are NHWC, NCHW otherwise."),
-    "type": Key(choice(*TYPES), "Type of the application's numbers: integers are cut off, bool is a byte.", FLOAT32),
+    "type": Key(choice(*TYPES), "Type of the application's numbers: integers are truncated, bool is a byte.", FLOAT32),
     "original": Key(TEXT, "The output's name in the model that the spec was imported from, if it is another."),
 }
 

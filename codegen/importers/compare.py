@@ -178,7 +178,9 @@ def too_large(multiply_adds: float, elements: float, kept: float) -> str:
     ``multiply_adds`` and ``elements`` are counts for one evaluation; ``kept`` elements are in memory at once.
     """
     if seconds(multiply_adds, elements) > MOST_SECONDS:
-        return f"it would take about {math.ceil(seconds(multiply_adds, elements))} s, and {MOST_SECONDS:g} are the most"
+        time = math.ceil(seconds(multiply_adds, elements))
+        return f"it would take about {time} s, and at most {MOST_SECONDS:g} are allowed"
     if 8 * kept > MOST_BYTES:
-        return f"it would take about {8 * kept / 2**30:.1f} GiB of memory, and {MOST_BYTES / 2**30:g} are the most"
+        memory = 8 * kept / 2**30
+        return f"it would take about {memory:.1f} GiB of memory, and at most {MOST_BYTES / 2**30:g} are allowed"
     return ""

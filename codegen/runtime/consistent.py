@@ -90,7 +90,8 @@ def _check_launch(
     if parameters is None or launch["kernel"] not in {k["name"] for k in manifest["kernels"]}:
         at["kernel"].refuse(f"{shown(launch['kernel'])} is none of the kernels of {manifest['name']}.cl")
     if math.prod(launch["global"]) > MOST_ITEMS:
-        at["global"].refuse(f"{launch['global']} makes {math.prod(launch['global'])} items; {MOST_ITEMS} are the most")
+        items = math.prod(launch["global"])
+        at["global"].refuse(f"{launch['global']} makes {items} items; at most {MOST_ITEMS} are allowed")
     if any(n % m for n, m in zip(launch["global"], launch["local"], strict=True)):
         at["local"].refuse(f"{launch['local']} does not divide the global size {launch['global']}")
     arguments = launch["arguments"]

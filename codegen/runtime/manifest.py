@@ -147,7 +147,7 @@ def _own_name(value: Any, at: At) -> None:
 def _shape(value: Any, at: At) -> None:
     list_of(whole(1, MOST_ELEMENTS), 1, 8)(value, at)
     if math.prod(value) > MOST_ELEMENTS:
-        at.refuse(f"{shown(value)} makes {math.prod(value)} elements; {MOST_ELEMENTS} are the most")
+        at.refuse(f"{shown(value)} makes {math.prod(value)} elements; at most {MOST_ELEMENTS} are allowed")
 
 
 LINE = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,10000}", "one line of text")
@@ -243,7 +243,7 @@ def parse(path: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise SpecError(f"{path}: is not a regular file; give a folder that clgen build made")
         if path.stat().st_size > MOST_BYTES:
-            at.refuse(f"has {path.stat().st_size} bytes; {MOST_BYTES} are the most")
+            at.refuse(f"has {path.stat().st_size} bytes; at most {MOST_BYTES} are allowed")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -571,7 +571,7 @@ SPECS: dict[str, tuple[str, str]] = {
     ),
     "pool of nothing": (
         layer('op = "max_pool"\nkernel = 2', "[4]"),
-        'layer "a": input [1, 4] should have axes of space behind batch and channels',
+        'layer "a": input [1, 4] should have spatial axes after batch and channels',
     ),
     "pool too large": (
         layer('op = "max_pool"\nkernel = 7'),

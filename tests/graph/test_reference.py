@@ -354,7 +354,7 @@ def test_nearest_upsampling_is_onnxs(scale: tuple[int, int]) -> None:
 def test_grid_sample(space: tuple[int, ...], mode: str, border: str, align_corners: bool) -> None:
     rng = np.random.default_rng(len(space))
     if mode == "bicubic" and len(space) == 3:
-        with pytest.raises(ShapeError, match="two axes of space only"):
+        with pytest.raises(ShapeError, match="two spatial axes only"):
             GridSample(mode, border, align_corners).infer((1, 2, *space), (1, 2, 3, 4, 3))
         return
     x, grid = normal(rng, 2, 3, *space), f32(rng.uniform(-2.5, 2.5, (2, *(3, 6, 2)[: len(space)], len(space))))

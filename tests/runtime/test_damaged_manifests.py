@@ -70,7 +70,7 @@ EDITS: dict[str, tuple[Change, str]] = {
     ),
     "too many elements": (
         lambda m: m["inputs"][0].update(shape=[65536, 65536]),
-        "inputs[0].shape: [65536, 65536] makes 4294967296 elements; 2147483647 are the most",
+        "inputs[0].shape: [65536, 65536] makes 4294967296 elements; at most 2147483647 are allowed",
     ),
     "a text for a flag": (
         lambda m: m["outputs"][0].update(channels_last="no"),
@@ -153,7 +153,8 @@ EDITS: dict[str, tuple[Change, str]] = {
     ),
     "years of items": (
         lambda m: launch(m).update({"global": [2**31 - 1, 2**31 - 1, 1]}),
-        "launches[0].global: [2147483647, 2147483647, 1] makes 4611686014132420609 items; 1099511627776 are the most",
+        "launches[0].global: [2147483647, 2147483647, 1] makes 4611686014132420609 items; "
+        "at most 1099511627776 are allowed",
     ),
     "a number for a buffer": (
         lambda m: launch(m)["arguments"][0].update(kind="number"),
@@ -220,7 +221,7 @@ def test_what_is_no_file(folder: Path, name: str, make: Callable[[Path], None]) 
 def test_an_endless_manifest(folder: Path) -> None:
     with (folder / "manifest.json").open("r+b") as file:
         file.truncate(2**40)  # sparse: it takes no room
-    assert refused(folder) == "has 1099511627776 bytes; 67108864 are the most"
+    assert refused(folder) == "has 1099511627776 bytes; at most 67108864 are allowed"
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ class GlobalPool(Op):
 
     def infer(self, *shapes: Shape) -> Shape:
         (x,) = shapes
-        require(len(x) >= 3, f"input {list(x)} should have at least one axis of space")
+        require(len(x) >= 3, f"input {list(x)} should have at least one spatial axis")
         return (*x[:2], *(1 for _ in x[2:]))
 
     def reference(self, *inputs: Array) -> Array:

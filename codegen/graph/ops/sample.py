@@ -62,8 +62,8 @@ class GridSample(Op):
         )
         grid = shapes[1] if self.grid is None else self.grid.shape
         rank = len(x) - 2
-        require(rank in (2, 3), f"input {list(x)} should have two or three axes of space behind batch and channels")
-        require(rank == 2 or self.mode != "bicubic", "bicubic takes two axes of space only")
+        require(rank in (2, 3), f"input {list(x)} should have two or three spatial axes after batch and channels")
+        require(rank == 2 or self.mode != "bicubic", "bicubic takes two spatial axes only")
         batches = (x[0],) if self.grid is None else (1, x[0])
         require(
             len(grid) == rank + 2 and grid[0] in batches and grid[-1] == rank,

@@ -69,7 +69,7 @@ class Extraction:
             return {"fault": f"holds {dtype}; it should hold floating-point numbers or integers"}
         elements = math.prod(shape)
         if elements > MAX_ELEMENTS:
-            return {"fault": f"has {elements} elements; {MAX_ELEMENTS} are the most"}
+            return {"fault": f"has {elements} elements; at most {MAX_ELEMENTS} are allowed"}
         if dataset.is_virtual or dataset.external:
             return {"fault": "is in another file"}
         stored = dataset.id.get_storage_size()

@@ -41,7 +41,7 @@ def open_keras(path: Path) -> KerasFile:
     except OSError as error:
         raise place.spec_error(f"cannot be read: {error.strerror}") from error
     if size > MAX_BYTES:
-        raise place.parameter_error(f"has {size} bytes; {MAX_BYTES} are the most")
+        raise place.parameter_error(f"has {size} bytes; at most {MAX_BYTES} are allowed")
     if magic.startswith(_HDF5):
         return _read_h5(read_hdf5(path, place), place)
     if magic.startswith(_ZIP):

@@ -75,7 +75,7 @@ class Site:
     def space(self) -> int:
         """The number of spatial axes of the input, at least 1."""
         if self.rank < 3:
-            raise self.options.place.spec_error(f"needs axes of space, but its input has {self.rank} axes in all")
+            raise self.options.place.spec_error(f"needs spatial axes, but its input has {self.rank} axes in all")
         return self.rank - 2
 
     @property
@@ -270,7 +270,7 @@ _MAX_MADE = 2**24  # elements of a constant that an import creates from a few nu
 def bounded(count: float) -> None:
     """Raises Unsupported if a constant of so many elements would be too large."""
     if count > _MAX_MADE:
-        raise Unsupported(f"a constant of {count:.0f} elements; {_MAX_MADE} are the most")
+        raise Unsupported(f"a constant of {count:.0f} elements; at most {_MAX_MADE} are allowed")
 
 
 def short(values: Sequence[int]) -> Any:

@@ -133,7 +133,7 @@ def _cumulative_product(node: Node, b: Builder) -> Live:
     (axis,) = node.axes(given, len(x.shape))
     count = x.shape[axis]
     if count > _MOST_FACTORS:
-        raise Refused(f"it multiplies {count} elements along axis {axis}; {_MOST_FACTORS} are the most")
+        raise Refused(f"it multiplies {count} elements along axis {axis}; at most {_MOST_FACTORS} are allowed")
     order = range(count)[::-1] if node.flag("reverse") else range(count)
     parts = {k: b.select(x, axis, range(k, k + 1), f"factor_{k}") for k in order}
     made: dict[int, Live] = {}

@@ -163,7 +163,7 @@ class Builder:
         """The elements at these positions in row-major order, in the shape of ``places``."""
         count = math.prod(x.shape)
         if max(count, places.size) > LARGEST_WHOLE:
-            raise Refused(f"it takes {places.size} of {count} elements by indices; {LARGEST_WHOLE} are the most")
+            raise Refused(f"it takes {places.size} of {count} elements by indices; at most {LARGEST_WHOLE} are allowed")
         if places.size == 0:
             raise Refused("it takes nothing")
         row = self.reshape(x, (1, count), f"{tag}.row" if tag else "row")

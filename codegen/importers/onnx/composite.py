@@ -143,7 +143,7 @@ def _scaled(y: Live, node: Node, b: Builder, repeat: int = 1, trailing: bool = F
 def _instance_norm(node: Node, b: Builder) -> Live:
     x = node.live()
     if len(x.shape) < 3:
-        raise Refused(f"its input {list(x.shape)} has no axes of space")
+        raise Refused(f"its input {list(x.shape)} has no spatial axes")
     return _scaled(_normalized(x, b, range(2, len(x.shape)), node.real("epsilon", 1e-5)), node, b)
 
 
@@ -222,7 +222,7 @@ def _lrn(node: Node, b: Builder) -> Live:
 def _global_lp_pool(node: Node, b: Builder) -> Live:
     x = node.live()
     if len(x.shape) < 3:
-        raise Refused(f"its input {list(x.shape)} has no axes of space")
+        raise Refused(f"its input {list(x.shape)} has no spatial axes")
     p = node.get("p", 2)
     if p < 1:
         raise Refused(f"p = {p} should be at least 1")

@@ -68,9 +68,9 @@ class Folder:
     def _count(self, elements: int) -> None:
         self._total += elements
         if elements > MAX_ELEMENTS:
-            raise Refused(f"it makes a constant of {elements} elements; {MAX_ELEMENTS} are the most")
+            raise Refused(f"it makes a constant of {elements} elements; at most {MAX_ELEMENTS} are allowed")
         if self._total > MAX_TOTAL:
-            raise Refused(f"with its constant the model's have {self._total} elements; {MAX_TOTAL} are the most")
+            raise Refused(f"with its constant the model's have {self._total} elements; at most {MAX_TOTAL} are allowed")
 
 
 def _of_shape(node: Node, x: Live) -> Array:
@@ -126,7 +126,7 @@ def _evaluated(proto: onnx.NodeProto, opset: int, arrays: Sequence[Array | None]
     except Exception as error:  # the reference raises exceptions of any kind on wrong arguments
         raise Refused(f"it cannot be computed: {_first_line(error)}") from error
     if not all(isinstance(array, (np.ndarray, np.generic)) for array in results):
-        raise Refused("it makes something else than tensors")
+        raise Refused("its result is not a tensor")
     if wider:
         results = [y.astype(given[0].dtype) if y.dtype == np.float64 else y for y in results]
     by_name = dict(zip((name for name in proto.output if name), results, strict=True))

@@ -157,6 +157,6 @@ def _run(evaluator: ReferenceEvaluator, node: onnx.NodeProto, arrays: Sequence[A
     feeds = {name: x for name, x in zip(node.input, arrays, strict=True) if x is not None}
     found: Any = evaluator.run(None, feeds)
     if not all(isinstance(y, (np.ndarray, np.generic)) for y in found):
-        raise NotEvaluated("it makes something else than tensors")
+        raise NotEvaluated("its result is not a tensor")
     results = dict(zip((name for name in node.output if name), found, strict=True))
     return [np.asarray(results[name]) if name else None for name in node.output]

@@ -116,7 +116,7 @@ def _scatter_nd(node: Node, b: Builder) -> Live:
 def _shape(node: Node, i: int) -> tuple[int, ...]:
     shape = node.shape(i)
     if math.prod(shape) > LARGEST_WHOLE:
-        raise Refused(f"it takes of {math.prod(shape)} elements by indices; {LARGEST_WHOLE} are the most")
+        raise Refused(f"it takes of {math.prod(shape)} elements by indices; at most {LARGEST_WHOLE} are allowed")
     return shape
 
 
@@ -141,7 +141,7 @@ def _scatter(node: Node, b: Builder, places: Places) -> Live:
     starts = np.searchsorted(targets[order], targets[order])
     rounds = np.arange(targets.size) - starts
     if rounds.max() >= _MOST_ROUNDS:
-        raise Refused(f"it updates an element {rounds.max() + 1} times; {_MOST_ROUNDS} are the most")
+        raise Refused(f"it updates an element {rounds.max() + 1} times; at most {_MOST_ROUNDS} are allowed")
     for k in range(int(rounds.max()) + 1):
         table = np.full((1, count), targets.size)
         chosen = order[rounds == k]

@@ -80,7 +80,7 @@ def _load(path: Path, place: Place) -> onnx.ModelProto:
         if not path.is_file():
             raise place.spec_error("is not a regular file" if path.exists() else "does not exist")
         if path.stat().st_size > MAX_BYTES:
-            raise place.spec_error(f"has {path.stat().st_size} bytes; {MAX_BYTES} are the most")
+            raise place.spec_error(f"has {path.stat().st_size} bytes; at most {MAX_BYTES} are allowed")
         model = onnx.load(str(path), load_external_data=False)
         load_external(model, path, place)
         if model.functions:

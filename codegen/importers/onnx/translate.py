@@ -101,7 +101,7 @@ class _Translator:
         for name, shape in shapes.items():
             if len(shape) > 1 + MOST_SIZES:
                 raise self._network.place.spec_error(
-                    f"input {show(name)} {list(shape)} has {len(shape)} axes; {1 + MOST_SIZES} are the most"
+                    f"input {show(name)} {list(shape)} has {len(shape)} axes; at most {1 + MOST_SIZES} are allowed"
                 )
             element = self._network.types.get(name, 0)
             kind = kind_of_type(element) or "float"

@@ -33,7 +33,7 @@ def _padding(node: Node, space: tuple[int, ...], kernel: Any, stride: Any, dilat
 
 def _spatial(x: Live) -> tuple[int, ...]:
     if len(x.shape) < 3:
-        raise Refused(f"its input {list(x.shape)} has no axes of space")
+        raise Refused(f"its input {list(x.shape)} has no spatial axes")
     return x.shape[2:]
 
 
