@@ -30,6 +30,11 @@ class Grid:
         return math.prod(self.items)
 
     @property
+    def group(self) -> int:
+        """Work-items of a work-group."""
+        return math.prod(self.local)
+
+    @property
     def single(self) -> bool:
         """True if every work-group has one work-item."""
         return self.local == (1, 1, 1)

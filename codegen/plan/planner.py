@@ -38,6 +38,7 @@ def plan(
             drafts += (_with_known(draft, constants) for draft in schedule(sketch, choices.get(node.name)))
             stored[node.name] = constants.floats - before
             locations |= {name: Location(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
+    assert all(draft.grid.group <= target.work_group for draft in drafts)
     offsets, arena, separate = share_memory(locations, drafts)
     places = {
         name: Place(

@@ -97,9 +97,9 @@ class Target:
     that kernels are written for, the widest first: layout, weights and grid are the same for all.  ``winograd`` are the
     sizes of tiles that 3x3 convolutions may be cut into.
 
-    ``first_cache`` and ``second_cache`` are a core's data caches in bytes.  ``cached_private``: private memory is
-    cached, so that copying input into it pays (CPUs).  ``work_items`` of a launch keep all cores busy; None: every tile
-    has a work-item of its own.
+    ``caches`` are a core's first and second data cache in bytes, where private memory is cached, so that copying input
+    into it pays (CPUs); else None.  ``work_items`` of a launch keep all cores busy; None: every tile has a work-item of
+    its own.  ``work_group`` is the most work-items of a work-group that all devices of the class take.
     """
 
     name: str
@@ -108,11 +108,15 @@ class Target:
     lanes: int
     vectors: tuple[Vectors, ...]
     winograd: tuple[int, ...]
-    first_cache: int
-    second_cache: int
-    cached_private: bool
+    caches: tuple[int, int] | None
     work_items: int | None
+    work_group: int
     costs: Costs = Costs()
+
+    @property
+    def cached_private(self) -> bool:
+        """True if private memory is cached."""
+        return self.caches is not None
 
     @property
     def wide(self) -> Vectors | None:
@@ -141,10 +145,9 @@ TARGETS: Mapping[str, Target] = {
             ),
             winograd=(2, 4),
             # Of the smallest of the processors that matter here: Zen 4's.
-            first_cache=32 * 1024,
-            second_cache=1024 * 1024,
-            cached_private=True,
+            caches=(32 * 1024, 1024 * 1024),
             work_items=32,
+            work_group=4096,
         ),
         Target(
             "gpu",
@@ -154,10 +157,9 @@ TARGETS: Mapping[str, Target] = {
             # Intel's compiler fits 24 sums of a work-item, and what surrounds them, into registers of Gen9 and Xe.
             vectors=(Vectors(floats=8, registers=16, accumulators=3, window_row=4, load=0.5),),
             winograd=(),
-            first_cache=0,
-            second_cache=0,
-            cached_private=False,
+            caches=None,
             work_items=None,
+            work_group=256,
         ),
     )
 }

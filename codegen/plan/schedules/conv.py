@@ -146,10 +146,10 @@ def choose_cut(
     wide, narrow = tiling.wide, tiling.narrow
     tiles = [height * -(-width // tile.row) for tile in (wide, narrow)]
     chunks, wanted = 1, tiles[0]
-    if target.cached_private:
+    if target.caches is not None:
         # As many chunks as let their weights stay in the cache; sums must find room beside them.
         panel = FLOAT32.bytes * column * tiling.block_tile * target.lanes
-        chunks = min(-(-input_blocks * panel // (target.first_cache * 5 // 8)), input_blocks)
+        chunks = min(-(-input_blocks * panel // (target.caches[0] * 5 // 8)), input_blocks)
     if target.work_items is not None:
         pixels = height * width
         most = ITEM_PIXELS * MOST_BLOCKS // tiling.block_tile

@@ -100,7 +100,8 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
 def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
     """The number of tiles that fit into a slot."""
     co, ci = s.core.weight.shape[:2]
-    return s.target.second_cache * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
+    assert s.target.caches is not None, "targets without caches cut no tiles"
+    return s.target.caches[1] * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
 
 
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
