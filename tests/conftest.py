@@ -24,15 +24,15 @@ os.environ.pop("CLGEN_DEVICE", None)
 
 pytest_plugins = ["tests.support.generated_c"]
 
-_ON_A_DEVICE = {"find_device", "some_device", "fake"}
-"""Fixtures of tests that run something on an OpenCL device, or on one made up for C programs."""
+_OF_THE_MACHINE = {"find_device", "some_device", "tool"}
+"""Fixtures of tests that need more of the machine than Python: an OpenCL runtime, a compiler or another program."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that run on a device; only those that start Oclgrind are marked by hand."""
+    """Marks the tests that need a device or a program of the machine."""
     for item in items:
-        if isinstance(item, pytest.Function) and _ON_A_DEVICE & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and _OF_THE_MACHINE & set(item.fixturenames):
             item.add_marker("device")
 
 

@@ -131,7 +131,6 @@ def test_no_launch_overwrites_what_it_reads(name: str, tmp_path: Path) -> None:
 # ---- Oclgrind -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.device
 @pytest.mark.parametrize(
     ("name", "target", "native_floats"),
     [
@@ -169,7 +168,6 @@ def edit(folder: Path, pattern: str, replacement: str) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.device
 @pytest.mark.parametrize(
     ("pattern", "replacement", "complaint"),
     [

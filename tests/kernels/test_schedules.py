@@ -335,7 +335,6 @@ SMALL = {
 }
 
 
-@pytest.mark.device
 @pytest.mark.parametrize("native_floats", [8, 16])
 @pytest.mark.parametrize("name", SMALL)
 def test_no_schedule_reads_or_writes_beside(
