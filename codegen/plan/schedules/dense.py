@@ -67,7 +67,7 @@ def choose_tiling(target: Target, batch: int, blocks: int) -> Tiling:
 
 def _places(x: Layout) -> np.ndarray:
     """The offset of each element of a sample, in floats; only padding lanes are between them."""
-    places = x.offsets()[0]
+    places: np.ndarray = x.offsets()[0]
     filled = x.blocks * x.block * int(np.prod(x.shape[2:]))
     assert np.unique(places).size == places.size and places.max() < filled, x
     return places

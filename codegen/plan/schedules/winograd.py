@@ -99,7 +99,7 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
 
 def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
     """The number of tiles that fit into a slot."""
-    co, ci = s.core.weight.shape[:2]
+    co, ci = map(int, s.core.weight.shape[:2])
     assert s.target.caches is not None, "targets without caches cut no tiles"
     return s.target.caches[1] * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
 
