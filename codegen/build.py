@@ -18,7 +18,7 @@ from codegen.emit.output import Changes, compare, write, write_all
 from codegen.emit.selftest import self_test
 from codegen.errors import naming
 from codegen.frontend.model import Model
-from codegen.frontend.tuning import check_tuned, find_tuned
+from codegen.frontend.spec.tuning import check_tuned, find_tuned
 from codegen.graph.graph import Graph
 from codegen.importers.check import check_import
 from codegen.importers.compare import ImportCheck

@@ -14,8 +14,8 @@ from codegen.emit.artefact import GENERATOR, Tuning
 from codegen.emit.differences import differences
 from codegen.emit.output import MANIFEST
 from codegen.errors import Mismatch, SpecError
-from codegen.frontend.locate import find_spec
-from codegen.frontend.tuning import NONE
+from codegen.frontend.spec.tuning import NONE
+from codegen.frontend.toml import find_spec
 from codegen.importers.open import NO_SHAPES, Shapes
 from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import DEFAULT_TARGET, TARGETS

@@ -11,7 +11,7 @@ from codegen.emit.output import write
 from codegen.emit.selftest import SelfTest
 from codegen.emit.single_file import write_file
 from codegen.errors import naming
-from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
+from codegen.frontend.spec.tuning import TunedDevice, tuning_file, with_device
 from codegen.graph.domain import find_domain
 from codegen.plan.planner import plan
 from codegen.plan.schedules.choose import alternatives

@@ -38,7 +38,7 @@ ENTERS_IN = {
     "jinja2": {"emit/render.py"},
     "click": {"cli.py"},
     "platformdirs": {"runtime/cache.py"},
-    "safetensors": {"frontend/archive.py", "importers/writer.py"},
+    "safetensors": {"frontend/parameters/archive.py", "importers/writer.py"},
     "h5py": {"importers/keras/extract.py", "importers/open.py"},
     "onnx": {
         "importers/onnx/constants.py",
@@ -52,7 +52,7 @@ ENTERS_IN = {
         "importers/onnx/translate.py",
         "importers/open.py",
     },
-    "tomli": {"frontend/reader.py"},
+    "tomli": {"frontend/spec/reader.py"},
 }
 
 EVERYWHERE = {"numpy"}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from codegen.errors import ClgenError
-from codegen.frontend.claims import claims
-from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.parameters import Parameters, widened
-from codegen.frontend.place import Place, show
-from codegen.frontend.spec import MOST_SIZES, ConstantTable, LayerTable, OutputTable, Spec, check_size
+from codegen.frontend.operators.batch_norm import array_of, own_prefixes, sibling_prefix
+from codegen.frontend.operators.layer import Layer, Operator, Step
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.parameters.parameters import Parameters, widened
+from codegen.frontend.spec.place import Place, show
+from codegen.frontend.spec.spec import MOST_SIZES, ConstantTable, LayerTable, OutputTable, Spec, check_size
 from codegen.graph.graph import Constant, Graph, GraphError, Input, Node, Output
 from codegen.graph.ops import Convert, Shape, ShapeError
 from codegen.graph.types import FLOAT32
@@ -30,7 +31,7 @@ class Stopped(Exception):
 
 def build_graph(spec: Spec, parameters: Parameters) -> Graph:
     """The graph of the network with its parameters; raises Stopped at the first layer that cannot be built."""
-    parameters.claim(claims(spec))
+    parameters.claim(_claims(spec))
     constants = tuple(_constant(table, parameters) for table in spec.constants)
     shapes: dict[str, Shape] = {i.name: i.shape for i in spec.inputs}
     shapes |= {constant.name: constant.values.shape for constant in constants}
@@ -132,3 +133,39 @@ def _converted(
             value = before[-1].name
         made.append(replace(output, value=value))
     return [*behind, *within, *before], made
+
+
+def _claims(spec: Spec) -> Callable[[str], str]:
+    """A function from a tensor's name to the place of the table or key that reads it; "" for an unread tensor.
+
+    A table reads the tensors that it names.  A layer also reads tensors whose names start with the layer's name and a
+    dot, and its BatchNorm reads those that start with a prefix of BatchNorm and have a key of BatchNorm.
+    """
+    named = {constant.tensor: str(constant.place) for constant in spec.constants}
+    prefixes: dict[str, tuple[Place, bool]] = {}  # the place, and True for a BatchNorm
+    for layer in spec.layers:
+        parts = [("", layer.options)]
+        parts += [("batch_norm", layer.batch_norm.options)] if layer.batch_norm is not None else []
+        parts += [("activation", layer.activation.options)] if layer.activation is not None else []
+        for key, options in parts:
+            place = str(layer.place.key(key) if key else layer.place)
+            named.update({value: place for value in options.values() if isinstance(value, str)})
+        if layer.batch_norm is not None:
+            chosen = layer.batch_norm.options["prefix"]
+            for prefix in [*own_prefixes(layer.name), sibling_prefix(layer.name)] if chosen is None else [chosen]:
+                prefixes[prefix] = layer.place.key("batch_norm"), True
+    prefixes |= {layer.name: (layer.place, layer.operator is OPERATORS["batch_norm"]) for layer in spec.layers}
+
+    def reader(tensor: str) -> str:
+        if tensor in named:
+            return named[tensor]
+        prefix = tensor
+        while "." in prefix:
+            prefix = prefix.rpartition(".")[0]
+            if prefix in prefixes:
+                place, normalises = prefixes[prefix]
+                array = array_of(tensor[len(prefix) + 1 :]) if normalises else ""
+                return str(place.key(array) if array else place)
+        return ""
+
+    return reader

@@ -8,12 +8,12 @@ from typing import Any
 
 from codegen.errors import ClgenError, ParameterError
 from codegen.frontend.network import Stopped, build_graph
-from codegen.frontend.operators import OPERATORS
-from codegen.frontend.parameters import Parameters
-from codegen.frontend.place import show
-from codegen.frontend.reader import Document
-from codegen.frontend.spec import read_spec
-from codegen.frontend.weights import MODEL_LAYOUTS
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.operators.weights import MODEL_LAYOUTS
+from codegen.frontend.parameters.parameters import Parameters
+from codegen.frontend.spec.place import show
+from codegen.frontend.spec.reader import Document
+from codegen.frontend.spec.spec import read_spec
 from codegen.graph.ops import ShapeError
 
 Tables = Mapping[str, Any]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 from pathlib import Path
 
 from codegen.errors import SpecError
-from codegen.frontend.example import read_example
-from codegen.frontend.model import Model
-from codegen.frontend.naming import file_fault
+from codegen.frontend.model import Model, read_example
 from codegen.frontend.network import Stopped, build_graph
-from codegen.frontend.parameters import Parameters
-from codegen.frontend.place import Place, show
-from codegen.frontend.reader import Document, parse_document, read_document
+from codegen.frontend.parameters.parameters import Parameters
 from codegen.frontend.remedies import remedy
-from codegen.frontend.spec import read_spec
+from codegen.frontend.spec.naming import file_fault
+from codegen.frontend.spec.place import Place, show
+from codegen.frontend.spec.reader import MOST_BYTES, Document, parse_document, read_document
+from codegen.frontend.spec.spec import read_spec
 
 
 def load(path: Path) -> Model:
@@ -41,3 +42,29 @@ def _model(document: Document, name: str, folder: Path, parameters: Parameters |
         raise type(stop.error)(f"{stop.error}{remedy(document, parameters, stop)}") from stop.error
     example = read_example(spec.example, graph, folder, file) if spec.example else None
     return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused)
+
+
+def find_spec(name: str, sha256: str, folder: Path) -> Path:
+    """The spec of this file name and hash, searched here, around the artefact, and in folders ``specs`` of those."""
+    places = [Path.cwd(), *folder.resolve().parents]
+    seen = []
+    for place in places:
+        for path in (place / name, place / "specs" / name):
+            try:
+                # Reading a pipe would block.
+                if not path.is_file() or path.stat().st_size > MOST_BYTES:
+                    continue
+                content = path.read_bytes()
+            except OSError:
+                continue
+            if hashlib.sha256(content).hexdigest() == sha256:
+                return path
+            seen.append(path)
+    if seen:
+        raise SpecError(
+            f"{folder}: was generated from another version of {seen[0]}; build again, or give it with --spec"
+        )
+    raise SpecError(
+        f"{folder}: its spec {name} is not here nor around it; give it with --spec {shlex.quote(name)}, or where it "
+        "was built from a model file, --spec MODEL and the same --shape options"
+    )

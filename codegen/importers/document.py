@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend import naming
-from codegen.frontend.archive import Stored
-from codegen.frontend.layer import Layer as FrontendLayer
-from codegen.frontend.operators import OPERATORS
-from codegen.frontend.parameters import Parameters
-from codegen.frontend.place import Place, show
-from codegen.frontend.reader import read_table
-from codegen.frontend.spec import check_size, layer_keys
+from codegen.frontend.operators.layer import Layer as FrontendLayer
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.parameters.archive import Stored
+from codegen.frontend.parameters.parameters import Parameters
+from codegen.frontend.spec import naming
+from codegen.frontend.spec.place import Place, show
+from codegen.frontend.spec.reader import read_table
+from codegen.frontend.spec.spec import check_size, layer_keys
 from codegen.graph.ops import Shape, ShapeError
 from codegen.graph.types import FLOAT32
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from codegen.frontend import toml
-from codegen.frontend.archive import read_safetensors
-from codegen.frontend.parameters import Parameters
+from codegen.frontend.parameters.archive import read_safetensors
+from codegen.frontend.parameters.parameters import Parameters
 from codegen.graph.graph import Graph
 from codegen.importers.document import Document
 from codegen.importers.writer import write_document

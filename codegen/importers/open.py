@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from codegen.errors import SpecError
 from codegen.frontend import toml
-from codegen.frontend.archive import read_safetensors
 from codegen.frontend.model import Model
-from codegen.frontend.naming import legal_model, model_fault
-from codegen.frontend.parameters import READERS, Parameters
-from codegen.frontend.place import listed, show
+from codegen.frontend.parameters.archive import read_safetensors
+from codegen.frontend.parameters.parameters import READERS, Parameters
+from codegen.frontend.spec.naming import legal_model, model_fault
+from codegen.frontend.spec.place import listed, show
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
 from codegen.importers.writer import Imported, write_document

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from codegen.frontend.activation import ACTIVATION_OPERATORS
+from codegen.frontend.operators.activation import ACTIVATION_OPERATORS
 from codegen.importers.document import Document, Layer
 
 _TOLERANCE = 1e-6  # relative error of a constant that was rounded to float32

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import safetensors.numpy
 
-from codegen.frontend.value import toml
+from codegen.frontend.spec.place import toml
 from codegen.graph.ops import Shape
 from codegen.graph.types import FLOAT32
 from codegen.importers.document import Document, Layer, Port

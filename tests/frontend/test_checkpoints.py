@@ -15,8 +15,8 @@ import pytest
 import safetensors.numpy
 
 from codegen.errors import ParameterError
-from codegen.frontend.archive import Unreadable
-from codegen.frontend.checkpoint import read_checkpoint
+from codegen.frontend.parameters.archive import Unreadable
+from codegen.frontend.parameters.checkpoint import read_checkpoint
 from codegen.frontend.toml import load
 from tests.frontend.test_import_torch import (
     FORMATS,

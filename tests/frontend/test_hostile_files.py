@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from codegen import build
 from codegen.errors import ClgenError, ParameterError, SpecError
-from codegen.frontend.archive import Unreadable
-from codegen.frontend.checkpoint import read_checkpoint
-from codegen.frontend.locate import find_spec
-from codegen.frontend.pickled import unpickle
+from codegen.frontend.parameters.archive import Unreadable
+from codegen.frontend.parameters.checkpoint import read_checkpoint
+from codegen.frontend.parameters.pickled import unpickle
+from codegen.frontend.toml import find_spec
 from codegen.importers.open import open_model
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.samples import read_sample
@@ -89,7 +89,7 @@ def test_work_that_grows_by_reference() -> None:
 
 
 def test_more_instructions_than_a_checkpoint_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codegen.frontend.pickled.MOST_INSTRUCTIONS", 1000)
+    monkeypatch.setattr("codegen.frontend.parameters.pickled.MOST_INSTRUCTIONS", 1000)
     with pytest.raises(Unreadable, match="a pickle of more than 1000 instructions"):
         read_checkpoint(checkpoint(b"N0" * 1000 + b"}"))
 

@@ -22,8 +22,8 @@ import pytest
 
 from codegen import build
 from codegen.errors import ClgenError, ParameterError, SpecError
-from codegen.frontend.archive import Unreadable
-from codegen.frontend.checkpoint import read_checkpoint
+from codegen.frontend.parameters.archive import Unreadable
+from codegen.frontend.parameters.checkpoint import read_checkpoint
 from codegen.frontend.toml import load
 from codegen.graph.ops import BatchNorm
 from codegen.importers.open import import_model, open_model
@@ -229,7 +229,7 @@ def test_keys_that_take_for_ever_to_hash(save: Any) -> None:
     stream = io.BytesIO()
     # pickle itself would hash the key, so that the instructions are written down: {(): 1} with () made 60 times two.
     stream.write(b"\x80\x02}(" + b")" + b"2\x86" * 60 + b"K\x01u.")
-    from codegen.frontend.pickled import unpickle
+    from codegen.frontend.parameters.pickled import unpickle
 
     stream.seek(0)
     assert unpickle(stream, {}, execute) == {}

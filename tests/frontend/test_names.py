@@ -12,7 +12,7 @@ import pytest
 
 from codegen import build
 from codegen.errors import SpecError
-from codegen.frontend.naming import legal_model, model_fault, port_fault
+from codegen.frontend.spec.naming import legal_model, model_fault, port_fault
 from codegen.graph.types import TYPES
 from codegen.runtime.host import STRICT, find_compiler
 from tests.support.needs import ROOT

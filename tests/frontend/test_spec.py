@@ -17,12 +17,12 @@ import pytest
 import tomli
 from safetensors.numpy import save_file
 
-from codegen.frontend import schema
-from codegen.frontend.activation import ACTIVATION_OPERATORS
 from codegen.frontend.model import Model
-from codegen.frontend.operators import OPERATORS
-from codegen.frontend.order import cycle, in_order
-from codegen.frontend.spec import EXAMPLE_KEYS, INPUT_KEYS, LAYER_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
+from codegen.frontend.operators.activation import ACTIVATION_OPERATORS
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.spec import schema
+from codegen.frontend.spec.order import cycle, in_order
+from codegen.frontend.spec.spec import EXAMPLE_KEYS, INPUT_KEYS, LAYER_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
 from codegen.frontend.toml import load
 from codegen.graph.graph import Input, Output
 from codegen.graph.ops import (
@@ -772,7 +772,7 @@ def test_a_range_is_two_float32_numbers(spec: Spec, text: str, right: tuple[floa
 
 
 def test_schema_is_up_to_date() -> None:
-    assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run python -m codegen.frontend.schema"
+    assert schema.FILE.read_text(encoding="utf-8") == schema.text(), "run python -m codegen.frontend.spec.schema"
     jsonschema.Draft7Validator.check_schema(schema.schema())
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from codegen.errors import ClgenError, ParameterError, SpecError
-from codegen.frontend.archive import READERS, Unreadable
-from codegen.frontend.naming import layer_fault, model_fault, port_fault
-from codegen.frontend.operators import OPERATORS
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.parameters.archive import READERS, Unreadable
+from codegen.frontend.spec.naming import layer_fault, model_fault, port_fault
 from codegen.frontend.toml import load
 
 GOOD = """\

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 from codegen.importers.keras import file
 from codegen.importers.keras.hdf5 import Group, read_hdf5
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from codegen import build
 from codegen.cli import main
 from codegen.errors import ParameterError, SpecError
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 from codegen.importers.keras.evaluate import evaluate_keras, input_names
 from codegen.importers.keras.file import open_keras
 from codegen.importers.keras.network import read_model

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from codegen.errors import ParameterError, SpecError
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.open import import_model, open_model
 from tests.support.onnx_models import Array, model, node, saved
 

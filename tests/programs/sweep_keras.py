@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from codegen.errors import ClgenError
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 from codegen.importers.keras import extract, hdf5
 from codegen.importers.keras import file as keras_file
 from codegen.importers.keras.evaluate import evaluate_keras, input_names

@@ -19,7 +19,7 @@ import tomli
 
 from codegen import build, opening
 from codegen.errors import Mismatch, SpecError
-from codegen.frontend.tuning import TunedDevice, tuning_file, with_device
+from codegen.frontend.spec.tuning import TunedDevice, tuning_file, with_device
 from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime import tune as tuning

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from codegen.errors import ClgenError
 from codegen.frontend import toml
-from codegen.frontend.archive import Stored
 from codegen.frontend.model import Model
-from codegen.frontend.parameters import Parameters
-from codegen.frontend.value import toml as written
+from codegen.frontend.parameters.archive import Stored
+from codegen.frontend.parameters.parameters import Parameters
+from codegen.frontend.spec.place import toml as written
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]

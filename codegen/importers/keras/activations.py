@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.place import Place, show
+from codegen.frontend.spec.place import Place, show
 from codegen.importers.keras.network import Origin, origin_of
 from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.site import Site, Translation

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.keras.network import Call, Model, Ref, walk
 from codegen.importers.keras.options import Unsupported, is_number
 

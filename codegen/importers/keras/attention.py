@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.keras.merging import contracted
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Site, Translation

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import Mismatch
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.graph.graph import Graph
 from codegen.graph.ops import Shape
 from codegen.importers import compare

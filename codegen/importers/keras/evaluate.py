@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 from codegen.importers.keras.file import open_keras
 from codegen.importers.keras.network import Call, Layer, Model, Ref, read_model, refs_of, walk
 from codegen.importers.keras.reference import Array, Given, plain

@@ -10,8 +10,8 @@ from typing import Any
 
 from codegen import interrupt
 from codegen.errors import ClgenError
-from codegen.frontend.archive import MAX_BYTES
-from codegen.frontend.place import Place, listed, show
+from codegen.frontend.parameters.archive import MAX_BYTES
+from codegen.frontend.spec.place import Place, listed, show
 from codegen.importers.keras.hdf5 import Group, read_hdf5
 from codegen.importers.keras.weights import Grouped, Legacy, Weights
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen import interrupt
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 
 _SECONDS = 15  # time to read a file, plus one second per _BYTES_A_SECOND
 _BYTES_A_SECOND = 10_000_000

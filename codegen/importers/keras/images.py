@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.keras.options import Unsupported
 from codegen.importers.keras.site import Site, Translation, one_or_all, spatial, unless
 

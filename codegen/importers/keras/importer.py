@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from codegen.errors import SpecError
-from codegen.frontend.naming import legal_layer
-from codegen.frontend.order import cycle, in_order, needed
-from codegen.frontend.place import Place, listed, show
+from codegen.frontend.spec.naming import legal_layer
+from codegen.frontend.spec.order import cycle, in_order, needed
+from codegen.frontend.spec.place import Place, listed, show
 from codegen.importers.document import Document
 from codegen.importers.keras.arguments import Argument, is_training, of_function, of_layer, of_model, refs_in
 from codegen.importers.keras.file import open_keras

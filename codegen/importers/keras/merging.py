@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.keras.activations import activate, activation
 from codegen.importers.keras.arithmetic import aligned
 from codegen.importers.keras.convolutions import product

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from codegen.frontend.place import Place, show
+from codegen.frontend.spec.place import Place, show
 from codegen.importers.keras.options import Options, Unsupported
 from codegen.importers.keras.weights import snake_case
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from codegen.frontend.place import Place
+from codegen.frontend.spec.place import Place
 from codegen.importers.keras.network import Layer, Model
 from codegen.importers.keras.weights import Weights
 

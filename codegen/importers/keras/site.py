@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.importers.document import Document
 from codegen.importers.keras.options import Options, Unsupported
 

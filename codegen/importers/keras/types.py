@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.place import Place, show
+from codegen.frontend.spec.place import Place, show
 from codegen.importers.document import Document
 from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
 from codegen.importers.keras.network import Layer, Origin

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from codegen.frontend.place import Place, listed, show
+from codegen.frontend.spec.place import Place, listed, show
 from codegen.importers.keras.hdf5 import Array, Group
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
 from codegen.importers.onnx.node import Constant, Live, Refused, Value, kind_of

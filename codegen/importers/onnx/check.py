@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import Mismatch
-from codegen.frontend.place import show
+from codegen.frontend.spec.place import show
 from codegen.graph.graph import Graph, Output
 from codegen.graph.ops import Convert, Shape
 from codegen.importers import compare

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.kinds import FLOAT32_MAX
+from codegen.frontend.spec.kinds import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
 

@@ -10,8 +10,8 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from codegen.errors import ParameterError
-from codegen.frontend.archive import MAX_BYTES
-from codegen.frontend.place import Place, show
+from codegen.frontend.parameters.archive import MAX_BYTES
+from codegen.frontend.spec.place import Place, show
 
 
 def load_external(model: onnx.ModelProto, path: Path, place: Place) -> None:

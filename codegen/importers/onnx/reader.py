@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from codegen.errors import ClgenError
-from codegen.frontend.archive import MAX_BYTES
-from codegen.frontend.place import Place, listed, show, suggestion
-from codegen.frontend.spec import MAX_ELEMENTS
+from codegen.frontend.parameters.archive import MAX_BYTES
+from codegen.frontend.spec.place import Place, listed, show, suggestion
+from codegen.frontend.spec.spec import MAX_ELEMENTS
 from codegen.graph.ops import Shape
 from codegen.importers.onnx.external import load_external
 from codegen.importers.onnx.kinds import kind_of_type

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from codegen.errors import SpecError
-from codegen.frontend.place import Place, show
+from codegen.frontend.spec.place import Place, show
 from codegen.importers.onnx.reader import DOMAINS
 
 _MOST_GROUPS = 200  # groups that an error lists

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, helper
 
 from codegen.errors import ClgenError
-from codegen.frontend.place import show
-from codegen.frontend.spec import MOST_SIZES
+from codegen.frontend.spec.place import show
+from codegen.frontend.spec.spec import MOST_SIZES
 from codegen.graph.ops import Shape, ShapeError
 from codegen.importers.document import Document
 from codegen.importers.load import load_document

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.frontend.kinds import TEXT, Key, Keys, Kind, Unfit, choice
-from codegen.frontend.place import Place, listed, show, suggestion
-from codegen.frontend.reader import many_tables, read_document, read_table, unknown_key
-from codegen.frontend.value import toml
+from codegen.frontend.spec.kinds import TEXT, Key, Keys, Kind, Unfit, choice
+from codegen.frontend.spec.place import Place, listed, show, suggestion, toml
+from codegen.frontend.spec.reader import many_tables, read_document, read_table, unknown_key
 
 NONE = "none"  # the option's value for ignoring measured schedules
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,7 +47,7 @@ class Place:
 
 def show(value: Any) -> str:
     """A value as TOML, on one line, shortened if it is long."""
-    return shortened(_toml(value))
+    return shortened(toml(value))
 
 
 def shortened(text: str) -> str:
@@ -56,20 +57,30 @@ def shortened(text: str) -> str:
 
 def printable(text: str) -> str:
     """The text with unprintable characters escaped."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
-def _toml(value: Any) -> str:
+def _escaped(c: str) -> str:
+    # JSON writes characters beyond 16 bits as pairs, which TOML has not.
+    return json.dumps(c)[1:-1] if ord(c) < 2**16 else f"\\U{ord(c):08X}"
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it on one line.  Floats are the shortest that read back the same."""
     if isinstance(value, (str, bool)):
-        # JSON writes strings and booleans as TOML does.  Unprintable characters are escaped as well.
+        # JSON writes strings and booleans as TOML does.  What a terminal would not print is escaped as well.
         return printable(json.dumps(value, ensure_ascii=False))
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_toml(key)[1:-1]} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml(item) for item in value) + "]"
     if isinstance(value, int) and abs(value) >= 10**_LONGEST:
-        return "a number of more than 80 digits"  # str() refuses very long numbers
+        return "a number of more than 80 digits"  # str() refuses the longest ones
     return str(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

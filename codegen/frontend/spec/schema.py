@@ -1,4 +1,4 @@
-"""The JSON schema of a spec, for editors.  ``python -m codegen.frontend.schema`` writes the file beside this module.
+"""The JSON schema of a spec, for editors; ``python -m codegen.frontend.spec.schema`` writes it beside this module.
 
 Operators that take the same keys share one definition, and so do keys that several tables describe alike.
 """
@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codegen.frontend import batch_norm, naming
-from codegen.frontend.activation import ACTIVATION_OPERATORS
-from codegen.frontend.kinds import Key, Keys
-from codegen.frontend.layer import Operator
-from codegen.frontend.operators import OPERATORS
-from codegen.frontend.spec import CONSTANT_KEYS, EXAMPLE_KEYS, INPUT_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
+from codegen.frontend.operators import batch_norm
+from codegen.frontend.operators.activation import ACTIVATION_OPERATORS
+from codegen.frontend.operators.layer import Operator
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.spec import naming
+from codegen.frontend.spec.kinds import Key, Keys
+from codegen.frontend.spec.spec import CONSTANT_KEYS, EXAMPLE_KEYS, INPUT_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
 
 FILE = Path(__file__).with_name("spec.schema.json")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from codegen.frontend.layer import Layer
-from codegen.frontend.parameters import Fits, Tensor, widened
+from codegen.frontend.operators.layer import Layer
+from codegen.frontend.parameters.parameters import Fits, Tensor, widened
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
 

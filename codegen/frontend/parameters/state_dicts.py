@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
-from codegen.frontend.archive import Archive, Stored, Unreadable
-from codegen.frontend.pickled import Foreign
-from codegen.frontend.place import listed, show
+from codegen.frontend.parameters.archive import Archive, Stored, Unreadable
+from codegen.frontend.parameters.pickled import Foreign
+from codegen.frontend.spec.place import listed, show
 
 MOST_SETS = 1000
 MOST_NESTED = 8

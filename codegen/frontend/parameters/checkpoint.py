@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.archive import MAX_ELEMENTS, Archive, Stored, Unreadable
-from codegen.frontend.pickled import MOST_KEY, Symbol, ordered_dict, unpickle
-from codegen.frontend.place import show
-from codegen.frontend.state_dicts import chosen, sets_of
+from codegen.frontend.parameters.archive import MAX_ELEMENTS, Archive, Stored, Unreadable
+from codegen.frontend.parameters.pickled import MOST_KEY, Symbol, ordered_dict, unpickle
+from codegen.frontend.parameters.state_dicts import chosen, sets_of
+from codegen.frontend.spec.place import show
 
 MOST_AXES = 64  # axes of a tensor: PyTorch's own limit
 _MAGIC = 0x1950A86A20F9469CFC6C

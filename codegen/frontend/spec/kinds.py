@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.place import Place, listed, show, suggestion
+from codegen.frontend.spec.place import Place, listed, show, suggestion
 
 LARGEST = 2**31 - 1  # the largest whole number: OpenCL C's int
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")

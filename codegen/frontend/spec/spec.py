@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend import batch_norm, naming
-from codegen.frontend.activation import ACTIVATION, read_activation
-from codegen.frontend.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
-from codegen.frontend.layer import Operator
-from codegen.frontend.operators import OPERATORS
-from codegen.frontend.order import cycle, in_order, needed
-from codegen.frontend.place import Place, known, listed, show, suggestion
-from codegen.frontend.reader import Document, many_tables, one_table, read_table, unknown_key
-from codegen.frontend.weights import MODEL_LAYOUTS
+from codegen.frontend.operators import batch_norm
+from codegen.frontend.operators.activation import ACTIVATION, read_activation
+from codegen.frontend.operators.layer import Operator
+from codegen.frontend.operators.operators import OPERATORS
+from codegen.frontend.operators.weights import MODEL_LAYOUTS
+from codegen.frontend.spec import naming
+from codegen.frontend.spec.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
+from codegen.frontend.spec.order import cycle, in_order, needed
+from codegen.frontend.spec.place import Place, known, listed, show, suggestion
+from codegen.frontend.spec.reader import Document, many_tables, one_table, read_table, unknown_key
 from codegen.graph.graph import Input, Range
 from codegen.graph.ops import Shape
 from codegen.graph.types import FLOAT32, TYPES, is_whole, limits

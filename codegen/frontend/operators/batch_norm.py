@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from codegen.frontend.kinds import FLAG, TEXT, Key, Keys, number
-from codegen.frontend.layer import Layer, Step
-from codegen.frontend.parameters import Tensor, first_index, widened
-from codegen.frontend.place import listed, show
+from codegen.frontend.operators.layer import Layer, Step
+from codegen.frontend.parameters.parameters import Tensor, first_index, widened
+from codegen.frontend.spec.kinds import FLAG, TEXT, Key, Keys, number
+from codegen.frontend.spec.place import listed, show
 from codegen.graph.ops import BatchNorm, Shape
 
 KEYS: Keys = {

@@ -12,8 +12,8 @@ from typing import Any
 import tomli
 
 from codegen.errors import SpecError
-from codegen.frontend.kinds import Keys
-from codegen.frontend.place import Place, listed, printable, shortened, show, suggestion
+from codegen.frontend.spec.kinds import Keys
+from codegen.frontend.spec.place import Place, listed, printable, shortened, show, suggestion
 
 # Frameworks' words for keys of a spec.
 _SYNONYMS = {

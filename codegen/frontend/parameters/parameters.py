@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import ParameterError
-from codegen.frontend.archive import MAX_BYTES, Archive, Unreadable
-from codegen.frontend.archive import READERS as ARCHIVES
-from codegen.frontend.checkpoint import read_checkpoint
-from codegen.frontend.kinds import FLOAT32_MAX
-from codegen.frontend.place import Place, listed, show, suggestion
-from codegen.frontend.state_dicts import chosen
-from codegen.frontend.wrappers import Names
+from codegen.frontend.parameters.archive import MAX_BYTES, Archive, Unreadable
+from codegen.frontend.parameters.archive import READERS as ARCHIVES
+from codegen.frontend.parameters.checkpoint import read_checkpoint
+from codegen.frontend.parameters.state_dicts import chosen
+from codegen.frontend.parameters.wrappers import Names
+from codegen.frontend.spec.kinds import FLOAT32_MAX
+from codegen.frontend.spec.place import Place, listed, show, suggestion
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
 from codegen.graph.room import room

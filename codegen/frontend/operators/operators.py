@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from codegen.frontend import batch_norm
-from codegen.frontend.activation import ACTIVATION_OPERATORS, AXIS
-from codegen.frontend.kinds import (
+from codegen.frontend.operators import batch_norm
+from codegen.frontend.operators.activation import ACTIVATION_OPERATORS, AXIS
+from codegen.frontend.operators.layer import DILATION, PADDING, Layer, Operator, Step, pads_of
+from codegen.frontend.operators.linear import LINEAR_OPERATORS
+from codegen.frontend.parameters.parameters import widened
+from codegen.frontend.spec.kinds import (
     FLAG,
     LARGEST,
     TEXT,
@@ -25,10 +28,6 @@ from codegen.frontend.kinds import (
     whole,
     wholes,
 )
-from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.linear import LINEAR_OPERATORS
-from codegen.frontend.parameters import widened
-from codegen.frontend.window import DILATION, PADDING, pads_of
 from codegen.graph.ops import (
     Binary,
     Concat,

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from codegen.frontend.kinds import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
-from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.parameters import widened
-from codegen.frontend.weights import (
+from codegen.frontend.operators.layer import DILATION, PADDING, STRIDE, Layer, Operator, Step, pads_of
+from codegen.frontend.operators.weights import (
     CONV_LAYOUTS,
     CONV_TRANSPOSE_LAYOUTS,
     DENSE_LAYOUTS,
@@ -20,7 +18,8 @@ from codegen.frontend.weights import (
     dense_weight,
     optional_channel_values,
 )
-from codegen.frontend.window import DILATION, PADDING, STRIDE, pads_of
+from codegen.frontend.parameters.parameters import widened
+from codegen.frontend.spec.kinds import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
 from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense, Divide
 from codegen.graph.ops.window import extent
 

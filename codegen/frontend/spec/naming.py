@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from codegen.frontend import c_names
-from codegen.frontend.place import show
-from codegen.frontend.reserved import HOST_WORDS
+from codegen.frontend.spec import c_names
+from codegen.frontend.spec.place import show
+from codegen.frontend.spec.reserved import HOST_WORDS
 
 MAX_IDENTIFIER = 40
 MAX_LAYER = 120

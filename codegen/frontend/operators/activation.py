@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.frontend.kinds import TEXT, Key, Keys, choice, number, table, whole
-from codegen.frontend.layer import Layer, Operator, Step
-from codegen.frontend.place import Place, known, show, suggestion
-from codegen.frontend.reader import read_table
-from codegen.frontend.weights import channel_values
+from codegen.frontend.operators.layer import Layer, Operator, Step
+from codegen.frontend.operators.weights import channel_values
+from codegen.frontend.spec.kinds import TEXT, Key, Keys, choice, number, table, whole
+from codegen.frontend.spec.place import Place, known, show, suggestion
+from codegen.frontend.spec.reader import read_table
 from codegen.graph.ops import Activation, Binary, PRelu, Softmax
 from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
 

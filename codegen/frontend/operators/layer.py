@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from codegen.errors import SpecError
-from codegen.frontend.kinds import Keys
-from codegen.frontend.parameters import Fits, Parameters, Tensor
-from codegen.frontend.place import Place, show
+from codegen.frontend.parameters.parameters import Fits, Parameters, Tensor
+from codegen.frontend.spec.kinds import Key, Keys, padding, per_axis
+from codegen.frontend.spec.place import Place, show
 from codegen.graph.ops import Op, Shape, ShapeError
-from codegen.graph.ops.window import Ints, Pads
+from codegen.graph.ops.window import Ints, Pads, same_pads
 
 
 @dataclass(frozen=True)
@@ -134,3 +134,16 @@ class Operator:
     keys: Keys
     least: int = 1
     most: int | None = 1
+
+
+# Keys of windows over the spatial axes, shared by convolutions and pools.
+STRIDE = Key(per_axis(1), "Step of the window.", 1)
+DILATION = Key(per_axis(1), "Step within the window.", 1)
+PADDING = Key(padding("valid", "same"), 'Around the input; "same" has TensorFlow\'s meaning.', 0)
+
+
+def pads_of(layer: Layer, kernel: Ints, stride: Ints, dilation: Ints) -> Pads:
+    """The padding (before, after) of each spatial axis, by numbers or by a word."""
+    if layer.options["padding"] == "same":
+        return same_pads(layer.space, kernel, stride, dilation)
+    return layer.pads()

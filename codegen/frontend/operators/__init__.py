@@ -1,0 +1,1 @@
+"""The operators of a spec: the keys of each, and a builder that makes operators of the graph."""

@@ -1,0 +1,1 @@
+"""Files of parameters: archives and checkpoints, and tensors found in them by name."""
