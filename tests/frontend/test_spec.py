@@ -22,6 +22,7 @@ from codegen.frontend.operators.activation import ACTIVATION_OPERATORS
 from codegen.frontend.operators.operators import OPERATORS
 from codegen.frontend.spec import schema
 from codegen.frontend.spec.order import cycle, in_order
+from codegen.frontend.spec.place import toml
 from codegen.frontend.spec.spec import EXAMPLE_KEYS, INPUT_KEYS, LAYER_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
 from codegen.frontend.toml import load
 from codegen.graph.graph import Input, Output
@@ -855,3 +856,10 @@ def test_specs_of_the_repository_load_and_fit_the_schema() -> None:
     for path in sorted((ROOT / "specs").glob("*.toml")):
         VALIDATOR.validate(tomli.loads(path.read_text(encoding="utf-8")))
         load(path)
+
+
+@pytest.mark.parametrize(
+    "value", ["\U000e0001 and \u200b", 'a "b" \\ c\n\td\x7f', {"a b": [1, 2.5e-7, True], "c-d": {}}, -0.0, [[0, 1], []]]
+)
+def test_values_are_printed_as_toml_reads_them(value: Any) -> None:
+    assert tomli.loads(f"value = {toml(value)}")["value"] == value
