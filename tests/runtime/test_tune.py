@@ -141,7 +141,7 @@ def test_the_schedule_in_the_file_is_the_one_that_is_built(spec: Path, schedule:
     size = int(schedule[8]) if schedule.startswith("winograd") else 0
     three = ["winograd_input.cl.jinja", "pointwise.cl.jinja", "winograd_output.cl.jinja"]
     expected = {
-        "direct": ["conv.cl.jinja"],
+        "direct": ["direct.cl.jinja"],
         "gathered": ["pointwise.cl.jinja"],
         f"winograd{size}_groups": ["winograd.cl.jinja"],
     }
