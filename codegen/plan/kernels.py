@@ -293,11 +293,16 @@ class Direct(Contraction):
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Contraction):
-    """y = W x + b for samples ``x_stride`` floats apart; sums are of blocks of ``sum_block`` inputs."""
+    """y = W x + b for samples ``x_stride`` floats apart; sums are of blocks of ``sum_block`` inputs.
+
+    Inputs from ``whole`` on lie ``gap_lanes`` to a block, before its padding lanes, unless ``gap_lanes`` is 0.
+    """
 
     template = "dense.cl.jinja"
     x_stride: int
     inputs: int
+    whole: int
+    gap_lanes: int
     sum_block: int
     blocks: int
     y_tiles: int

@@ -287,7 +287,7 @@ enum {
     LAUNCH_COUNT = 19,
     NETWORK = LAUNCH_COUNT, /* the persistent kernel, which runs all layers */
     COUNTER_LINE = 64,        /* bytes */
-    SOURCE_LINES = 2614,
+    SOURCE_LINES = 2613,
     SAMPLE_COUNT = 10
 };
 
@@ -3774,7 +3774,6 @@ static const char *const program_source[SOURCE_LINES] = {
     "        for (int t = 0; t < ROW; ++t)\n",
     "            acc[t][j] = start;\n",
     "    }\n",
-    "    #pragma unroll 4\n",
     "    for (int i = 0; i < 40; ++i) {\n",
     "        vector weights[VECTORS];\n",
     "        #pragma unroll\n",

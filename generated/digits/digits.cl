@@ -2364,7 +2364,6 @@ void digits_classifier(
         for (int t = 0; t < ROW; ++t)
             acc[t][j] = start;
     }
-    #pragma unroll 4
     for (int i = 0; i < 40; ++i) {
         vector weights[VECTORS];
         #pragma unroll

@@ -273,8 +273,8 @@ def test_what_the_compiler_refuses_is_told(
 ) -> None:
     folder = generated("tables")
     source = (folder / "tables.c").read_text()
-    assert source.count('"STEP\\n"') > 1
-    (tmp_path / "tables.c").write_text(source.replace('"STEP\\n"', '"no_such_type\\n"', 1))
+    assert source.count('"STEP(1, 1, 1)\\n"') > 1
+    (tmp_path / "tables.c").write_text(source.replace('"STEP(1, 1, 1)\\n"', '"no_such_type\\n"', 1))
     example = tmp_path / "example"
     do([tool("gcc"), *STRICT, "-I", folder, folder / "example.c", tmp_path / "tables.c", "-o", example, "-ldl"])
     command: list[str | Path] = [example, runtime.platform]

@@ -181,6 +181,7 @@ def convolutions() -> Graph:
     net.output("pixels", net.binary("sub", e, net.conv(d, 16, 1)))
     net.output("dilated", f)
     net.output("every_other", net.act(net.conv(net.prelu(a), 36, 1, stride=2)))
+    net.output("chunks", net.conv(net.act(net.conv(c, 40, 1)), 16, 3, stride=2, pads=1))
     net.output("channels_last", net.conv(c, 5, (1, 3), stride=3), channels_last=True)
 
     # Groups of whole blocks; groups across blocks, sharing inputs or with inputs of their own for each lane.
@@ -330,8 +331,9 @@ def rows() -> Graph:
     # Dense: blocks with space and padding lanes, two samples, a prologue.
     net.output("dense", net.act(net.dense(v, 9)))
     net.output("dense_image", net.dense(net.act(z), 3))
-    net.output("dense_blocks", net.dense(net.affine(a), 2))
-    net.output("dense_of_9", net.dense(net.conv(x, 9, 1), 2))
+    net.output("dense_blocks", net.dense(net.affine(a), 10))
+    for channels in (1, 3, 9):  # one lane or more of a block, alone or after a whole block
+        net.output(f"dense_of_{channels}", net.dense(net.conv(x, channels, 1), 2))
     net.output("dense_few", net.dense(net.affine(v), 2))
     net.output("dense_quotients", net.dense(net.act(net.divide(net.global_pool(a)), "tanh"), 10))
     net.output("dense_sums", net.binary("add", net.dense(net.prelu(net.dense(v, 5)), 6), net.dense(net.dense(v, 7), 6)))

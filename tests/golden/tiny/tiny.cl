@@ -354,7 +354,6 @@ void tiny_scores_dense(
         for (int t = 0; t < ROW; ++t)
             acc[t][j] = start;
     }
-    #pragma unroll 4
     for (int i = 0; i < 5; ++i) {
         vector weights[VECTORS];
         #pragma unroll
