@@ -214,7 +214,7 @@ def test_a_complex_tensor_is_refused_when_it_is_wanted() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0, (5,), (1,)), "damaged"), ((3, (2,), (1,)), "damaged"), ((0, (2**40,), (0,)), "the most")],
+    [((0, (5,), (1,)), "damaged"), ((3, (2,), (1,)), "damaged"), ((0, (2**40,), (0,)), "at most")],
 )
 def test_tensors_beyond_their_storage(save: Any, arguments: Any, message: str) -> None:
     value = {"a": Tensor(Storage(normal(4)), *arguments)}
