@@ -274,7 +274,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
 
 
 def versions(peers: Sequence[str]) -> dict[str, str]:
-    """Of the packages that are installed."""
+    """The versions of the packages that are installed."""
     packages = ("clgen", "pyopencl", "intel-opencl-rt", *("ai-edge-litert" if p == "litert" else p for p in peers))
     found = {}
     for name in packages:

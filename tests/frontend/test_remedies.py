@@ -41,7 +41,7 @@ KERAS: Shapes = {"first.kernel": (3, 3, 3, 32), "last.kernel": (1, 1, 32, 64)}
 
 
 def test_keras_weights_in_a_spec_of_pytorch_s_layout(tmp_path: Path) -> None:
-    """If the first weight fits either way, the error comes at a later layer."""
+    """The error comes at a later layer if the first weight fits either way."""
     assert refused(tmp_path, TWO, KERAS, "[3, 40, 40]") == (
         'layer "last": weight: tensor "last.kernel" [1, 1, 32, 64] of w.npz read as OIHW does not fit input '
         "[1, 3, 40, 11]: with groups = 1 the weight takes 1 channels, not 3; the weights look like HWIO: write "

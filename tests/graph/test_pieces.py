@@ -269,7 +269,7 @@ def test_made_up_numbers_of_a_box_are_those_of_the_whole() -> None:
 
 
 def test_a_tensor_is_forgotten_behind_its_last_reader() -> None:
-    """In a chain of 50 layers at most two tensors are alive at the same time."""
+    """At most two tensors of a chain of 50 layers are alive at the same time."""
     alive: list[int] = []
 
     class Counted(np.ndarray):

@@ -1,4 +1,4 @@
-"""What the tests of the importers share."""
+"""Fixtures of the tests of the importers."""
 
 from __future__ import annotations
 

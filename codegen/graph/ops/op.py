@@ -122,7 +122,10 @@ class Op(ABC):
         return 0
 
     def of_channels(self, start: int, stop: int) -> Op:
-        """The operator for a tensor that has only the channels from ``start`` to before ``stop``; maps have one."""
+        """The operator for a tensor that has only the channels from ``start`` to before ``stop``.
+
+        Only maps have one: their callers ask ``is_map`` first, and another operator here is a fault of theirs.
+        """
         raise NotImplementedError(f"{self.title} is no map")
 
     def arrays(self) -> Iterator[Array]:

@@ -93,7 +93,7 @@ class LaunchSketch:
         strides = (
             self.size(f"{name}_sample", sn) if batch > 1 and sn else 0,
             self.size(f"{name}_block", sc) if sc and not layout.broadcast else 0,
-            # A row of all pixels has a stride too, so that it is no other kernel.
+            # Kept for a single merged row too, so that both cases share one kernel.
             self.size(f"{name}_row", sh) if sw and rows else 0,
             sw,
         )
