@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -169,54 +175,54 @@ static void digits_pointwise_22x8_relu(
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             GLOBAL const float *restrict px = first;
             WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
+            NO_UNROLL
             for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
-                #pragma unroll 2
+                UNROLL_BY_TWO
                 for (int l = 0; l < LANES; ++l) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
                         weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
                 pw += 64;
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -271,54 +277,54 @@ static void digits_pointwise_16x8_relu(
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             GLOBAL const float *restrict px = first;
             WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
+            NO_UNROLL
             for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
-                #pragma unroll 2
+                UNROLL_BY_TWO
                 for (int l = 0; l < LANES; ++l) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
                         weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
                 pw += 64;
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -411,51 +417,51 @@ void digits_stem(
         for (int from = 0; from < 8; from += ROW) {
             const int ox = min(from, 8 - ROW); /* the last tile is shifted back */
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             WEIGHTS const float *restrict pw = weight + tile * 144;
-            #pragma nounroll
+            NO_UNROLL
             for (int row = 0; row < 3; ++row) {
                 const float *px = staged[0][0] + row * 10 + ox;
                 /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
-                #pragma nounroll
+                NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         weights[j] = LOAD_VECTOR(pw + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 16;
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile * 2;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -735,9 +741,9 @@ void digits_mix1_b3_conv(
         const int ox = from;
         {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < VECTORS; ++j)
                     acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
             }
@@ -749,27 +755,27 @@ void digits_mix1_b3_conv(
                     GLOBAL const float *restrict row = x + iy * 64;
                     WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
                     /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
+                    NO_UNROLL
                     for (int kx = 0; kx < 3; ++kx) {
                         GLOBAL const float *px[ROW];
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 1 + kx;
                             const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
                             px[t] = outside ? zeros : row + ix * 8;
                         }
-                        #pragma unroll
+                        UNROLL
                         for (int l = 0; l < 8; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         pw += 128;
@@ -777,21 +783,21 @@ void digits_mix1_b3_conv(
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile * 2;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -1088,9 +1094,9 @@ void digits_mix1_b5_conv(
         const int ox = from;
         {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < VECTORS; ++j)
                     acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
             }
@@ -1102,27 +1108,27 @@ void digits_mix1_b5_conv(
                     GLOBAL const float *restrict row = x + iy * 64;
                     WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
+                    NO_UNROLL
                     for (int kx = 0; kx < 5; ++kx) {
                         GLOBAL const float *px[ROW];
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 2 + kx;
                             const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
                             px[t] = outside ? zeros : row + ix * 8;
                         }
-                        #pragma unroll
+                        UNROLL
                         for (int l = 0; l < 8; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         pw += 64;
@@ -1130,21 +1136,21 @@ void digits_mix1_b5_conv(
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -1190,31 +1196,31 @@ void digits_max_pool3x3_s1_8(
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t)
                 acc[t] = start;
-            #pragma nounroll
+            NO_UNROLL
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
                 /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, -INFINITY);
                     if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = GREATER(v, acc[t]);
+                            acc[t] = GREATER(block, v, acc[t]);
                     }
                 }
             }
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
@@ -1293,29 +1299,29 @@ void digits_max_pool2x2_s2_4(
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t)
                 acc[t] = start;
-            #pragma nounroll
+            NO_UNROLL
             for (int ky = 0; ky < 2; ++ky) {
                 const int iy = iy0 + ky;
                 /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox * 2 + i;
                     block v = BROADCAST(block, -INFINITY);
                     {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that has pixel i as tap kx, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = GREATER(v, acc[t]);
+                            acc[t] = GREATER(block, v, acc[t]);
                     }
                 }
             }
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
@@ -1638,9 +1644,9 @@ void digits_mix2_b3_conv(
         const int ox = from;
         {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < VECTORS; ++j)
                     acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
             }
@@ -1652,27 +1658,27 @@ void digits_mix2_b3_conv(
                     GLOBAL const float *restrict row = x + iy * 32;
                     WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
                     /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
+                    NO_UNROLL
                     for (int kx = 0; kx < 3; ++kx) {
                         GLOBAL const float *px[ROW];
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 1 + kx;
                             const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
                             px[t] = outside ? zeros : row + ix * 8;
                         }
-                        #pragma unroll
+                        UNROLL
                         for (int l = 0; l < 8; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         pw += 128;
@@ -1680,21 +1686,21 @@ void digits_mix2_b3_conv(
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile * 2;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -2015,9 +2021,9 @@ void digits_mix2_b5_conv(
         const int ox = from;
         {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < VECTORS; ++j)
                     acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
             }
@@ -2029,27 +2035,27 @@ void digits_mix2_b5_conv(
                     GLOBAL const float *restrict row = x + iy * 32;
                     WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
                     /* Not unrolled: loads shared between taps would fill the registers. */
-                    #pragma nounroll
+                    NO_UNROLL
                     for (int kx = 0; kx < 5; ++kx) {
                         GLOBAL const float *px[ROW];
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t) - 2 + kx;
                             const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
                             px[t] = outside ? zeros : row + ix * 8;
                         }
-                        #pragma unroll
+                        UNROLL
                         for (int l = 0; l < 8; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                         pw += 64;
@@ -2057,21 +2063,21 @@ void digits_mix2_b5_conv(
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -2117,31 +2123,31 @@ void digits_max_pool3x3_s1_4(
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t)
                 acc[t] = start;
-            #pragma nounroll
+            NO_UNROLL
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
                 /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, -INFINITY);
                     if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = GREATER(v, acc[t]);
+                            acc[t] = GREATER(block, v, acc[t]);
                     }
                 }
             }
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
@@ -2233,7 +2239,7 @@ void digits_global_average_pool_40x4x4(
         vacc[i] = BROADCAST(block, 0.0f);
     for (int iy = 0; iy < 4; ++iy) {
         for (int from = 0; from < 4; from += 4) {
-            #pragma unroll
+            UNROLL
             for (int i = 0; i < 4; ++i) {
                 const int ix = from + i;
                 block vx = LOAD_BLOCK(0, x + cb * 128 + iy * 32 + ix * 8);
@@ -2357,32 +2363,32 @@ void digits_classifier(
     GLOBAL const float *restrict px = x + ox * 40;
     WEIGHTS const float *restrict pw = weight + tile * 640;
     vector acc[ROW][VECTORS];
-    #pragma unroll
+    UNROLL
     for (int j = 0; j < VECTORS; ++j) {
         const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t)
             acc[t][j] = start;
     }
     for (int i = 0; i < 40; ++i) {
         vector weights[VECTORS];
-        #pragma unroll
+        UNROLL
         for (int j = 0; j < VECTORS; ++j) {
             PREFETCH_WEIGHTS(pw + i * 16 + j * WIDTH + PREFETCH_DISTANCE);
             weights[j] = LOAD_VECTOR(pw + i * 16 + j * WIDTH);
         }
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t) {
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j)
-                acc[t][j] = FMA(BROADCAST(vector, px[t * 40 + i]), weights[j], acc[t][j]);
+                acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 40 + i]), weights[j], acc[t][j]);
         }
     }
     {
         float out[ROW][VECTORS * WIDTH];
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t) {
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 vector v = acc[t][j];
                 STORE_VECTOR(v, out[t] + j * WIDTH);
@@ -2423,12 +2429,12 @@ void digits_softmax_1x10(
     y += y_at;
     float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 10; ++i1)
-        largest = AT_LEAST(largest, x[i1]);
+        largest = AT_LEAST(float, largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 10; ++i1)
-        sum += exp(x[i1] - largest);
+        sum += MATH(exp, float)(x[i1] - largest);
     for (int i1 = 0; i1 < 10; ++i1) {
-        float v = exp(x[i1] - largest) / sum;
+        float v = MATH(exp, float)(x[i1] - largest) / sum;
         y[i1] = v;
     }
 }

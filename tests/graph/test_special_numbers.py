@@ -59,7 +59,7 @@ def test_a_verification_tries_special_numbers(tmp_path: Path, some_device: Devic
     lowered = build.lower(tmp_path / "special.toml")
     folder = build.build(lowered, tmp_path, "cpu")[0]
     assert verify(read(folder), lowered.model.graph, lowered.launches, [some_device]).passed
-    right, wrong = "SELECT((v) < (low), low, v)", "fmax(v, low)"
+    right, wrong = "SELECT(type, (v) < (low), low, v)", "fmax(v, low)"
     source = (folder / "special.cl").read_text()
     assert right in source
     artefact = replace(read(folder), source=source.replace(right, wrong))

@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -184,9 +190,9 @@ void bottleneck_expand(
         const int ox = from;
         for (int p = 0; p < PASSES; ++p) {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < VECTORS; ++j)
                     acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
             }
@@ -197,50 +203,50 @@ void bottleneck_expand(
                     WEIGHTS const float *restrict pw = weight + (tile + cb) * 48 + p * VECTORS * WIDTH;
                     {
                         GLOBAL const float *px[ROW];
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t) {
                             const int ix = (ox + t);
                             px[t] = row + ix * 3;
                         }
-                        #pragma unroll
+                        UNROLL
                         for (int l = 0; l < 3; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
                             }
                         }
                     }
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(AT_MOST(acc[t][j], 0x1.8p+2f), 0x0p+0f);
+                        acc[t][j] = AT_LEAST(vector, AT_MOST(vector, acc[t][j], 0x1.8p+2f), 0x0p+0f);
                 }
                 const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 3) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
                         const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        v = SELECT(ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* padding lanes */
+                        v = SELECT(block, ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* padding lanes */
                         STORE_BLOCK(v, 0, y + n * 480 + ob * 160 + pixel * 8);
                     }
                 }
@@ -326,38 +332,38 @@ void bottleneck_depthwise(
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t)
                 acc[t] = start;
-            #pragma nounroll
+            NO_UNROLL
             for (int ky = 0; ky < 3; ++ky) {
                 const int iy = iy0 + ky;
                 if (iy < 0 || iy >= height)
                     continue;
                 block weights[3];
-                #pragma unroll
+                UNROLL
                 for (int kx = 0; kx < 3; ++kx)
                     weights[kx] = LOAD_BLOCK((cb * 3 + ky) * 3 + kx, weight);
                 /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox - 1 + i;
                     block v = BROADCAST(block, 0.0f);
                     if (!((i < 1 && ix < 0) || (i >= COVERED - 1 && ix >= width))) {
                         v = LOAD_BLOCK(0, x + n * x_sample + cb * x_block + iy * x_row + ix * 8);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int kx = 0; kx < 3; ++kx) {
                         const int t = (i - kx); /* the window that has pixel i as tap kx, if any */
                         if (t + kx == i && t >= 0 && t < ROW)
-                            acc[t] = FMA(v, weights[kx], acc[t]);
+                            acc[t] = FMA(block, v, weights[kx], acc[t]);
                     }
                 }
             }
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
                 block v = acc[t];
-                v = AT_LEAST(AT_MOST(v, 0x1.8p+2f), 0x0p+0f);
+                v = AT_LEAST(block, AT_MOST(block, v, 0x1.8p+2f), 0x0p+0f);
                 STORE_BLOCK(v, 0, y + n * y_sample + cb * y_block + oy * y_row + (ox + t) * 8);
             }
         }
@@ -445,33 +451,33 @@ void bottleneck_sum(
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             GLOBAL const float *restrict px = first;
             WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
+            NO_UNROLL
             for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
-                #pragma unroll 2
+                UNROLL_BY_TWO
                 for (int l = 0; l < LANES; ++l) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
                         weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -479,9 +485,9 @@ void bottleneck_sum(
             }
             {
                 float out[ROW][VECTORS * WIDTH];
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         vector v = acc[t][j];
                         STORE_VECTOR(v, out[t] + j * WIDTH);

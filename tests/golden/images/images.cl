@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -194,14 +200,14 @@ void images_half(
         {
             const int ix = (int)index[ox * 2 + 4];
             const float wx = weight[ox * 2 + 4];
-            v = FMA(BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = FMA(BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
+            v = FMA(block, BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
+            v = FMA(block, BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
         }
         {
             const int ix = (int)index[ox * 2 + 5];
             const float wx = weight[ox * 2 + 5];
-            v = FMA(BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = FMA(BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
+            v = FMA(block, BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
+            v = FMA(block, BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
         }
         y[(cb * 8) * 6 + oy * 3 + ox] = LANE(v, 0);
         if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 3 + ox] = LANE(v, 1);
@@ -238,30 +244,30 @@ void images_turned(
     for (int ox = 0; ox < 2; ++ox) {
         float aty = grid[oy * 4 + ox * 2 + 1];
         aty = ((aty + 1.0f) * 8.0f - 1.0f) * 0.5f;
-        aty = fmin(fmax(aty, -3.0f), 10.0f);
+        aty = MATH(fmin, float)(MATH(fmax, float)(aty, -3.0f), 10.0f);
         int iy[2];
         float wy[2];
         {
-            const float part = aty - floor(aty), rest = 1.0f - part;
+            const float part = aty - MATH(floor, float)(aty), rest = 1.0f - part;
             wy[0] = rest;
             wy[1] = part;
             for (int t = 0; t < 2; ++t) {
-                iy[t] = (int)floor(aty) + t;
+                iy[t] = (int)MATH(floor, float)(aty) + t;
                 wy[t] = (iy[t] >= 0 && iy[t] < 8) ? wy[t] : 0.0f;
                 iy[t] = clamp(iy[t], 0, 7);
             }
         }
         float atx = grid[oy * 4 + ox * 2];
         atx = ((atx + 1.0f) * 10.0f - 1.0f) * 0.5f;
-        atx = fmin(fmax(atx, -3.0f), 12.0f);
+        atx = MATH(fmin, float)(MATH(fmax, float)(atx, -3.0f), 12.0f);
         int ix[2];
         float wx[2];
         {
-            const float part = atx - floor(atx), rest = 1.0f - part;
+            const float part = atx - MATH(floor, float)(atx), rest = 1.0f - part;
             wx[0] = rest;
             wx[1] = part;
             for (int t = 0; t < 2; ++t) {
-                ix[t] = (int)floor(atx) + t;
+                ix[t] = (int)MATH(floor, float)(atx) + t;
                 wx[t] = (ix[t] >= 0 && ix[t] < 10) ? wx[t] : 0.0f;
                 ix[t] = clamp(ix[t], 0, 9);
             }
@@ -269,7 +275,7 @@ void images_turned(
         block v = BROADCAST(block, 0.0f);
         for (int ty = 0; ty < 2; ++ty) {
             for (int tx = 0; tx < 2; ++tx) {
-                v = FMA(BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + (iy[ty]) * 80 + (ix[tx]) * 8), v);
+                v = FMA(block, BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + (iy[ty]) * 80 + (ix[tx]) * 8), v);
             }
         }
         y[(cb * 8) * 6 + oy * 2 + ox] = LANE(v, 0);

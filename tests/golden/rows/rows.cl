@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -201,7 +207,7 @@ void rows_matmul_1x3x4x6_by_1x3x6x4(
     for (int i3 = 0; i3 < 4; ++i3) {
         float v = 0.0f;
         for (int k = 0; k < 6; ++k)
-            v = FMA(x[i1 * 24 + i2 * 6 + k], r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + i3 * 8], v);
+            v = FMA(float, x[i1 * 24 + i2 * 6 + k], r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + i3 * 8], v);
         y[i1 * 16 + i2 * 4 + i3] = v;
     }
 }

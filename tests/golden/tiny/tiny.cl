@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -217,57 +223,57 @@ void tiny_stem(
         for (int from = 0; from < 3; from += ROW) {
             const int ox = min(from, 3 - ROW); /* the last tile is shifted back */
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             WEIGHTS const float *restrict pw = weight + tile * 216;
-            #pragma nounroll
+            NO_UNROLL
             for (int row = 0; row < 9; ++row) {
                 const float *px = staged[0][0] + row * 7 + ox * 2;
                 /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
-                #pragma nounroll
+                NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         weights[j] = LOAD_VECTOR(pw + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 2]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 2]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
                 }
             }
             {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t) {
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(acc[t][j], 0.0f);
+                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
                 }
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
                         const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        v = SELECT(ob * 8 + LANE_NUMBERS < 5, v, BROADCAST(block, 0.0f)); /* padding lanes */
+                        v = SELECT(block, ob * 8 + LANE_NUMBERS < 5, v, BROADCAST(block, 0.0f)); /* padding lanes */
                         STORE_BLOCK(v, 0, y + ob * 72 + oy * 24 + pixel * 8);
                     }
                 }
@@ -295,7 +301,7 @@ void tiny_global_average_pool_5x3x3(
         vacc[i] = BROADCAST(block, 0.0f);
     for (int iy = 0; iy < 3; ++iy) {
         for (int from = 0; from < 3; from += 4) {
-            #pragma unroll
+            UNROLL
             for (int i = 0; i < 4; ++i) {
                 const int ix = from + i;
                 if (ix >= 3)
@@ -347,32 +353,32 @@ void tiny_scores_dense(
     GLOBAL const float *restrict px = x + ox * 8;
     WEIGHTS const float *restrict pw = weight + tile * 40;
     vector acc[ROW][VECTORS];
-    #pragma unroll
+    UNROLL
     for (int j = 0; j < VECTORS; ++j) {
         const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t)
             acc[t][j] = start;
     }
     for (int i = 0; i < 5; ++i) {
         vector weights[VECTORS];
-        #pragma unroll
+        UNROLL
         for (int j = 0; j < VECTORS; ++j) {
             PREFETCH_WEIGHTS(pw + i * 8 + j * WIDTH + PREFETCH_DISTANCE);
             weights[j] = LOAD_VECTOR(pw + i * 8 + j * WIDTH);
         }
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t) {
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j)
-                acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + i]), weights[j], acc[t][j]);
+                acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + i]), weights[j], acc[t][j]);
         }
     }
     {
         float out[ROW][VECTORS * WIDTH];
-        #pragma unroll
+        UNROLL
         for (int t = 0; t < ROW; ++t) {
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 vector v = acc[t][j];
                 STORE_VECTOR(v, out[t] + j * WIDTH);
@@ -413,12 +419,12 @@ void tiny_softmax_1x4(
     y += y_at;
     float largest = -INFINITY; /* of the numbers; NaN comes back by the sum */
     for (int i1 = 0; i1 < 4; ++i1)
-        largest = AT_LEAST(largest, x[i1]);
+        largest = AT_LEAST(float, largest, x[i1]);
     float sum = 0.0f;
     for (int i1 = 0; i1 < 4; ++i1)
-        sum += exp(x[i1] - largest);
+        sum += MATH(exp, float)(x[i1] - largest);
     for (int i1 = 0; i1 < 4; ++i1) {
-        float v = exp(x[i1] - largest) / sum;
+        float v = MATH(exp, float)(x[i1] - largest) / sum;
         y[i1] = v;
     }
 }

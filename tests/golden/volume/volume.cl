@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -222,7 +228,7 @@ void volume_finer(
                 for (int tx = 0; tx < 2; ++tx) {
                     const int ix = (int)index[ox * 2 + 16 + tx];
                     const float wx = wy * weight[ox * 2 + 16 + tx];
-                    v = FMA(BROADCAST(block, wx), BLOCK_OF(x[(cb * 8) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz * 2 + iy) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f)), v);
+                    v = FMA(block, BROADCAST(block, wx), BLOCK_OF(x[(cb * 8) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz * 2 + iy) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f)), v);
                 }
             }
         }

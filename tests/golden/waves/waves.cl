@@ -71,16 +71,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -180,30 +186,30 @@ void waves_stem1x3_s1_2x9_to_8x9(
         for (int from = 0; from < 9; from += ROW) {
             const int ox = min(from, 9 - ROW); /* the last tile is shifted back */
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             WEIGHTS const float *restrict pw = weight + tile * 48;
-            #pragma nounroll
+            NO_UNROLL
             for (int row = 0; row < 2; ++row) {
                 const float *px = staged[0][0] + row * 11 + ox;
                 /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
-                #pragma nounroll
+                NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         weights[j] = LOAD_VECTOR(pw + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t]), weights[j], acc[t][j]);
                     }
                     px += 1;
                     pw += 8;
@@ -213,12 +219,12 @@ void waves_stem1x3_s1_2x9_to_8x9(
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -262,29 +268,29 @@ void waves_max_pool1x2_s2_4(
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
             block acc[ROW];
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t)
                 acc[t] = start;
-            #pragma nounroll
+            NO_UNROLL
             for (int ky = 0; ky < 1; ++ky) {
                 const int iy = iy0 + ky;
                 /* Each covered pixel is loaded once, and goes into every sum that it is part of. */
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < COVERED; ++i) {
                     const int ix = ox * 2 + i;
                     block v = BROADCAST(block, -INFINITY);
                     {
                         v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + ix * 8);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int kx = 0; kx < 2; ++kx) {
                         const int t = (i - kx) / 2; /* the window that has pixel i as tap kx, if any */
                         if (t * 2 + kx == i && t >= 0 && t < ROW)
-                            acc[t] = GREATER(v, acc[t]);
+                            acc[t] = GREATER(block, v, acc[t]);
                     }
                 }
             }
-            #pragma unroll
+            UNROLL
             for (int t = 0; t < ROW; ++t) {
                 block v = acc[t];
                 STORE_BLOCK(v, 0, y + cb * y_block + oy * y_row + (ox + t) * 8);
@@ -330,11 +336,11 @@ void waves_transposed1x2_s2_16x4_to_3x9(
                     const block vw = LOAD_BLOCK((cb * 16 + ci) * 2 + kx, weight);
                     const int channel = cb * 8 / 3 * 16 + ci;
                     float xs = x[(channel / 8) * 32 + channel % 8 + ix * 8];
-                    vacc = FMA(BROADCAST(block, xs), vw, vacc);
+                    vacc = FMA(block, BROADCAST(block, xs), vw, vacc);
                 }
             }
         }
-        vacc = SELECT(vacc < 0.0f, vacc * 0x1p-2f, vacc);
+        vacc = SELECT(block, vacc < 0.0f, vacc * 0x1p-2f, vacc);
         y[(cb * 8) * 9 + ox] = LANE(vacc, 0);
         y[(cb * 8 + 1) * 9 + ox] = LANE(vacc, 1);
         y[(cb * 8 + 2) * 9 + ox] = LANE(vacc, 2);

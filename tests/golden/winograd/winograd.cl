@@ -72,16 +72,22 @@ typedef block vector;
 #define PART(v, n) (v)
 #endif
 
-/* The following words take floats, blocks and vectors alike.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
+/* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
  */
 #define BROADCAST(type, value) ((type)(value))
-#define FMA(a, b, c) fma(a, b, c)
-#define SELECT(condition, a, b) ((condition) ? (a) : (b))
-#define AT_LEAST(v, low) SELECT((v) < (low), low, v)
-#define AT_MOST(v, high) SELECT((v) > (high), high, v)
-#define GREATER(a, b) SELECT((a) != (a), NAN, SELECT((a) > (b), a, b))
-#define LESSER(a, b) SELECT((a) != (a), NAN, SELECT((a) < (b), a, b))
+#define FMA(type, a, b, c) fma(a, b, c)
+#define SELECT(type, condition, a, b) ((condition) ? (a) : (b))
+#define AT_LEAST(type, v, low) SELECT(type, (v) < (low), low, v)
+#define AT_MOST(type, v, high) SELECT(type, (v) > (high), high, v)
+#define GREATER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) > (b), a, b))
+#define LESSER(type, a, b) SELECT(type, (a) != (a), NAN, SELECT(type, (a) < (b), a, b))
+#define MATH(function, type) function
+
+/* Loops that compilers should unroll, or leave as they are. */
+#define UNROLL _Pragma("unroll")
+#define UNROLL_BY_TWO _Pragma("unroll 2")
+#define NO_UNROLL _Pragma("nounroll")
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -178,7 +184,7 @@ void winograd_winograd2_input(
             const int iy = iy0 + i;
             block d[4];
             if (iy >= 0 && iy < height && ix >= 0 && ix + 4 <= width) {
-                #pragma unroll
+                UNROLL
                 for (int j = 0; j < 4; ++j)
                     {
                         block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
@@ -205,7 +211,7 @@ void winograd_winograd2_input(
             column[1] = rows[1][j] + rows[2][j];
             column[2] = rows[2][j] - rows[1][j];
             column[3] = rows[1][j] - rows[3][j];
-            #pragma unroll
+            UNROLL
             for (int i = 0; i < 4; ++i)
                 STORE_BLOCK(column[i], 0, y + tx * 8 + (i * 4 + j) * v_point);
         }
@@ -299,33 +305,33 @@ void winograd_products_16x8(
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < VECTORS; ++j) {
                 const vector start = BROADCAST(vector, 0.0f);
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW; ++t)
                     acc[t][j] = start;
             }
             GLOBAL const float *restrict px = first;
             WEIGHTS const float *restrict pw = weight + tile * inputs * 64;
-            #pragma nounroll
+            NO_UNROLL
             for (int cb = 0; cb < inputs; ++cb) {
-                #pragma unroll
+                UNROLL
                 for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                     PREFETCH(px + x_block + t);
-                #pragma unroll 2
+                UNROLL_BY_TWO
                 for (int l = 0; l < LANES; ++l) {
                     vector weights[VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
                         weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
-                            acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                            acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                     }
                 }
                 px += x_block;
@@ -335,12 +341,12 @@ void winograd_products_16x8(
                 const int first_block = tile;
                 const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), y_blocks) - first_block);
                 const int skipped = from - ox; /* pixels of the tile before */
-                #pragma unroll
+                UNROLL
                 for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
                     if (b >= blocks)
                         continue;
                     const int ob = first_block + b;
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
@@ -385,7 +391,7 @@ void winograd_winograd2_output_relu(
         block rows[4][2], out[2][2];
         for (int i = 0; i < 4; ++i) {
             block p[4];
-            #pragma unroll
+            UNROLL
             for (int j = 0; j < 4; ++j)
                 p[j] = LOAD_BLOCK(0, x + tx * 8 + (i * 4 + j) * m_point);
             rows[i][0] = p[0] + p[1] + p[2];
@@ -402,7 +408,7 @@ void winograd_winograd2_output_relu(
                 if (oy >= rows_out || ox >= columns_out)
                     continue;
                 block v = out[i][j] + vbias;
-                v = AT_LEAST(v, 0.0f);
+                v = AT_LEAST(block, v, 0.0f);
                 STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + ox * 8);
             }
         }
@@ -469,7 +475,7 @@ void winograd_winograd2(
                     const int iy = iy0 + i;
                     block d[4];
                     if (iy >= 0 && iy < height && ix >= 0 && ix + 4 <= width) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < 4; ++j)
                             {
                                 block v = LOAD_BLOCK(0, x + cb * x_block + iy * x_row + (ix + j) * 8);
@@ -496,11 +502,11 @@ void winograd_winograd2(
                     column[1] = rows[1][j] + rows[2][j];
                     column[2] = rows[2][j] - rows[1][j];
                     column[3] = rows[1][j] - rows[3][j];
-                    #pragma unroll
+                    UNROLL
                     for (int i = 0; i < 4; ++i)
                         STORE_BLOCK(column[i], 0, transformed + (cb * count + t) * 8 + (i * 4 + j) * v_point);
                 }
-                #pragma unroll
+                UNROLL
                 for (int i = 0; i < 4; ++i) { /* the same pixels of the next channels, pages away */
                     PREFETCH(x + (cb + 1) * x_block + (iy0 + i) * x_row + ix * 8);
                     PREFETCH(x + (cb + 1) * x_block + (iy0 + i) * x_row + ix * 8 + CACHE_LINE);
@@ -517,41 +523,41 @@ void winograd_winograd2(
                 for (int from = 0; from < count; from += ROW) {
                     const int at = min(from, count - ROW); /* the last ones are shifted back */
                     vector acc[ROW][VECTORS];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < VECTORS; ++j) {
                         const vector start = BROADCAST(vector, 0.0f);
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW; ++t)
                             acc[t][j] = start;
                     }
                     GLOBAL const float *px = transformed + point * v_point + at * 8;
                     WEIGHTS const float *restrict pw = weight + point * u_product + tile * x_blocks * 64;
-                    #pragma nounroll
+                    NO_UNROLL
                     for (int cb = 0; cb < x_blocks; ++cb) {
-                        #pragma unroll
+                        UNROLL
                         for (int t = 0; t < ROW * 8; t += CACHE_LINE)
                             PREFETCH(px + count * 8 + t);
-                        #pragma unroll 2
+                        UNROLL_BY_TWO
                         for (int l = 0; l < LANES; ++l) {
                             vector weights[VECTORS];
-                            #pragma unroll
+                            UNROLL
                             for (int j = 0; j < VECTORS; ++j) {
                                 PREFETCH_WEIGHTS(pw + l * 8 + j * WIDTH + PREFETCH_DISTANCE);
                                 weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
                             }
-                            #pragma unroll
+                            UNROLL
                             for (int t = 0; t < ROW; ++t) {
-                                #pragma unroll
+                                UNROLL
                                 for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
+                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + l]), weights[j], acc[t][j]);
                             }
                         }
                         px += count * 8;
                         pw += 64;
                     }
-                    #pragma unroll
+                    UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        #pragma unroll
+                        UNROLL
                         for (int j = 0; j < VECTORS; ++j)
                             STORE_VECTOR(acc[t][j], products + point * m_point + (tile * count + at + t) * 16 + j * WIDTH);
                     }
@@ -567,7 +573,7 @@ void winograd_winograd2(
                 block rows[4][2], out[2][2];
                 for (int i = 0; i < 4; ++i) {
                     block p[4];
-                    #pragma unroll
+                    UNROLL
                     for (int j = 0; j < 4; ++j)
                         p[j] = LOAD_BLOCK(0, products + (ob * count + t) * 16 + (i * 4 + j) * m_point);
                     rows[i][0] = p[0] + p[1] + p[2];
