@@ -23,7 +23,7 @@ from codegen.graph.graph import Input, Output, Range
 from codegen.plan.dtype import FLOAT32
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
-from codegen.plan.target import DEVICE_OPTIONS, LINE_FLOATS
+from codegen.plan.target import DEVICE_OPTIONS, LINE_BYTES
 
 GENERATOR = f"clgen {__version__}"
 BUILD_OPTIONS = ""
@@ -129,7 +129,7 @@ def _host_context(
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
         "prepared_bytes": FLOAT32.bytes * plan.prepared_floats,
-        "line_bytes": FLOAT32.bytes * LINE_FLOATS,
+        "line_bytes": LINE_BYTES,
         "preparations": len(plan.preparations),
         "persistent": plan.persistent,
         "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],

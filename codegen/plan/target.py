@@ -1,7 +1,8 @@
 """Facts about classes of devices, and the measured costs of what kernels do there.
 
-The planner compares schedules and tiles by their cost in cycles of a core.  Every number that such a cost is made of is
-in :class:`Costs`, with how it was measured.
+The planner compares schedules and tiles by their cost in cycles of a core, and makes work-items of what is worth their
+cost.  Every number of these decisions is in this module, with how it was found: facts about processors in
+:class:`Vectors` and :class:`Target`, all others in :class:`Costs`.
 """
 
 from __future__ import annotations
@@ -34,16 +35,21 @@ class Vectors:
         room = self.registers - vectors - (not self.broadcast_operand)
         return min(self.accumulators, room) // vectors
 
+    def most_vectors(self, pixels: int) -> int:
+        """The most vectors of output channels of a tile of so many pixels, with a vector of weights for each."""
+        return (self.registers - 1) // (pixels + 1)
+
 
 @dataclass(frozen=True)
 class Costs:
-    """Cycles of a core.
+    """Cycles of a core, unless a field says otherwise.
 
     The costs of tiles are fitted to the times of layers of the twelve networks of ``benchmarks``, measured in turn on
     AMD Zen 4 and Intel Emerald Rapids with AVX-512 and AVX2 code of Intel's runtime.  Those of whole schedules, from
     ``direct`` on, are fitted to the 82 layers of these networks that have several: they prefer the schedules that were
     found by measuring whole networks on these processors, and agree with the measurements in docs/performance.md
-    (gathering for 64 output channels takes a third longer than direct convolution).
+    (gathering for 64 output channels takes a third longer than direct convolution).  Those of work-items, from ``item``
+    on, give the grids with which the times of whole networks were shortest there; none was measured by itself.
     """
 
     multiply_add: float = 0.5
@@ -87,6 +93,51 @@ class Costs:
 
     cores: int = 8
     """Cores that a launch should keep busy: groups of tiles are computed in rounds of so many."""
+
+    item: float = 2048.0
+    """The work that is worth a work-item of its own."""
+
+    product_item: float = 8192.0
+    """The same for products of matrices, whose work-items each begin by waiting for weights from memory."""
+
+    pick: float = 1.0
+    """Picking one channel of one pixel, which other kernels read in blocks."""
+
+    filter_tap: float = 1.0
+    """Depthwise convolution: a block of channels of one pixel for one tap, its load included."""
+
+    pool_tap: float = 2.0
+    """Pooling: the same, with the instructions that keep NaN."""
+
+    short_tile: float = 2.0
+    """Depthwise convolution and pooling: what begins and ends a tile of a row, in its pixels."""
+
+    staged_bytes: int = 160 * 1024
+    """The most bytes of input that a work-item puts side by side in private memory."""
+
+    waiting_bytes: int = 14 * 1024
+    """Direct convolution: the most bytes of sums of a work-item that wait in private memory for the next inputs."""
+
+    blocks: int = 8
+    """The most channel blocks of a work-item: their weights for a 3x3 window of one input block take weights_share."""
+
+    weights_share: float = 5 / 8
+    """Direct convolution: the share of the first-level cache that weights take, beside sums and pixels."""
+
+    slot_share: float = 3 / 4
+    """Winograd: the share of the second-level cache that a group of transformed tiles takes, beside weights."""
+
+    most_group: int = 56
+    """Winograd: the most tiles of a group.  More of them would share a vector of weights that is read often enough."""
+
+    image_groups: int = 14
+    """Winograd: groups of an image, if these fill register tiles.  With fewer some cores would wait for others."""
+
+    slots: int = 16
+    """Winograd: the most slots for transformed tiles, each in use by one core."""
+
+    samples: int = 2
+    """Dense layers: samples of a tile, which share the weights that it reads from memory."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +224,7 @@ TABLE_BYTES = 48 * 1024
 ALIGNMENT_BYTES = 128
 
 # A cache line of all CPUs that matter here.
-LINE_FLOATS = 16
+LINE_BYTES = 64
 
 # Options for the OpenCL compiler, each for devices whose native vectors have at least so many floats.
 DEVICE_OPTIONS: tuple[Mapping[str, str | int], ...] = ({"native_floats_from": 16, "options": "-DWIDE"},)

@@ -8,8 +8,6 @@ from codegen.graph.bounded import Array
 from codegen.plan.kernels import Tile, Tiling
 from codegen.plan.target import Costs, Target, Vectors
 
-MOST_BLOCKS = 8  # channel blocks of a work-item
-
 
 def cycles(costs: Costs, registers: Vectors, tiles: int, tile: Tile) -> float:
     """Cycles for one input channel of so many tiles of pixels, all passes.
@@ -36,7 +34,7 @@ def fit(
 
     With ``whole`` all tiles have equally many blocks: no tile may span two groups.
     """
-    sizes = [n for n in range(1, min(blocks, MOST_BLOCKS) + 1) if not (whole and blocks % n)]
+    sizes = [n for n in range(1, min(blocks, target.costs.blocks) + 1) if not (whole and blocks % n)]
     return min((_both(target, rows, columns, blocks, n, longest, inputs_in_registers) for n in sizes), key=_first)[1]
 
 

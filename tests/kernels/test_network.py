@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from codegen.emit.render import network_buffers
-from codegen.plan.target import LINE_FLOATS
+from codegen.plan.target import LINE_BYTES
 from codegen.runtime.artefact import Floats, to_user_order
 from codegen.runtime.devices import DeviceInfo, opencl
 from codegen.runtime.execute import Session
@@ -17,7 +17,7 @@ from codegen.runtime.host import Host, compile_host
 from codegen.runtime.verify import same_bits
 from tests.support import artefacts
 
-COUNTER_LINE = 4 * LINE_FLOATS
+COUNTER_LINE = LINE_BYTES
 
 
 class Team:

@@ -25,6 +25,7 @@ from codegen.graph.graph import Graph
 from codegen.graph.tolerance import rounded_evaluation, tolerance
 from codegen.plan.schedules import convolution, winograd
 from codegen.plan.schedules.launch import LaunchSketch
+from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
@@ -244,10 +245,10 @@ def depthwise_layers(draw: st.DrawFn) -> Layer:
 def winograds(layer: Layer) -> list[str]:
     """The schedules of a 3x3 layer; it can be in groups of tiles if there are at least so many."""
     with_pads = [n + sum(pad) - 2 for n, pad in zip(layer.shape[2:], layer.pads, strict=True)]
-    names = []
+    names, least = [], winograd.least_group(TARGETS["cpu"])
     for size in (2, 4):
         tiles = layer.shape[0] * int(np.prod([-(-n // size) for n in with_pads]))
-        names += [f"winograd{size}", *([f"winograd{size}_groups"] if tiles >= winograd.LEAST_GROUP else [])]
+        names += [f"winograd{size}", *([f"winograd{size}_groups"] if tiles >= least else [])]
     return [*names, "direct", "gathered"]
 
 

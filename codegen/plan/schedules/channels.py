@@ -6,6 +6,8 @@ it begins: tables are of float32, which does not count as far as a large tensor'
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from codegen.graph.ops import TakeChannels
@@ -13,8 +15,6 @@ from codegen.plan import kernels
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row
-
-ITEM_PIXELS = 256
 
 
 def plan_take_channels(s: LaunchSketch) -> Draft:
@@ -39,7 +39,8 @@ def plan_take_channels(s: LaunchSketch) -> Draft:
         partial=channels % c != 0,
         epilogue=s.epilogue(as_one_row),
     )
-    grid = (-(-pixels // ITEM_PIXELS), blocks, batch)
+    costs = s.target.costs
+    grid = (math.ceil(pixels * c * costs.pick / costs.item), blocks, batch)
     return s.draft(description, f"channels_of_{len(inputs)}", grid)
 
 

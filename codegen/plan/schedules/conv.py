@@ -13,6 +13,7 @@ channels after the other, so that each chunk of weights is fetched once; partial
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,11 +27,8 @@ from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, by, rows_merge, sink, size_label
 from codegen.plan.target import Target
-from codegen.plan.tile import MOST_BLOCKS, fit, image_cycles, padded
+from codegen.plan.tile import fit, image_cycles, padded
 from codegen.plan.window import Window, packed
-
-ITEM_PIXELS = 56  # whose sums, with MOST_BLOCKS blocks, find room beside a chunk of weights
-LEAST_PIXELS = 14  # that are worth a work-item
 
 
 @dataclass(frozen=True)
@@ -142,6 +140,7 @@ def choose_cut(
     ``vector_input``: inputs are in registers too.
     """
     height, width = space
+    costs = target.costs
     tiling = fit(target, height, width, blocks, whole=whole, inputs_in_registers=vector_input)
     wide, narrow = tiling.wide, tiling.narrow
     tiles = [height * -(-width // tile.row) for tile in (wide, narrow)]
@@ -149,12 +148,14 @@ def choose_cut(
     if target.caches is not None:
         # As many chunks as let their weights stay in the cache; sums must find room beside them.
         panel = FLOAT32.bytes * column * tiling.block_tile * target.lanes
-        chunks = min(-(-input_blocks * panel // (target.caches[0] * 5 // 8)), input_blocks)
+        chunks = min(math.ceil(input_blocks * panel / (target.caches[0] * costs.weights_share)), input_blocks)
     if target.work_items is not None:
         pixels = height * width
-        most = ITEM_PIXELS * MOST_BLOCKS // tiling.block_tile
+        most = costs.waiting_bytes // (FLOAT32.bytes * tiling.block_tile * target.lanes)
+        # A work-item has at least the pixels of a register tile.
+        least = target.vectors[0].most_pixels(2)
         busy = -(-target.work_items // -(-blocks // tiling.block_tile))
-        wanted = max(-(-pixels // most), min(busy, -(-pixels // LEAST_PIXELS)))
+        wanted = max(-(-pixels // most), min(busy, -(-pixels // least)))
     items = -(-tiles[0] // -(-tiles[0] // wanted))
     covers = [Cover(-(-width // t.row), -(-n // items), 0, 0) for t, n in zip((wide, narrow), tiles, strict=True)]
     if all(cover.tiles == 1 for cover in covers) and wide.passes == narrow.passes == 1:

@@ -19,9 +19,6 @@ from codegen.plan.schedules.launch import LaunchSketch, sink
 from codegen.plan.target import Target
 from codegen.plan.tile import padded
 
-MOST_BLOCKS = 5  # of outputs: with their sums for two samples, weights find room in 16 registers
-SAMPLES = 2  # that a tile has at most
-
 
 def plan_dense(s: LaunchSketch) -> Draft:
     op: ops.Dense = s.core
@@ -68,9 +65,10 @@ def choose_tiling(target: Target, batch: int, blocks: int) -> Tiling:
 
     Tiles have as many blocks as fit, of those sizes that need the fewest blocks in all: all weights are stored.
     """
-    most = min(MOST_BLOCKS, blocks) if target.cached_private else 1
+    samples = target.costs.samples
+    most = min(target.narrow.most_vectors(samples), blocks) if target.cached_private else 1
     block_tile = min(range(most, 0, -1), key=lambda size: -(-blocks // size) * size)
-    row = min(SAMPLES, batch)
+    row = min(samples, batch)
     narrow = Tile(row, block_tile, 1)
     return Tiling(block_tile, Tile(row, -(-block_tile // 2), 1) if target.wide else narrow, narrow)
 

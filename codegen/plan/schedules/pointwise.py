@@ -19,16 +19,14 @@ from collections.abc import Callable
 
 from codegen.graph.ops import Conv
 from codegen.plan.dtype import FLOAT32
+from codegen.plan.grid import Three
 from codegen.plan.kernels import Pointwise, Tiling
 from codegen.plan.layout import Layout, Named, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, rows_merge, sink
+from codegen.plan.target import Costs
 from codegen.plan.tile import fit, image_cycles, padded
 from codegen.plan.window import Window, packed
-
-ITEM_WORK = 1 << 17  # multiply-adds that are worth a work-item
-STAGED_BYTES = 160 * 1024  # of a tile's input in private memory
-LEAST_ITEMS = 8  # of a launch
 
 
 def takes(s: LaunchSketch) -> bool:
@@ -96,16 +94,16 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
         prologue=s.prologue(shared=True),
         gathered=gathered,
         # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
-        staged_floats=max(STAGED_BYTES // FLOAT32.bytes, inputs * c) if staged else 0,
+        staged_floats=max(s.target.costs.staged_bytes // FLOAT32.bytes, inputs * c) if staged else 0,
     )
-    groups = grid(tiling, rows, columns, blocks, inputs * c, batch, staged)
+    groups = grid(s.target.costs, tiling, rows, columns, blocks, inputs * c, batch, staged)
     label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
     return s.draft(description, label, groups)
 
 
 def _most_staged(s: LaunchSketch) -> int:
     """The largest number of pixels whose inputs, windows included, fit into private memory."""
-    return STAGED_BYTES // (FLOAT32.bytes * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
+    return s.target.costs.staged_bytes // (FLOAT32.bytes * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
 
 
 def _window_sizes(s: LaunchSketch, window: Window) -> None:
@@ -125,16 +123,16 @@ def product_layout(lanes: int) -> Named:
 
 
 def grid(
-    tiling: Tiling, rows: int, columns: int, blocks: int, inputs: int, count: int, once: bool = False
-) -> tuple[int, int, int]:
+    costs: Costs, tiling: Tiling, rows: int, columns: int, blocks: int, inputs: int, count: int, once: bool = False
+) -> Three:
     """Runs of tiles of pixels, runs of tiles of channels, and whatever is counted on top.
 
     Runs are as long as makes them worth a work-item.  With ``once`` all channels of a pixel should be one run, as long
-    as there are runs enough to go round.
+    as all cores have one.
     """
     tiles = rows * -(-columns // tiling.wide.row)
     y_tiles = -(-blocks // tiling.block_tile)
-    work = tiling.wide.row * tiling.block_tile * 8 * inputs
+    work = tiling.wide.row * tiling.block_tile * inputs * costs.multiply_add
     if once:
-        return (tiles, min(y_tiles, -(-LEAST_ITEMS // tiles)), count)
-    return (max(1, min(tiles, tiles * work // ITEM_WORK)), y_tiles, count)
+        return (tiles, min(y_tiles, -(-costs.cores // tiles)), count)
+    return (max(1, min(tiles, int(tiles * work / costs.product_item))), y_tiles, count)

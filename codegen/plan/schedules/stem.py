@@ -16,8 +16,6 @@ from codegen.plan.schedules.launch import LaunchSketch, by, sink, size_label
 from codegen.plan.tile import fit, padded
 from codegen.plan.window import Window, packed
 
-STAGED_BYTES = 48 * 1024
-
 
 def takes(s: LaunchSketch) -> bool:
     """True if the input is in plain order, and the rows that a row of output reads fit into private memory."""
@@ -26,7 +24,7 @@ def takes(s: LaunchSketch) -> bool:
         return False
     window = Window.of(op)
     columns = window.reach(1, s.y.canonical().shape[3])
-    return window.taps > 1 and FLOAT32.bytes * s.x.shape[1] * window.kernel[0] * columns <= STAGED_BYTES
+    return window.taps > 1 and FLOAT32.bytes * s.x.shape[1] * window.kernel[0] * columns <= s.target.costs.staged_bytes
 
 
 def plan_stem(s: LaunchSketch) -> Draft:

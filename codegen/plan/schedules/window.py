@@ -14,10 +14,8 @@ from codegen.graph.ops import Conv, Pool
 from codegen.plan.kernels import Function, Steps, WindowReduce
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, by, leading_functions
+from codegen.plan.target import Costs
 from codegen.plan.window import Window, packed
-
-FILTER_WORK = 1 << 14  # multiply-adds that are worth a work-item
-POOL_WORK = 1 << 13  # inputs that are worth a work-item
 
 
 def pools(s: LaunchSketch) -> bool:
@@ -36,23 +34,24 @@ def plan_depthwise(s: LaunchSketch) -> Draft:
     quick, slow, rest = leading_functions(steps)
     # Little work is not worth putting pixels together.
     functions, epilogue = (quick + slow, rest) if slow else ((), steps)
-    return _plan(s, "depthwise", FILTER_WORK, s.prologue(), functions, epilogue)
+    return _plan(s, "depthwise", s.target.costs.filter_tap, s.prologue(), functions, epilogue)
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
     op: Pool = s.core
-    return _plan(s, op.kind, POOL_WORK, s.prologue(shared=True), (), s.epilogue(shared=True))
+    return _plan(s, op.kind, s.target.costs.pool_tap, s.prologue(shared=True), (), s.epilogue(shared=True))
 
 
 def _plan(
-    s: LaunchSketch, kind: str, item_work: int, prologue: Steps, functions: tuple[Function, ...], epilogue: Steps
+    s: LaunchSketch, kind: str, tap: float, prologue: Steps, functions: tuple[Function, ...], epilogue: Steps
 ) -> Draft:
     c = s.target.lanes
     x, y = s.x.canonical(), s.y.canonical()
     window = Window.of(s.core)
     batch, channels, height, width = y.shape
     blocks = -(-channels // c)
-    rows = [choose_row(vectors.window_row, width) for vectors in s.target.vectors]
+    costs = s.target.costs
+    rows = [choose_row(costs, vectors.window_row, width) for vectors in s.target.vectors]
     wide, narrow = rows[0], rows[-1]
     s.size("rows", height)
     s.size("columns", width)
@@ -85,10 +84,10 @@ def _plan(
     )
     name = kind if kind == "depthwise" else f"{kind}_pool"
     label = f"{name}{by(window.kernel)}_s{window.stride[1]}_{wide}{s.epilogue_label}"
-    work = height * width * window.taps * c
-    return s.draft(description, label, (max(1, min(height, work // item_work)), blocks, batch))
+    items = int(height * width * window.taps * tap / costs.item)
+    return s.draft(description, label, (max(1, min(height, items)), blocks, batch))
 
 
-def choose_row(most: int, width: int) -> int:
+def choose_row(costs: Costs, most: int, width: int) -> int:
     """Pixels of a tile: those that waste least at the end of a row, where the last tile is shifted back."""
-    return min(range(1, min(width, most) + 1), key=lambda row: -(-width // row) * (row + 2))
+    return min(range(1, min(width, most) + 1), key=lambda row: -(-width // row) * (row + costs.short_tile))

@@ -31,13 +31,9 @@ from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
 from codegen.plan.schedules import pointwise
 from codegen.plan.schedules.launch import Candidate, LaunchSketch, sink
-from codegen.plan.target import LINE_FLOATS
+from codegen.plan.target import LINE_BYTES, Target
 from codegen.plan.tile import fit, image_cycles
 from codegen.plan.window import packed
-
-LEAST_GROUP, MOST_GROUP = 12, 56  # tiles that a work-item takes at once
-LEAST_GROUPS = 14  # of an image: they keep all cores busy, and with 56x56 pixels each fills one register tile
-MOST_SLOTS = 16
 
 # Of the transforms for m = 4, which evaluate polynomials at 0, infinity, a, -a, b and -b.  The usual 1 and 2 for a and
 # b leave twice the rounding errors of these.
@@ -87,7 +83,7 @@ def candidates(s: LaunchSketch) -> dict[str, Candidate]:
     for size in s.target.winograd:
         tiles = _tiles(s, size)
         ways[f"winograd{size}"] = Candidate(partial(_three, s, tiles), partial(_three_cycles, s, tiles))
-        if tiles.count >= LEAST_GROUP:
+        if tiles.count >= least_group(s.target):
             ways[f"winograd{size}_groups"] = Candidate(partial(_whole, s, tiles), partial(_whole_cycles, s, tiles))
     return ways
 
@@ -97,17 +93,23 @@ def _tiles(s: LaunchSketch, size: int) -> Tiles:
     return Tiles(size, -(-height // size), -(-width // size), batch)
 
 
+def least_group(target: Target) -> int:
+    """The least tiles of a group: they fill a register tile."""
+    return target.narrow.most_pixels(1)
+
+
 def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
     """The number of tiles that fit into a slot."""
     co, ci = map(int, s.core.weight.shape[:2])
     assert s.target.caches is not None, "targets without caches cut no tiles"
-    return s.target.caches[1] * 3 // 4 // (FLOAT32.bytes * tiles.points * (ci + co))
+    return int(s.target.caches[1] * s.target.costs.slot_share) // (FLOAT32.bytes * tiles.points * (ci + co))
 
 
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
     """The number of groups of tiles: groups as large as the second-level cache allows, enough for all workers."""
-    group = min(max(_fitting(s, tiles), LEAST_GROUP), MOST_GROUP)
-    return max(-(-tiles.count // group), min(LEAST_GROUPS, tiles.count // LEAST_GROUP))
+    costs, least = s.target.costs, least_group(s.target)
+    group = min(max(_fitting(s, tiles), least), costs.most_group)
+    return max(-(-tiles.count // group), min(costs.image_groups, tiles.count // least))
 
 
 def _three_cycles(s: LaunchSketch, tiles: Tiles) -> float:
@@ -166,7 +168,7 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     x_blocks, y_blocks = -(-x.shape[1] // c), -(-y.shape[1] // c)
     smallest, largest = tiles.count // groups, -(-tiles.count // groups)
     tiling = fit(s.target, 1, largest, y_blocks, longest=smallest)
-    items = min(groups, MOST_SLOTS)
+    items = min(groups, s.target.costs.slots)
     scratch = f"{s.node.name}/slots"
     v_point = _apart(largest * x_blocks * c)
     # Whole wide vectors of products.
@@ -224,7 +226,8 @@ def _apart(floats: int) -> int:
 
     A cache has room for few lines at distances of multiples of 4096 bytes; an odd number of lines is never near one.
     """
-    return (-(-floats // LINE_FLOATS) | 1) * LINE_FLOATS
+    line = LINE_BYTES // FLOAT32.bytes
+    return (-(-floats // line) | 1) * line
 
 
 def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
@@ -279,7 +282,7 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
         gathered=False,
         staged_floats=0,
     )
-    groups = pointwise.grid(tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
+    groups = pointwise.grid(s.target.costs, tiling, 1, tiles.count, y.blocks, x.blocks * c, tiles.points)
     label = f"products_{tiling.wide.row}x{tiling.block_tile * c}"
     return part.draft(description, label, groups, prepared=preparation, reads=(v,), writes=m)
 
