@@ -471,7 +471,8 @@ def _progress(what: str) -> Iterator[build.Progress]:
 
     def say(step: str) -> None:
         if shown:
-            click.echo(f"\r\x1b[K{what}{': ' if step else ''}{step} ...", err=True, nl=False)
+            line = f"{what}: {step} ..." if step else f"{what} ..."
+            click.echo(f"\r\x1b[K{_last_columns(line)}", err=True, nl=False)
 
     say("")
     try:
@@ -479,6 +480,12 @@ def _progress(what: str) -> Iterator[build.Progress]:
     finally:
         if shown:
             click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _last_columns(line: str) -> str:
+    """The end of the line that fits into a row of the terminal: of a wrapped line only the last row could be erased."""
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns or len(line) + 1  # 0: it does not know
+    return line if len(line) < columns else f"...{line[len(line) - max(columns - 4, 0) :]}"
 
 
 def _json_only(path: Path | None) -> bool:

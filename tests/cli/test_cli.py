@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +37,11 @@ def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
     assert "\x1b" not in done.stderr + done.stdout
 
 
-def test_progress_is_one_line_on_a_terminal_that_goes(spec: Path) -> None:
+def shown_on_a_terminal(spec: Path, columns: int = 0) -> str:
+    """What ``clgen build`` writes to standard error if that is a terminal of so many columns; 0: it does not know."""
     ours, theirs = pty.openpty()
-    command = ["clgen", "build", "tiny.toml"]
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = ["clgen", "build", spec.name]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, cwd=spec.parent)
     os.close(theirs)
     shown = b""
@@ -45,10 +50,21 @@ def test_progress_is_one_line_on_a_terminal_that_goes(spec: Path) -> None:
             shown += piece
     os.close(ours)
     assert (done.returncode, done.stdout) == (0, "generated/tiny\n")
-    lines = shown.decode().split("\r\x1b[K")
+    return shown.decode()
+
+
+def test_progress_is_one_line_on_a_terminal_that_goes(spec: Path) -> None:
+    lines = shown_on_a_terminal(spec).split("\r\x1b[K")
     steps = [line.removeprefix("building tiny.toml") for line in lines[1:-1]]
     assert steps == [" ...", *(f": {step} ..." for step in STEPS)]
     assert lines[-1].startswith("1 launches of 1 kernels")
+
+
+def test_progress_fits_into_a_row_of_the_terminal_and_keeps_the_step(spec: Path) -> None:
+    lines = shown_on_a_terminal(spec, columns=24).split("\r\x1b[K")[1:-1]
+    assert max(map(len, lines)) == 23
+    assert lines[1:3] == ["...ny.toml: reading ...", "...ny.toml: folding ..."]
+    assert lines[3] == "...elf-test expects ..."
 
 
 STEPS = ["reading", "folding", "computing what the self-test expects", "planning and rendering", "writing"]
