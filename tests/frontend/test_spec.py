@@ -859,7 +859,16 @@ def test_specs_of_the_repository_load_and_fit_the_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["\U000e0001 and \u200b", 'a "b" \\ c\n\td\x7f', {"a b": [1, 2.5e-7, True], "c-d": {}}, -0.0, [[0, 1], []]]
+    "value",
+    [
+        "\U000e0001 and \u200b",
+        "\u202egpj.exe",
+        'a "b" \\ c\n\td\x7f',
+        {"a b": [1, 2.5e-7, True], "c-d": {}},
+        -0.0,
+        [[0, 1], []],
+    ],
 )
 def test_values_are_printed_as_toml_reads_them(value: Any) -> None:
     assert tomli.loads(f"value = {toml(value)}")["value"] == value
+    assert toml(value).isprintable()
