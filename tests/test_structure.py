@@ -45,7 +45,7 @@ ENTERS_IN = {
         "importers/onnx/evaluate.py",
         "importers/onnx/external.py",
         "importers/onnx/functions.py",
-        "importers/onnx/kinds.py",
+        "importers/onnx/number_types.py",
         "importers/onnx/reader.py",
         "importers/onnx/refusals.py",
         "importers/onnx/sequences.py",

@@ -70,7 +70,7 @@ class _Trial:
 def _layouts(table: Tables) -> list[str]:
     """Other weight layouts that the layer could have."""
     key = OPERATORS[table["op"]].keys.get("weight_layout")
-    layouts = [] if key is None else [n for n in key.kind.schema["enum"] if n != table.get("weight_layout")]
+    layouts = [] if key is None else [n for n in key.type.schema["enum"] if n != table.get("weight_layout")]
     # Many weights of other layers would fit a depthwise layer with one filter per channel.
     return [n for n in layouts if n != "HWCM" or table["op"] == "depthwise_conv" or "groups" in table]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import Mismatch
-from codegen.frontend.spec.kinds import FLOAT32_MAX
+from codegen.frontend.spec.value_types import FLOAT32_MAX
 from codegen.graph.ops import Shape
 from codegen.graph.types import FLOAT32, is_whole, limits
 

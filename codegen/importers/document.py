@@ -80,17 +80,17 @@ class Document:
 
     # Names ------------------------------------------------------------------------------------------------------------
 
-    def add_input(self, original: str, shape: Shape, kind: str = FLOAT32) -> str:
-        """Declares an input whose numbers are of type ``kind``; returns its name in the spec."""
+    def add_input(self, original: str, shape: Shape, dtype: str = FLOAT32) -> str:
+        """Declares an input whose numbers are of type ``dtype``; returns its name in the spec."""
         name = self._port_name(original, self._symbols)
         self._symbols[naming.symbol(name)] = name
-        self.inputs.append(Port(name, original, shape, type=kind))
+        self.inputs.append(Port(name, original, shape, type=dtype))
         return name
 
-    def add_output(self, original: str, value: str, kind: str = FLOAT32) -> None:
-        """Declares a value as an output, with numbers of type ``kind``."""
+    def add_output(self, original: str, value: str, dtype: str = FLOAT32) -> None:
+        """Declares a value as an output, with numbers of type ``dtype``."""
         taken = {naming.symbol(port.name): port.name for port in (*self.inputs, *self.outputs)}
-        self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value, kind))
+        self.outputs.append(Port(self._port_name(original, taken), original, self.shape(value), value, dtype))
 
     def _port_name(self, original: str, taken: Mapping[str, str]) -> str:
         """The name itself if it is valid in a spec, else its characters that are valid in C."""

@@ -1,7 +1,7 @@
 """The schema of manifest.json: every key, type and range, checked once, when it is read.
 
-A kind, such as ``whole(0)``, is a function of a value and its place in the file; it raises SpecError if the value is
-not of the kind.  :func:`parse` checks the JSON alone; ``codegen/runtime/artefact.py`` checks the manifest against the
+A check, such as ``whole(0)``, is a function of a value and its place in the file, which raises SpecError if the value
+does not pass.  :func:`parse` checks the JSON alone; ``codegen/runtime/artefact.py`` checks the manifest against the
 files next to it.
 """
 
@@ -47,7 +47,7 @@ class At:
         self.refuse(f"{shown(value)} should be {wanted}")
 
 
-Kind = Callable[[Any, At], None]
+Check = Callable[[Any, At], None]
 
 
 def shown(value: Any) -> str:
@@ -60,7 +60,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def whole(low: int, high: int) -> Kind:
+def whole(low: int, high: int) -> Check:
     def check(value: Any, at: At) -> None:
         if type(value) is not int or not low <= value <= high:
             at.unfit(value, f"a whole number from {low} to {high}")
@@ -73,7 +73,7 @@ def _flag(value: Any, at: At) -> None:
         at.unfit(value, "true or false")
 
 
-def text(pattern: str, wanted: str) -> Kind:
+def text(pattern: str, wanted: str) -> Check:
     compiled = re.compile(pattern)
 
     def check(value: Any, at: At) -> None:
@@ -83,7 +83,7 @@ def text(pattern: str, wanted: str) -> Kind:
     return check
 
 
-def choice(*values: Any) -> Kind:
+def choice(*values: Any) -> Check:
     def check(value: Any, at: At) -> None:
         if not any(type(value) is type(known) and value == known for known in values):
             at.unfit(value, " or ".join(shown(known) for known in values))
@@ -91,31 +91,31 @@ def choice(*values: Any) -> Kind:
     return check
 
 
-def list_of(kind: Kind, least: int = 0, most: int = 10**6) -> Kind:
+def list_of(item_check: Check, least: int = 0, most: int = 10**6) -> Check:
     length = str(least) if least == most else f"{least} or more" if most == 10**6 else f"{least} to {most}"
 
     def check(value: Any, at: At) -> None:
         if not isinstance(value, list) or not least <= len(value) <= most:
             at.unfit(value, f"a list of {length}")
         for k, item in enumerate(value):
-            kind(item, at[k])
+            item_check(item, at[k])
 
     return check
 
 
-def dict_of(key: Kind, kind: Kind) -> Kind:
+def dict_of(key: Check, item_check: Check) -> Check:
     def check(value: Any, at: At) -> None:
         if not isinstance(value, dict):
             at.unfit(value, "an object")
         for name, item in value.items():
             key(name, at[name])
-            kind(item, at[name])
+            item_check(item, at[name])
 
     return check
 
 
-def keys(required: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None) -> Kind:
-    """The kind of an object with exactly these keys."""
+def keys(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """The check of an object with exactly these keys."""
     known = {**required, **(optional or {})}
 
     def check(value: Any, at: At) -> None:
@@ -139,7 +139,7 @@ def _interval(value: Any, at: At) -> None:
 
 
 def _own_name(value: Any, at: At) -> None:
-    """The kind of a name in a model, which may be any text."""
+    """The check of a name in a model, which may be any text."""
     if not isinstance(value, str) or not value or any("\ud800" <= c <= "\udfff" for c in value):
         at.unfit(value, "text")
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from codegen import build
 from codegen.errors import Mismatch, SpecError
 from codegen.importers.check import check_import
-from codegen.importers.onnx import kinds
+from codegen.importers.onnx import number_types
 from codegen.importers.open import import_model, open_model
 from codegen.runtime.devices import DeviceInfo
 from tests.support.everywhere import by_device, by_reference
@@ -193,7 +193,7 @@ def test_a_cast_that_forgets_to_wrap_around_is_seen(tmp_path: Path, monkeypatch:
     proto = typed([node("Cast", "x", "y", to=element("int8"))], {"x": ("uint8", (1, 64))}, {"y": "int8"})
     path = saved(proto, tmp_path)
     build.lower(path, check=True)
-    monkeypatch.setattr(kinds, "_lowest_bits", lambda x, kind, b: x)
+    monkeypatch.setattr(number_types, "_lowest_bits", lambda x, kind, b: x)
     with pytest.raises(Mismatch, match="the import does not compute what the model does"):
         build.lower(path, check=True)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from codegen.frontend.operators.layer import Layer, Operator, Step
 from codegen.frontend.operators.weights import channel_values
-from codegen.frontend.spec.kinds import TEXT, Key, Keys, choice, number, table, whole
 from codegen.frontend.spec.place import Place, known, show, suggestion
 from codegen.frontend.spec.reader import read_table
+from codegen.frontend.spec.value_types import TEXT, Key, Keys, choice, number, table, whole
 from codegen.graph.ops import Activation, Binary, PRelu, Softmax
 from codegen.graph.ops.activation import ACTIVATIONS, ALIASES
 

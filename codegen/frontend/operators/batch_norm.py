@@ -9,8 +9,8 @@ import numpy as np
 
 from codegen.frontend.operators.layer import Layer, Step
 from codegen.frontend.parameters.parameters import Tensor, first_index, widened
-from codegen.frontend.spec.kinds import FLAG, TEXT, Key, Keys, number
 from codegen.frontend.spec.place import listed, show
+from codegen.frontend.spec.value_types import FLAG, TEXT, Key, Keys, number
 from codegen.graph.ops import BatchNorm, Shape
 
 KEYS: Keys = {

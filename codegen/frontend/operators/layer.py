@@ -9,8 +9,8 @@ from typing import Any
 
 from codegen.errors import SpecError
 from codegen.frontend.parameters.parameters import Fits, Parameters, Tensor
-from codegen.frontend.spec.kinds import Key, Keys, padding, per_axis
 from codegen.frontend.spec.place import Place, show
+from codegen.frontend.spec.value_types import Key, Keys, padding, per_axis
 from codegen.graph.ops import Op, Shape, ShapeError
 from codegen.graph.ops.window import Ints, Pads, same_pads
 

@@ -19,7 +19,7 @@ from codegen.frontend.operators.weights import (
     optional_channel_values,
 )
 from codegen.frontend.parameters.parameters import widened
-from codegen.frontend.spec.kinds import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
+from codegen.frontend.spec.value_types import TEXT, Key, Keys, choice, padding, per_axis, text_or_flag, whole
 from codegen.graph.ops import Affine, Conv, ConvTranspose, Dense, Divide
 from codegen.graph.ops.window import extent
 

@@ -12,7 +12,7 @@ from codegen.frontend.operators.activation import ACTIVATION_OPERATORS, AXIS
 from codegen.frontend.operators.layer import DILATION, PADDING, Layer, Operator, Step, pads_of
 from codegen.frontend.operators.linear import LINEAR_OPERATORS
 from codegen.frontend.parameters.parameters import widened
-from codegen.frontend.spec.kinds import (
+from codegen.frontend.spec.value_types import (
     FLAG,
     LARGEST,
     TEXT,

@@ -18,8 +18,8 @@ from codegen.frontend.parameters.archive import READERS as ARCHIVES
 from codegen.frontend.parameters.checkpoint import read_checkpoint
 from codegen.frontend.parameters.state_dicts import chosen
 from codegen.frontend.parameters.wrappers import Names
-from codegen.frontend.spec.kinds import FLOAT32_MAX
 from codegen.frontend.spec.place import Place, listed, show, suggestion
+from codegen.frontend.spec.value_types import FLOAT32_MAX
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Shape
 from codegen.graph.room import room

@@ -12,8 +12,8 @@ from typing import Any
 import tomli
 
 from codegen.errors import SpecError
-from codegen.frontend.spec.kinds import Keys
 from codegen.frontend.spec.place import Place, listed, printable, shortened, show, suggestion
+from codegen.frontend.spec.value_types import Keys
 
 # Frameworks' words for keys of a spec.
 _SYNONYMS = {
@@ -102,9 +102,9 @@ def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, 
     read = {}
     for name, key in keys.items():
         if name in value:
-            read[name] = key.kind.read(value[name], place.key(name))
+            read[name] = key.type.read(value[name], place.key(name))
         elif key.required:
-            raise place.key(name).spec_error(f"is missing; {key.missing or f'it should be {key.kind.wanted}'}")
+            raise place.key(name).spec_error(f"is missing; {key.missing or f'it should be {key.type.wanted}'}")
         else:
             read[name] = key.default
     return read

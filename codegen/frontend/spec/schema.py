@@ -17,8 +17,8 @@ from codegen.frontend.operators.activation import ACTIVATION_OPERATORS
 from codegen.frontend.operators.layer import Operator
 from codegen.frontend.operators.operators import OPERATORS
 from codegen.frontend.spec import naming
-from codegen.frontend.spec.kinds import Key, Keys
 from codegen.frontend.spec.spec import CONSTANT_KEYS, EXAMPLE_KEYS, INPUT_KEYS, MODEL_KEYS, OUTPUT_KEYS, layer_keys
+from codegen.frontend.spec.value_types import Key, Keys
 
 FILE = Path(__file__).with_name("spec.schema.json")
 
@@ -125,17 +125,17 @@ def _reference(name: str) -> Schema:
 
 
 def _table(keys: Keys, **more: Mapping[str, Any]) -> Schema:
-    """``more`` is what the schema of a key adds to its kind's."""
+    """``more`` is what the schema of a key adds to that of its type."""
     properties = {name: {**_key(key), **more.get(name, {})} for name, key in keys.items()}
     return _object(properties, [name for name, key in keys.items() if key.required])
 
 
 def _key(key: Key) -> Schema:
-    if "$ref" in key.kind.schema:
+    if "$ref" in key.type.schema:
         # Draft 7 ignores what stands beside a reference.
-        return {"description": key.doc, "allOf": [key.kind.schema]}
+        return {"description": key.doc, "allOf": [key.type.schema]}
     default = {} if key.default is None else {"default": key.default}
-    return {"description": key.doc, **key.kind.schema, **default}
+    return {"description": key.doc, **key.type.schema, **default}
 
 
 def _object(properties: Mapping[str, Any], required: Iterable[str]) -> Schema:

@@ -17,10 +17,10 @@ from codegen.frontend.operators.layer import Operator
 from codegen.frontend.operators.operators import OPERATORS
 from codegen.frontend.operators.weights import MODEL_LAYOUTS
 from codegen.frontend.spec import naming
-from codegen.frontend.spec.kinds import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
 from codegen.frontend.spec.order import cycle, in_order, needed
 from codegen.frontend.spec.place import Place, known, listed, show, suggestion
 from codegen.frontend.spec.reader import Document, many_tables, one_table, read_table, unknown_key
+from codegen.frontend.spec.value_types import PATH, TEXT, Key, Keys, choice, interval, table, texts, whole, wholes
 from codegen.graph.graph import Input, Range
 from codegen.graph.ops import Shape
 from codegen.graph.types import FLOAT32, TYPES, is_whole, limits

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.frontend.spec.kinds import TEXT, Key, Keys, Kind, Unfit, choice
 from codegen.frontend.spec.place import Place, listed, show, suggestion, toml
 from codegen.frontend.spec.reader import many_tables, read_document, read_table, unknown_key
+from codegen.frontend.spec.value_types import TEXT, Key, Keys, Unfit, ValueType, choice
 
 NONE = "none"  # the option's value for ignoring measured schedules
 
@@ -114,7 +114,7 @@ def _layers(value: Any) -> dict[str, str]:
 
 
 def _keys(targets: Collection[str]) -> Keys:
-    layers = Kind("a table with a schedule for each layer", {"type": "object"}, _layers)
+    layers = ValueType("a table with a schedule for each layer", {"type": "object"}, _layers)
     return {
         "name": Key(TEXT, "The device's name.", required=True),
         "driver": Key(TEXT, "The version of its driver.", required=True),

@@ -184,7 +184,7 @@ def _inverted(site: Site, value: str, part: str = "") -> str:
 def truth(site: Site, operand: Operand, part: str) -> str:
     """1 where the operand is not 0, else 0; truth values are returned unchanged."""
     value = aligned(site, operand)[0]
-    if isinstance(operand, str) and site.kinds.get(operand) == "bool":
+    if isinstance(operand, str) and site.types.get(operand) == "bool":
         return value
     zero = site.constant("zero", 0.0, len(site.document.shape(value)))
     return _inverted(site, site.add("equal", [value, zero], f"{part}_is_0"), part)
@@ -229,7 +229,7 @@ def _where(site: Site) -> str:
 
 def _cast(site: Site) -> str:
     """Converts to truth values by comparing with 0, and to whole numbers by truncation."""
-    wanted, before = site.options.text("dtype", "float32"), site.kinds.get(site.input, "float32")
+    wanted, before = site.options.text("dtype", "float32"), site.types.get(site.input, "float32")
     if wanted == "bool":
         return truth(site, site.input, "")
     if "int" in wanted and "int" not in before and before != "bool":

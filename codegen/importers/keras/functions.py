@@ -32,7 +32,7 @@ class Function:
 
     operands: tuple[str, ...]
     translate: Translation
-    kind: Rule
+    type_rule: Rule
     options: tuple[str, ...] = ()
 
 
@@ -40,8 +40,8 @@ _ONE = ("x|features|input|input_tensor|inputs|images|variable|tensor|logits|arra
 _TWO = ("x1|x|a", "x2|y|b")
 
 
-def _all(table: Mapping[str, Translation], operands: tuple[str, ...], kind: Rule) -> dict[str, Function]:
-    return {name: Function(operands, translate, kind) for name, translate in table.items()}
+def _all(table: Mapping[str, Translation], operands: tuple[str, ...], type_rule: Rule) -> dict[str, Function]:
+    return {name: Function(operands, translate, type_rule) for name, translate in table.items()}
 
 
 _ACTIVATIONS = {

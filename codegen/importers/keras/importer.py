@@ -41,7 +41,7 @@ class _Tensor:
     """A value of the document, and the type of its numbers in the model."""
 
     value: str
-    kind: str
+    dtype: str
 
 
 Value = _Tensor | None
@@ -153,13 +153,13 @@ class _Importer:
         """The tensor that a nested model's input stands for, given the arguments of the model's call."""
         if layer is None or tensor is None:
             return tensor
-        kind, shape = input_type(layer, self._document), _shape_of(layer)
+        dtype, shape = input_type(layer, self._document), _shape_of(layer)
         axes = len(self._document.shape(tensor.value))
         if shape is not None and len(shape) != axes:
             raise Unsupported(f"input {show(layer.name)} of {len(shape)} axes, which is given {axes}")
-        if is_integer(kind) and kind != tensor.kind:
-            raise Unsupported(f"input {show(layer.name)} of {kind}, which is given {tensor.kind}")
-        return _Tensor(tensor.value, kind)
+        if is_integer(dtype) and dtype != tensor.dtype:
+            raise Unsupported(f"input {show(layer.name)} of {dtype}, which is given {tensor.dtype}")
+        return _Tensor(tensor.value, dtype)
 
     # Models -----------------------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class _Importer:
         if steps:
             if len(shape) < 3:
                 raise Unsupported(f"a tensor with {len(shape)} axes")
-            tensor = _Tensor(site.reshape(tensor.value, [shape[0] * shape[1], *shape[2:]], "steps"), tensor.kind)
+            tensor = _Tensor(site.reshape(tensor.value, [shape[0] * shape[1], *shape[2:]], "steps"), tensor.dtype)
         own = weights.wrapped(layer.name, layer.group, place)
         one = Call([Ref("", 0, 0)], {})
         (result, *others) = self._call(inner, one, own, f"{path}/", {("", 0): [tensor]}, training)
@@ -309,20 +309,20 @@ class _Importer:
         if result is None or not steps:
             return result
         rest = site.full_shape(result.value)[1:]
-        return _Tensor(site.reshape(result.value, [*shape[:2], *rest], "joined"), result.kind)
+        return _Tensor(site.reshape(result.value, [*shape[:2], *rest], "joined"), result.dtype)
 
     def _translation(self, layer: Layer, training: bool) -> Translation | None:
         """The translation of a layer; None for a layer that does nothing."""
-        kind = layer.class_name
+        class_name = layer.class_name
         if layer.origin is Origin.OWN:
             raise Unsupported(OWN)
         inert = {**NOTHING_TO_DO, **AUGMENTATIONS}
-        if kind not in LAYERS and kind not in inert:
-            raise Unsupported("code of its own, which is never run" if kind == "Lambda" else "")
+        if class_name not in LAYERS and class_name not in inert:
+            raise Unsupported("code of its own, which is never run" if class_name == "Lambda" else "")
         # Keras 3 writes the default of augmentations, training = true, into each call, and predict() overrides it.
-        if training and (kind in _DIFFER_IN_TRAINING or (kind in AUGMENTATIONS and self._major < 3)):
+        if training and (class_name in _DIFFER_IN_TRAINING or (class_name in AUGMENTATIONS and self._major < 3)):
             raise Unsupported("training = true")
-        return LAYERS.get(kind)
+        return LAYERS.get(class_name)
 
     def _function(
         self, layer: Layer, call: Call, path: str, made: Mapping[tuple[str, int], list[Value]]
@@ -343,8 +343,8 @@ class _Importer:
         operands = [_operand(argument, values) for argument in arguments]
         site = self._site(layer, path, operands, known, given, _no_arrays)
         site.options.pass_over("function")
-        kind = function.kind(operands, site.kinds, site.options)
-        return self._translated(site, function.translate, kind)
+        dtype = function.type_rule(operands, site.types, site.options)
+        return self._translated(site, function.translate, dtype)
 
     def _layer(
         self,
@@ -367,8 +367,8 @@ class _Importer:
             site.options.pass_over(*{**NOTHING_TO_DO, **AUGMENTATIONS}[layer.class_name])
         if len(tensors) != len(operands):
             return [_UNKNOWN]
-        kind = made_type(layer, [tensor.kind for tensor in tensors])
-        return self._translated(site, translate or _unchanged, kind)
+        dtype = made_type(layer, [tensor.dtype for tensor in tensors])
+        return self._translated(site, translate or _unchanged, dtype)
 
     def _site(
         self,
@@ -384,10 +384,10 @@ class _Importer:
         if twice and twice != ["name"]:
             raise Unsupported(f"two arguments {show(twice[0])}")
         options = Options(place, {**layer.config, **given})
-        kinds = {tensor.value: tensor.kind for tensor in tensors}
-        return Site(self._document, legal_layer(path), options, operands, arrays, self._major, self._first, kinds)
+        types = {tensor.value: tensor.dtype for tensor in tensors}
+        return Site(self._document, legal_layer(path), options, operands, arrays, self._major, self._first, types)
 
-    def _translated(self, site: Site, translate: Translation, kind: str) -> list[Value]:
+    def _translated(self, site: Site, translate: Translation, dtype: str) -> list[Value]:
         place = site.options.place
         try:
             made = translate(site)
@@ -397,8 +397,8 @@ class _Importer:
             raise error if place.file in text else place.spec_error(text) from error
         site.options.refuse_unread()
         if isinstance(made, str):
-            return [_Tensor(made, kind)]
-        return [_Tensor(value, kind) for value in made]
+            return [_Tensor(made, dtype)]
+        return [_Tensor(value, dtype) for value in made]
 
 
 def _unchanged(site: Site) -> str:

@@ -14,8 +14,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.frontend.spec.kinds import LARGEST
 from codegen.frontend.spec.place import Place, show
+from codegen.frontend.spec.value_types import LARGEST
 
 
 class Unsupported(Exception):

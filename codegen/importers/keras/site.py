@@ -32,7 +32,7 @@ class Site:
     """The place of a call; ``name`` is the layer's name in the spec.
 
     With ``channels_first`` the model's axes are in NCHW order like the spec's; otherwise its last axis is the spec's
-    axis 1.  ``kinds`` are the types that values of the document have in the model.
+    axis 1.  ``types`` are the types that values of the document have in the model.
     """
 
     document: Document
@@ -42,7 +42,7 @@ class Site:
     arrays: Callable[[Sequence[str]], Mapping[str, Array]]
     major: int
     channels_first: bool
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     # Operands ---------------------------------------------------------------------------------------------------------
 

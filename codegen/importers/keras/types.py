@@ -34,12 +34,12 @@ _MOVE = frozenset(
 )
 
 
-def is_integer(kind: str) -> bool:
-    return kind in _INTEGERS
+def is_integer(dtype: str) -> bool:
+    return dtype in _INTEGERS
 
 
-def _is_float(kind: str) -> bool:
-    return not is_integer(kind) and kind != _BOOL
+def _is_float(dtype: str) -> bool:
+    return not is_integer(dtype) and dtype != _BOOL
 
 
 def input_type(layer: Layer | None, document: Document) -> str:
@@ -51,15 +51,15 @@ def input_type(layer: Layer | None, document: Document) -> str:
     options = Options(Place("", f"layer {show(layer.name)}"), layer.config)
     for key in ("sparse", "ragged", "optional"):
         options.require(key, False)
-    kind = options.get("dtype", _FLOAT32)
+    dtype = options.get("dtype", _FLOAT32)
     options.refuse_unread()
-    if is_integer(kind):
-        _note(document, f"input {show(layer.name)} is of {kind}: the application passes whole numbers as floats")
-    elif kind in _OTHER_FLOATS:
-        _note(document, f"input {show(layer.name)} is of {kind}; it is float32 here")
-    elif kind != _FLOAT32:
-        raise Unsupported(f"dtype = {show(kind)}")
-    return str(kind)
+    if is_integer(dtype):
+        _note(document, f"input {show(layer.name)} is of {dtype}: the application passes whole numbers as floats")
+    elif dtype in _OTHER_FLOATS:
+        _note(document, f"input {show(layer.name)} is of {dtype}; it is float32 here")
+    elif dtype != _FLOAT32:
+        raise Unsupported(f"dtype = {show(dtype)}")
+    return str(dtype)
 
 
 def check_layer(layer: Layer, document: Document) -> None:
@@ -77,18 +77,18 @@ def check_layer(layer: Layer, document: Document) -> None:
         raise Unsupported(f"dtype = {show(name)}")
 
 
-def made_type(layer: Layer, kinds: Sequence[str]) -> str:
+def made_type(layer: Layer, types: Sequence[str]) -> str:
     """The type of a layer's result for operands of these types."""
-    others = [kind for kind in kinds if not _is_float(kind)]
+    others = [dtype for dtype in types if not _is_float(dtype)]
     if not others:
         return _FLOAT32
     if layer.class_name not in (_TURN_INTO_FLOATS | _MOVE):
         raise Unsupported(f"integers ({others[0]})")
     if layer.class_name in _TURN_INTO_FLOATS:
         return _FLOAT32
-    if len(set(kinds)) > 1:
-        raise Unsupported(f"numbers of types {' and '.join(sorted(set(kinds)))}")
-    return kinds[0]
+    if len(set(types)) > 1:
+        raise Unsupported(f"numbers of types {' and '.join(sorted(set(types)))}")
+    return types[0]
 
 
 # Functions ------------------------------------------------------------------------------------------------------------
@@ -97,45 +97,45 @@ Rule = Callable[[Sequence[Operand], Mapping[str, str], Options], str]
 """A function that returns a result's type, given the operands, the types of tensors among them, and the options."""
 
 
-def arithmetic(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def arithmetic(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """Keras' promotion to floating point, of a float and any other type."""
-    found = [_kind(operand, kinds) for operand in _flat(operands)]
+    found = [_dtype(operand, types) for operand in _flat(operands)]
     if any(map(_is_float, found)):
         return _FLOAT32
-    tensors = {_kind(operand, kinds) for operand in _flat(operands) if isinstance(operand, str)}
+    tensors = {_dtype(operand, types) for operand in _flat(operands) if isinstance(operand, str)}
     raise Unsupported(f"integers ({' and '.join(sorted(tensors))})")
 
 
-def same(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def same(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """The common type of all operands, for functions that move numbers."""
-    found = {_kind(operand, kinds) for operand in _flat(operands) if isinstance(operand, str)}
-    return found.pop() if len(found) == 1 else arithmetic(operands, kinds, o)
+    found = {_dtype(operand, types) for operand in _flat(operands) if isinstance(operand, str)}
+    return found.pop() if len(found) == 1 else arithmetic(operands, types, o)
 
 
-def chosen(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def chosen(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """The result's type for a condition with two operands."""
-    found = {_kind(operand, kinds) for operand in operands[1:] if operand is not None}
-    return found.pop() if len(found) == 1 else arithmetic(operands[1:], kinds, o)
+    found = {_dtype(operand, types) for operand in operands[1:] if operand is not None}
+    return found.pop() if len(found) == 1 else arithmetic(operands[1:], types, o)
 
 
-def truths(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def truths(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     return _BOOL
 
 
-def places(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def places(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     return "int32"
 
 
-def mean_of(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def mean_of(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """The type of a mean: fractional for truth values; for integers the sum is computed in their own type."""
-    found = _kind(operands[0], kinds)
-    return _FLOAT32 if found == _BOOL else arithmetic(operands[:1], kinds, o)
+    found = _dtype(operands[0], types)
+    return _FLOAT32 if found == _BOOL else arithmetic(operands[:1], types, o)
 
 
-def said(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def said(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """The option dtype, else the first operand's type."""
     wanted = o.get("dtype")
-    before = _kind(operands[0], kinds)
+    before = _dtype(operands[0], types)
     if wanted is None:
         return before
     if wanted == _FLOAT32 or wanted in _OTHER_FLOATS:
@@ -145,11 +145,11 @@ def said(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> s
     raise Unsupported(f"dtype = {show(wanted)}")
 
 
-def one_hot(operands: Sequence[Operand], kinds: Mapping[str, str], o: Options) -> str:
+def one_hot(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """Floating point unless the option dtype says otherwise."""
-    if not is_integer(_kind(operands[0], kinds)):
-        raise Unsupported(f"classes of type {_kind(operands[0], kinds)}")
-    return _FLOAT32 if o.get("dtype") is None else said(operands, kinds, o)
+    if not is_integer(_dtype(operands[0], types)):
+        raise Unsupported(f"classes of type {_dtype(operands[0], types)}")
+    return _FLOAT32 if o.get("dtype") is None else said(operands, types, o)
 
 
 def _flat(operands: Sequence[Operand]) -> list[Operand]:
@@ -162,9 +162,9 @@ def _flat(operands: Sequence[Operand]) -> list[Operand]:
     return found
 
 
-def _kind(operand: Operand, kinds: Mapping[str, str]) -> str:
+def _dtype(operand: Operand, types: Mapping[str, str]) -> str:
     if isinstance(operand, str):
-        return kinds[operand]
+        return types[operand]
     if isinstance(operand, np.ndarray):
         return {"f": _FLOAT32, "b": _BOOL}.get(operand.dtype.kind, "int32")
     return _FLOAT32 if isinstance(operand, float) else "int32"

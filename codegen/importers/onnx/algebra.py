@@ -114,7 +114,7 @@ def _one_hot(node: Node, b: Builder) -> Live:
     axis = node.axis(-1, rank)
     shape = (*indices.shape[:axis], 1, *indices.shape[axis:])
     places = np.arange(depth, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(rank)])
-    x = b.reshape(indices if indices.kind == "int" else b.layer("trunc", indices, "whole"), shape, "indices")
+    x = b.reshape(indices if indices.number_type == "int" else b.layer("trunc", indices, "whole"), shape, "indices")
     # Negative indices count from the end.
     below = b.layer("less", [x, b.number(0, x)], "below")
     x = b.layer("add", [x, b.layer("mul", [below, b.number(depth, x)], "around")], "counted")
@@ -123,7 +123,7 @@ def _one_hot(node: Node, b: Builder) -> Live:
     chosen = b.layer("mask", b.aligned([on, hot], "on"), "chosen")
     others = b.layer("mask", b.aligned([off, b.affine(hot, -1, 1, "cold")], "off"), "others")
     y = b.layer("add", [chosen, others])
-    return Live(y.name, y.shape, off.kind)
+    return Live(y.name, y.shape, off.number_type)
 
 
 def _cumulative_product(node: Node, b: Builder) -> Live:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from codegen.frontend.spec.place import show
 from codegen.graph.ops import Shape
 from codegen.importers.document import Document
-from codegen.importers.onnx.node import Constant, Live, Refused, Value, kind_of
+from codegen.importers.onnx.node import Constant, Live, Refused, Value, number_type_of
 
 LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to this one
 
@@ -54,7 +54,7 @@ class Builder:
     def reshape(self, x: Live, shape: Shape, tag: str = "") -> Live:
         """The same elements in another shape; for the shape () the layer's own shape is (1,)."""
         if (shape or (1,)) == (x.shape or (1,)):
-            return Live(x.name, shape, x.kind)
+            return Live(x.name, shape, x.number_type)
         if math.prod(shape) != math.prod(x.shape):
             raise Refused(f"{list(shape)} does not hold the elements of {list(x.shape)}")
         if min(len(shape), len(x.shape)) < 2 or shape[0] != x.shape[0]:
@@ -63,7 +63,7 @@ class Builder:
             y = self.layer("flatten", x, tag)
         else:
             y = self.layer("reshape", x, tag, shape=list(shape[1:]))
-        return Live(y.name, shape, x.kind)
+        return Live(y.name, shape, x.number_type)
 
     def transpose(self, x: Live, axes: Sequence[int], tag: str = "") -> Live:
         if tuple(axes) == tuple(range(len(x.shape))):
@@ -117,7 +117,9 @@ class Builder:
             raise Refused(f"its constant {show(constant.name)} holds {values.dtype}, not numbers")
         _check_whole(constant)
         shape = (1,) * (rank - values.ndim) + values.shape
-        return Live(self._document.constant(constant.name, values.reshape(shape or (1,))), shape, kind_of(constant))
+        return Live(
+            self._document.constant(constant.name, values.reshape(shape or (1,))), shape, number_type_of(constant)
+        )
 
     def number(self, value: float, x: Live) -> Live:
         """A number as a tensor with as many axes as x."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.frontend.spec.kinds import FLOAT32_MAX
+from codegen.frontend.spec.value_types import FLOAT32_MAX
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Constant, Live, Node, Refused
 
@@ -29,7 +29,7 @@ def _reduced(kind: str, node: Node, b: Builder, x: Live) -> Live:
     space = axes == tuple(range(2, len(x.shape)))
     if not axes:
         return x
-    if kind == "mean" and x.kind == "int":
+    if kind == "mean" and x.number_type == "int":
         # Divided by the number of elements, not multiplied by its reciprocal: then the mean of equal numbers is exact.
         count = np.array(math.prod(x.shape[a] for a in axes), dtype=np.float32)
         total = b.layer("reduce_sum", x, "sum", axes=list(axes))

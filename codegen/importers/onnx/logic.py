@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder
-from codegen.importers.onnx.kinds import converted, kind_of_array, kind_of_type, type_name
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, number_type_of
+from codegen.importers.onnx.number_types import converted, number_type_of_array, number_type_of_element, type_name
 
 
 def _comparison(op: str) -> Callable[[Node, Builder], Live]:
@@ -63,19 +63,19 @@ def _where(node: Node, b: Builder) -> Live:
 
 
 def _cast(node: Node, b: Builder) -> Live:
-    kind = kind_of_type(node.get("to"))
-    if kind is None:
+    number_type = number_type_of_element(node.get("to"))
+    if number_type is None:
         raise Refused(f"it makes numbers of type {type_name(node.get('to'))} of a tensor that the network computes")
-    return converted(node.live(), kind, b)
+    return converted(node.live(), number_type, b)
 
 
 def _cast_like(node: Node, b: Builder) -> Live:
     like = node.input(1)
-    kind = kind_of_array(like.values) if isinstance(like, Constant) else kind_of(like)
-    if kind is None:
+    number_type = number_type_of_array(like.values) if isinstance(like, Constant) else number_type_of(like)
+    if number_type is None:
         assert isinstance(like, Constant)
         raise Refused(f"it makes numbers of type {like.values.dtype} of a tensor that the network computes")
-    return converted(node.live(), kind, b)
+    return converted(node.live(), number_type, b)
 
 
 def _mod(node: Node, b: Builder) -> Live:

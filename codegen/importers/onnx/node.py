@@ -20,13 +20,13 @@ class Refused(ValueError):
 class Live:
     """A tensor that the network computes, by its name in the spec.
 
-    Its numbers are floats even if they represent whole numbers or truth values; ``kind`` is what they represent, see
-    :mod:`codegen.importers.onnx.kinds`.
+    Its numbers are floats even if they represent whole numbers or truth values; ``number_type`` says what they
+    represent, see :mod:`codegen.importers.onnx.number_types`.
     """
 
     name: str
     shape: Shape
-    kind: str = "float"
+    number_type: str = "float"
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ Made = Live | Constant | Sequence[Live | Constant]
 """The result of an operator; only tensors without elements are constants."""
 
 
-def kind_of(value: Value) -> str:
-    """The kind of a tensor's numbers: "float", "int", "bool" or the name of another integer type."""
+def number_type_of(value: Value) -> str:
+    """The number type of a tensor: "float", "int", "bool" or the name of another integer type."""
     if isinstance(value, Live):
-        return value.kind
+        return value.number_type
     name = str(value.values.dtype) if value is not None else "float32"
     if name in ("int32", "int64"):
         return "int"
@@ -59,9 +59,9 @@ def kind_of(value: Value) -> str:
 _WHOLE = ("bool", "int8", "int16", "uint8", "uint16", "uint32", "uint64")
 
 
-def is_floating(kind: np.dtype[Any]) -> bool:
+def is_floating(dtype: np.dtype[Any]) -> bool:
     """True if numbers of a type are floating-point numbers, including types that numpy itself lacks."""
-    return kind.kind == "f" or kind.name.startswith(("bfloat", "float"))
+    return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))
 
 
 def without_bfloat16(value: Value) -> Value:
@@ -75,7 +75,7 @@ def type_of(value: Live | Constant) -> DTypeLike:
     """The type of a tensor's numbers in the model, if it is known."""
     if isinstance(value, Constant):
         return value.values.dtype
-    return {"float": np.float32, "int": np.int64}.get(value.kind, value.kind)
+    return {"float": np.float32, "int": np.int64}.get(value.number_type, value.number_type)
 
 
 @dataclass(frozen=True)

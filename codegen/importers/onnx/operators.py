@@ -14,7 +14,7 @@ from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
 from codegen.importers.onnx.indexing import INDEXING_OPERATORS
 from codegen.importers.onnx.logic import LOGIC_OPERATORS, hardmax, quotient
-from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, Value, kind_of, shortest
+from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, Value, number_type_of, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
 from codegen.importers.onnx.selection import SELECTION_OPERATORS
 from codegen.importers.onnx.windows import WINDOW_OPERATORS
@@ -72,7 +72,7 @@ def _mul(node: Node, b: Builder) -> Live:
 
 def _div(node: Node, b: Builder) -> Live:
     divisor = node.input(1)
-    if kind_of(node.input(0)) != "float":
+    if number_type_of(node.input(0)) != "float":
         x, y = b.aligned(node.inputs)
         return quotient(x, y, b)
     if not isinstance(divisor, Constant):
@@ -122,13 +122,13 @@ def _pow(node: Node, b: Builder) -> Live:
         x = node.live()
         if value == 1:
             return x
-        if value in (2, 3) or (x.kind == "int" and value in range(2, _MOST_FACTORS + 1)):
+        if value in (2, 3) or (x.number_type == "int" and value in range(2, _MOST_FACTORS + 1)):
             return b.layer("mul", [x] * int(value))
         if value in (0.5, -1):
             return b.layer("sqrt" if value == 0.5 else "reciprocal", x)
         return b.power(x, value)
     y = _binary("pow")(node, b)
-    if all(kind_of(value) == "int" for value in node.inputs):
+    if all(number_type_of(value) == "int" for value in node.inputs):
         # The result is whole, or at most 1/2 for a negative exponent, so rounding corrects a small error of pow().
         return Live(b.layer("round", y, "whole").name, y.shape, "int")
     return y

@@ -20,7 +20,7 @@ from codegen.frontend.spec.place import Place, listed, show, suggestion
 from codegen.frontend.spec.spec import MAX_ELEMENTS
 from codegen.graph.ops import Shape
 from codegen.importers.onnx.external import load_external
-from codegen.importers.onnx.kinds import kind_of_type
+from codegen.importers.onnx.number_types import number_type_of_element
 
 OLDEST = 7
 NEWEST = onnx.defs.onnx_opset_version()
@@ -227,7 +227,7 @@ def _input_shapes(declared: Mapping[str, onnx.ValueInfoProto], given: Shapes, pl
 def _sizes(name: str, value: onnx.ValueInfoProto, place: Place) -> tuple[int | str, ...] | None:
     """A number or a name for each axis; None if not even the number of axes is known."""
     kind = value.type.WhichOneof("value")
-    if kind != "tensor_type" or kind_of_type(value.type.tensor_type.elem_type) is None:
+    if kind != "tensor_type" or number_type_of_element(value.type.tensor_type.elem_type) is None:
         is_ = "is not a tensor"
         if kind == "tensor_type":
             try:

@@ -21,8 +21,8 @@ from codegen.importers.load import load_document
 from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.constants import Folder
 from codegen.importers.onnx.functions import definition, is_defined
-from codegen.importers.onnx.kinds import check_arithmetic, kind_of_type, port_type
-from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, kind_of, type_of, without_bfloat16
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Value, number_type_of, type_of, without_bfloat16
+from codegen.importers.onnx.number_types import check_arithmetic, number_type_of_element, port_type
 from codegen.importers.onnx.operators import BY_LAYERS, FRACTIONAL, OPERATORS
 from codegen.importers.onnx.reader import DOMAINS, Network, read, read_within
 from codegen.importers.onnx.refusals import NO_OPERATOR, Refusals
@@ -104,11 +104,11 @@ class _Translator:
                     f"input {show(name)} {list(shape)} has {len(shape)} axes; at most {1 + MOST_SIZES} are allowed"
                 )
             element = self._network.types.get(name, 0)
-            kind = kind_of_type(element) or "float"
-            given = port_type(element, kind)
-            if kind == "float" and element == TensorProto.BFLOAT16:
+            number_type = number_type_of_element(element) or "float"
+            given = port_type(element, number_type)
+            if number_type == "float" and element == TensorProto.BFLOAT16:
                 self._document.notes.append(f"input {show(name)} is of bfloat16; it is float32 here")
-            self._values[name] = Live(self._document.add_input(name, shape or (1,), given), shape, kind)
+            self._values[name] = Live(self._document.add_input(name, shape or (1,), given), shape, number_type)
 
     def _output(self, name: str) -> None:
         value = self._lookup(name)
@@ -124,7 +124,7 @@ class _Translator:
         element = self._network.types.get(name, 0)
         if element == TensorProto.BFLOAT16:
             self._document.notes.append(f"output {show(name)} is of bfloat16; it is float32 here")
-        self._document.add_output(name, value.name, port_type(element, value.kind))
+        self._document.add_output(name, value.name, port_type(element, value.number_type))
 
     def _lookup(self, name: str) -> Translated:
         if not name:
@@ -262,7 +262,7 @@ class _Translator:
         outputs = [name if name in self._read else "" for name in proto.output]
         known = [value for value in values if not isinstance(value, (_Unknown, Parts))]
         name = proto.name or next(filter(None, proto.output))
-        whole = operator == "Pow" or any(isinstance(value, Live) and value.kind != "float" for value in known)
+        whole = operator == "Pow" or any(isinstance(value, Live) and value.number_type != "float" for value in known)
         attributes = _attributes(proto)
         builder = Builder(self._document, _wanted(operator, name, known), name, whole)
         node = Node(operator, name, self._network.opset, known, outputs, attributes, builder.stored)
@@ -273,31 +273,31 @@ class _Translator:
             raise Refused(NO_OPERATOR)
         node = replace(node, inputs=[without_bfloat16(value) for value in known])
         for k in range(len(proto.output)):
-            check_arithmetic(node, _kind(schema, k, node))
+            check_arithmetic(node, _number_type(schema, k, node))
         result = OPERATORS[operator](node, builder)
         results = [result] if isinstance(result, (Live, Constant)) else result
-        typed = [_typed(node, y, _kind(schema, k, node), builder) for k, y in enumerate(results)]
+        typed = [_typed(node, y, _number_type(schema, k, node), builder) for k, y in enumerate(results)]
         return [*typed, *[_UNKNOWN] * (len(proto.output) - len(typed))]
 
 
-def _kind(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
-    """The kind of an output's numbers: by ONNX's rule, that of the inputs that share its type variable."""
+def _number_type(schema: onnx.defs.OpSchema, output: int, node: Node) -> str:
+    """The number type of an output: by ONNX's rule, that of the inputs that share its type variable."""
     formal = schema.outputs[min(output, len(schema.outputs) - 1)]
     for k, value in enumerate(node.inputs):
         if value is not None and schema.inputs[min(k, len(schema.inputs) - 1)].type_str == formal.type_str:
-            return kind_of(value)
+            return number_type_of(value)
     return {frozenset(["tensor(bool)"]): "bool", frozenset(["tensor(int64)"]): "int"}.get(
         frozenset(formal.types), "float"
     )
 
 
-def _typed(node: Node, y: Live | Constant, kind: str, b: Builder) -> Live | Constant:
-    """The output converted to this kind: ONNX truncates results that are not integers."""
+def _typed(node: Node, y: Live | Constant, number_type: str, b: Builder) -> Live | Constant:
+    """The output converted to this number type: ONNX truncates results that are not integers."""
     if node.op == "Cast" or isinstance(y, Constant):
         return y  # its attribute is the type
-    if kind not in ("float", "bool") and y.kind != kind and node.op in FRACTIONAL:
+    if number_type not in ("float", "bool") and y.number_type != number_type and node.op in FRACTIONAL:
         y = b.layer("trunc", y, "whole")
-    return Live(y.name, y.shape, kind)
+    return Live(y.name, y.shape, number_type)
 
 
 def _checked(proto: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema:

@@ -1,6 +1,6 @@
-"""Value kinds of a model's tensors: types of ONNX, casts between them, arithmetic that wraps around.
+"""Number types of a model's tensors: types of ONNX, casts between them, arithmetic that wraps around.
 
-Inside a network all numbers are float32.  A tensor's kind tells what they represent:
+Inside a network all numbers are float32.  A tensor's number type tells what they represent:
 
 - "float": float32, float16, bfloat16 and float64, all stored as float32;
 - "int": int32 and int64, whole numbers that are exact up to 2^24 and do not wrap around;
@@ -23,14 +23,14 @@ from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.node import Live, Node, Refused
 
 WRAPPING = ("int8", "uint8", "int16", "uint16", "uint32", "uint64")
-"""Kinds whose arithmetic wraps around within the range of a network's numbers."""
+"""Number types whose arithmetic wraps around within the range of a network's numbers."""
 
-_KINDS: Mapping[int, str] = {
+_NUMBER_TYPES: Mapping[int, str] = {
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE), "float"),
     **{TensorProto.INT32: "int", TensorProto.INT64: "int", TensorProto.BOOL: "bool"},
-    **{helper.np_dtype_to_tensor_dtype(np.dtype(kind)): kind for kind in WRAPPING},
+    **{helper.np_dtype_to_tensor_dtype(np.dtype(number_type)): number_type for number_type in WRAPPING},
 }
-_PORTS = {"float": FLOAT32, "int": "int64", "bool": "bool", **{kind: kind for kind in WRAPPING}}
+_PORTS = {"float": FLOAT32, "int": "int64", "bool": "bool", **{number_type: number_type for number_type in WRAPPING}}
 
 _MOVES = (
     *("Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
@@ -41,14 +41,14 @@ _WITHIN = ("Clip", "Max", "MaxPool", "Min", "Mod", "ReduceMax", "ReduceMin", "Re
 _WITHIN_UNSIGNED = ("Abs", "Div")
 
 
-def kind_of_type(element: int) -> str | None:
-    """The kind of an ONNX type's numbers; None if a network cannot have them."""
-    return _KINDS.get(element)
+def number_type_of_element(element: int) -> str | None:
+    """The number type of an ONNX type; None if a network cannot have it."""
+    return _NUMBER_TYPES.get(element)
 
 
-def kind_of_array(values: NDArray[Any]) -> str | None:
-    """The kind of a constant's numbers; None if a network cannot have them."""
-    return kind_of_type(helper.np_dtype_to_tensor_dtype(values.dtype))
+def number_type_of_array(values: NDArray[Any]) -> str | None:
+    """The number type of a constant; None if a network cannot have it."""
+    return number_type_of_element(helper.np_dtype_to_tensor_dtype(values.dtype))
 
 
 def type_name(element: int) -> str:
@@ -56,66 +56,66 @@ def type_name(element: int) -> str:
     return str(TensorProto.DataType.Name(element)).lower() if element in TensorProto.DataType.values() else str(element)
 
 
-def port_type(element: int, kind: str) -> str:
-    """The type of an input or output in a spec: the model's, or if that is unknown, the kind's.
+def port_type(element: int, number_type: str) -> str:
+    """The type of an input or output in a spec: the model's, or if that is unknown, that of the number type.
 
     bfloat16, which numpy does not have, is float32.
     """
     if element == TensorProto.BFLOAT16:
         return FLOAT32
-    name = str(helper.tensor_dtype_to_np_dtype(element)) if element in _KINDS else ""
-    return name if name in TYPES else _PORTS[kind]
+    name = str(helper.tensor_dtype_to_np_dtype(element)) if element in _NUMBER_TYPES else ""
+    return name if name in TYPES else _PORTS[number_type]
 
 
-def check_arithmetic(node: Node, kind: str) -> None:
-    """Raises Refused if the node's output of this kind may have wrapped around."""
-    if kind not in WRAPPING or node.op in (*_MOVES, *_WITHIN, "Cast", "CastLike"):
+def check_arithmetic(node: Node, number_type: str) -> None:
+    """Raises Refused if the node's output of this number type may have wrapped around."""
+    if number_type not in WRAPPING or node.op in (*_MOVES, *_WITHIN, "Cast", "CastLike"):
         return
-    if node.op in _WITHIN_UNSIGNED and kind.startswith("u"):
+    if node.op in _WITHIN_UNSIGNED and number_type.startswith("u"):
         return
     if node.op in ("Resize", "Upsample") and node.get("mode", "nearest") == "nearest":
         return
     if node.op.startswith("Scatter") and node.get("reduction", "none") in ("none", "max", "min"):
         return
     raise Refused(
-        f"it computes with numbers of type {kind}, which wrap around in ONNX; Cast them to float before it, and back "
-        "behind it if need be"
+        f"it computes with numbers of type {number_type}, which wrap around in ONNX; Cast them to float before it, "
+        "and back behind it if need be"
     )
 
 
-def converted(x: Live, kind: str, b: Builder) -> Live:
-    """x converted to another kind.
+def converted(x: Live, number_type: str, b: Builder) -> Live:
+    """x converted to another number type.
 
     Floats are truncated towards zero; floats beyond the type's range, which ONNX leaves undefined, are clamped to it.
     Whole numbers keep the lowest bits that the type has.
     """
-    if x.kind == kind or kind == "float" or (x.kind == "bool" and kind != "bool"):
-        return Live(x.name, x.shape, kind)
-    if kind == "bool":
+    if x.number_type == number_type or number_type == "float" or (x.number_type == "bool" and number_type != "bool"):
+        return Live(x.name, x.shape, number_type)
+    if number_type == "bool":
         y = b.affine(b.layer("equal", [x, b.number(0, x)], "false"), -1, 1)
-    elif x.kind == "float":
-        y = b.layer("trunc", x, "" if kind == "int" else "whole")
-        if kind != "int":
-            low, high = limits(kind)
+    elif x.number_type == "float":
+        y = b.layer("trunc", x, "" if number_type == "int" else "whole")
+        if number_type != "int":
+            low, high = limits(number_type)
             y = b.layer("clip", y, min=float(low), max=float(high))
-    elif kind == "int" or _holds(kind, x.kind):
+    elif number_type == "int" or _holds(number_type, x.number_type):
         y = x
     else:
-        y = _lowest_bits(x, kind, b)
-    return Live(y.name, y.shape, kind)
+        y = _lowest_bits(x, number_type, b)
+    return Live(y.name, y.shape, number_type)
 
 
-def _holds(kind: str, other: str) -> bool:
-    """True if the kind contains all numbers of the other kind."""
+def _holds(number_type: str, other: str) -> bool:
+    """True if the first number type contains all numbers of the other one."""
     if other not in WRAPPING:
         return False
-    low, high = limits(kind)
+    low, high = limits(number_type)
     least, most = limits(other)
     return low <= least and most <= high
 
 
-def _lowest_bits(x: Live, kind: str, b: Builder) -> Live:
+def _lowest_bits(x: Live, number_type: str, b: Builder) -> Live:
     """x - n floor((x - low) / n) for a type of n numbers that starts at low; exact below 2^23."""
-    count, low = 2.0 ** (8 * size_of(kind)), float(limits(kind)[0])
+    count, low = 2.0 ** (8 * size_of(number_type)), float(limits(number_type)[0])
     turns = b.layer("floor", b.affine(x, 1 / count, -low / count, "turns"), "whole_turns")
     return b.layer("add", b.aligned([x, b.affine(turns, -count, tag="beyond")]))

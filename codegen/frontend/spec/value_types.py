@@ -1,4 +1,4 @@
-"""The kinds of values of keys: their parsing and their JSON schema, in one place."""
+"""The types that values of a spec's keys have: their parsing and their JSON schema, in one place."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
 
 class Unfit(ValueError):
-    """The value is not of the kind; a non-empty message replaces the kind's own words."""
+    """The value is not of the type; a non-empty message replaces the type's own words."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of value: ``wanted`` completes "should be ..."; ``parse`` returns the internal form or raises Unfit."""
+class ValueType:
+    """A type of value: ``wanted`` completes "should be ..."; ``parse`` returns the internal form or raises Unfit."""
 
     wanted: str
     schema: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Kind:
 class Key:
     """A key of a table.  ``missing`` says what to do if a required key is absent."""
 
-    kind: Kind
+    type: ValueType
     doc: str
     default: Any = None
     required: bool = False
@@ -79,25 +79,27 @@ def _many(value: Any, low: int) -> tuple[int, ...]:
     return tuple(_whole(item, low) for item in value)
 
 
-TEXT = Kind("a string", {"type": "string", "minLength": 1}, _text)
-PATH = Kind("the path of a file", {"type": "string", "minLength": 1}, _path)
-FLAG = Kind("true or false", {"type": "boolean"}, _flag)
+TEXT = ValueType("a string", {"type": "string", "minLength": 1}, _text)
+PATH = ValueType("the path of a file", {"type": "string", "minLength": 1}, _path)
+FLAG = ValueType("true or false", {"type": "boolean"}, _flag)
 
 
-def text_or_flag(wanted: str) -> Kind:
-    return Kind(
+def text_or_flag(wanted: str) -> ValueType:
+    return ValueType(
         wanted,
         {"anyOf": [FLAG.schema, TEXT.schema]},
         lambda value: value if isinstance(value, bool) else _text(value),
     )
 
 
-def whole(low: int, high: int = LARGEST) -> Kind:
+def whole(low: int, high: int = LARGEST) -> ValueType:
     wanted = f"a whole number >= {low}" if high == LARGEST else f"a whole number from {low} to {high}"
-    return Kind(wanted, {"type": "integer", "minimum": low, "maximum": high}, lambda value: _whole(value, low, high))
+    return ValueType(
+        wanted, {"type": "integer", "minimum": low, "maximum": high}, lambda value: _whole(value, low, high)
+    )
 
 
-def number(wanted: str = "a finite number", low: float = -FLOAT32_MAX, below: float | None = None) -> Kind:
+def number(wanted: str = "a finite number", low: float = -FLOAT32_MAX, below: float | None = None) -> ValueType:
     """A float32 number >= ``low``, and < ``below`` if that is given."""
 
     def parse(value: Any) -> float:
@@ -108,10 +110,10 @@ def number(wanted: str = "a finite number", low: float = -FLOAT32_MAX, below: fl
         return float(value)
 
     bounds = {"minimum": low, **({"maximum": FLOAT32_MAX} if below is None else {"exclusiveMaximum": below})}
-    return Kind(wanted, {"type": "number", **bounds}, parse)
+    return ValueType(wanted, {"type": "number", **bounds}, parse)
 
 
-def number_or_infinity() -> Kind:
+def number_or_infinity() -> ValueType:
     """A float32 number, ``inf`` or ``-inf``."""
 
     def parse(value: Any) -> float:
@@ -121,10 +123,10 @@ def number_or_infinity() -> Kind:
             raise Unfit
         return float(value)
 
-    return Kind("a number, inf or -inf", {"type": "number"}, parse)
+    return ValueType("a number, inf or -inf", {"type": "number"}, parse)
 
 
-def choice(*values: str) -> Kind:
+def choice(*values: str) -> ValueType:
     wanted = listed(values)
 
     def parse(value: Any) -> str:
@@ -133,27 +135,27 @@ def choice(*values: str) -> Kind:
             raise Unfit(f"{show(value)} should be {wanted}{near}")
         return str(value)
 
-    return Kind(wanted, {"enum": list(values)}, parse)
+    return ValueType(wanted, {"enum": list(values)}, parse)
 
 
-def texts(wanted: str, least: int, most: int | None = None) -> Kind:
+def texts(wanted: str, least: int, most: int | None = None) -> ValueType:
     def parse(value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or len(value) < least or (most is not None and len(value) > most):
             raise Unfit
         return tuple(_text(item) for item in value)
 
     bounds = {"minItems": least, **({} if most is None else {"maxItems": most})}
-    return Kind(wanted, {"type": "array", "items": TEXT.schema, **bounds}, parse)
+    return ValueType(wanted, {"type": "array", "items": TEXT.schema, **bounds}, parse)
 
 
-def wholes(wanted: str, low: int, most: int) -> Kind:
+def wholes(wanted: str, low: int, most: int) -> ValueType:
     def parse(value: Any) -> tuple[int, ...]:
         if not isinstance(value, list) or len(value) > most:
             raise Unfit
         return _many(value, low)
 
     items = {"type": "integer", "minimum": low, "maximum": LARGEST}
-    return Kind(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
+    return ValueType(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
 
 
 def _number(value: Any, above: float) -> float:
@@ -162,7 +164,7 @@ def _number(value: Any, above: float) -> float:
     return float(value)
 
 
-def positive_numbers(wanted: str, most: int) -> Kind:
+def positive_numbers(wanted: str, most: int) -> ValueType:
     """A list of numbers above 0."""
 
     def parse(value: Any) -> tuple[float, ...]:
@@ -171,10 +173,10 @@ def positive_numbers(wanted: str, most: int) -> Kind:
         return tuple(_number(item, 0.0) for item in value)
 
     items = {"type": "number", "exclusiveMinimum": 0, "maximum": FLOAT32_MAX}
-    return Kind(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
+    return ValueType(wanted, {"type": "array", "items": items, "minItems": 1, "maxItems": most}, parse)
 
 
-def number_pairs(wanted: str, most: int) -> Kind:
+def number_pairs(wanted: str, most: int) -> ValueType:
     """A list of lists of two numbers."""
 
     def parse(value: Any) -> tuple[tuple[float, float], ...]:
@@ -186,7 +188,7 @@ def number_pairs(wanted: str, most: int) -> Kind:
 
     one = {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
     pair = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
-    return Kind(wanted, {"type": "array", "items": pair, "minItems": 1, "maxItems": most}, parse)
+    return ValueType(wanted, {"type": "array", "items": pair, "minItems": 1, "maxItems": most}, parse)
 
 
 def _float32(value: Any) -> float:
@@ -195,7 +197,7 @@ def _float32(value: Any) -> float:
     return float(np.float32(value))
 
 
-def interval() -> Kind:
+def interval() -> ValueType:
     """Two finite numbers, rounded to float32, of which the first is less than the second."""
 
     def parse(value: Any) -> tuple[float, float]:
@@ -207,24 +209,24 @@ def interval() -> Kind:
         return low, high
 
     one = {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
-    return Kind(
+    return ValueType(
         "[low, high], two finite float32 numbers with low < high",
         {"type": "array", "items": one, "minItems": 2, "maxItems": 2},
         parse,
     )
 
 
-def per_axis(low: int) -> Kind:
+def per_axis(low: int) -> ValueType:
     """One number for every spatial axis, or a list with a number for each axis."""
     one = {"type": "integer", "minimum": low, "maximum": LARGEST}
-    return Kind(
+    return ValueType(
         f"a whole number >= {low} or a list with one for each spatial axis, such as [2, 2]",
         {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 3}]},
         lambda value: _many(value, low) if isinstance(value, list) else _whole(value, low),
     )
 
 
-def padding(*words: str) -> Kind:
+def padding(*words: str) -> ValueType:
     """One number for all axes, a number for each axis, a [before, after] pair for each axis, or a word."""
 
     def parse(value: Any) -> Any:
@@ -242,14 +244,14 @@ def padding(*words: str) -> Kind:
     pair = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
     arrays = [{"type": "array", "items": items, "minItems": 1, "maxItems": 3} for items in (one, pair)]
     more = f", {listed(words)}" if words else ""
-    return Kind(
+    return ValueType(
         f"a whole number >= 0, one for each spatial axis, [[top, bottom], [left, right]]{more}",
         {"anyOf": [one, *arrays, *([{"enum": list(words)}] if words else [])]},
         parse,
     )
 
 
-def table(wanted: str, definition: str, word: bool = False) -> Kind:
+def table(wanted: str, definition: str, word: bool = False) -> ValueType:
     """A table that another function reads, defined elsewhere in the schema; with ``word`` a string is allowed too."""
 
     def parse(value: Any) -> Any:
@@ -257,4 +259,4 @@ def table(wanted: str, definition: str, word: bool = False) -> Kind:
             raise Unfit
         return value
 
-    return Kind(wanted, {"$ref": f"#/definitions/{definition}"}, parse)
+    return ValueType(wanted, {"$ref": f"#/definitions/{definition}"}, parse)
