@@ -15,7 +15,7 @@ from codegen import __version__
 from codegen.emit import choice
 from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
 from codegen.emit.ports import port_context, range_context, types_context
-from codegen.emit.render import network_buffers, render, render_kernels
+from codegen.emit.render import network_buffers, persistent_arguments, render, render_kernels, table_arguments
 from codegen.emit.seal import sealed
 from codegen.emit.selftest import SelfTest
 from codegen.graph.domain import SEED, SEED_STEP
@@ -105,6 +105,8 @@ def _host_context(
     pictures: Pictures | None,
 ) -> dict[str, Any]:
     graph = plan.graph
+    kernels_by_name = {kernel.name: kernel for kernel in plan.kernels}
+    launches = (*plan.preparations, *plan.launches)
     inputs = [
         port_context(i, i.shape) | range_context(i, chosen)
         for i, chosen in zip(graph.inputs, selftest.ranges, strict=True)
@@ -132,16 +134,18 @@ def _host_context(
         "line_bytes": LINE_BYTES,
         "preparations": len(plan.preparations),
         "persistent": plan.persistent,
-        "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
+        "persistent_arguments": persistent_arguments(plan),
+        "most_arguments": max(len(network_buffers(plan)) + 2, *(len(launch.arguments) for launch in launches)),
+        "argument_kinds": {argument.kind for launch in launches for argument in launch.arguments},
         "launches": [
             {
-                "what": "; ".join((f"{launch.node}: {launch.title}", *launch.notes)),
-                "args": _arguments(launch),
+                "what": (f"{launch.node}: {launch.title}", *launch.notes),
+                "arguments": table_arguments(launch, kernels_by_name[launch.kernel]),
                 "kernel": launch.kernel,
                 "global": list(launch.grid.items),
                 "local": list(launch.grid.local),
             }
-            for launch in (*plan.preparations, *plan.launches)
+            for launch in launches
         ],
         "zeros_bytes": FLOAT32.bytes * plan.zeros,
         "source_lines": kernels.splitlines(),

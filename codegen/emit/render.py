@@ -139,8 +139,33 @@ def _parameter(buffer: Argument, plan: Plan) -> str:
     return f"__global {'' if written else 'const '}{CL_TYPES[kind]} *{_buffer(buffer)}"
 
 
+def table_arguments(launch: Launch, kernel: Kernel) -> list[str]:
+    """The arguments of a launch for the host's table, behind the names of their parameters, in lines."""
+    arguments = iter(launch.arguments)
+    texts = []
+    for parameter in kernel.parameters:
+        name, entry = parameter.name, _entry(next(arguments))
+        if parameter.role in ("size", "zeros"):
+            texts.append(f"/* {name} */ {entry}")
+        else:
+            texts.append(f"/* {name}, {name}_at */ {entry}, {_entry(next(arguments))}")
+    return _lines(texts)
+
+
+def persistent_arguments(plan: Plan) -> list[str]:
+    """The arguments of the persistent kernel for the host's table, behind the names of their parameters, in lines."""
+    buffers = [f"/* {_buffer(buffer)} */ {_entry(buffer)}" for buffer in network_buffers(plan)]
+    return _lines([*buffers, "/* counters */ {COUNTERS_BUFFER, 0}", "/* run */ {RUN, 0}"])
+
+
+def _entry(argument: Argument) -> str:
+    if argument.kind == "number":
+        return f"{{NUMBER, {argument.value}}}"
+    return f"{{{argument.kind.upper()}_BUFFER, {argument.index}}}"
+
+
 def _arguments(launch: Launch, kernel: Kernel) -> list[str]:
-    """The arguments of a launch in C: sizes with their names."""
+    """The arguments of a launch in a call in C: sizes with their names."""
     arguments = iter(launch.arguments)
     texts = []
     for parameter in kernel.parameters:

@@ -79,7 +79,7 @@ def find_domain(graph: Graph) -> Domain:
     best: Domain | None = None
     fewest = size
     for ranges in _tried(graph.inputs):
-        given = made_up(graph.inputs, ranges)
+        given = generated_inputs(graph.inputs, ranges)
         domain = Domain(ranges, given, parts, [evaluate(graph, given, part) for part in parts])
         finite = _finite(domain, graph)
         others = size - sum(finite.values())
@@ -133,11 +133,11 @@ def range_text(chosen: Range) -> str:
     return f"[{low}, {high}]"
 
 
-def made_up(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, Source]:
-    """Numbers of the grid, chosen by a linear congruential generator, in the network's order of axes.
+def generated_inputs(inputs: tuple[Input, ...], ranges: tuple[Range, ...]) -> dict[str, Source]:
+    """Inputs by name: numbers of each range's grid, chosen by a linear congruential generator.
 
-    The generator's constants are the "quick and dirty" ones of Numerical Recipes.  It fills the array in the order of
-    the user's layout.
+    Arrays have the network's order of axes, and are filled in the order of the application's layout.  The generator's
+    constants are the "quick and dirty" ones of Numerical Recipes.
     """
     return {
         i.name: _Numbers(i, (SEED + SEED_STEP * k) % 2**32, grid(chosen, i.type))

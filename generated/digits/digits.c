@@ -5,7 +5,8 @@
  * weights sha256  84b49113f4386a84f0786b5b977211d78dcd5a9c8222d49c11199723a4851c92
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * From top to bottom: OpenCL without its headers, the instance, create, run, self-test, tables.
+ * From top to bottom: OpenCL without its headers, the instance, choice of a device, cache of compiled kernels, create,
+ * run, self-test, accessors, tables.
  */
 #ifdef _MSC_VER
 #define _CRT_SECURE_NO_WARNINGS /* getenv, fopen */
@@ -285,8 +286,8 @@ enum {
     INPUT_COUNT = 1,
     OUTPUT_COUNT = 1,
     LAUNCH_COUNT = 19,
-    NETWORK = LAUNCH_COUNT, /* the persistent kernel, which runs all layers */
-    COUNTER_LINE = 64,        /* bytes */
+    PERSISTENT = LAUNCH_COUNT, /* index of the persistent kernel, which runs all layers */
+    COUNTER_LINE = 64,         /* bytes: each counter has a cache line of its own */
     SOURCE_LINES = 2619,
     SAMPLE_COUNT = 10
 };
@@ -298,21 +299,21 @@ enum {
     SVM_FINE_GRAIN_SYSTEM = 1 << 3
 };
 
-/* The kind of a kernel's argument; NO_ARGUMENT ends a launch's list. */
+/* The kind of a kernel's argument. */
 enum argument_kind {
-    NO_ARGUMENT,
+    NO_ARGUMENT, /* ends the arguments of a launch */
     ARENA_BUFFER,
     ZEROS_BUFFER,
     COUNTERS_BUFFER,
     INPUT_BUFFER,  /* value is the index of the input */
     OUTPUT_BUFFER, /* value is the index of the output */
-    RUN,           /* the number of the run */
-    NUMBER         /* value itself, a cl_uint */
+    RUN,           /* the number of the batch */
+    NUMBER         /* value itself, a cl_uint: a size, or an offset in a buffer, in elements */
 };
 
 struct argument {
     enum argument_kind kind;
-    cl_uint value;
+    cl_uint value; /* 0 if the kind says all */
 };
 
 struct launch {
@@ -356,8 +357,8 @@ struct digits {
     cl_kernel kernels[LAUNCH_COUNT + 1];
 
     cl_uint workers; /* work-items of the persistent kernel; 0: one launch per layer */
-    cl_uint run;     /* the number of its next run */
-    cl_mem counters;
+    cl_uint run;     /* the number of the latest batch */
+    cl_mem counters; /* of the persistent kernel */
     cl_mem inputs[INPUT_COUNT];
     cl_mem outputs[OUTPUT_COUNT];
     cl_mem arena;
@@ -409,11 +410,11 @@ enum { ON_X86_64 = 1 };
 enum { ON_X86_64 = 0 };
 #endif
 
-/* Part of a simulator's name. */
+/* Texts in the names of simulators. */
 static const char *const simulators[] = {"oclgrind", "fpga emulation"};
 enum { SIMULATORS = sizeof simulators / sizeof simulators[0] };
 
-/* A device with several bits has the first type that matches, else the last. */
+/* The type of a device is the first of these that it has; the last one if it has none of them. */
 static const struct {
     const char *name;
     cl_device_type bits;
@@ -526,7 +527,9 @@ static long read_number(const char **text)
     return number;
 }
 
-/* The number, from 0, of the kind of text that matches the device; 4 if none does. */
+/* 0, 1 or 2: the text is part of the platform's name, of its version, of the device's name; 3: it is the device's type;
+ * 4: it does not match.
+ */
 static int fit(const struct description *d, const char *wanted)
 {
     const char *type = device_types[d->type].name;
@@ -688,7 +691,7 @@ static unsigned char *read_cache(const char *path, size_t *size)
     return binary;
 }
 
-/* Written under another name first, so that no process reads half a file. */
+/* Writes under another name first, so that no process reads half a file; the address `mine` makes that name unique. */
 static void write_cache(const char *path, const unsigned char *binary, size_t size, const void *mine)
 {
     struct cache_header header = {{0}, size, 0};
@@ -726,7 +729,8 @@ static bool load_program(digits *model, const char *path, const char *options)
     free(binary);
     if (error != CL_SUCCESS)
         model->program = NULL;
-    if (model->program && model->cl.BuildProgram(model->program, 1, &model->device, options, NULL, NULL) != CL_SUCCESS) {
+    if (model->program &&
+        model->cl.BuildProgram(model->program, 1, &model->device, options, NULL, NULL) != CL_SUCCESS) {
         model->cl.ReleaseProgram(model->program);
         model->program = NULL;
     }
@@ -738,15 +742,16 @@ static void store_program(digits *model, const char *path)
     size_t size = 0;
     unsigned char *binary;
 
-    if (model->cl.GetProgramInfo(model->program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || !size)
+    if (model->cl.GetProgramInfo(model->program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS)
         return;
-    binary = malloc(size);
-    if (binary && model->cl.GetProgramInfo(model->program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
+    binary = size ? malloc(size) : NULL;
+    if (binary &&
+        model->cl.GetProgramInfo(model->program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
         write_cache(path, binary, size, model);
     free(binary);
 }
 
-/* Create. */
+/* Create: program, buffers, kernels. */
 
 static digits_status compile_program(digits *model, const char *options)
 {
@@ -842,13 +847,13 @@ static cl_int set_argument(digits *model, size_t launch, cl_uint index, size_t s
 
 static bool needs_kernel(const digits *model, size_t launch)
 {
-    return (launch == NETWORK) == (model->workers != 0);
+    return (launch == PERSISTENT) == (model->workers != 0);
 }
 
 /* One kernel object for each launch, so that arguments that never change are set once. */
 static digits_status create_kernels(digits *model)
 {
-    for (size_t i = 0; i <= NETWORK; ++i) {
+    for (size_t i = 0; i <= PERSISTENT; ++i) {
         const struct argument *argument = launch_table[i].arguments;
         cl_int error;
 
@@ -890,7 +895,9 @@ static cl_int enqueue_barrier(digits *model)
     return model->cl.EnqueueBarrierWithWaitList(model->queue, 0, NULL, NULL);
 }
 
-/* The inputs and outputs of a batch: buffers, or the caller's arrays. */
+/* The inputs and outputs of a batch: buffers, or the caller's arrays, which a device that shares the process's memory
+ * accesses where they are.
+ */
 struct endpoints {
     const cl_mem *inputs, *outputs;
     const float *const *input_arrays;
@@ -914,8 +921,8 @@ static cl_int set_endpoint(digits *model, size_t launch, cl_uint index, const st
 static cl_int enqueue_batch(
     digits *model, const struct endpoints *endpoints, cl_uint num_events, const cl_event *wait_list, cl_event *event)
 {
-    const size_t first = model->workers ? NETWORK : 0;
-    const size_t last = model->workers ? NETWORK : NETWORK - 1;
+    const size_t first = model->workers ? PERSISTENT : 0;
+    const size_t last = model->workers ? PERSISTENT : PERSISTENT - 1;
 
     ++model->run;
     for (size_t i = first; i <= last; ++i) {
@@ -932,7 +939,7 @@ static cl_int enqueue_batch(
         }
         if (error == CL_SUCCESS)
             error = model->cl.EnqueueNDRangeKernel(
-                model->queue, model->kernels[i], 3, NULL, i == NETWORK ? workers : launch->global, launch->local,
+                model->queue, model->kernels[i], 3, NULL, i == PERSISTENT ? workers : launch->global, launch->local,
                 i == first ? num_events : 0, i == first ? wait_list : NULL, i == last ? event : NULL);
         if (error != CL_SUCCESS)
             return error;
@@ -940,9 +947,11 @@ static cl_int enqueue_batch(
     return CL_SUCCESS;
 }
 
-/* On CPUs a persistent kernel may run all layers: its work-items (workers) wait for each other between layers, which is
- * quicker than starting a launch.  They wait actively.  If a runtime's threads sleep between runs, as PoCL's do, two of
- * them may wake up on the same processor and delay each other by milliseconds; Intel's threads stay awake for longer.
+/* The number of work-items (workers) of the persistent kernel; 0 on devices that get a launch per layer.
+ *
+ * On CPUs the persistent kernel may run all layers: its workers spin between layers until all have finished, which is
+ * quicker than starting a launch.  If a runtime's threads sleep between batches, as PoCL's do, two of them may wake up
+ * on the same processor and delay each other by milliseconds; Intel's threads stay awake for longer.
  */
 static cl_int count_workers(digits *model)
 {
@@ -962,7 +971,7 @@ static cl_int count_workers(digits *model)
         model->device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof model->workers, &model->workers, NULL);
 }
 
-/* The common part of create and create_on, after the queue is there. */
+/* The common part of create and create_on: all that follows the choice of device, context and queue. */
 static digits_status prepare(digits *model)
 {
     cl_command_queue_properties properties = 0;
@@ -1083,7 +1092,7 @@ void digits_destroy(digits *model)
         return;
     if (model->queue)
         model->cl.Finish(model->queue);
-    for (size_t i = 0; i <= NETWORK; ++i)
+    for (size_t i = 0; i <= PERSISTENT; ++i)
         if (model->kernels[i])
             model->cl.ReleaseKernel(model->kernels[i]);
     if (model->program)
@@ -1209,8 +1218,8 @@ digits_status digits_enqueue(
 
 /* Self-test. */
 
-/* Numbers in [-1, 1]: 16 bits of a linear congruential generator, scaled without rounding. */
-static void fill_with_noise(float *values, size_t count, uint32_t state)
+/* Generates numbers in [-1, 1]: 16 bits of a linear congruential generator each, scaled without rounding. */
+static void generate_numbers(float *values, size_t count, uint32_t state)
 {
     for (size_t i = 0; i < count; ++i) {
         state = state * 1664525u + 1013904223u;
@@ -1226,7 +1235,7 @@ static cl_int fill_input(digits *model, size_t input)
         NULL, &error);
     if (error != CL_SUCCESS)
         return error;
-    fill_with_noise(values, input_sizes[input] / sizeof(float), 20260101u + (uint32_t)input * 7919u);
+    generate_numbers(values, input_sizes[input] / sizeof(float), 20260101u + (uint32_t)input * 7919u);
     return model->cl.EnqueueUnmapMemObject(model->queue, model->inputs[input], values, 0, NULL, NULL);
 }
 
@@ -1319,81 +1328,117 @@ const char *digits_device_name(const digits *model)
 
 /* Tables. */
 
-/* Launches in order: kernel, global size, local size, arguments. */
+/* Launches in order.  Arguments stand behind their names: `x_at` is the offset of x. */
 static const struct launch launch_table[LAUNCH_COUNT + 1] = {
-    /* 0: stem: conv -> relu; batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
-    {"digits_stem", {8, 1, 1}, {1, 1, 1},
-     {{INPUT_BUFFER, 0}, {NUMBER, 0}, {ARENA_BUFFER, 0}, {NUMBER, 2560}}},
-    /* 1: mix1.b1: conv -> relu; batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_b1", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 0}}},
-    /* 2: mix1.b3.reduce: conv -> relu; batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_b3_reduce", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
-    /* 3: mix1.b3.conv: conv -> relu; batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_b3_conv", {4, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 3584}, {ZEROS_BUFFER, 0}, {ARENA_BUFFER, 0},
-      {NUMBER, 512}}},
-    /* 4: mix1.b5.reduce: conv -> relu; batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_b5_reduce", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
-    /* 5: mix1.b5.conv: conv -> relu; batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_b5_conv", {4, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 3584}, {ZEROS_BUFFER, 0}, {ARENA_BUFFER, 0},
-      {NUMBER, 1536}}},
+    /* 0: stem: conv -> relu;
+     * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
+    {.kernel = "digits_stem", .global = {8, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {INPUT_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}}},
+    /* 1: mix1.b1: conv -> relu;
+     * batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_b1", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
+    /* 2: mix1.b3.reduce: conv -> relu;
+     * batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_b3_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
+    /* 3: mix1.b3.conv: conv -> relu;
+     * batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_b3_conv", .global = {4, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* zeros */ {ZEROS_BUFFER, 0},
+         /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 512}}},
+    /* 4: mix1.b5.reduce: conv -> relu;
+     * batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_b5_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
+    /* 5: mix1.b5.conv: conv -> relu;
+     * batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_b5_conv", .global = {4, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* zeros */ {ZEROS_BUFFER, 0},
+         /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 1536}}},
     /* 6: mix1.pool: max_pool */
-    {"digits_max_pool3x3_s1_8", {1, 2, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 3584},
-      {NUMBER, 8}, {NUMBER, 8}, {NUMBER, 8}, {NUMBER, 8},
-      {NUMBER, 512}, {NUMBER, 64}, {NUMBER, 512}, {NUMBER, 64}}},
-    /* 7: mix1.project: conv -> relu; batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix1_project", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 3584}, {ARENA_BUFFER, 0}, {NUMBER, 2048}}},
+    {.kernel = "digits_max_pool3x3_s1_8", .global = {1, 2, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584},
+         /* rows */ {NUMBER, 8}, /* columns */ {NUMBER, 8}, /* height */ {NUMBER, 8},
+         /* width */ {NUMBER, 8}, /* x_block */ {NUMBER, 512}, /* x_row */ {NUMBER, 64},
+         /* y_block */ {NUMBER, 512}, /* y_row */ {NUMBER, 64}}},
+    /* 7: mix1.project: conv -> relu;
+     * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix1_project", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2048}}},
     /* 8: pool: max_pool */
-    {"digits_max_pool2x2_s2_4", {1, 5, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 0}, {ARENA_BUFFER, 0}, {NUMBER, 2560},
-      {NUMBER, 4}, {NUMBER, 4}, {NUMBER, 512}, {NUMBER, 64},
-      {NUMBER, 128}, {NUMBER, 32}}},
-    /* 9: mix2.b1: conv -> relu; batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_b1", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 0}}},
-    /* 10: mix2.b3.reduce: conv -> relu; batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_b3_reduce", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 640}}},
-    /* 11: mix2.b3.conv: conv -> relu; batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_b3_conv", {2, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 640}, {ZEROS_BUFFER, 0}, {ARENA_BUFFER, 0},
-      {NUMBER, 128}}},
-    /* 12: mix2.b5.reduce: conv -> relu; batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_b5_reduce", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 640}}},
-    /* 13: mix2.b5.conv: conv -> relu; batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_b5_conv", {2, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 640}, {ZEROS_BUFFER, 0}, {ARENA_BUFFER, 0},
-      {NUMBER, 384}}},
+    {.kernel = "digits_max_pool2x2_s2_4", .global = {1, 5, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560},
+         /* rows */ {NUMBER, 4}, /* columns */ {NUMBER, 4}, /* x_block */ {NUMBER, 512},
+         /* x_row */ {NUMBER, 64}, /* y_block */ {NUMBER, 128}, /* y_row */ {NUMBER, 32}}},
+    /* 9: mix2.b1: conv -> relu;
+     * batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_b1", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
+    /* 10: mix2.b3.reduce: conv -> relu;
+     * batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_b3_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
+    /* 11: mix2.b3.conv: conv -> relu;
+     * batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_b3_conv", .global = {2, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* zeros */ {ZEROS_BUFFER, 0},
+         /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 128}}},
+    /* 12: mix2.b5.reduce: conv -> relu;
+     * batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_b5_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
+    /* 13: mix2.b5.conv: conv -> relu;
+     * batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_b5_conv", .global = {2, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* zeros */ {ZEROS_BUFFER, 0},
+         /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 384}}},
     /* 14: mix2.pool: max_pool */
-    {"digits_max_pool3x3_s1_4", {1, 5, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 2560}, {ARENA_BUFFER, 0}, {NUMBER, 640},
-      {NUMBER, 4}, {NUMBER, 4}, {NUMBER, 4}, {NUMBER, 4},
-      {NUMBER, 128}, {NUMBER, 32}, {NUMBER, 128}, {NUMBER, 32}}},
-    /* 15: mix2.project: conv -> relu; batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
-    {"digits_mix2_project", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 640}, {ARENA_BUFFER, 0}, {NUMBER, 512}}},
+    {.kernel = "digits_max_pool3x3_s1_4", .global = {1, 5, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640},
+         /* rows */ {NUMBER, 4}, /* columns */ {NUMBER, 4}, /* height */ {NUMBER, 4},
+         /* width */ {NUMBER, 4}, /* x_block */ {NUMBER, 128}, /* x_row */ {NUMBER, 32},
+         /* y_block */ {NUMBER, 128}, /* y_row */ {NUMBER, 32}}},
+    /* 15: mix2.project: conv -> relu;
+     * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
+    {.kernel = "digits_mix2_project", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 512}}},
     /* 16: average: global_average_pool */
-    {"digits_global_average_pool_40x4x4", {1, 1, 5}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 0}, {ARENA_BUFFER, 0}, {NUMBER, 640}}},
+    {.kernel = "digits_global_average_pool_40x4x4", .global = {1, 1, 5}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
     /* 17: classifier: dense */
-    {"digits_classifier", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 640}, {ARENA_BUFFER, 0}, {NUMBER, 0}}},
+    {.kernel = "digits_classifier", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
     /* 18: softmax: softmax */
-    {"digits_softmax_1x10", {1, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {NUMBER, 0}, {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
-    /* NETWORK: the persistent kernel, which runs all layers with a work-item for each processor of the device. */
-    {"digits_network", {0, 1, 1}, {1, 1, 1},
-     {{ARENA_BUFFER, 0}, {INPUT_BUFFER, 0}, {OUTPUT_BUFFER, 0}, {ZEROS_BUFFER, 0}, {COUNTERS_BUFFER, 0}, {RUN, 0}}},
+    {.kernel = "digits_softmax_1x10", .global = {1, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
+    /* PERSISTENT: all layers, with a work-item for each processor of the device. */
+    {.kernel = "digits_network", .global = {0 /* workers */, 1, 1}, .local = {1, 1, 1},
+     .arguments = {
+         /* arena */ {ARENA_BUFFER, 0}, /* input0 */ {INPUT_BUFFER, 0}, /* output0 */ {OUTPUT_BUFFER, 0},
+         /* zeros */ {ZEROS_BUFFER, 0}, /* counters */ {COUNTERS_BUFFER, 0}, /* run */ {RUN, 0}}},
 };
 
-/* Output, index, value, tolerance. */
+/* Index of the output, index of its element, value, tolerance. */
 static const struct sample selftest_samples[SAMPLE_COUNT] = {
     {0, 0, 0x1.ce9d88p-6f, 0x1p-14f},
     {0, 1, 0x1.9f1662p-2f, 0x1p-14f},

@@ -22,19 +22,20 @@ static float output_probabilities[DIGITS_OUTPUT_PROBABILITIES_COUNT];
 #define CLASSES 10
 #define PIXELS  (DIGITS_INPUT_IMAGE_COUNT / BATCH)
 #define COLUMNS 8
-#define SHOWN   3
+#define SHOWN   3 /* samples that are printed */
 
 /* At the end of this file. */
 static const unsigned char samples[SAMPLES * PIXELS];
 static const int labels[SAMPLES];
 
-/* The network's input for one sample. */
+/* Converts a sample to the network's input. */
 static void load_sample(float *values, const unsigned char *sample)
 {
     for (int i = 0; i < PIXELS; ++i)
         values[i] = (float)sample[i];
 }
 
+/* The index of the largest score. */
 static int best_class(const float *scores)
 {
     int best = 0;
@@ -44,6 +45,7 @@ static int best_class(const float *scores)
     return best;
 }
 
+/* Prints a sample in shades of grey. */
 static void draw(const unsigned char *sample)
 {
     static const char shades[] = " .:-=+*#%@";
@@ -62,12 +64,13 @@ static void draw(const unsigned char *sample)
     }
 }
 
+/* Runs the network on all samples, and counts the right answers. */
 static digits_status classify(digits *model, int predictions)
 {
     int right = 0;
 
     for (int first = 0; first < SAMPLES; first += BATCH) {
-        int count = SAMPLES - first < BATCH ? SAMPLES - first : BATCH; /* the rest of the batch is ignored */
+        int count = SAMPLES - first < BATCH ? SAMPLES - first : BATCH; /* the last batch may be partly filled */
         digits_status status;
 
         for (int i = 0; i < count; ++i)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from codegen import build
 from codegen.errors import ParameterError
-from codegen.graph.domain import find_domain, grid, made_up, on_grid
+from codegen.graph.domain import find_domain, generated_inputs, grid, on_grid
 from codegen.graph.evaluation import all_outputs, sources
 from codegen.graph.graph import Graph, Input, Node, Output, Range
 from codegen.graph.ops import Activation, Conv, Dense, Op
@@ -104,9 +104,9 @@ def by_hand(state: int, count: int, of: Callable[[int], Fraction]) -> list[Fract
     return numbers
 
 
-def test_made_up_inputs_fill_the_users_layout() -> None:
+def test_generated_inputs_fill_the_users_layout() -> None:
     first, last = Input("a", (1, 2, 3)), Input("b", (1, 2, 3), channels_last=True)
-    made = made_up((first, last), ((-1.0, 1.0), (0.0, 255.0)))
+    made = generated_inputs((first, last), ((-1.0, 1.0), (0.0, 255.0)))
     values = {name: source(whole((1, 2, 3))) for name, source in made.items()}
     a = by_hand(20260101, 6, lambda k: Fraction(2 * k - 65535, 65536))
     b = by_hand(20260101 + 7919, 6, lambda k: Fraction(1 + 2 * (k * 65280 // 65536), 512))
@@ -146,17 +146,17 @@ def spec_of(chosen: list[Range | None], folder: Path) -> Path:
     return path
 
 
-def noise_program(source: str, inputs: int) -> str:
+def generator_program(source: str, inputs: int) -> str:
     """The self-test's own generator of numbers, in a program that writes those of every input."""
     text = source[source.index("/* Self-test. */") : source.index("static cl_int fill_input")]
-    noise = "&input_noise[input]" if "input_noise" in text else ""
+    grid = ", &input_grids[input]" if "input_grids" in text else ""
     return (
         "#include <stdint.h>\n#include <stdio.h>\n#include <stddef.h>\n"
         f"enum {{ INPUT_COUNT = {inputs} }};\n{text}\n"
         f"static float values[{COUNT}];\n"
         "int main(void)\n{\n"
         "    for (size_t input = 0; input < INPUT_COUNT; ++input) {\n"
-        f"        fill_with_noise(values, {COUNT}, 20260101u + (uint32_t)input * 7919u{', ' * bool(noise)}{noise});\n"
+        f"        generate_numbers(values, {COUNT}, 20260101u + (uint32_t)input * 7919u{grid});\n"
         "        fwrite(values, sizeof *values, sizeof values / sizeof *values, stdout);\n"
         "    }\n    return 0;\n}\n"
     )
@@ -174,10 +174,10 @@ def test_c_makes_the_same_numbers(tool: Callable[[str], str], compiler: str, fla
         files = build.rendered(build.lower(path), "cpu")
         declared = [tuple(i["range"]) for i in json.loads(files["manifest.json"])["inputs"]]
         assert declared == [r or (-1.0, 1.0) for r in chosen]
-        (folder / "noise.c").write_text(noise_program(files["net.c"].decode(), len(chosen)))
-        do([tool(compiler), *STRICT, *flags.split(), "-o", folder / "noise", folder / "noise.c"])
-        do(["sh", "-c", f"{folder / 'noise'} > {folder / 'bytes'}"])
-        right = made_up(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
+        (folder / "numbers.c").write_text(generator_program(files["net.c"].decode(), len(chosen)))
+        do([tool(compiler), *STRICT, *flags.split(), "-o", folder / "numbers", folder / "numbers.c"])
+        do(["sh", "-c", f"{folder / 'numbers'} > {folder / 'bytes'}"])
+        right = generated_inputs(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
         assert (folder / "bytes").read_bytes() == b"".join(
             right[i.name](whole(i.shape)).tobytes() for i in graph.inputs
         )
@@ -189,8 +189,8 @@ def test_the_example_program_makes_the_self_tests_numbers(
 ) -> None:
     files = build.rendered(build.lower(spec_of(chosen, tmp_path)), "cpu")
     text = files["example.c"].decode()
-    function = text[text.index("static void make_up(") : text.index("static void print_first")]
-    calls = re.findall(r"^    make_up\(.*?\);", text, re.MULTILINE | re.DOTALL)
+    function = text[text.index("static void generate_numbers(") : text.index("static void print_first")]
+    calls = re.findall(r"^    generate_numbers\(.*?\);", text, re.MULTILINE | re.DOTALL)
     counts = "".join(f"#define NET_INPUT_X{k}_COUNT {COUNT}\n" for k in range(len(chosen)))
     arrays = "".join(f"static float input_x{k}[{COUNT}];\n" for k in range(len(chosen)))
     prints = "".join(f"    fwrite(input_x{k}, 4, {COUNT}, stdout);\n" for k in range(len(chosen)))
@@ -200,7 +200,7 @@ def test_the_example_program_makes_the_self_tests_numbers(
     do([tool("gcc"), *STRICT, "-O2", "-o", tmp_path / "made", tmp_path / "made.c"])
     do(["sh", "-c", f"{tmp_path / 'made'} > {tmp_path / 'bytes'}"])
     graph = inputs_only(*chosen)
-    right = made_up(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
+    right = generated_inputs(graph.inputs, tuple(r or (-1.0, 1.0) for r in chosen))
     assert (tmp_path / "bytes").read_bytes() == b"".join(right[i.name](whole(i.shape)).tobytes() for i in graph.inputs)
 
 

@@ -94,7 +94,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = generate(tmp_path_factory.mktemp("prepared"), shape=(64, 30, 30), weight=(64, 64, 3, 3))
     assert "PREPARATION_COUNT" in (folder / "zzmodel.c").read_text()
     texts += [path.read_text() for path in folder.glob("*.[ch]")]
-    for spec, word in ((RANGES, "input_noise"), (TYPED, "element_type")):
+    for spec, word in ((RANGES, "input_grids"), (TYPED, "element_type")):
         folder = tmp_path_factory.mktemp("spec")
         (folder / "s.toml").write_text(spec)
         folder, _ = build.build(build.lower(folder / "s.toml"), folder / "generated", "cpu")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codegen.graph import evaluation, pieces
 from codegen.graph.bounded import FLOAT32, Bounded
-from codegen.graph.domain import made_up
+from codegen.graph.domain import generated_inputs
 from codegen.graph.evaluation import all_outputs, evaluate, sources, windows
 from codegen.graph.graph import Graph, Input, Node, Output
 from codegen.graph.ops import (
@@ -259,9 +259,9 @@ def test_a_small_network_is_evaluated_whole() -> None:
     assert windows(network()) == [all_outputs(network())]
 
 
-def test_made_up_numbers_of_a_box_are_those_of_the_whole() -> None:
+def test_generated_numbers_of_a_box_are_those_of_the_whole() -> None:
     inputs = (Input("a", (2, 3, 500, 99)), Input("b", (2, 3, 500, 99), channels_last=True), Input("c", (1, 300_000)))
-    made = made_up(inputs, ((-1.0, 1.0),) * 3)
+    made = generated_inputs(inputs, ((-1.0, 1.0),) * 3)
     for i in inputs:
         everything = made[i.name](whole(i.shape))
         for box in boxes(i.shape) if len(i.shape) > 2 else [((0, 1), (70_000, 200_000))]:

@@ -20,6 +20,23 @@ from tests.support.generated_c import (
     sources,
 )
 
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", artefacts.NETWORKS)
+def test_the_launch_table_names_the_kernels_parameters(name: str, target: str) -> None:
+    files = artefacts.build(name, target).files
+    source, host = (files[f"{name}.{ending}"].decode() for ending in ("cl", "c"))
+    rows = re.findall(r'\{\.kernel = "(\w+)".*?\.arguments = \{(.*?)\}\},\n', host, re.DOTALL)
+    assert len(rows) >= len(re.findall(r"^    /\* \d+: ", host, re.MULTILINE)) > 0
+    for kernel, arguments in rows:
+        named = [word for names in re.findall(r"/\* (.*?) \*/", arguments) for word in names.split(", ")]
+        assert len(named) == arguments.count("{")
+        (signature,) = re.findall(rf"^void {kernel}\((.*?)\)$", source, re.MULTILINE | re.DOTALL)
+        assert named == [re.findall(r"\w+", p.removesuffix(" OF_GRID"))[-1] for p in signature.split(",")]
+
+
 # ---- compiling ------------------------------------------------------------------------------------------------------
 
 

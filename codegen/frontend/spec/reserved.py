@@ -16,8 +16,8 @@ EnqueueReadBuffer EnqueueUnmapMemObject EnqueueWriteBuffer F FLOAT16_ELEMENT FLO
 FOR_EACH_FUNCTION Finish FreeLibrary G GCC GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo
 GetPlatformIDs GetPlatformInfo GetProcAddress GetProgramBuildInfo GetProgramInfo HIDE INCLUDE_BY_ASSEMBLER
 INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INT16_ELEMENT INT32_ELEMENT INT64_ELEMENT INT8_ELEMENT INVALID_VALUE L
-LAST_TYPE LAUNCH_COUNT LOAD LoadLibraryA MAJOR MEMBER MOST_CACHED MOST_LISTED N NETWORK NO_ARGUMENT NUMBER ON_X86_64
-OUTPUT_BUFFER OUTPUT_COUNT OpenCL PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL
+LAST_TYPE LAUNCH_COUNT LOAD LoadLibraryA MAJOR MEMBER MOST_CACHED MOST_LISTED N NO_ARGUMENT NUMBER ON_X86_64
+OUTPUT_BUFFER OUTPUT_COUNT OpenCL PERSISTENT PIXELS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME RTLD_LOCAL
 RTLD_NODELETE RTLD_NOW RUN RUNTIMES ReleaseCommandQueue ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject
 ReleaseProgram RetainCommandQueue RetainContext RetainDevice SAMPLES SAMPLE_COUNT SECTION SHOWN SIMULATORS SIZE_MAX
 SOURCE_LINES SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg SetKernelArgSVMPointer TAKE TEXT_BYTES UINT16_ELEMENT
@@ -28,22 +28,23 @@ compare_output compile_program contains context count count_workers counters cre
 ctype d define defined describe description device device_count device_facts device_name device_types devices diagnostic
 difference digest digest_bytes digest_text dlclose dlfcn dllimport dlopen dlsym draw element_type elif embed endif
 endpoints enqueue_barrier enqueue_batch enqueue_on_buffers enqueue_preparations error event exponent f file fill_input
-fill_with_noise find_symbol finished first fit fits flags float_of_half folder fraction functions get_cache_path
-get_device_text get_element get_platform_text get_type global got h half half_of has header high host_weights i ifdef
-ifndef ignored in_order include input input_arrays input_counts input_noise input_sizes input_types inputs is_better
-is_input is_large_enough kernel kernels kind labels last launch launch_table length letter library library_names
-load_functions load_program load_sample local low lower magic make_up make_up_bool make_up_float16 make_up_float32
-make_up_float64 make_up_int16 make_up_int32 make_up_int64 make_up_int8 make_up_uint16 make_up_uint32 make_up_uint64
-make_up_uint8 mine model name native_floats needed needs_kernel noise num_events number o of_type one open_library
-opencl options other output output_arrays output_sizes output_types outputs overlap p parameters part part_size path
-platform platform_count platform_facts platform_name platforms pragma predicted predictions preferred prepare prepared
-print_first print_first_bool print_first_float16 print_first_float32 print_first_float64 print_first_int16
-print_first_int32 print_first_int64 print_first_int8 print_first_uint16 print_first_uint32 print_first_uint64
-print_first_uint8 program program_source properties queue rank rank_device read_cache read_number ready release
-release_buffer result right run run_batch run_once runtime runtimes sample samples scores selftest_samples set_argument
-set_element set_endpoint shade shades shares_memory sharing sign simulator simulators size sound_from start state status
-stdbool stddef stdint stdio stdlib step store_program string symbol text tolerance trim type u undef units value values
-version wait_list wanted weights what whole workers write_cache zero zeros
+find_symbol finished first fit fits flags float_of_half folder fraction functions generate_numbers generate_numbers_bool
+generate_numbers_float16 generate_numbers_float32 generate_numbers_float64 generate_numbers_int16 generate_numbers_int32
+generate_numbers_int64 generate_numbers_int8 generate_numbers_uint16 generate_numbers_uint32 generate_numbers_uint64
+generate_numbers_uint8 get_cache_path get_device_text get_element get_platform_text get_type global got grid h half
+half_of has header high host_weights i ifdef ifndef ignored in_order include input input_arrays input_counts input_grids
+input_sizes input_types inputs is_better is_input is_large_enough kernel kernels kind labels last launch launch_table
+length letter library library_names load_functions load_program load_sample local low lower magic mine model name
+native_floats needed needs_kernel num_events number o of_type one open_library opencl options other output output_arrays
+output_sizes output_types outputs overlap p parameters part part_size path platform platform_count platform_facts
+platform_name platforms pragma predicted predictions preferred prepare prepared print_first print_first_bool
+print_first_float16 print_first_float32 print_first_float64 print_first_int16 print_first_int32 print_first_int64
+print_first_int8 print_first_uint16 print_first_uint32 print_first_uint64 print_first_uint8 program program_source
+properties queue rank rank_device read_cache read_number ready release release_buffer result right run run_batch
+run_once runtime runtimes sample samples scores selftest_samples set_argument set_element set_endpoint shade shades
+shares_memory sharing sign simulator simulators size sound_from start state status stdbool stddef stdint stdio stdlib
+step store_program string symbol text tolerance trim type u undef units value values version wait_list wanted weights
+what whole workers write_cache zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

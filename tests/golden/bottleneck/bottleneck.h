@@ -13,8 +13,8 @@
  *         puts(bottleneck_status_text(status));
  *     bottleneck_destroy(model);
  *
- * create takes all memory and compiles all kernels; nothing after it does either.  An instance serves one thread at a
- * time.  Any number of instances, of this model and of others, may run at once: nothing is global.
+ * create allocates all memory and compiles all kernels; no other function does either.  An instance serves one thread
+ * at a time.  Any number of instances, of this model and of others, may run at once: nothing is global.
  *
  * Link with -ldl if the C library needs it: create loads libOpenCL, and neither its headers nor its import library are
  * needed.  Compiled with -DBOTTLENECK_USE_SYSTEM_OPENCL, bottleneck.c uses <CL/cl.h> and the libOpenCL
@@ -64,12 +64,13 @@ struct _cl_event;
 
 /* Chooses a device, with a context and an in-order queue of its own.  `device` is part of the name of a platform,
  * else of a platform's version ("PoCL 5"), else of a device's name, else a device type ("GPU"), in upper or lower case.
- * NULL takes $CLGEN_DEVICE if that is set, else any device.  Of those that match, CPUs come first, then real devices
- * before simulators, Intel's runtimes, PoCL, others, and more compute units; a runtime that is known to crash comes last.
+ * NULL takes $CLGEN_DEVICE if that is set, else any device.  Of several devices that match, the best is taken:
+ * CPUs before others, real devices before simulators, Intel's runtimes before PoCL and PoCL before others,
+ * more compute units before fewer; runtimes that are known to crash come last.
  * $CLGEN_OPENCL_LIBRARY names another libOpenCL to load.
  * $CLGEN_CACHE_DIR names an existing folder in which compiled kernels are kept for the next create.
- * $CLGEN_LAUNCHES, on CPUs: "one" is a persistent kernel for all layers, which occupies all processors until it ends,
- * and the default on Intel's runtime; "separate" is a launch per layer, the default elsewhere.
+ * $CLGEN_LAUNCHES, on CPUs: "one" runs all layers in a persistent kernel, which occupies all processors until it ends
+ * (the default on Intel's runtime); "separate" launches a kernel for each layer (the default elsewhere).
  *
  * A create that fails also returns an instance, for bottleneck_cl_error and bottleneck_build_log; destroy it
  * afterwards.  *model is NULL only for BAD_ARGUMENT and OUT_OF_MEMORY.
