@@ -12,8 +12,8 @@ SEAL = "manifest_sha256"
 
 def digest(manifest: Mapping[str, Any]) -> str:
     """The SHA-256, in hexadecimal digits, of the manifest without this hash, as JSON with sorted keys."""
-    said = {key: value for key, value in manifest.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    hashed = {key: value for key, value in manifest.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,13 @@ def remedy(document: Document, parameters: Parameters, stop: Stopped) -> str:
     trial = _Trial(document, parameters, stop.layer)
     misfit = isinstance(stop.error, ParameterError)  # between a tensor and a computed value
     if misfit or isinstance(stop.error.__cause__, ShapeError):
-        said = trial.layout(document.tables)
-        if said:
-            return f"; {said}"
-    for said, tables in _inputs(document.tables, misfit):
+        advice = trial.layout(document.tables)
+        if advice:
+            return f"; {advice}"
+    for advice, tables in _inputs(document.tables, misfit):
         also = "" if trial.passes(tables) else trial.layout(tables)
         if also or trial.passes(tables):
-            return f"; {said}{also and '; '}{also}"
+            return f"; {advice}{also and '; '}{also}"
     return ""
 
 
@@ -87,15 +87,15 @@ def _inputs(tables: Tables, misfit: bool) -> Iterator[tuple[str, Tables]]:
         shape = table[key]
         other, order = ("NHWC", "last") if layout == "NCHW" else ("NCHW", "first")
         if misfit:
-            said = f'input {name}: {key} {shape} looks like channels {order}: write layout = "{other}"'
-            yield said, _with(tables, "input", i, layout=other)
+            advice = f'input {name}: {key} {shape} looks like channels {order}: write layout = "{other}"'
+            yield advice, _with(tables, "input", i, layout=other)
         if key == "shape" and len(shape) > 1 and (misfit or (shape[0] in (1, batch) and len(shape) > 3)):
-            said = f"input {name}: shape {shape} seems to include the batch: write full_shape = {shape}, "
-            said += f"or shape = {shape[1:]} and batch = {shape[0]} in [model]"
+            advice = f"input {name}: shape {shape} seems to include the batch: write full_shape = {shape}, "
+            advice += f"or shape = {shape[1:]} and batch = {shape[0]} in [model]"
             whole = _with(tables, "input", i, shape=None, full_shape=shape)
-            yield said, whole
+            yield advice, whole
             yield (
-                f'{said}; it also looks like channels {order}: write layout = "{other}"',
+                f'{advice}; it also looks like channels {order}: write layout = "{other}"',
                 _with(whole, "input", i, layout=other),
             )
 

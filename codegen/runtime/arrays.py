@@ -19,7 +19,7 @@ from codegen.runtime.manifest import shown
 _SUFFIX = ".npy"
 _ARRAY = b"\x93NUMPY"  # the first bytes of a .npy file
 _HEADER_BYTES = 2**14  # the longest header of a member that numpy reads
-_MOST_SAID = 300  # characters of an error of zipfile or numpy
+_MOST_REASON = 300  # characters of an error of zipfile or numpy
 _LONGEST_MEMBER = 2**16 - 1  # bytes of the longest name in an archive
 
 
@@ -51,8 +51,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except MemoryError as error:
         raise ParameterError(f"{path}: does not fit into memory") from error
     except Exception as error:  # zipfile and numpy raise exceptions of any kind on damaged bytes
-        said = str(error)[:_MOST_SAID] or type(error).__name__
-        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {said}") from error
+        reason = str(error)[:_MOST_REASON] or type(error).__name__
+        raise ParameterError(f"{path}: is not an .npz of arrays of numbers, or is damaged: {reason}") from error
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

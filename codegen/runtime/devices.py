@@ -130,8 +130,8 @@ def select(patterns: Sequence[str], *, default_type: str = "CPU") -> list[Device
     if patterns:
         return choose(found, patterns, default_type=default_type)
     if wanted:
-        return choose(found, [wanted], default_type=default_type, said_by=VARIABLE)[:1]
-    return [_first_sound(found, default_type)]
+        return choose(found, [wanted], default_type=default_type, source=VARIABLE)[:1]
+    return [_first_working(found, default_type)]
 
 
 def default_of(tried: Sequence[tuple[DeviceInfo, str]]) -> DeviceInfo | None:
@@ -151,17 +151,17 @@ def environment_exports() -> list[str]:
         return lines
     try:
         found = listed(opencl())
-        taken, sound = choose(found, [])[0], _first_sound(found, "CPU")
+        taken, working = choose(found, [])[0], _first_working(found, "CPU")
     except DeviceError:
         return lines
-    if taken is sound:
+    if taken is working:
         return lines
-    texts = (sound.platform, _own_version(sound), sound.name, sound.type)
-    naming = (text for text in texts if text and choose(found, [text])[0] is sound)
+    texts = (working.platform, _own_version(working), working.name, working.type)
+    naming = (text for text in texts if text and choose(found, [text])[0] is working)
     return [*lines, *(embedded.export(VARIABLE, text) for text in itertools.islice(naming, 1))]
 
 
-def _first_sound(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
+def _first_working(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
     """The best device that passes its trial."""
     failed = []
     for device in _ranked(devices, wanted_type):
@@ -174,9 +174,9 @@ def _first_sound(devices: Sequence[DeviceInfo], wanted_type: str) -> DeviceInfo:
 
 
 def choose(
-    devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU", said_by: str = "--device"
+    devices: Sequence[DeviceInfo], patterns: Sequence[str], *, default_type: str = "CPU", source: str = "--device"
 ) -> list[DeviceInfo]:
-    """:func:`select` among given devices, regardless of the environment; errors call a pattern ``said_by``."""
+    """:func:`select` among given devices, regardless of the environment; errors name the ``source`` of a pattern."""
     ranked = _ranked(devices, default_type)
     if not patterns:
         return ranked[:1]
@@ -186,7 +186,7 @@ def choose(
         if not matches:
             present = "\n".join(f"  {device.platform}: {device.name}" for device in ranked)
             raise DeviceError(
-                f"{said_by} {pattern!r} fits no platform, version, device or type; there are\n{present}\n"
+                f"{source} {pattern!r} fits no platform, version, device or type; there are\n{present}\n"
                 f"If the one you mean is missing, {INSTALL_HINT}"
             )
         # Not "in": two equal boards differ only in their handles.

@@ -100,11 +100,11 @@ def _trial(*arguments: str, **variables: str) -> str:
         return f"{_CRASHING[1]} within {SECONDS} s"
     if process.returncode == 0 and VERDICT in process.stdout:
         return process.stdout.rpartition(VERDICT)[2].strip()
-    said = [line.strip() for line in process.stderr.splitlines() if line.strip()]
-    if "Traceback (most recent call last):" in said:
-        return f"cannot be tried: {said[-1][:200]}"
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
+    if "Traceback (most recent call last):" in lines:
+        return f"cannot be tried: {lines[-1][:200]}"
     how = _signal(-process.returncode) if process.returncode < 0 else f"exit status {process.returncode}"
-    return f"{_CRASHING[0]} with {how}" + (f": {said[0][:200]}" if said else "")
+    return f"{_CRASHING[0]} with {how}" + (f": {lines[0][:200]}" if lines else "")
 
 
 def _signal(number: int) -> str:

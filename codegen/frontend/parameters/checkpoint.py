@@ -230,8 +230,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-        said = f"{value}" if isinstance(value, int) and abs(value) < MOST_KEY else f"a {type(value).__name__}"
-        raise ValueError(f"{said} where a size should be")
+        shown = f"{value}" if isinstance(value, int) and abs(value) < MOST_KEY else f"a {type(value).__name__}"
+        raise ValueError(f"{shown} where a size should be")
     return value
 
 

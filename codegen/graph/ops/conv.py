@@ -12,7 +12,7 @@ import numpy as np
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import PADDING, Box, Part, Shape, require
 from codegen.graph.ops.weighted import Weighted
-from codegen.graph.ops.window import Ints, Pads, check_window, extent, per_channel, seen, window_count, windows
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, input_box, per_channel, window_count, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Conv(Weighted):
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
         (x,) = shapes
-        found = seen(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
+        found = input_box(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
         if found is None:
             return None
         space, pads = found

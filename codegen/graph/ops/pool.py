@@ -8,7 +8,7 @@ import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding, additions
 from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, require
-from codegen.graph.ops.window import Ints, Pads, check_window, extent, seen, window_count, windows
+from codegen.graph.ops.window import Ints, Pads, check_window, extent, input_box, window_count, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Pool(Op):
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
         (x,) = shapes
-        found = seen(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
+        found = input_box(box[2:], x[2:], self.kernel, self.stride, self.dilation, self.pads)
         if found is None:
             return None
         space, pads = found

@@ -9,7 +9,7 @@ import numpy as np
 
 from codegen.graph.bounded import Array, Bounded, Rounding
 from codegen.graph.ops.op import PADDING, Box, Op, Part, Shape, extents, require
-from codegen.graph.ops.window import Ints, Pads, seen
+from codegen.graph.ops.window import Ints, Pads, input_box
 
 
 class _Move(Op):
@@ -206,7 +206,7 @@ class Pad(_Move):
 
     def for_box(self, box: Box, *shapes: Shape) -> Part | None:
         ones = (1,) * len(box)
-        found = seen(box, shapes[0], ones, ones, ones, self.pads)
+        found = input_box(box, shapes[0], ones, ones, ones, self.pads)
         if found is None or self.mode != "constant":
             return None
         return Part(Pad(found[1], self.value), (found[0],))

@@ -48,7 +48,7 @@ def window_count(size: int, kernel: int, stride: int, dilation: int, pad: tuple[
     return count
 
 
-def seen(
+def input_box(
     box: Box, size: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints, pads: Pads
 ) -> tuple[Box, Pads] | None:
     """The box of an input of this size that the windows of a box of the output read, and the padding around it.

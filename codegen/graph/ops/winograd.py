@@ -54,12 +54,12 @@ class WinogradConv(Conv):
         padded = np.pad(x.magnitude, pads)
         tiles = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, :: self.tile, :: self.tile]
         half = np.einsum("pi,ncyxij->pncyxj", b, tiles, optimize=True)
-        seen = np.einsum("pncyxj,qj->pqncyx", half, b, optimize=True)
+        transformed = np.einsum("pncyxj,qj->pqncyx", half, b, optimize=True)
         weights = np.einsum("pi,ocij,qj->pqoc", g, np.abs(self.weight), g, optimize=True)
-        products = np.einsum("pqoc,pqncyx->pqnoyx", weights, seen, optimize=True)
+        products = np.einsum("pqoc,pqncyx->pqnoyx", weights, transformed, optimize=True)
         sums = np.einsum("mp,pqnoyx,lq->noymxl", a, products, a, optimize=True)
         largest = rounding.largest
-        inputs_beyond = np.any(half > largest, axis=(0, 2, 5)) | np.any(seen > largest, axis=(0, 1, 3))
+        inputs_beyond = np.any(half > largest, axis=(0, 2, 5)) | np.any(transformed > largest, axis=(0, 1, 3))
         beyond = (
             np.expand_dims(inputs_beyond, 1) | (products > largest).any(axis=(0, 1)) | (sums > largest).any(axis=(3, 5))
         )

@@ -19,7 +19,7 @@ from codegen.importers.keras.network import Call, Layer, Model, Ref, read_model,
 from codegen.importers.keras.reference import Array, Given, plain
 from codegen.importers.keras.reference_functions import called
 from codegen.importers.keras.reference_layers import LAYERS, WITH_ARRAYS
-from codegen.importers.keras.shared import Homes
+from codegen.importers.keras.shared import ArrayLocations
 from codegen.importers.keras.weights import Weights
 
 
@@ -41,7 +41,7 @@ def evaluate_keras(
             raise place.spec_error(f"input {name} has the shape {list(np.shape(inputs[name]))}, not {list(shape)}")
     file = open_keras(path)
     model = read_model(file.config, place)
-    run = _Run(place, file.major, Homes(model, file.weights, place), [] if seen is None else seen)
+    run = _Run(place, file.major, ArrayLocations(model, file.weights, place), [] if seen is None else seen)
     names = input_names(model)
     # An import leaves out inputs that no output depends on, so their values may be missing.
     given = [np.asarray(inputs[name], np.float64) if name in inputs else None for name in names]
@@ -61,16 +61,16 @@ def input_names(model: Model) -> list[str]:
 class _Run:
     """One evaluation of a file that was written by Keras of the version ``major``."""
 
-    def __init__(self, place: Place, major: int, homes: Homes, seen: list[tuple[str, Array]]) -> None:
-        self._place, self._major, self._homes, self._seen = place, major, homes, seen
+    def __init__(self, place: Place, major: int, locations: ArrayLocations, seen: list[tuple[str, Array]]) -> None:
+        self._place, self._major, self._locations, self._seen = place, major, locations, seen
 
     def _arrays(self, layer: Layer, weights: Weights) -> list[Array]:
         """The layer's arrays in Keras' order."""
         if layer.class_name not in WITH_ARRAYS:
             return []
-        home, owner = self._homes.of(layer, weights)
+        group, owner = self._locations.of(layer, weights)
         return [
-            np.asarray(entry.array.values, np.float64) for entry in home.entries(owner.name, owner.group, self._place)
+            np.asarray(entry.array.values, np.float64) for entry in group.entries(owner.name, owner.group, self._place)
         ]
 
     def model(self, model: Model, weights: Weights, inputs: Sequence[Any]) -> list[Array]:
@@ -147,7 +147,7 @@ class _Run:
     def _given(self, layer: Layer, weights: Weights, inputs: Any, options: Mapping[str, Any]) -> Given:
         parts = {}
         if layer.class_name == "MultiHeadAttention":
-            home, owner = self._homes.of(layer, weights)
-            for name, entries in home.inside(owner.name, owner.group, self._place).items():
+            group, owner = self._locations.of(layer, weights)
+            for name, entries in group.inside(owner.name, owner.group, self._place).items():
                 parts[name] = [np.asarray(entry.array.values, np.float64) for entry in entries]
         return Given(layer.config, inputs, self._arrays(layer, weights), self._major, parts, options)

@@ -57,14 +57,18 @@ _KERAS: dict[str, Function] = {
     },
     **_all(arithmetic.UNARY, _ONE, types.arithmetic),
     **_all(arithmetic.BINARY, _TWO, types.arithmetic),
-    **_all(arithmetic.TRUTHS, _TWO, types.truths),
-    **{name: Function(_ONE, arithmetic.TRUTHS[name], types.truths) for name in arithmetic.TRUTHS if name[:2] == "Is"},
-    "LogicalNot": Function(_ONE, arithmetic.TRUTHS["LogicalNot"], types.truths),
-    "Cast": Function(_ONE, arithmetic.CHOICES["Cast"], types.said),
-    "FullLike": Function(("x", "fill_value"), arithmetic.CHOICES["FullLike"], types.said),
+    **_all(arithmetic.TRUTHS, _TWO, types.always_bool),
+    **{
+        name: Function(_ONE, arithmetic.TRUTHS[name], types.always_bool)
+        for name in arithmetic.TRUTHS
+        if name[:2] == "Is"
+    },
+    "LogicalNot": Function(_ONE, arithmetic.TRUTHS["LogicalNot"], types.always_bool),
+    "Cast": Function(_ONE, arithmetic.CHOICES["Cast"], types.requested),
+    "FullLike": Function(("x", "fill_value"), arithmetic.CHOICES["FullLike"], types.requested),
     "OneHot": Function(_ONE, arithmetic.CHOICES["OneHot"], types.one_hot),
-    "OnesLike": Function(_ONE, arithmetic.CHOICES["OnesLike"], types.said),
-    "ZerosLike": Function(_ONE, arithmetic.CHOICES["ZerosLike"], types.said),
+    "OnesLike": Function(_ONE, arithmetic.CHOICES["OnesLike"], types.requested),
+    "ZerosLike": Function(_ONE, arithmetic.CHOICES["ZerosLike"], types.requested),
     "Where": Function(("condition", "x1?", "x2?"), arithmetic.CHOICES["Where"], types.chosen),
     **_all(reductions.REDUCTIONS, _ONE, types.arithmetic),
     **{
@@ -72,8 +76,8 @@ _KERAS: dict[str, Function] = {
     },
     "Average": Function(("x", "weights?"), reductions.REDUCTIONS["Average"], types.arithmetic),
     "Mean": Function(_ONE, reductions.REDUCTIONS["Mean"], types.mean_of),
-    **_all(reductions.OF_TRUTHS, _ONE, types.truths),
-    **_all(reductions.PLACES, _ONE, types.places),
+    **_all(reductions.OF_TRUTHS, _ONE, types.always_bool),
+    **_all(reductions.PLACES, _ONE, types.always_int32),
     "TopK": Function(_ONE, reductions.top_k, types.same),
     **{
         name: Function(_ONE, translate, types.same)

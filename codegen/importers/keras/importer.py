@@ -20,9 +20,9 @@ from codegen.importers.keras.inert import AUGMENTATIONS, NOTHING_TO_DO
 from codegen.importers.keras.layers import LAYERS
 from codegen.importers.keras.network import Call, Layer, Model, Origin, Ref, leaves, read_model, refs_of
 from codegen.importers.keras.options import Options, Unsupported
-from codegen.importers.keras.shared import Homes
+from codegen.importers.keras.shared import ArrayLocations
 from codegen.importers.keras.site import Operand, Site, Translation
-from codegen.importers.keras.types import OWN, check_layer, input_type, is_integer, made_type
+from codegen.importers.keras.types import OWN, check_layer, input_type, is_integer, result_type
 from codegen.importers.keras.weights import Weights
 from codegen.importers.patterns import simplify
 
@@ -90,7 +90,7 @@ class _Importer:
         self._calls = 0
 
     def run(self, model: Model, weights: Weights) -> None:
-        self._homes = Homes(model, weights, self._place)
+        self._locations = ArrayLocations(model, weights, self._place)
         inputs = self._inputs(model)
         outputs = self._model(model, weights, "", inputs, False)
         if self._problems:
@@ -359,15 +359,15 @@ class _Importer:
         check_layer(layer, self._document)
 
         def arrays(words: Sequence[str]) -> Mapping[str, Any]:
-            home, owner = self._homes.of(layer, weights)
-            return home.read(owner.name, owner.group, words, Place(self._place.file, f"layer {show(path)}"))
+            group, owner = self._locations.of(layer, weights)
+            return group.read(owner.name, owner.group, words, Place(self._place.file, f"layer {show(path)}"))
 
         site = self._site(layer, path, [tensor.value for tensor in tensors], tensors, given, arrays)
         if translate is None:
             site.options.pass_over(*{**NOTHING_TO_DO, **AUGMENTATIONS}[layer.class_name])
         if len(tensors) != len(operands):
             return [_UNKNOWN]
-        dtype = made_type(layer, [tensor.dtype for tensor in tensors])
+        dtype = result_type(layer, [tensor.dtype for tensor in tensors])
         return self._translated(site, translate or _unchanged, dtype)
 
     def _site(
@@ -462,6 +462,6 @@ def _channels_first(model: Model, place: Place) -> bool:
 
 def _formats(model: Model) -> Iterator[str]:
     for layer in leaves(model):
-        said = layer.config.get("data_format")
-        if layer.class_name in LAYERS and layer.class_name != "Flatten" and isinstance(said, str):
-            yield said
+        option = layer.config.get("data_format")
+        if layer.class_name in LAYERS and layer.class_name != "Flatten" and isinstance(option, str):
+            yield option

@@ -50,12 +50,12 @@ def _dot(site: Site) -> str:
     a, b = site.inputs if len(site.inputs) == 2 else ("", "")
     if not a:
         raise site.options.place.spec_error(f"reads {len(site.inputs)} tensors; it should read two")
-    said = site.options.get("axes")
-    sides = said if isinstance(said, list) and len(said) == 2 else [said, said]
+    axes = site.options.get("axes")
+    sides = axes if isinstance(axes, list) and len(axes) == 2 else [axes, axes]
     ranks = [len(site.document.shape(value)) for value in (a, b)]
     i, j = (site.model_axis(axis, rank) for axis, rank in zip(sides, ranks, strict=True))
     if 0 in (i, j):
-        raise Unsupported(f"axes = {show(said)}, with that of the batch")
+        raise Unsupported(f"axes = {show(axes)}, with that of the batch")
     if site.options.flag("normalize", False):
         a = normalized(site.reading(a), [i], 2, 1e-7, "first")
         b = normalized(site.reading(b), [j], 2, 1e-7, "second")
@@ -223,12 +223,12 @@ def dot_general(site: Site) -> str:
     """numpy's dot and tensordot: by default the first's last axis is summed with the second's last but one."""
     a, b = site.operands
     ranks = [len(site.document.shape(x)) if isinstance(x, str) else np.ndim(x) for x in (a, b)]  # type: ignore[arg-type]
-    said: Any = site.options.get("axes", 1)
-    if isinstance(said, int):
-        said = [list(range(ranks[0] - said, ranks[0])), list(range(said))]
-    sides = [side if isinstance(side, list) else [side] for side in said] if isinstance(said, list) else []
+    axes: Any = site.options.get("axes", 1)
+    if isinstance(axes, int):
+        axes = [list(range(ranks[0] - axes, ranks[0])), list(range(axes))]
+    sides = [side if isinstance(side, list) else [side] for side in axes] if isinstance(axes, list) else []
     if len(sides) != 2 or len(sides[0]) != len(sides[1]):
-        raise Unsupported(f"axes = {show(said)}")
+        raise Unsupported(f"axes = {show(axes)}")
     axes = [[site.model_axis(axis, rank) for axis in side] for side, rank in zip(sides, ranks, strict=True)]
     letters = iter("abcdefghijklmnopqrstuvwxyz")
     first = [next(letters) for _ in range(ranks[0])]

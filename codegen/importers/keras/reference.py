@@ -195,13 +195,13 @@ ACTIVATION_LAYERS: Mapping[str, Callable[[Given], Array]] = {
 }
 
 
-def activate(x: Array, said: Any, major: int) -> Array:
+def activate(x: Array, activation: Any, major: int) -> Array:
     """Applies the value of a layer's key "activation": null, a name, or the table of a function or layer."""
-    if isinstance(said, Mapping):
-        config = said["config"]
-        if said["class_name"] != "function":
-            return ACTIVATION_LAYERS[said["class_name"]](Given(config, x, (), major))
-        said = config
-    if said == "hard_sigmoid" and major < 3:
+    if isinstance(activation, Mapping):
+        config = activation["config"]
+        if activation["class_name"] != "function":
+            return ACTIVATION_LAYERS[activation["class_name"]](Given(config, x, (), major))
+        activation = config
+    if activation == "hard_sigmoid" and major < 3:
         return np.clip(0.2 * x + 0.5, 0, 1)
-    return NAMED[said or "linear"](x)
+    return NAMED[activation or "linear"](x)

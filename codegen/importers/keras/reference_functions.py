@@ -87,8 +87,8 @@ def _pad(x: Array, constant_values: Any = None, pad_width: Any = 0, mode: str = 
 
 
 def _split(x: Array, indices_or_sections: Any, axis: int = 0) -> Any:
-    said = r.plain(indices_or_sections)
-    return np.split(x, said, axis)
+    sections = r.plain(indices_or_sections)
+    return np.split(x, sections, axis)
 
 
 def _unstack(x: Array, axis: int = 0) -> Any:

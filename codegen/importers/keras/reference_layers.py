@@ -141,12 +141,12 @@ def normalization(g: Given) -> Array:
     """Normalization layer; ``mean`` and ``variance`` have the kept axes, in order."""
     x, axis = g.inputs, g.config.get("axis", -1)
     kept = sorted(a % x.ndim for a in (axis if isinstance(axis, list) else [] if axis is None else [axis]))
-    said = [g.get(key, None) for key in ("mean", "variance")]
+    option = [g.get(key, None) for key in ("mean", "variance")]
     shape = [x.shape[a] if a in kept else 1 for a in range(x.ndim)]
-    if None in said:
+    if None in option:
         mean, variance = (np.reshape(array, shape) for array in g.arrays[:2])
     else:
-        mean, variance = (np.broadcast_to(np.asarray(value, np.float64), shape) for value in said)
+        mean, variance = (np.broadcast_to(np.asarray(value, np.float64), shape) for value in option)
     deviation = np.maximum(np.sqrt(variance), 1e-7)
     return np.asarray(x * deviation + mean if g.get("invert", False) else (x - mean) / deviation)
 
@@ -218,8 +218,8 @@ def concatenate(g: Given) -> Array:
 def dot(g: Given) -> Array:
     """The layer Dot, per sample."""
     a, b = g.inputs
-    said = g.config["axes"]
-    i, j = said if isinstance(said, list) else (said, said)
+    option = g.config["axes"]
+    i, j = option if isinstance(option, list) else (option, option)
     if g.get("normalize", False):
         a, b = (x / np.maximum(np.sqrt(np.sum(x * x, axis=k, keepdims=True)), 1e-7) for x, k in ((a, i), (b, j)))
     i, j = i % a.ndim - 1, j % b.ndim - 1

@@ -26,7 +26,7 @@ def _margins(
 def _windows(
     x: Array, taps: Sequence[int], strides: Sequence[int], dilations: Sequence[int], padding: str, fill: float = 0.0
 ) -> list[tuple[tuple[int, ...], Array]]:
-    """The pixels that all windows see at each tap, one array per tap: [n, *positions, c]."""
+    """The pixels under each tap of all windows, one array per tap: [n, *positions, c]."""
     margins = _margins(x.shape[1:-1], taps, strides, dilations, padding)
     x = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=fill)
     reaches = [d * (k - 1) + 1 for k, d in zip(taps, dilations, strict=True)]

@@ -129,13 +129,13 @@ def _sliced(site: Site, value: str, axis: int, span: slice, part: str) -> str:
 
 
 def _split(site: Site) -> list[str]:
-    axis, said = site.model_axis(site.options.get("axis", 0), site.rank), site.options.get("indices_or_sections")
+    axis, option = site.model_axis(site.options.get("axis", 0), site.rank), site.options.get("indices_or_sections")
     size = site.full_shape(site.input)[axis]
-    if isinstance(said, int) and not isinstance(said, bool) and said > 0 and size % said == 0:
-        return _pieces(site, axis, list(range(0, size + 1, size // said)))
+    if isinstance(option, int) and not isinstance(option, bool) and option > 0 and size % option == 0:
+        return _pieces(site, axis, list(range(0, size + 1, size // option)))
     places = site.options.numbers("indices_or_sections", 0.0)
     if places.ndim != 1 or (places != np.floor(places)).any():
-        raise Unsupported(f"indices_or_sections = {show(said)} of {size} elements")
+        raise Unsupported(f"indices_or_sections = {show(option)} of {size} elements")
     bounds = [min(int(n) if n >= 0 else int(n) + size, size) for n in places]
     return _pieces(site, axis, [0, *bounds, size])
 
@@ -200,8 +200,8 @@ def _swapaxes(site: Site) -> str:
 def _moveaxis(site: Site) -> str:
     sides = []
     for key in ("source", "destination"):
-        said = site.options.get(key)
-        sides.append([site.model_axis(a, site.rank) for a in (said if isinstance(said, list) else [said])])
+        option = site.options.get(key)
+        sides.append([site.model_axis(a, site.rank) for a in (option if isinstance(option, list) else [option])])
     source, destination = sides
     if len(source) != len(destination) or len(set(source)) != len(source) or len(set(destination)) != len(source):
         raise Unsupported(f"source = {source} and destination = {destination}")
@@ -343,18 +343,18 @@ def _pad(site: Site) -> str:
     return made
 
 
-def _margins(site: Site, said: Any, rank: int) -> list[tuple[int, int]]:
+def _margins(site: Site, option: Any, rank: int) -> list[tuple[int, int]]:
     """(before, after) for each axis of the model, from one number, one pair, or a pair for each."""
-    items = [said] if isinstance(said, int) else said
+    items = [option] if isinstance(option, int) else option
     if isinstance(items, list) and len(items) == 2 and all(isinstance(n, int) for n in items):
         items = [items]
     if not isinstance(items, list) or not items:
-        raise site.options.place.key("pad_width").spec_error(f"{show(said)} should be pairs of sizes")
+        raise site.options.place.key("pad_width").spec_error(f"{show(option)} should be pairs of sizes")
     pairs = [item if isinstance(item, list) else [item, item] for item in items]
     pairs = pairs * rank if len(pairs) == 1 else pairs
     whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for pair in pairs for n in pair)
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs) or not whole:
-        raise site.options.place.key("pad_width").spec_error(f"{show(said)} should be pairs of sizes of {rank} axes")
+        raise site.options.place.key("pad_width").spec_error(f"{show(option)} should be pairs of sizes of {rank} axes")
     return [(pair[0], pair[1]) for pair in pairs]
 
 

@@ -16,8 +16,8 @@ from codegen.importers.keras.network import Layer, Model
 from codegen.importers.keras.weights import Weights
 
 
-class Homes:
-    """The location of the arrays of each layer of a model."""
+class ArrayLocations:
+    """The locations of the arrays of a model's layers: layers that are one object share theirs."""
 
     def __init__(self, model: Model, weights: Weights, place: Place) -> None:
         self._model, self._weights, self._place = model, weights, place

@@ -185,8 +185,8 @@ class Site:
         rank = len(target)
         sizes = target if after else [target[axis] for axis in self.axes_in_spec(rank)]
         same_batch = rank > 1 and sizes[0] == shape[0]
-        said = {"shape": sizes[1:]} if same_batch else {"full_shape": sizes}
-        value = self.add("reshape", value, f"{name}reshape" if after else part, **said)
+        new_shape = {"shape": sizes[1:]} if same_batch else {"full_shape": sizes}
+        value = self.add("reshape", value, f"{name}reshape" if after else part, **new_shape)
         if after:
             value = self.add("transpose", value, part, axes=[0, rank - 1, *range(1, rank - 1)])
         return value

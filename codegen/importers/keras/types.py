@@ -77,7 +77,7 @@ def check_layer(layer: Layer, document: Document) -> None:
         raise Unsupported(f"dtype = {show(name)}")
 
 
-def made_type(layer: Layer, types: Sequence[str]) -> str:
+def result_type(layer: Layer, types: Sequence[str]) -> str:
     """The type of a layer's result for operands of these types."""
     others = [dtype for dtype in types if not _is_float(dtype)]
     if not others:
@@ -118,11 +118,11 @@ def chosen(operands: Sequence[Operand], types: Mapping[str, str], o: Options) ->
     return found.pop() if len(found) == 1 else arithmetic(operands[1:], types, o)
 
 
-def truths(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
+def always_bool(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     return _BOOL
 
 
-def places(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
+def always_int32(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     return "int32"
 
 
@@ -132,7 +132,7 @@ def mean_of(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -
     return _FLOAT32 if found == _BOOL else arithmetic(operands[:1], types, o)
 
 
-def said(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
+def requested(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -> str:
     """The option dtype, else the first operand's type."""
     wanted = o.get("dtype")
     before = _dtype(operands[0], types)
@@ -149,7 +149,7 @@ def one_hot(operands: Sequence[Operand], types: Mapping[str, str], o: Options) -
     """Floating point unless the option dtype says otherwise."""
     if not is_integer(_dtype(operands[0], types)):
         raise Unsupported(f"classes of type {_dtype(operands[0], types)}")
-    return _FLOAT32 if o.get("dtype") is None else said(operands, types, o)
+    return _FLOAT32 if o.get("dtype") is None else requested(operands, types, o)
 
 
 def _flat(operands: Sequence[Operand]) -> list[Operand]:

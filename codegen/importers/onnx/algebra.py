@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from codegen.importers.onnx.builder import LARGEST_WHOLE, Builder
-from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Results
 
 _MOST_FACTORS = 64  # longest axis of a running product
 
@@ -208,7 +208,7 @@ def _dft(node: Node, b: Builder) -> Live:
     return b.layer("concat", [real, imaginary], axis=rank - 1)
 
 
-ALGEBRA_OPERATORS: Mapping[str, Callable[[Node, Builder], Made]] = {
+ALGEBRA_OPERATORS: Mapping[str, Callable[[Node, Builder], Results]] = {
     "CumProd": _cumulative_product,
     "DFT": _dft,
     "Einsum": _einsum,

@@ -42,8 +42,8 @@ class Constant:
 
 
 Value = Live | Constant | None
-Made = Live | Constant | Sequence[Live | Constant]
-"""The result of an operator; only tensors without elements are constants."""
+Results = Live | Constant | Sequence[Live | Constant]
+"""The results of an operator; only tensors without elements are constants."""
 
 
 def number_type_of(value: Value) -> str:

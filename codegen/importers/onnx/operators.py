@@ -14,12 +14,12 @@ from codegen.importers.onnx.builder import Builder
 from codegen.importers.onnx.composite import COMPOSITE_OPERATORS, log_softmax
 from codegen.importers.onnx.indexing import INDEXING_OPERATORS
 from codegen.importers.onnx.logic import LOGIC_OPERATORS, hardmax, quotient
-from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, Value, number_type_of, shortest
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Results, Value, number_type_of, shortest
 from codegen.importers.onnx.resize import RESIZE_OPERATORS
 from codegen.importers.onnx.selection import SELECTION_OPERATORS
 from codegen.importers.onnx.windows import WINDOW_OPERATORS
 
-Operator = Callable[[Node, Builder], Made]
+Operator = Callable[[Node, Builder], Results]
 One = Callable[[Node, Builder], Live]
 
 _MOST_FACTORS = 24  # largest exponent of a whole number's power: 2^24 is the largest exact one

@@ -59,9 +59,9 @@ def conv(a: Attributes, x: Array, w: Array, bias: Array | None = None) -> Array:
     batch, outputs, inputs = x.shape[0], w.shape[0] // groups, w.shape[1]
     y = np.zeros((batch, groups, outputs, math.prod(size)))
     for tap, places in _taps(kernel, size, stride, dilation):
-        seen = padded[places].reshape(batch, groups, inputs, -1)
+        columns = padded[places].reshape(batch, groups, inputs, -1)
         weight = w[(..., *tap)].reshape(groups, outputs, inputs)
-        y += weight * seen if inputs == 1 else weight @ seen
+        y += weight * columns if inputs == 1 else weight @ columns
     y = y.reshape(batch, w.shape[0], *size)
     return y if bias is None else y + bias.reshape(-1, *[1] * len(size))
 

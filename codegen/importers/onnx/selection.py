@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codegen.importers.onnx.builder import Builder, window
-from codegen.importers.onnx.node import Constant, Live, Made, Node, Refused, type_of
+from codegen.importers.onnx.node import Constant, Live, Node, Refused, Results, type_of
 
 
 def _slice(node: Node, b: Builder) -> Live | Constant:
@@ -134,7 +134,7 @@ def _pad_axis(x: Live, b: Builder, axis: int, pads: tuple[int, int], keys: Mappi
     return b.reshape(y, (*shape[:axis], shape[axis] + sum(pads), *shape[axis + 1 :]), f"restored_{axis}")
 
 
-SELECTION_OPERATORS: Mapping[str, Callable[[Node, Builder], Made]] = {
+SELECTION_OPERATORS: Mapping[str, Callable[[Node, Builder], Results]] = {
     "Expand": _expand,
     "Pad": _pad,
     "Slice": _slice,
