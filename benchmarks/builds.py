@@ -1,9 +1,9 @@
-"""What a build takes: time and peak memory of `clgen build` for networks of many layers and for large images.
+"""Time and peak memory of `clgen build`, for networks of many layers and for large images.
 
     python benchmarks/builds.py [--layers 10,100] [--images 224x224]
 
 Prints a Markdown table.  Each build is a process of its own; its processor time is that of all its threads, and its
-memory the largest resident set that the system saw.  Networks are made up in a temporary folder.
+memory its largest resident set.  Networks are generated in a temporary folder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def written(folder: Path, lines: list[str], arrays: dict[str, np.ndarray]) -> Pa
 
 
 def measured(spec: Path) -> tuple[float, float, float]:
-    """Seconds of processor time, seconds by the clock and MiB of a build."""
+    """Processor time and elapsed time of a build, in seconds, and its peak memory in MiB."""
     command = [*CLGEN, "build", str(spec), "-o", str(spec.parent / "out")]
     started = time.monotonic()
     with Path(os.devnull).open("w") as nothing:

@@ -1,4 +1,4 @@
-"""Inference engines, each in a process of its own that runs a model when it is told to.
+"""Inference engines, each in a process of its own that runs a model on command.
 
 The peers are run by peers.py, clgen by driver.c, compiled together with the generated host: both speak the protocol
 that is described there.
@@ -23,7 +23,7 @@ ISA: Mapping[str, Mapping[str, str]] = {
     "native": {},
     "avx2": {"CL_CONFIG_CPU_TARGET_ARCH": "core-avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
-"""Variables that limit the vectors of those engines that can be told: Intel's OpenCL runtime, and OpenVINO's oneDNN."""
+"""Environment variables that limit the width of vectors, for Intel's OpenCL runtime and OpenVINO's oneDNN."""
 
 
 class Ended(Exception):
@@ -31,10 +31,9 @@ class Ended(Exception):
 
 
 class Engine:
-    """A process with one model, ready to run: ``setup_s`` is how long it took to make it so.
+    """A process with one model, ready to run; ``setup_s`` is the time from its start until it was.
 
-    What the process prints as errors goes to ``log``.  ``Ended`` where it does not come as far as to be ready, and
-    from any method that asks it for something.
+    Its standard error goes to ``log``.  The constructor and all methods raise ``Ended`` if the process has ended.
     """
 
     def __init__(self, name: str, command: list[str], output: Path, environment: Mapping[str, str], log: Path) -> None:
@@ -53,7 +52,7 @@ class Engine:
         return [float(word) for word in self._ask(str(count)).split()]
 
     def peak_bytes(self) -> int:
-        """The most memory that the process has had so far."""
+        """The peak memory of the process so far."""
         return 1024 * int(self._ask("memory"))
 
     def processor_s(self) -> float:
@@ -62,7 +61,7 @@ class Engine:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def result(self) -> np.ndarray:
-        """What the model made of the input."""
+        """The model's output."""
         self.run(1)  # the file is complete once a command is answered
         return np.fromfile(self.output, dtype=np.float32)
 
@@ -96,7 +95,7 @@ class Engine:
         return line
 
     def _reason(self) -> str:
-        """The signal that ended the process, or the last line that it printed as an error."""
+        """The signal that ended the process, or the last line of its standard error."""
         status = self._process.wait()
         if status < 0:
             return signal.strsignal(-status) or f"signal {-status}"
@@ -105,7 +104,7 @@ class Engine:
 
 
 def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, environment: Mapping[str, str]) -> Engine:
-    """A generated folder of one input and one output, compiled with the driver into ``folder``.
+    """Starts an artefact of one input and one output, compiled with the driver into ``folder``.
 
     ``environment`` are variables of the process.
     """
@@ -130,10 +129,9 @@ def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, enviro
 
 @functools.cache
 def runtime_of(device: str, folder: Path) -> Path:
-    """A folder, made in ``folder``, that registers the one OpenCL runtime that has ``device``.
+    """A folder, created in ``folder``, that registers only the OpenCL runtime that has ``device``.
 
-    A loader loads all runtimes that are registered, and each takes time and memory that no other engine's process has
-    to spend.
+    A loader loads all registered runtimes, and each takes time and memory that the other engines do not need.
     """
     from codegen.runtime.embedded import SYSTEM_VENDORS, VENDORS, activate
 
@@ -152,7 +150,7 @@ def runtime_of(device: str, folder: Path) -> Path:
 def start_peer(
     peer: str, model: Path, threads: int, x: np.ndarray, folder: Path, environment: Mapping[str, str]
 ) -> Engine:
-    """An ONNX file in one of the peers; ``Ended`` where the peer or its converter does not take the network."""
+    """Starts a peer with an ONNX file; raises ``Ended`` if the peer or its converter does not support the network."""
     given, output = folder / f"{model.stem}.input", folder / f"{model.stem}.{peer}.output"
     x.astype(np.float32).tofile(given)
     command = [sys.executable, str(HERE / "peers.py"), peer, str(model), str(threads), str(given), str(output)]

@@ -2,7 +2,7 @@
 
     python benchmarks/layer_shapes.py [--folder build/benchmarks]
 
-The test of the planner's choices reads them from there, so that it needs neither the networks nor what makes them.
+The test of the planner's choices reads that file, and so needs neither the networks nor the libraries that define them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def shapes(lowered: build.Lowered) -> list[dict[str, Any]]:
-    """Each kind of convolution once, in the order of its first launch."""
+    """Every distinct convolution, in the order of its first launch."""
     graph, layers = lowered.launches, []
     for node in graph.nodes:
         assert isinstance(node.op, Fused)

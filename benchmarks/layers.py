@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def onnx_file(layer: Layer, folder: Path) -> Path:
-    """The layer with random weights, made at the first time."""
+    """The layer's ONNX file with random weights, written if it is missing."""
     import onnx
     from onnx import helper, numpy_helper
 

@@ -2,9 +2,9 @@
 
     python benchmarks/networks.py [NETWORK ...] [--set classic|today] [--device D] [--threads 2] [--isa avx2] [--plot F]
 
-The classic set has been fast for long; the set of today has layer and group norms, attention, detection, segmentation
-and a network over time.  The table shows milliseconds of an inference; rounds.py says how they are measured.  All
-outputs are compared with ONNX Runtime's.
+The classic set has convolutions and batch norms; the set of today has layer and group norms, attention, detection,
+segmentation and a network over time.  The table shows milliseconds of an inference; rounds.py says how they are
+measured.  All outputs are compared with ONNX Runtime's.
 """
 
 from __future__ import annotations

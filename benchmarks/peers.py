@@ -1,9 +1,9 @@
-"""The peers of the benchmarks, each by its own Python package: a process that runs a model when it is told to.
+"""The peers of the benchmarks, each by its own Python package: a process that runs a model on command.
 
     python peers.py PEER MODEL THREADS INPUT OUTPUT
 
 takes commands as driver.c does.  MODEL is an ONNX file; ncnn, MNN and LiteRT have formats of their own, which
-converters make at the first time as files beside MODEL.  A peer that does not take the network ends with
+converters write beside MODEL unless they are there.  A peer that does not support the network ends with
 the reason as the last line of its errors.
 """
 
@@ -23,7 +23,7 @@ Run = Callable[[], np.ndarray]
 
 
 class Refused(Exception):
-    """A peer or its converter does not take the network."""
+    """Raised if a peer or its converter does not support the network."""
 
 
 def onnxruntime(model: Path, threads: int, x: np.ndarray) -> Run:
@@ -119,7 +119,7 @@ PEERS: Mapping[str, Callable[[Path, int, np.ndarray], Run]] = {
 
 
 def ncnn_files(model: Path) -> tuple[Path, Path]:
-    """The model in ncnn's format, converted by pnnx at the first time."""
+    """The files of the model in ncnn's format, converted by pnnx if they are missing."""
     param, binary = (model.with_suffix(f".ncnn.{kind}") for kind in ("param", "bin"))
     if not binary.exists():
         shape = ",".join(map(str, dimensions(model, "input")))
@@ -129,9 +129,9 @@ def ncnn_files(model: Path) -> tuple[Path, Path]:
 
 
 def mnn_file(model: Path) -> Path:
-    """The model in MNN's format, converted at the first time.
+    """The file of the model in MNN's format, converted if it is missing.
 
-    By MNN's module, as its command mnnconvert installs a package and reports its use over the network.
+    MNN's Python module converts it, as its command mnnconvert installs a package and reports its use over the network.
     """
     path = model.with_suffix(".mnn")
     if not path.exists():
@@ -142,7 +142,7 @@ def mnn_file(model: Path) -> Path:
 
 
 def litert_file(model: Path) -> Path:
-    """The model as a file for LiteRT, converted at the first time from PyTorch's module, which zoo.py has by name."""
+    """The file of the model for LiteRT, converted if it is missing, from the PyTorch module that zoo.py has by name."""
     path = model.with_suffix(".tflite")
     if not path.exists():
         network, _, batch = model.stem.rpartition("_b")
@@ -189,7 +189,7 @@ def peak_kilobytes() -> int:
 def serve(peer: str, model: Path, threads: int, given: Path, output: Path) -> None:
     x = np.fromfile(given, dtype=np.float32).reshape(dimensions(model, "input"))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what an engine itself prints is no answer
+    os.dup2(2, 1)  # text that an engine itself prints must not be taken for an answer
     for make in {"ncnn": (ncnn_files,), "mnn": (mnn_file,), "litert": (litert_file,)}.get(peer, ()):
         make(model)
     start = time.perf_counter()

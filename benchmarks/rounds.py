@@ -1,4 +1,4 @@
-"""What the benchmarks share: one model on all engines in turn, their outputs compared, options, tables, reports.
+"""The common part of the benchmarks: runs a model on all engines in turn, compares outputs, prints tables and reports.
 
 Every engine is a process of its own that only works when it is its turn.  A round runs each of them for a while and
 takes the median of its runs; results are the medians of the rounds, and the median of the rounds' ratios between the
@@ -46,7 +46,7 @@ PASS_MARK = 1e-4  # of max|y|, for clgen
 WRONG = 1e-2  # of max|y|, above which a peer does not compute the network
 SPINNING = 0.15  # seconds after which an idle thread pool sleeps
 DEVICE_OPTIONS = "codegen.emit.artefact.DEVICE_OPTIONS"
-DISTURBED = 0.1  # processors that are busy with something else, above which there is a warning
+DISTURBED = 0.1  # processors kept busy by other processes, above which there is a warning
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Result:
     """Milliseconds, seconds, bytes and errors by engine; ``ratio`` is the fastest peer's time over clgen's.
 
     ``refused`` says why a peer has no time.
-    ``kept_s`` and ``kept_bytes`` are what clgen takes to create where compiled kernels were kept, and has at most then.
-    ``others`` is how many processors other processes kept busy meanwhile, on average: it should be next to nothing.
+    ``kept_s`` and ``kept_bytes`` are clgen's time to create and its peak memory if compiled kernels are in the cache.
+    ``others`` is the average number of processors that other processes kept busy meanwhile, which should be near 0.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _names(text: str) -> list[str]:
 
 
 def pin(threads: int) -> None:
-    """Keeps this process, and all that it starts, to as many processors."""
+    """Restricts this process, and all that it starts, to this many processors."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
@@ -143,8 +143,8 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
 def _artefact(model: Path, options: argparse.Namespace) -> Path:
     """The network's generated folder.
 
-    Told to generate narrower code, Intel's runtime goes on saying that vectors have 16 floats.  So its artefacts are
-    built without the compiler's options for such devices, and kernels are those that a processor without AVX-512 gets.
+    With an option for AVX2, Intel's runtime still reports vectors of 16 floats.  So artefacts are then built without
+    the compiler options for such devices: the kernels are those that a processor without AVX-512 gets.
     """
     lowered = build.lower(model)
     wide = contextlib.nullcontext() if options.isa == "native" else mock.patch(DEVICE_OPTIONS, ())
@@ -153,7 +153,7 @@ def _artefact(model: Path, options: argparse.Namespace) -> Path:
 
 
 def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
-    """max|err| / max|y| of each engine but the one that the others are compared with."""
+    """max|err| / max|y| of each engine, compared with ONNX Runtime; {} if that did not run."""
     if "onnxruntime" not in outputs:
         return {}
     true = outputs["onnxruntime"].astype(np.float64)
@@ -162,22 +162,22 @@ def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def alternate(engines: list[Engine], rounds: int, seconds: float) -> list[dict[str, float]]:
-    """Median seconds of a run by engine, for each round; every engine has run in before."""
+    """Median seconds of a run by engine, for each round, after a few runs that are not counted."""
     counts = {e.name: max(3, int(seconds / statistics.median(e.run(5)[2:]))) for e in engines}
     measured = []
     for _ in range(rounds):
         medians = {}
         for engine in engines:
-            time.sleep(SPINNING)  # the one before still spins, and would take a core from this one
+            time.sleep(SPINNING)  # threads of the engine before still spin, and would take a core from this one
             medians[engine.name] = statistics.median(engine.run(counts[engine.name]))
         measured.append(medians)
     return measured
 
 
 def beside(engines: Sequence[Engine], run: Callable[[], T]) -> tuple[float, T]:
-    """How many processors others kept busy on average while something ran, and what that returned.
+    """The average number of processors that other processes kept busy during ``run``, and the result of ``run``.
 
-    Engines whose threads wait for each other by spinning become ten times slower where a thread has to share.
+    Engines whose threads spin while they wait become ten times slower if a thread has to share its processor.
     """
 
     def others() -> float:
@@ -189,7 +189,7 @@ def beside(engines: Sequence[Engine], run: Callable[[], T]) -> tuple[float, T]:
 
 
 def _busy_s() -> float:
-    """What the processors that this process may use have worked since the machine started."""
+    """Seconds of work since the machine started, summed over the processors that this process may use."""
     mine = {f"cpu{n}" for n in os.sched_getaffinity(0)}
     lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
     ticks = 0
@@ -209,7 +209,7 @@ def print_heading(what: str, unit: str, options: argparse.Namespace) -> None:
 
 
 def print_row(result: Result, values: Mapping[str, float], digits: int, options: argparse.Namespace) -> None:
-    """The row of one model; ``values`` are what the table shows of each engine."""
+    """Prints the row of one model; ``values`` are the table's numbers by engine."""
 
     def row(numbers: Mapping[str, float], digits: int) -> str:
         names = ("clgen", *options.engines)
@@ -226,7 +226,7 @@ def print_row(result: Result, values: Mapping[str, float], digits: int, options:
 
 
 def finish(results: Sequence[Result], options: argparse.Namespace, **more: Any) -> None:
-    """The last line of the table, and the files that were asked for."""
+    """Prints the last line of the table, and writes the files that the options name."""
     if ratios := [r.ratio for r in results if r.best_peer]:
         print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.2f}, smallest {min(ratios):.2f}")
     if options.json:
@@ -241,7 +241,7 @@ def finish(results: Sequence[Result], options: argparse.Namespace, **more: Any) 
 
 
 def markdown(results: Sequence[Result], peers: Sequence[str]) -> str:
-    """A table of milliseconds, and below it why peers have none."""
+    """A table of milliseconds, followed by the reasons why peers have none."""
     names = ("clgen", *(TITLES[peer] for peer in peers))
     lines = [f"| network | {' | '.join(names)} | ratio | max error / max y |", f"|---|{'---:|' * (len(names) + 2)}"]
     for r in results:

@@ -1,6 +1,6 @@
 """The networks of the benchmark as ONNX files: definitions from libraries, random weights, calibrated batch norms.
 
-A library is imported only when one of its networks is made.
+A library is imported only when one of its networks is built.
 
     python zoo.py NETWORK BATCH PATH
 
@@ -125,7 +125,7 @@ def input_of(network: str, batch: int) -> np.ndarray:
 
 
 def onnx_file(network: str, batch: int, folder: Path) -> Path:
-    """The network with its batch norms visible, made at the first time."""
+    """The network's ONNX file, batch norms visible, exported if it is missing."""
     path = folder / f"{network}_b{batch}.onnx"
     if path.exists():
         return path
@@ -166,8 +166,8 @@ def _calibrated(network: str) -> Any:
             torch.nn.init.normal_(module.bias, std=0.1)
             module.momentum = None  # the mean of all batches seen
             module.reset_running_stats()
-    # Statistics of what really comes along, as training would give: with made-up ones signals explode, and every
-    # engine's rounding errors with them.
+    # The statistics are those of random inputs, as training would measure them.  With random statistics values grow
+    # from layer to layer, and so do every engine's rounding errors.
     with torch.no_grad():
         net.train()(torch.randn(CALIBRATION, *find(network).shape))
     return net.eval()

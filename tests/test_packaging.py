@@ -1,4 +1,4 @@
-"""What is installed: the wheel's contents, and the command of a wheel away from the repository."""
+"""The installed package: the wheel's contents, and the command of a wheel away from the repository."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "cli": {"errors", "interrupt", "importers", "passes", "plan", "emit", "runtime", "build", "opening", "tuning"},
     "__main__": {"interrupt", "cli"},
 }
-"""What each folder or module of the package may import besides itself.  The version, codegen itself, is for all."""
+"""The folders and modules that each one may import besides itself.  The version, codegen itself, is for all."""
 
 ENTERS_IN = {
     "pyopencl": {"runtime/devices.py"},

@@ -38,7 +38,7 @@ def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
 
 
 def shown_on_a_terminal(spec: Path, columns: int = 0) -> str:
-    """What ``clgen build`` writes to standard error if that is a terminal of so many columns; 0: it does not know."""
+    """The standard error of ``clgen build`` on a terminal of so many columns; 0: it does not know its size."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = ["clgen", "build", spec.name]

@@ -1,4 +1,4 @@
-"""The numbers that inputs hold: declared and found ranges, and made-up numbers that C and Python make alike."""
+"""The ranges of inputs, declared or found, and the numbers generated in them, which are the same in C and in Python."""
 
 from __future__ import annotations
 

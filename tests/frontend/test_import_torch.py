@@ -50,7 +50,7 @@ class Tensor:
 
 def tensor(values: Any, kind: str = "") -> Tensor:
     values = np.ascontiguousarray(values)
-    steps = tuple(s // values.itemsize for s in values.strides)
+    steps = tuple(s // values.itemsize for s in values.stattached)
     return Tensor(Storage(values, kind), 0, values.shape, steps)
 
 
@@ -387,8 +387,8 @@ def onet() -> tuple[str, list[str]]:
 
 def mobilenet() -> tuple[str, list[str]]:
     """MobileNetV2 with the module names of its state_dict; no tensor is named."""
-    rides = {"batch_norm": "{ epsilon = 1e-5 }", "activation": '"relu6"'}
-    tables = [conv("features.0.0", stride="2", padding="1", **rides)]
+    attached = {"batch_norm": "{ epsilon = 1e-5 }", "activation": '"relu6"'}
+    tables = [conv("features.0.0", stride="2", padding="1", **attached)]
     block, width, value = 1, 32, "features.0.0"
     for expand, channels, count, stride in (
         (1, 16, 1, 1),
@@ -404,17 +404,17 @@ def mobilenet() -> tuple[str, list[str]]:
             inner = value
             parts = 0
             if expand > 1:
-                tables.append(conv(f"{name}.0.0", input=f'"{inner}"', **rides))
+                tables.append(conv(f"{name}.0.0", input=f'"{inner}"', **attached))
                 inner, parts = f"{name}.0.0", 1
-            depthwise = conv(f"{name}.{parts}.0", input=f'"{inner}"', stride=str(step), padding="1", **rides)
+            depthwise = conv(f"{name}.{parts}.0", input=f'"{inner}"', stride=str(step), padding="1", **attached)
             tables.append(depthwise.replace('"conv"', '"depthwise_conv"'))
             last = f"{name}.{parts + 1}"
-            tables.append(conv(last, batch_norm=rides["batch_norm"]))
+            tables.append(conv(last, batch_norm=attached["batch_norm"]))
             if step == 1 and width == channels:
                 tables.append(f'name = "features.{block}"\nop = "add"\ninputs = ["{value}", "{last}"]')
                 last = f"features.{block}"
             block, width, value = block + 1, channels, last
-    tables.append(conv("features.18.0", input=f'"{value}"', **rides))
+    tables.append(conv("features.18.0", input=f'"{value}"', **attached))
     tables += ['name = "pool"\nop = "global_average_pool"', dense("classifier.1")]
     return layers(*tables), ["classifier.1"]
 

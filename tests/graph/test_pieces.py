@@ -170,7 +170,7 @@ ALL_AT_ONCE = {
     *("global pool", "pad, reflect", "reshape", "softmax of rows", "running sum", "top of rows", "matmul", "dense"),
     *("concat along rows", "average pool, ceiling, padding counts"),
 }
-"""What takes the whole inputs, or does for some boxes."""
+"""Operators that need their whole inputs, for all boxes or for some."""
 
 
 def boxes(shape: Shape) -> list[Box]:

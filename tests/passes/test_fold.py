@@ -153,7 +153,7 @@ def test_the_folded_layer_keeps_attributes() -> None:
     assert (core.stride, core.dilation, core.pads, core.groups) == ((2, 1), (1, 3), ((0, 1), (2, 0)), 2)
 
 
-def test_activation_behind_rides_along() -> None:
+def test_an_activation_after_a_folded_batch_norm_is_fused() -> None:
     n = Net((1, 3, 6, 6))
     n.act(n.bn(n.conv("x", 8), name="bn"))
     check(n.graph(), 1, {"bn": [(WEIGHTS, "n0")]})

@@ -203,7 +203,7 @@ BROADCASTS = [((1, 9, 1, 1), "channels"), ((2, 1, 4, 3), "pixels"), ((1, 1, 1, 3
 
 
 @case
-def broadcast_operands_ride_in_an_epilogue() -> tuple[Graph, list[str]]:
+def broadcast_operands_are_fused_into_an_epilogue() -> tuple[Graph, list[str]]:
     n = Net((2, 3, 4, 3), *(shape for shape, _ in BROADCASTS))
     y = n.conv("x", 9, pads=1)
     for k in range(len(BROADCASTS)):

@@ -1,4 +1,4 @@
-"""OpenCL on this machine and on made-up ones: what is found, what is chosen, what is said to be missing."""
+"""OpenCL on this machine and on simulated ones: the runtimes found, the device chosen, the messages."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_half_emptied_folder_is_mended(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in (tmp_path / "icd").iterdir()} == entries
 
 
-# ---- embedded: in a process of its own, with a made-up wheel of Intel's ----
+# ---- embedded: in a process of its own, with a simulated wheel of Intel's ----
 
 REPORT = """
 import json, os

@@ -145,7 +145,7 @@ class _Sketch:
                 layer["bias"] = False
 
     def batch_norm(self, prefix: str, channels: int, words: Sequence[str]) -> dict[str, Any]:
-        """The keys of a BatchNorm with made-up statistics, whose arrays go by ``prefix``."""
+        """The keys of a BatchNorm with random statistics, whose arrays go by ``prefix``."""
         gamma, beta, mean, variance = (f"{prefix}.{word}" for word in words)
         epsilon = self.one_of(1e-5, 1e-5, 1e-3, 0.0)
         variances = self.rng.uniform(0.05, 3.0, channels)

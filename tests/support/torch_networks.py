@@ -126,12 +126,12 @@ NETWORKS: Mapping[str, Network] = {
 
 def ready(network: Network) -> Any:
     """The network in inference mode, returning a tuple of tensors, each BatchNorm with random gamma and beta and the
-    statistics of what comes along."""
+    statistics of random inputs."""
     torch = importlib.import_module("torch")
     tree_leaves = importlib.import_module("torch.utils._pytree").tree_leaves
     torch.manual_seed(SEED)
     net = network.build().eval()
-    # With made-up statistics signals explode, and every engine's rounding errors with them.
+    # With random statistics values grow from layer to layer, and so do every engine's rounding errors.
     norms = [module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     for module in norms:
         if module.affine:

@@ -14,11 +14,11 @@ DOMAIN = {
     "atanh": (-0.99, 0.99), "reciprocal": (0.01, 50.0), "exp": (-30.0, 30.0), "sinh": (-30.0, 30.0),
     "cosh": (-30.0, 30.0), "tan": (-1.5, 1.5),
 }  # fmt: skip
-"""Where a function is defined and float32 can hold it; the others are tried everywhere."""
+"""Intervals in which a function is defined and finite in float32; the other functions are tried everywhere."""
 
 
 SLIGHTLY_WRONG = 1 + 2.0**-10
-"""What a constant is multiplied by that a test has to catch."""
+"""The factor by which a constant is changed, which a test has to notice."""
 
 
 def f32(x: NDArray[np.float64]) -> NDArray[np.float64]:
