@@ -50,7 +50,7 @@ class Tensor:
 
 def tensor(values: Any, kind: str = "") -> Tensor:
     values = np.ascontiguousarray(values)
-    steps = tuple(s // values.itemsize for s in values.stattached)
+    steps = tuple(s // values.itemsize for s in values.strides)
     return Tensor(Storage(values, kind), 0, values.shape, steps)
 
 
