@@ -20,7 +20,6 @@ from codegen.emit.seal import sealed
 from codegen.emit.selftest import SelfTest
 from codegen.graph.domain import SEED, SEED_STEP
 from codegen.graph.graph import Input, Output, Range
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.layout import Layout
 from codegen.plan.plan import Launch, Plan
 from codegen.plan.target import DEVICE_OPTIONS, LINE_BYTES
@@ -82,7 +81,7 @@ def render_artefact(
     contents = {path: text.encode() for path, text in files.items()}
     if plan.weights is not None:
         contents[f"{name}_weights.c"] = render("host/weights.c.jinja", model=model).encode()
-        contents[f"{name}_weights.c.bin"] = plan.weights.astype("<f4").tobytes()
+        contents[f"{name}_weights.c.bin"] = plan.weights.astype(plan.weights.dtype.newbyteorder("<")).tobytes()
     manifest = _manifest(
         plan, made_from, selftest.ranges, {path: hashlib.sha256(c).hexdigest() for path, c in contents.items()}
     )
@@ -130,7 +129,7 @@ def _host_context(
         "arena_bytes": plan.arena_bytes,
         "weights": None if plan.weights is None else {"bytes": plan.weights.nbytes},
         "kernels": [k.name for k in plan.kernels],
-        "prepared_bytes": FLOAT32.bytes * plan.prepared_floats,
+        "prepared_bytes": plan.prepared_bytes,
         "line_bytes": LINE_BYTES,
         "preparations": len(plan.preparations),
         "persistent": plan.persistent,
@@ -147,7 +146,7 @@ def _host_context(
             }
             for launch in launches
         ],
-        "zeros_bytes": FLOAT32.bytes * plan.zeros,
+        "zeros_bytes": plan.zeros_bytes,
         "source_lines": kernels.splitlines(),
         "build_options": BUILD_OPTIONS,
         "device_options": [dict(option) for option in DEVICE_OPTIONS],
@@ -222,11 +221,12 @@ def _manifest(plan: Plan, made_from: Provenance, ranges: Sequence[Range], digest
         "outputs": [{**_declared(o, graph.shapes[o.value]), "tensor": o.value} for o in graph.outputs],
         "build_options": BUILD_OPTIONS,
         "device_options": [dict(option) for option in DEVICE_OPTIONS],
+        "type": plan.target.dtype.name,
         "memory": {
             "arena_bytes": plan.arena_bytes,
             "without_reuse_bytes": plan.separate_bytes,
             "weights_bytes": 0 if plan.weights is None else plan.weights.nbytes,
-            "prepared_bytes": FLOAT32.bytes * plan.prepared_floats,
+            "prepared_bytes": plan.prepared_bytes,
         },
         "zeros": plan.zeros,
         "kernels": [{"name": k.name, "template": k.description.template} for k in plan.kernels],

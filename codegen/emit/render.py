@@ -14,7 +14,6 @@ import jinja2
 from codegen.emit import expressions
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.graph.types import CL_TYPES
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.kernels import Convert
 from codegen.plan.layout import plain
 from codegen.plan.plan import Argument, Function, Kernel, Launch, Plan
@@ -72,7 +71,7 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
         name=plan.graph.name,
         banner=banner,
         lanes=plan.target.lanes,
-        line=LINE_BYTES // FLOAT32.bytes,
+        line=plan.target.dtype.count(LINE_BYTES),
         wide=bool(plan.target.wide),
         weights_space="__constant" if plan.weights is None else "__global",
         reading_doubles=any(isinstance(d, Convert) and d.source == "float64" for d in descriptions),
@@ -131,7 +130,7 @@ def _buffer(argument: Argument) -> str:
 
 def _parameter(buffer: Argument, plan: Plan) -> str:
     written = buffer.kind in ("arena", "output")
-    kind = FLOAT32.name
+    kind = plan.target.dtype.name
     if buffer.kind == "input":
         kind = plan.graph.inputs[buffer.index].type
     elif buffer.kind == "output":

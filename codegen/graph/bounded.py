@@ -14,6 +14,7 @@ a device may return anything there.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,12 @@ class Rounding:
 
 FLOAT32 = Rounding(2.0**-24, 2.0**-126, float(np.finfo(np.float32).max))
 FLOAT64 = Rounding(2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max))
+ROUNDINGS: Mapping[str, Rounding] = {
+    "float16": Rounding(2.0**-11, 2.0**-14, float(np.finfo(np.float16).max)),
+    "float32": FLOAT32,
+    "float64": FLOAT64,
+}
+"""The arithmetic of each type that tensors can be stored in."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from codegen.graph.graph import Graph
-from codegen.plan.blob import ALIGNMENT, Blob, digest, follow_each_other, packed
+from codegen.plan.blob import Blob, digest, packed
+from codegen.plan.dtype import DTYPES, DType
 from codegen.plan.layout import up
 from codegen.plan.names import Names
-from codegen.plan.plan import Argument, Draft, Floats, Function, Kernel, Launch, Parameter, Place, Preparation
+from codegen.plan.plan import Argument, Draft, Function, Kernel, Launch, Parameter, Place, Preparation, Values
 from codegen.plan.schedules.launch import LaunchSketch
 
 SHARED_TABLE = 64  # tables of at least this many numbers are shared between kernels
@@ -23,8 +24,8 @@ class Baked:
     kernels: tuple[Kernel, ...]
     launches: tuple[Launch, ...]
     preparations: tuple[Launch, ...] = ()
-    prepared_floats: int = 0
-    weights: Floats | None = None
+    prepared: int = 0
+    weights: Values | None = None
 
 
 def with_tables(
@@ -64,7 +65,11 @@ def with_tables(
 
 
 def with_blob(
-    graph: Graph, drafts: list[Draft], places: Mapping[str, Place], notes: Mapping[str, tuple[str, ...]]
+    graph: Graph,
+    dtype: DType,
+    drafts: list[Draft],
+    places: Mapping[str, Place],
+    notes: Mapping[str, tuple[str, ...]],
 ) -> Baked:
     """Stores constants in one aligned array; launches of equal shape share a kernel and pass their offsets.
 
@@ -74,7 +79,7 @@ def with_blob(
     kernels: dict[str, Kernel] = {}
     preparations: list[Launch] = []
     prepared_at: dict[str, int] = {}
-    launches, blob, prepared = [], Blob(), 0
+    launches, blob, prepared = [], Blob(dtype), 0
     for constant in graph.constants:
         (start,) = blob.place([packed(constant.values, places[constant.name].layout)])
         assert start == places[constant.name].offset
@@ -87,12 +92,12 @@ def with_blob(
             if made not in prepared_at:
                 preparations.append(launch)
                 prepared_at[made] = prepared
-                prepared += up(draft.prepared.floats, ALIGNMENT)
+                prepared += up(draft.prepared.count, blob.alignment)
             constants["weight"] = "u"
             starts["prepared"] = prepared_at[made]
         found = blob.place(list(draft.parameters.values()))
         # The offsets of tensors that several launches share cannot be literals of a shared kernel.
-        told = bool(draft.sizes) or not follow_each_other(found, list(draft.parameters.values()))
+        told = bool(draft.sizes) or not blob.follow_each_other(found, list(draft.parameters.values()))
         for k, start in zip(draft.parameters, found, strict=True):
             starts["weights"] = found[0]
             offset = start - found[0]
@@ -113,8 +118,8 @@ def _preparation(
     key = repr((p.description, sorted(p.sizes)))
     if key not in kernels:
         parameters = (
-            Parameter("w", "weights"),
-            Parameter("u", "prepare"),
+            Parameter("w", "weights", _storage(p.weight)),
+            Parameter("u", "prepare", _storage(p.weight)),
             *(Parameter(name, "size") for name in p.sizes),
         )
         kernels[key] = Kernel(
@@ -137,7 +142,7 @@ def _kernel(
     draft: Draft,
     places: Mapping[str, Place],
     constants: Mapping[str, str],
-    tables: Mapping[str, Floats] | None,
+    tables: Mapping[str, Values] | None,
     sizes: Mapping[str, int],
     notes: tuple[str, ...],
 ) -> Kernel:
@@ -146,13 +151,13 @@ def _kernel(
         for k, read in enumerate(draft.reads)
     ]
     if draft.parameters and tables is None:
-        parameters.append(Parameter("w", "weights"))
+        parameters.append(Parameter("w", "weights", _storage(next(iter(draft.parameters.values())))))
     if draft.prepared:
-        parameters.append(Parameter("u", "prepared"))
+        parameters.append(Parameter("u", "prepared", _storage(draft.prepared.weight)))
     if draft.zeros:
-        parameters.append(Parameter("zeros", "zeros"))
+        parameters.append(Parameter("zeros", "zeros", parameters[0].type))
     if draft.scratch:
-        parameters.append(Parameter("scratch", "scratch"))
+        parameters.append(Parameter("scratch", "scratch", places[draft.scratch].layout.dtype.storage))
     parameters.append(Parameter("y", "write", places[draft.writes].layout.dtype.storage))
     parameters += [Parameter(size, "size") for size in sizes]
     return Kernel(
@@ -200,6 +205,10 @@ def _launch(
         draft.winograd,
         draft.in_blocks,
     )
+
+
+def _storage(values: Values) -> str:
+    return DTYPES[values.dtype.name].storage
 
 
 def _number(value: int) -> Argument:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codegen.graph import types
 
@@ -15,6 +19,15 @@ class DType:
     name: str
     bytes: int
     storage: str
+
+    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values in row-major order, each rounded once to this type, to infinity if it is beyond its range."""
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, dtype=self.name)
+
+    def count(self, size: float) -> int:
+        """The number of elements that so many bytes hold."""
+        return int(size) // self.bytes
 
 
 DTYPES: Mapping[str, DType] = {name: DType(name, types.size_of(name), types.CL_TYPES[name]) for name in types.TYPES}

@@ -69,9 +69,10 @@ def describe_excess(plan: Plan, unfolded: Graph, most: int) -> str:
     found, stored, given = excess(plan, unfolded), sum(plan.stored.values()), parameters(unfolded)
     if not found:
         return ""
-    layers = [f"layer {e.layer!r} {4 * e.stored} bytes for {4 * e.parameters}, {e.why}" for e in found[:most]]
+    each = plan.target.dtype.bytes
+    layers = [f"layer {e.layer!r} {each * e.stored} bytes for {each * e.parameters}, {e.why}" for e in found[:most]]
     if len(found) > most:
         layers.append(f"and {len(found) - most} more")
-    times = f"{stored / given:.1f} times the network's parameters of {4 * given} bytes" if given else "and has none"
+    times = f"{stored / given:.1f} times the network's parameters of {each * given} bytes" if given else "and has none"
     listed = f" {'; '.join(layers)}" if most == 1 else "".join(f"\n    {layer}" for layer in layers)
-    return f"the artefact stores {4 * stored} bytes of weights, {times}:{listed}"
+    return f"the artefact stores {each * stored} bytes of weights, {times}:{listed}"

@@ -40,7 +40,7 @@ def locate(graph: Graph, target: Target) -> dict[str, Location]:
         locations[i.name] = Location(
             i.name, "input", k, 0, (channels_last if i.channels_last else plain)(i.shape, DTYPES[i.type])
         )
-    blob = Blob()
+    blob = Blob(target.dtype)
     for constant in graph.constants:
         layout = _constant_layout(graph, constant, target)
         (at,) = blob.place([packed(constant.values, layout)])
@@ -53,19 +53,20 @@ def locate(graph: Graph, target: Target) -> dict[str, Location]:
             locations[node.name] = outputs[node.name]
         elif node.name in joined.slices:
             whole, start = joined.slices[node.name]
-            around = blocked(graph.shapes[whole], target.lanes)
-            layout = Layout(shape, around.strides, target.lanes)
+            around = blocked(graph.shapes[whole], target.lanes, target.dtype)
+            layout = replace(around, shape=shape)
             offset = start // target.lanes * around.strides[1]
             locations[node.name] = Location(whole, "arena", 0, offset, layout, node.name in joined.made)
         elif node.name in joined.made:
-            locations[node.name] = Location(
-                node.name, "arena", 0, 0, blocked(shape, target.lanes), computed_elsewhere=True
-            )
+            layout = blocked(shape, target.lanes, target.dtype)
+            locations[node.name] = Location(node.name, "arena", 0, 0, layout, computed_elsewhere=True)
         elif (view := _view(graph, node, locations)) is not None:
             source = locations[node.inputs[0]]
             locations[node.name] = Location(source.root, source.buffer, source.index, source.offset, view, True)
         else:
-            layout = blocked(shape, target.lanes) if _prefers_blocks(graph, node) else plain(shape)
+            layout = plain(shape, target.dtype)
+            if _prefers_blocks(graph, node):
+                layout = blocked(shape, target.lanes, target.dtype)
             locations[node.name] = Location(node.name, "arena", 0, 0, layout)
     return locations
 
@@ -92,8 +93,8 @@ def _constant_layout(graph: Graph, constant: Constant, target: Target) -> Layout
     shape, readers = constant.values.shape, graph.consumers.get(constant.name, ())
     images = len(shape) in (3, 4) and shape[1] % target.lanes == 0
     if images and any(not core_of(reader).row_major for reader in readers):
-        return blocked(shape, target.lanes)
-    return plain(shape)
+        return blocked(shape, target.lanes, target.dtype)
+    return plain(shape, target.dtype)
 
 
 def core_of(node: Node) -> Op:

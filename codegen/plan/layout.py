@@ -127,11 +127,11 @@ def channels_last(shape: Shape, dtype: DType = FLOAT32) -> Layout:
     return Layout(shape, (moved[0], moved[-1], *moved[1:-1]), dtype=dtype)
 
 
-def blocked(shape: Shape, lanes: int) -> Layout:
+def blocked(shape: Shape, lanes: int, dtype: DType = FLOAT32) -> Layout:
     """NCHWc with c = ``lanes``."""
     blocks = -(-shape[1] // lanes)
     strides = tuple(s * lanes for s in row_major((shape[0], blocks, *shape[2:])))
-    return Layout(shape, strides, lanes)
+    return Layout(shape, strides, lanes, dtype=dtype)
 
 
 def up(value: int, multiple: int) -> int:

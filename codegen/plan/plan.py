@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from codegen.graph.graph import Graph
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.grid import Grid, Three
 from codegen.plan.kernels import Description
 from codegen.plan.layout import Layout
 from codegen.plan.target import Target
 
-Floats = NDArray[np.float32]
+Values = NDArray[Any]
+"""Constants as the artefact stores them: elements of the target's type."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """A launch that runs once, at create: it makes ``floats`` prepared weights of the draft's weights."""
+    """A launch that runs once, at create: it makes ``count`` prepared weights of the draft's weights."""
 
     what: str
     description: Description
     label: str
     sizes: Mapping[str, int]
-    weight: Floats
-    floats: int
+    weight: Values
+    count: int
     grid: Grid
 
 
@@ -36,7 +36,7 @@ class Draft:
     """One launch before buffers and kernel names are chosen.
 
     ``reads`` are tensors in the order of the kernel's parameters; ``parameters`` are the constants by the key that the
-    description calls them; ``zeros`` counts the floats that the kernel
+    description calls them; ``zeros`` counts the numbers that the kernel
     reads in place of padding.  ``sizes`` are numbers that launches pass to a kernel that they share.  ``scratch`` is a
     tensor that the kernel writes and reads, and nobody else.  A ``prepared`` kernel's weights are what the preparation
     makes.
@@ -51,7 +51,7 @@ class Draft:
     label: str
     reads: tuple[str, ...]
     writes: str
-    parameters: Mapping[str, Floats]
+    parameters: Mapping[str, Values]
     grid: Grid
     zeros: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Parameter:
 
     name: str
     role: str  # "read", "write", "weights", "prepared", "prepare" (to be written), "scratch", "zeros", "size", "table"
-    type: str = FLOAT32.storage  # of the elements of a buffer
+    type: str = ""  # of the elements of a buffer
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Argument:
     """The value that a launch passes for a parameter.
 
     ``kind`` is "arena", "input", "output", "weights", "prepared" or "zeros" for a buffer (``index`` counts inputs and
-    outputs), "number" for a number: an offset in floats, or a size.
+    outputs), "number" for a number: an offset in elements, or a size.
     """
 
     kind: str
@@ -127,7 +127,7 @@ class Kernel:
     description: Description
     parameters: tuple[Parameter, ...]
     constants: Mapping[str, str]
-    tables: Mapping[str, Floats]
+    tables: Mapping[str, Values]
     local: Three
     what: str
     notes: tuple[str, ...]
@@ -155,9 +155,9 @@ class Launch:
 class Plan:
     """A network as launches over one arena.
 
-    ``preparations`` run once, and make ``prepared_floats`` of weights.  ``stored`` is how many floats of constants each
-    launch adds to those of the launches before it.  ``weights`` is None where all constants are
-    tables in the kernels.
+    ``preparations`` run once, and make ``prepared`` numbers of weights.  ``stored`` is how many numbers of constants
+    each launch adds to those of the launches before it.  ``weights`` is None where all constants are tables in the
+    kernels.
     """
 
     graph: Graph
@@ -167,12 +167,22 @@ class Plan:
     kernels: tuple[Kernel, ...]
     preparations: tuple[Launch, ...]
     launches: tuple[Launch, ...]
-    prepared_floats: int
+    prepared: int
     arena_bytes: int
     separate_bytes: int
-    weights: Floats | None
+    weights: Values | None
     zeros: int
     stored: Mapping[str, int]
+
+    @property
+    def prepared_bytes(self) -> int:
+        """Size of the prepared weights."""
+        return self.target.dtype.bytes * self.prepared
+
+    @property
+    def zeros_bytes(self) -> int:
+        """Size of the zeros that kernels read in place of padding."""
+        return self.target.dtype.bytes * self.zeros
 
     @property
     def persistent(self) -> bool:

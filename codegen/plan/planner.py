@@ -34,9 +34,9 @@ def plan(
     constants, stored = Constants(), {}
     for node in graph.nodes:
         if not locations[node.name].computed_elsewhere:
-            sketch, before = LaunchSketch(node, target, layouts), constants.floats
+            sketch, before = LaunchSketch(node, target, layouts), constants.count
             drafts += (_with_known(draft, constants) for draft in schedule(sketch, choices.get(node.name)))
-            stored[node.name] = constants.floats - before
+            stored[node.name] = constants.count - before
             locations |= {name: Location(name, "arena", 0, 0, layout) for name, layout in sketch.scratch.items()}
     assert all(draft.grid.group <= target.work_group for draft in drafts)
     offsets, arena, separate = share_memory(locations, drafts)
@@ -54,7 +54,7 @@ def plan(
     if weights_bytes <= TABLE_BYTES and not graph.constants and not any(d.prepared for d in drafts):
         baked = with_tables(graph.name, drafts, places, notes)
     else:
-        baked = with_blob(graph, drafts, places, notes)
+        baked = with_blob(graph, target.dtype, drafts, places, notes)
     return Plan(
         graph=graph,
         target=target,
@@ -63,7 +63,7 @@ def plan(
         kernels=baked.kernels,
         preparations=baked.preparations,
         launches=baked.launches,
-        prepared_floats=baked.prepared_floats,
+        prepared=baked.prepared,
         arena_bytes=arena,
         separate_bytes=separate,
         weights=baked.weights,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from codegen.plan.dtype import FLOAT32, DType
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -151,6 +153,8 @@ class Target:
     ``caches`` are a core's first and second data cache in bytes, where private memory is cached, so that copying input
     into it pays (CPUs); else None.  ``work_items`` of a launch keep all cores busy; None: every tile has a work-item of
     its own.  ``work_group`` is the most work-items of a work-group that all devices of the class take.
+
+    ``dtype`` is the type of weights, and of tensors other than inputs and outputs.
     """
 
     name: str
@@ -163,6 +167,7 @@ class Target:
     work_items: int | None
     work_group: int
     costs: Costs = Costs()
+    dtype: DType = FLOAT32
 
     @property
     def cached_private(self) -> bool:

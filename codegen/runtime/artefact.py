@@ -67,7 +67,7 @@ class Artefact:
     folder: Path
     manifest: Mapping[str, Any]
     source: str
-    weights: Floats | None
+    weights: Values | None
     tensors: Mapping[str, Tensor]
 
     @property
@@ -116,9 +116,12 @@ def read(folder: Path) -> Artefact:
     # Users may edit example.c.
     contents = {file: _checked(folder, file, sha) for file, sha in manifest["files"].items() if file != EXAMPLE}
     source, blob = contents[f"{name}.cl"].decode("utf-8", "replace"), contents.get(f"{name}_weights.c.bin")
-    if blob is not None and len(blob) % 4:
-        raise Mismatch(f"{folder / f'{name}_weights.c.bin'}: {len(blob)} bytes are not whole floats; build again")
-    weights = None if blob is None else np.frombuffer(blob, dtype="<f4").astype(np.float32)
+    dtype = np.dtype(manifest["type"])
+    if blob is not None and len(blob) % dtype.itemsize:
+        raise Mismatch(
+            f"{folder / f'{name}_weights.c.bin'}: {len(blob)} bytes are not whole numbers of {dtype}; build again"
+        )
+    weights = None if blob is None else np.frombuffer(blob, dtype.newbyteorder("<")).astype(dtype)
     check(manifest, source, None if weights is None else weights.size, At(path))
     tensors = {name: _tensor(t, manifest) for name, t in manifest["tensors"].items()}
     return Artefact(folder, manifest, source, weights, tensors)
@@ -140,7 +143,7 @@ def read_unchanged(folder: Path) -> Artefact:
 def _tensor(t: Mapping[str, Any], manifest: Mapping[str, Any]) -> Tensor:
     """The location of a tensor; input and output buffers have elements of the port's type, all others floats."""
     ports = {"input": manifest["inputs"], "output": manifest["outputs"]}.get(t["buffer"])
-    kind = ports[t["index"]]["type"] if ports else FLOAT32
+    kind = ports[t["index"]]["type"] if ports else manifest["type"]
     return Tensor(t["buffer"], t["index"], t["offset"], tuple(t["shape"]), tuple(t["strides"]), t["block"], kind)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from codegen import interrupt
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
+from codegen.graph.types import size_of
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
@@ -193,7 +194,7 @@ def _nodes(artefact: Artefact, network: Graph | None, microseconds: Sequence[flo
         node = None if network is None else network.by_name[name]
         title = next(launch["title"] for launch in artefact.launches if launch["writes"] == launches[-1].writes)
         own = sum(launch.microseconds for launch in launches)
-        tables = 4 * sum(a.size for a in node.op.arrays()) if node and constants.tables else 0
+        tables = constants.each * sum(a.size for a in node.op.arrays()) if node and constants.tables else 0
         moved = sum(launch.bytes for launch in launches) + tables
         count = None if network is None or node is None else _count(network, node)
         arithmetic = None if count is None else 2e-3 * count / peak.gflops
@@ -236,7 +237,8 @@ class _Constants:
 
     def __init__(self, artefact: Artefact) -> None:
         weights = 0 if artefact.weights is None else artefact.weights.size
-        prepared = artefact.manifest["memory"]["prepared_bytes"] // 4
+        self.each = size_of(artefact.manifest["type"])
+        prepared = artefact.manifest["memory"]["prepared_bytes"] // self.each
         self.tables = artefact.weights is None
         launches = [*artefact.manifest["preparations"], *artefact.launches]
         starts = [start for launch in launches for start in _starts(launch)]
@@ -246,11 +248,13 @@ class _Constants:
         }
 
     def bytes(self, launch: Mapping[str, Any]) -> int:
-        return 4 * sum(next(e for e in self._ends[kind] if e > start) - start for kind, start in _starts(launch))
+        return self.each * sum(
+            next(e for e in self._ends[kind] if e > start) - start for kind, start in _starts(launch)
+        )
 
 
 def _starts(launch: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The weights among a launch's arguments: their kind, and their offset in floats, which is the next argument."""
+    """The weights among a launch's arguments: their kind, and their offset in elements, which is the next argument."""
     for argument, behind in itertools.pairwise(launch["arguments"]):
         if argument["kind"] in ("weights", "prepared"):
             yield argument["kind"], behind["value"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.graph.types import CL_TYPES, FLOAT32
+from codegen.graph.types import CL_TYPES, size_of
 from codegen.runtime.manifest import At, shown
 
 MOST_ITEMS = 2**40  # work-items of a launch: this many take hours
@@ -16,7 +16,7 @@ Sizes = Mapping[str, list[int]]  # elements of each buffer, by kind and index
 
 
 def check(manifest: Mapping[str, Any], source: str, weights: int | None, at: At) -> None:
-    """Raises SpecError if something does not fit; ``weights`` is the number of floats of the constants, if any."""
+    """Raises SpecError if something does not fit; ``weights`` counts the numbers of the constants, if any."""
     _check_ports(manifest, at)
     sizes = _sizes(manifest, weights, at["memory"])
     for name, tensor in manifest["tensors"].items():
@@ -46,18 +46,18 @@ def _check_ports(manifest: Mapping[str, Any], at: At) -> None:
 
 
 def _sizes(manifest: Mapping[str, Any], weights: int | None, at: At) -> Sizes:
-    memory = manifest["memory"]
+    memory, each = manifest["memory"], size_of(manifest["type"])
     for key, size in memory.items():
-        if size % 4:
-            at[key].unfit(size, "a multiple of 4, the bytes of a float")
-    if memory["weights_bytes"] != 4 * (weights or 0):
-        at["weights_bytes"].unfit(memory["weights_bytes"], f"{4 * (weights or 0)}, the size of the file of weights")
+        if size % each:
+            at[key].unfit(size, f"a multiple of {each}, the bytes of a {manifest['type']}")
+    if memory["weights_bytes"] != each * (weights or 0):
+        at["weights_bytes"].unfit(memory["weights_bytes"], f"{each * (weights or 0)}, the size of the file of weights")
     return {
-        "arena": [memory["arena_bytes"] // 4],
+        "arena": [memory["arena_bytes"] // each],
         "input": [math.prod(i["shape"]) for i in manifest["inputs"]],
         "output": [math.prod(o["shape"]) for o in manifest["outputs"]],
         "weights": [] if weights is None else [weights],
-        "prepared": [memory["prepared_bytes"] // 4] if memory["prepared_bytes"] else [],
+        "prepared": [memory["prepared_bytes"] // each] if memory["prepared_bytes"] else [],
         "zeros": [manifest["zeros"]] if manifest["zeros"] else [],
     }
 
@@ -105,7 +105,7 @@ def _check_launch(
             continue
         size = _size(sizes, kind, argument["index"], here)
         ports = {"input": "inputs", "output": "outputs"}.get(kind)
-        holds = manifest[ports][argument["index"]]["type"] if ports else FLOAT32
+        holds = manifest[ports][argument["index"]]["type"] if ports else manifest["type"]
         if CL_TYPES[holds] != pointed:
             here.refuse(f"buffer {kind} holds {holds}, but kernel {launch['kernel']} takes {pointed}")
         behind = arguments[k + 1] if k + 1 < len(arguments) and kind != "zeros" else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.errors import DeviceError
-from codegen.graph.types import FLOAT32, size_of
+from codegen.graph.types import size_of
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo, opencl
 
@@ -94,29 +94,32 @@ class Session:
         manifest = self.artefact.manifest
         buffers: dict[tuple[str, int], Any] = {}
 
-        def empty(count: int, kind: str = FLOAT32) -> Any:
+        def empty(size: int) -> Any:
             """A buffer of zeros, like the C host's, so that elements that no launch writes are equal in every run."""
-            # Buffers are filled float by float.
-            size = 4 * max(-(-count * size_of(kind) // 4), 1)
+            word = np.uint32(0)
+            size = word.itemsize * max(-(-size // word.itemsize), 1)
             buffer = cl.Buffer(self.context, flags.READ_WRITE, size)
-            cl.enqueue_fill_buffer(self.queue, buffer, np.float32(0), 0, size)
+            cl.enqueue_fill_buffer(self.queue, buffer, word, 0, size)
             return buffer
+
+        def port(declared: Mapping[str, Any]) -> Any:
+            return empty(size_of(declared["type"]) * int(np.prod(declared["shape"])))
 
         def filled(values: NDArray[Any]) -> Any:
             return cl.Buffer(self.context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=values)
 
         try:
             for k, declared in enumerate(self.artefact.inputs):
-                buffers["input", k] = empty(int(np.prod(declared["shape"])), declared["type"])
+                buffers["input", k] = port(declared)
             for k, declared in enumerate(self.artefact.outputs):
-                buffers["output", k] = empty(int(np.prod(declared["shape"])), declared["type"])
-            buffers["arena", 0] = empty(manifest["memory"]["arena_bytes"] // 4)
+                buffers["output", k] = port(declared)
+            buffers["arena", 0] = empty(manifest["memory"]["arena_bytes"])
             if self.artefact.weights is not None:
                 buffers["weights", 0] = filled(self.artefact.weights)
             if manifest["memory"]["prepared_bytes"]:
-                buffers["prepared", 0] = empty(manifest["memory"]["prepared_bytes"] // 4)
+                buffers["prepared", 0] = empty(manifest["memory"]["prepared_bytes"])
             if manifest["zeros"]:
-                buffers["zeros", 0] = filled(np.zeros(manifest["zeros"], dtype=np.float32))
+                buffers["zeros", 0] = filled(np.zeros(manifest["zeros"], manifest["type"]))
         except cl.Error as error:
             raise DeviceError(f"{self.device.name}: no memory for {self.artefact.name}: {error}") from error
         return buffers

@@ -211,6 +211,7 @@ MANIFEST_KIND = keys(
         "outputs": list_of(keys({**_PORT, "tensor": LINE}), 1),
         "build_options": OPTIONS,
         "device_options": list_of(keys({"native_floats_from": whole(1, 1024), "options": OPTIONS}), 0, 16),
+        "type": choice(*(kind for kind in TYPES if kind.startswith("float"))),
         "memory": keys(
             {
                 "arena_bytes": _BYTES,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from codegen import interrupt
 from codegen.errors import Mismatch
-from codegen.graph.bounded import FLOAT32, FLOAT64, Array, Bounded
+from codegen.graph.bounded import FLOAT64, ROUNDINGS, Array, Bounded, Rounding
 from codegen.graph.evaluation import all_outputs, evaluate, sources
 from codegen.graph.graph import Graph, Node
 from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
@@ -303,14 +303,16 @@ def check_launches(
     session: Session, launches: Graph, user: Mapping[str, Values], given: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Check, ...]:
     held: dict[str, NDArray[Any]] = dict(given)
+    kind = session.artefact.manifest["type"]
+    rounding = ROUNDINGS[kind]
     launched = {launch["writes"] for launch in session.artefact.launches}
     checks = []
     for constant in launches.constants:
         with np.errstate(over="ignore"):
-            stored = constant.values.astype(np.float32).astype(np.float64)
+            stored = constant.values.astype(kind).astype(np.float64)
         held[constant.name] = session.tensor(constant.name)
         exact = np.zeros_like(stored)
-        checks.append(compare(constant.name, "constant", held[constant.name], stored, exact, FLOAT32.unit))
+        checks.append(compare(constant.name, "constant", held[constant.name], stored, exact, rounding.unit))
 
     def settle(name: str) -> NDArray[Any]:
         """The device's values of a tensor; a tensor without a launch must equal its sources exactly."""
@@ -320,7 +322,7 @@ def check_launches(
             with np.errstate(all="ignore"):
                 true = node.op.reference(*(np.asarray(s, dtype=np.float64) for s in sources))
             held[name] = session.tensor(name)
-            checks.append(compare(name, node.op.title, held[name], true, np.zeros_like(true), FLOAT32.unit))
+            checks.append(compare(name, node.op.title, held[name], true, np.zeros_like(true), rounding.unit))
         return held[name]
 
     runner = steps(session, user)
@@ -336,7 +338,7 @@ def check_launches(
         if launch["node"] != node.name:
             raise Mismatch(f"{session.artefact.folder}: launches are not in the spec's order; build again")
         held[node.name] = got
-        checks.append(_check_launch(node, _as_computed(node.op, launch), inputs, got))
+        checks.append(_check_launch(node, _as_computed(node.op, launch), inputs, got, rounding))
         for name in node.inputs:
             readers[name] -= 1
             if readers[name] == 0:
@@ -344,7 +346,7 @@ def check_launches(
     return tuple(checks)
 
 
-def _check_launch(node: Node, op: Op, inputs: Sequence[NDArray[Any]], got: NDArray[Any]) -> Check:
+def _check_launch(node: Node, op: Op, inputs: Sequence[NDArray[Any]], got: NDArray[Any], rounding: Rounding) -> Check:
     """Compares a launch's output with the reference and its bound, piece by piece if it is large."""
     shapes = [x.shape for x in inputs]
     boxes = list(pieces(got.shape, shapes))
@@ -355,8 +357,8 @@ def _check_launch(node: Node, op: Op, inputs: Sequence[NDArray[Any]], got: NDArr
     for box, part in zip(boxes, parts, strict=True):
         assert part is not None
         read = (Bounded.exact(x[slices(b)]) for x, b in zip(inputs, part.boxes, strict=True))
-        true = part.op.bounded(*read, rounding=FLOAT32)
-        check = compare(node.name, node.op.title, got[slices(box)], true.value, true.error, FLOAT32.unit)
+        true = part.op.bounded(*read, rounding=rounding)
+        check = compare(node.name, node.op.title, got[slices(box)], true.value, true.error, rounding.unit)
         index = tuple(at + start for at, (start, _) in zip(check.index, box, strict=True))
         checks.append(replace(check, index=index))
     return max(checks, key=lambda check: check.ratio)

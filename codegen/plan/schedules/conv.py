@@ -21,7 +21,6 @@ import numpy as np
 
 from codegen.graph.bounded import Array
 from codegen.graph.ops import Conv
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.kernels import Cover, Direct, Tiling
 from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
@@ -147,11 +146,11 @@ def choose_cut(
     chunks, wanted = 1, tiles[0]
     if target.caches is not None:
         # As many chunks as let their weights stay in the cache; sums must find room beside them.
-        panel = FLOAT32.bytes * column * tiling.block_tile * target.lanes
+        panel = target.dtype.bytes * column * tiling.block_tile * target.lanes
         chunks = min(math.ceil(input_blocks * panel / (target.caches[0] * costs.weights_share)), input_blocks)
     if target.work_items is not None:
         pixels = height * width
-        most = costs.waiting_bytes // (FLOAT32.bytes * tiling.block_tile * target.lanes)
+        most = target.dtype.count(costs.waiting_bytes) // (tiling.block_tile * target.lanes)
         # A work-item has at least the pixels of a register tile.
         least = target.vectors[0].most_pixels(2)
         busy = -(-target.work_items // -(-blocks // tiling.block_tile))

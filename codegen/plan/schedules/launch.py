@@ -26,7 +26,7 @@ from codegen.plan.kernels import (
     ZeroLanes,
 )
 from codegen.plan.layout import Layout, Named
-from codegen.plan.plan import Draft, Floats, Preparation
+from codegen.plan.plan import Draft, Preparation, Values
 from codegen.plan.target import Target
 
 QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg", "thresholded_relu")
@@ -48,7 +48,7 @@ class LaunchSketch:
     node: Node
     target: Target
     layouts: Mapping[str, Layout]
-    parameters: dict[str, Floats] = field(default_factory=dict)
+    parameters: dict[str, Values] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     scratch: dict[str, Layout] = field(default_factory=dict)
 
@@ -69,12 +69,17 @@ class LaunchSketch:
     def y(self) -> Layout:
         return self.layouts[self.node.name]
 
+    @property
+    def most_staged(self) -> int:
+        """The most numbers that a work-item puts side by side in private memory."""
+        return self.target.dtype.count(self.target.costs.staged_bytes)
+
     def constant(self, name: str, values: np.ndarray[Any, Any]) -> str:
-        """Registers a constant array under a name that is free, rounded once to float32; returns the name."""
+        """Registers a constant array under a name that is free, each number rounded once; returns the name."""
         key, k = name, 2
         while key in self.parameters:
             key, k = f"{name}{k}", k + 1
-        self.parameters[key] = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+        self.parameters[key] = self.target.dtype.rounded(values).reshape(-1)
         return key
 
     def size(self, name: str, value: int) -> str:
@@ -214,7 +219,9 @@ class LaunchSketch:
         if isinstance(op, PRelu):
             return Slope(constant("slope", op.slope))
         if isinstance(op, Activation):
-            return Function(op.kind, {k: float(np.float32(v)) for k, v in op.parameters.items()})
+            return Function(
+                op.kind, {k: self.target.dtype.rounded(np.array(v)).item() for k, v in op.parameters.items()}
+            )
         assert isinstance(op, Binary) and stage.operand is not None
         layout = self.layouts[self.node.inputs[stage.operand]].repeated(shape or self.y.shape)
         layout = view(layout) if view else layout.canonical()

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from codegen.graph.ops import Conv
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.grid import Three
 from codegen.plan.kernels import Pointwise, Tiling
 from codegen.plan.layout import Layout, Named, up
@@ -94,7 +93,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
         prologue=s.prologue(shared=True),
         gathered=gathered,
         # The same for layers of any number of channels, so that they share kernels; but for one that is out of bounds.
-        staged_floats=max(s.target.costs.staged_bytes // FLOAT32.bytes, inputs * c) if staged else 0,
+        staged_floats=max(s.most_staged, inputs * c) if staged else 0,
     )
     groups = grid(s.target.costs, tiling, rows, columns, blocks, inputs * c, batch, staged)
     label = f"{'gathered' if gathered else 'pointwise'}_{tiling.wide.row}x{tile}{s.epilogue_label}"
@@ -103,7 +102,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
 
 def _most_staged(s: LaunchSketch) -> int:
     """The largest number of pixels whose inputs, windows included, fit into private memory."""
-    return s.target.costs.staged_bytes // (FLOAT32.bytes * s.target.lanes * Window.of(s.core).taps * s.x.blocks)
+    return s.most_staged // (s.target.lanes * Window.of(s.core).taps * s.x.blocks)
 
 
 def _window_sizes(s: LaunchSketch, window: Window) -> None:

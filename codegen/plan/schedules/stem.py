@@ -8,7 +8,6 @@ Tiles are those of 1x1 convolutions, with the taps of all input channels in plac
 from __future__ import annotations
 
 from codegen.graph.ops import Conv
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.kernels import Stem
 from codegen.plan.layout import up
 from codegen.plan.plan import Draft
@@ -24,7 +23,7 @@ def takes(s: LaunchSketch) -> bool:
         return False
     window = Window.of(op)
     columns = window.reach(1, s.y.canonical().shape[3])
-    return window.taps > 1 and FLOAT32.bytes * s.x.shape[1] * window.kernel[0] * columns <= s.target.costs.staged_bytes
+    return window.taps > 1 and s.x.shape[1] * window.kernel[0] * columns <= s.most_staged
 
 
 def plan_stem(s: LaunchSketch) -> Draft:

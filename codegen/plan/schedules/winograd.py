@@ -25,7 +25,6 @@ import numpy as np
 
 from codegen.graph.ops.winograd import POINTS
 from codegen.plan import kernels
-from codegen.plan.dtype import FLOAT32
 from codegen.plan.grid import Grid
 from codegen.plan.layout import Named, blocked, plain, up
 from codegen.plan.plan import Draft, Preparation
@@ -102,7 +101,7 @@ def _fitting(s: LaunchSketch, tiles: Tiles) -> int:
     """The number of tiles that fit into a slot."""
     co, ci = map(int, s.core.weight.shape[:2])
     assert s.target.caches is not None, "targets without caches cut no tiles"
-    return int(s.target.caches[1] * s.target.costs.slot_share) // (FLOAT32.bytes * tiles.points * (ci + co))
+    return s.target.dtype.count(s.target.caches[1] * s.target.costs.slot_share) // (tiles.points * (ci + co))
 
 
 def _groups(s: LaunchSketch, tiles: Tiles) -> int:
@@ -137,7 +136,7 @@ def _steps_cycles(s: LaunchSketch, tiles: Tiles, count: int, times: int) -> floa
     lanes = s.target.lanes
     tiling = fit(s.target, 1, count, y_blocks)
     products = image_cycles(s.target, tiling, 1, count, y_blocks) * x_blocks * lanes
-    weights = FLOAT32.bytes * x_blocks * lanes * y_blocks * lanes
+    weights = s.target.dtype.bytes * x_blocks * lanes * y_blocks * lanes
     return times * tiles.points * (products + weights * s.target.costs.weight_byte)
 
 
@@ -149,7 +148,7 @@ def _blocks(s: LaunchSketch) -> tuple[int, int]:
 
 def _tile_bytes(s: LaunchSketch, tiles: Tiles) -> int:
     """The bytes of a transformed tile of all channels, and of its products."""
-    return tiles.points * sum(_blocks(s)) * s.target.lanes * FLOAT32.bytes
+    return tiles.points * sum(_blocks(s)) * s.target.lanes * s.target.dtype.bytes
 
 
 def _three(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
@@ -170,13 +169,13 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     tiling = fit(s.target, 1, largest, y_blocks, longest=smallest)
     items = min(groups, s.target.costs.slots)
     scratch = f"{s.node.name}/slots"
-    v_point = _apart(largest * x_blocks * c)
+    v_point = _apart(s.target, largest * x_blocks * c)
     # Whole wide vectors of products.
     m_packed = up(tiling.block_tile, 2 if s.target.wide else 1) * c
     y_tiles = -(-y_blocks // tiling.block_tile)
-    m_point = _apart(largest * y_tiles * m_packed)
+    m_point = _apart(s.target, largest * y_tiles * m_packed)
     slot = tiles.points * (v_point + m_point)
-    s.scratch[scratch] = plain((items, slot))
+    s.scratch[scratch] = plain((items, slot), s.target.dtype)
     part.constant("bias", s.channels(s.core.bias, y.shape[1]))
     for name, value in {
         **{"groups": groups, "tiles": tiles.count, "slot": slot, "v_point": v_point, "m_point": m_point},
@@ -216,18 +215,18 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
 def _scratch(s: LaunchSketch, what: str, tiles: Tiles, channels: int) -> str:
     """A tensor of the points' images, each [channels][tiles]."""
     name = f"{s.node.name}/{what}"
-    layout = blocked((tiles.points, channels, 1, tiles.count), s.target.lanes)
-    s.scratch[name] = replace(layout, strides=(_apart(layout.strides[0]), *layout.strides[1:]))
+    layout = blocked((tiles.points, channels, 1, tiles.count), s.target.lanes, s.target.dtype)
+    s.scratch[name] = replace(layout, strides=(_apart(s.target, layout.strides[0]), *layout.strides[1:]))
     return name
 
 
-def _apart(floats: int) -> int:
-    """The distance of points of a tile: at least so many floats, so that the points spread over a whole cache.
+def _apart(target: Target, numbers: int) -> int:
+    """The distance of points of a tile: at least so many numbers, so that the points spread over a whole cache.
 
     A cache has room for few lines at distances of multiples of 4096 bytes; an odd number of lines is never near one.
     """
-    line = LINE_BYTES // FLOAT32.bytes
-    return (-(-floats // line) | 1) * line
+    line = target.dtype.count(LINE_BYTES)
+    return (-(-numbers // line) | 1) * line
 
 
 def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
@@ -298,9 +297,9 @@ def _preparation(s: LaunchSketch, tiles: Tiles, tiling: kernels.Tiling) -> Prepa
         description=kernels.WinogradWeights(lanes=c, tile=tiles.size, numbers=NUMBERS, packed=tile),
         label=f"winograd{tiles.size}_weights_{tile}",
         sizes={"u_point": product},
-        weight=np.ascontiguousarray(weight, dtype=np.float32).reshape(-1),
+        weight=s.target.dtype.rounded(weight).reshape(-1),
         # Behind the last channels of an odd number of blocks a wide vector reads on.
-        floats=tiles.points * product + c,
+        count=tiles.points * product + c,
         grid=Grid((product // tile, 1, 1)),
     )
 
