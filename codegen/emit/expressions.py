@@ -177,7 +177,7 @@ def _sum(terms: Sequence[tuple[str, int | str]]) -> str:
 
 
 def _factor(name: str) -> str:
-    atomic = re.fullmatch(r"\w+(\(\w*\))?|\([^()]*\)", name)
+    atomic = re.fullmatch(r"\w+(\(\w*\)|\[\w+\])?|\([^()]*\)", name)
     return name if atomic else f"({name})"
 
 

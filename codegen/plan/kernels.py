@@ -157,6 +157,11 @@ class Contraction(Description):
         """Output channels of a tile, which lie together in the weights."""
         return self.tiling.block_tile * self.lanes
 
+    @property
+    def block_weights(self) -> int:
+        """Weights of a tile for one block of inputs."""
+        return self.lanes * self.packed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pointwise(Contraction):
@@ -199,9 +204,24 @@ class Stem(Contraction):
         assert 0 <= self.begin <= self.end <= self.staged_columns
 
     @property
-    def taps(self) -> int:
-        """Taps of all input channels."""
-        return self.inputs * self.stencil.taps
+    def rows(self) -> int:
+        """Staged rows, of all input channels."""
+        return self.inputs * self.stencil.kernel[0]
+
+    @property
+    def tile_weights(self) -> int:
+        """Weights of a tile, for the taps of all input channels."""
+        return self.inputs * self.stencil.taps * self.packed
+
+    @property
+    def inside(self) -> int:
+        """Columns of a staged row that are input."""
+        return self.end - self.begin
+
+    @property
+    def whole_vectors(self) -> bool:
+        """True if rows are staged as they are, by vectors."""
+        return self.x.strides[3] == 1 and not self.prologue
 
 
 @dataclass(frozen=True)
@@ -290,6 +310,41 @@ class Direct(Contraction):
         """True if there is one block of inputs."""
         return self.input_blocks == 1
 
+    @property
+    def one_row(self) -> bool:
+        """True if the output is one row."""
+        return self.sink.y.shape[2] == 1
+
+    @property
+    def even(self) -> bool:
+        """True if all chunks have equally many blocks."""
+        return self.input_blocks % self.chunk == 0
+
+    @property
+    def tap_weights(self) -> int:
+        """Weights of a tile for one tap of a block of inputs."""
+        return self.in_lanes * self.packed
+
+    @property
+    def lane_weights(self) -> tuple[int, ...]:
+        """The first of these weights for each input channel."""
+        return tuple(range(0, self.tap_weights, self.packed))
+
+    @property
+    def row_weights(self) -> int:
+        """Weights of a tile for a row of taps of a block of inputs."""
+        return self.stencil.kernel[1] * self.tap_weights
+
+    @property
+    def checked(self) -> bool:
+        """True if inputs are zeros where their pixel is outside, instead of read from a block of zeros."""
+        return self.bounded_columns and not self.zeros
+
+    @property
+    def prepared_input(self) -> bool:
+        """True if inputs are checked, or go through the prologue, before they are multiplied."""
+        return self.checked or (bool(self.prologue) and not self.staged)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Contraction):
@@ -310,6 +365,11 @@ class Dense(Contraction):
     prologue: Steps
     sink: Sink
 
+    @property
+    def tile_weights(self) -> int:
+        """Weights of a tile."""
+        return self.inputs * self.packed
+
 
 # Winograd ------------------------------------------------------------------------------------------------------------
 
@@ -326,13 +386,18 @@ class WinogradStep(Description):
         """Numbers of a transformed tile along one axis."""
         return self.tile + 2
 
+    @property
+    def all_points(self) -> int:
+        """Numbers of a transformed tile."""
+        return self.points**2
+
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradInput(WinogradStep):
-    """B^T d B of all tiles."""
+    """B^T d B of all tiles; ``first`` is the input of output 0."""
 
     template = "winograd_input.cl.jinja"
-    pad: Pair
+    first: Pair
     x: Layout | Named
     samples: bool
     prologue: Steps
@@ -355,14 +420,22 @@ class WinogradWeights(WinogradStep):
     template = "winograd_weights.cl.jinja"
     packed: int
 
+    @property
+    def kernel_weights(self) -> int:
+        """Weights of all taps for one input channel."""
+        return 9 * self.packed
+
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradGroups(WinogradStep, Contraction):
-    """All three steps for one group of tiles after the other; ``m_packed`` products of a tile lie together."""
+    """All three steps for one group of tiles after the other; ``m_packed`` products of a tile lie together.
+
+    ``first`` is the input of output 0.
+    """
 
     template = "winograd.cl.jinja"
     m_packed: int
-    pad: Pair
+    first: Pair
     x: Layout | Named
     y: Layout | Named
     samples: bool
@@ -417,6 +490,16 @@ class WindowAxis:
     pad: int
     pad_after: int
 
+    @property
+    def first(self) -> int:
+        """The input of tap 0 of output 0."""
+        return -self.pad
+
+    @property
+    def counted(self) -> int:
+        """From an output's first tap on, the taps before so many inputs are input or padding."""
+        return self.size + self.pad + self.pad_after + self.dilation - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Volume(Description):
@@ -457,6 +540,14 @@ class GeneralConv(Volume):
     def transposed(self) -> bool:
         return self.kind == "transposed"
 
+    @property
+    def dilated(self) -> bool:
+        return any(axis.dilation > 1 for axis in self.axes)
+
+    @property
+    def last_channel(self) -> int:
+        return self.channels - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralPool(Volume):
@@ -469,6 +560,16 @@ class GeneralPool(Volume):
     count_include_pad: bool
     sum_block: int
     prologue: Steps
+
+    @property
+    def counts(self) -> bool:
+        """True if the kernel counts the pixels that an average is of."""
+        return self.kind == "average" and not self.count_include_pad
+
+    @property
+    def exponent(self) -> float:
+        """What the sum of powers is raised to at the end."""
+        return 1 / self.p
 
 
 # Rows of a channel block ---------------------------------------------------------------------------------------------
@@ -498,20 +599,24 @@ class GlobalPool(BlockRows):
     """Maximum or average over all of space."""
 
     template = "global_pool.cl.jinja"
+    parts: ClassVar[int] = 4
     kind: str
     sum_block: int
     prologue: Steps
 
+    @property
+    def uneven(self) -> bool:
+        """True if the last turn of a row has fewer pixels than there are partial results."""
+        return self.x.shape[3] % self.parts != 0
 
-@dataclass(frozen=True, kw_only=True)
-class Resize(BlockRows):
-    """Resampling with few taps, unrolled; ``index`` and ``weight`` are keys of constants."""
+    @property
+    def turns(self) -> int:
+        """Turns until the partial results are a block of the sum."""
+        return self.sum_block // self.parts
 
-    template = "resize.cl.jinja"
-    mode: str
-    row_taps: int
-    column_taps: int
-    weighted: bool
+    @property
+    def pixels(self) -> int:
+        return self.x.shape[2] * self.x.shape[3]
 
 
 @dataclass(frozen=True)
@@ -525,14 +630,22 @@ class ResizeAxis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneralResize(Volume):
-    """Resampling with any number of taps; outputs that lie outside the input are ``outside``, if that is not None."""
+class Resize(Volume):
+    """Resampling; constants are tables of the input elements that each output element is made of (its taps).
 
-    template = "resize_general.cl.jinja"
+    ``weighted``: there are several, each with a weight.  Outputs that lie outside the input are ``outside``, if that is
+    not None.
+    """
+
+    template = "resize.cl.jinja"
     mode: str
     axes: tuple[ResizeAxis, ...]
+    weighted: bool
     sum_block: int
     outside: float | None
+
+    def check(self) -> None:
+        assert all((axis.taps > 1) == self.weighted for axis in self.axes)
 
 
 @dataclass(frozen=True)
@@ -545,6 +658,20 @@ class SampleAxis:
     low: float
     high: float
     span: float
+
+    @property
+    def last(self) -> int:
+        return self.size - 1
+
+    @property
+    def half(self) -> float:
+        """Half of the distance from the first element to the last."""
+        return self.last / 2
+
+    @property
+    def beyond(self) -> int:
+        """The position of which, and of all behind it, no tap is inside."""
+        return self.size + 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -559,6 +686,11 @@ class Sample(Volume):
     taps: int
     border: str
     align_corners: bool
+
+    @property
+    def reaches_out(self) -> bool:
+        """True if taps outside the input are told from the taps inside, or brought inside one by one."""
+        return self.border == "zeros" or (self.border == "border" and self.mode == "bicubic")
 
 
 @dataclass(frozen=True)
@@ -635,6 +767,11 @@ class Elements(Description):
     dims: tuple[int, ...]
     epilogue: Steps
 
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """All axes but the last."""
+        return tuple(range(len(self.dims) - 1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlongAxis(Elements):
@@ -672,11 +809,11 @@ class Convert(Elements):
 
 @dataclass(frozen=True)
 class Part:
-    """An input of :class:`Concat` that ends before index ``stop``, and begins at ``start``."""
+    """An input of :class:`Concat` that ends before index ``stop``; ``shift`` is its index for index 0."""
 
     pointer: str
     layout: Layout
-    start: int
+    shift: int
     stop: int
 
 
@@ -690,6 +827,11 @@ class Concat(Description):
     axis: int
     parts: tuple[Part, ...]
     channels: int | None
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """All axes but the last."""
+        return tuple(range(len(self.dims) - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -727,6 +869,10 @@ class RunningSum(AlongAxis):
     exclusive: bool
     reverse: bool
     sum_block: int
+
+    @property
+    def last(self) -> int:
+        return self.count - 1
 
 
 @dataclass(frozen=True, kw_only=True)

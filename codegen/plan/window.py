@@ -26,6 +26,16 @@ class Stencil:
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
+    @property
+    def first(self) -> Pair:
+        """The input of tap 0 of output 0, which is in the padding if there is any."""
+        return -self.pad[0], -self.pad[1]
+
+    @property
+    def columns(self) -> int:
+        """The columns from an output's first tap to its last."""
+        return (self.kernel[1] - 1) * self.dilation[1] + 1
+
 
 @dataclass(frozen=True)
 class Window:

@@ -99,7 +99,7 @@ def plan_concat(s: LaunchSketch) -> Draft:
         dims=_dims(s.y),
         axis=op.axis,
         parts=tuple(
-            kernels.Part(s.operand_name(k), layout, start, stop)
+            kernels.Part(s.operand_name(k), layout, -start, stop)
             for k, (layout, start, stop) in enumerate(zip(layouts, [0, *stops], stops, strict=False))
         ),
         channels=s.y.shape[1] if _filled(s.y) and op.axis != 1 else None,

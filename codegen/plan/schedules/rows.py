@@ -10,14 +10,10 @@ import numpy as np
 
 from codegen.graph.bounded import sum_block
 from codegen.graph.ops import GlobalPool, Pool, Resize
-from codegen.graph.ops.resize import Taps
 from codegen.plan import kernels
 from codegen.plan.plan import Draft
 from codegen.plan.schedules import window
 from codegen.plan.schedules.launch import LaunchSketch, by, size_label, volume, window_axes
-
-# Most taps of one output element that are unrolled: bicubic's 4x4.
-UNROLLED_TAPS = 16
 
 
 def plan_pool(s: LaunchSketch) -> Draft:
@@ -51,29 +47,11 @@ def plan_global_pool(s: LaunchSketch) -> Draft:
 def plan_resize(s: LaunchSketch) -> Draft:
     op: Resize = s.core
     taps = [op.taps(axis, n) for axis, n in enumerate(s.x.shape[2:])]
-    if len(taps) == 1:
-        taps.insert(0, Taps(np.zeros((1, 1), np.int64), np.ones((1, 1)), np.ones(1, bool)))
-    s.constant("index", np.concatenate([t.index.reshape(-1) for t in taps]))
-    label = f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}"
     counts = [t.index.shape[1] for t in taps]
-    outside = not all(t.inside.all() for t in taps)
-    few = len(taps) == 2 and math.prod(counts) <= UNROLLED_TAPS and not outside
-    weighted = op.mode != "nearest" or outside or len(taps) > 2
+    weighted, outside = op.mode != "nearest", not all(t.inside.all() for t in taps)
+    s.constant("index", np.concatenate([t.index.reshape(-1) for t in taps]))
     if weighted:
         s.constant("weight", np.concatenate([t.weight.reshape(-1) for t in taps]))
-    if few:
-        return _rows(
-            s,
-            kernels.Resize(
-                **_common(s),
-                mode=op.mode,
-                row_taps=counts[0],
-                column_taps=counts[1],
-                weighted=weighted,
-                epilogue=s.epilogue(),
-            ),
-            label,
-        )
     if outside:
         s.constant("inside", np.concatenate([t.inside for t in taps]))
     starts = itertools.accumulate((t.index.size for t in taps), initial=0)
@@ -82,15 +60,16 @@ def plan_resize(s: LaunchSketch) -> Draft:
         kernels.ResizeAxis(letter, count, start, inside_start)
         for letter, count, start, inside_start in zip("zyx"[-len(taps) :], counts, starts, inside_starts, strict=False)
     )
-    description = kernels.GeneralResize(
+    description = kernels.Resize(
         **volume(s),
         mode=op.mode,
         axes=axes,
+        weighted=weighted,
         sum_block=sum_block(math.prod(counts)),
         outside=float(op.outside) if outside else None,
         epilogue=s.epilogue(),
     )
-    return _rows(s, description, label)
+    return _rows(s, description, f"{op.mode}_{size_label(s.x.canonical())}_to_{size_label(s.y.canonical())}")
 
 
 def plan_map(s: LaunchSketch) -> Draft:

@@ -143,7 +143,7 @@ __constant float images_larger_index[18] __attribute__((aligned(64))) = {
 /* resize
  *
  * Nearest resampling: 1x9x4x5 -> 1x9x8x10.  One work-item: a row of one block of 8 channels.
- * index has the 1 input rows of each of 8 output rows, then the 1 columns.
+ * index has the 1 and 1 input elements of each output element, axis by axis.
  */
 STEP(1, 1, 1)
 void images_larger(
@@ -156,10 +156,10 @@ void images_larger(
     x += x_at;
     y += y_at;
     WEIGHTS const float *restrict index = images_larger_index;
-    const int iy0 = (int)index[oy];
+    const int iy = (int)index[oy];
     for (int ox = 0; ox < 10; ++ox) {
         const int ix = (int)index[ox + 8];
-        block v = BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f));
+        block v = BLOCK_OF(x[(cb * 8) * 20 + iy * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy * 5 + ix] : 0.0f));
         STORE_BLOCK(v, 0, y + cb * 640 + oy * 80 + ox * 8);
     }
 }
@@ -177,7 +177,7 @@ __constant float images_half_weight[10] __attribute__((aligned(64))) = {
 /* resize
  *
  * Bilinear resampling: 1x9x4x5 -> 1x9x2x3.  One work-item: a row of one block of 8 channels.
- * index has the 2 input rows of each of 2 output rows, then the 2 columns; weight is what each counts.
+ * index has the 2 and 2 input elements of each output element, axis by axis; weight is what each counts.
  */
 STEP(1, 1, 1)
 void images_half(
@@ -191,23 +191,20 @@ void images_half(
     y += y_at;
     WEIGHTS const float *restrict index = images_half_index;
     WEIGHTS const float *restrict weight = images_half_weight;
-    const int iy0 = (int)index[oy * 2];
-    const float wy0 = weight[oy * 2];
-    const int iy1 = (int)index[oy * 2 + 1];
-    const float wy1 = weight[oy * 2 + 1];
+    int iy[2];
+    float wy[2];
+    for (int ty = 0; ty < 2; ++ty) {
+        iy[ty] = (int)index[oy * 2 + ty];
+        wy[ty] = weight[oy * 2 + ty];
+    }
     for (int ox = 0; ox < 3; ++ox) {
         block v = BROADCAST(block, 0.0f);
-        {
-            const int ix = (int)index[ox * 2 + 4];
-            const float wx = weight[ox * 2 + 4];
-            v = FMA(block, BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = FMA(block, BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
-        }
-        {
-            const int ix = (int)index[ox * 2 + 5];
-            const float wx = weight[ox * 2 + 5];
-            v = FMA(block, BROADCAST(block, wy0 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy0 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy0 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy0 * 5 + ix] : 0.0f)), v);
-            v = FMA(block, BROADCAST(block, wy1 * wx), BLOCK_OF(x[(cb * 8) * 20 + iy1 * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy1 * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy1 * 5 + ix] : 0.0f)), v);
+        for (int tx = 0; tx < 2; ++tx) {
+            const int ix = (int)index[ox * 2 + 4 + tx];
+            const float wx = weight[ox * 2 + 4 + tx];
+            for (int ty = 0; ty < 2; ++ty) {
+                v = FMA(block, BROADCAST(block, wy[ty] * wx), BLOCK_OF(x[(cb * 8) * 20 + iy[ty] * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy[ty] * 5 + ix] : 0.0f)), v);
+            }
         }
         y[(cb * 8) * 6 + oy * 3 + ox] = LANE(v, 0);
         if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 3 + ox] = LANE(v, 1);
@@ -275,7 +272,7 @@ void images_turned(
         block v = BROADCAST(block, 0.0f);
         for (int ty = 0; ty < 2; ++ty) {
             for (int tx = 0; tx < 2; ++tx) {
-                v = FMA(block, BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + (iy[ty]) * 80 + (ix[tx]) * 8), v);
+                v = FMA(block, BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + iy[ty] * 80 + ix[tx] * 8), v);
             }
         }
         y[(cb * 8) * 6 + oy * 2 + ox] = LANE(v, 0);

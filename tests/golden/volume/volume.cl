@@ -217,18 +217,26 @@ void volume_finer(
     y += y_at;
     WEIGHTS const float *restrict index = volume_finer_index;
     WEIGHTS const float *restrict weight = volume_finer_weight;
+    int iz[2];
+    float wz[2];
+    for (int tz = 0; tz < 2; ++tz) {
+        iz[tz] = (int)index[oz * 2 + tz];
+        wz[tz] = weight[oz * 2 + tz];
+    }
+    int iy[2];
+    float wy[2];
+    for (int ty = 0; ty < 2; ++ty) {
+        iy[ty] = (int)index[oy * 2 + 8 + ty];
+        wy[ty] = weight[oy * 2 + 8 + ty];
+    }
     for (int ox = 0; ox < 6; ++ox) {
         block v = BROADCAST(block, 0.0f);
-        for (int tz = 0; tz < 2; ++tz) {
-            const int iz = (int)index[oz * 2 + tz];
-            const float wz = weight[oz * 2 + tz];
-            for (int ty = 0; ty < 2; ++ty) {
-                const int iy = (int)index[oy * 2 + 8 + ty];
-                const float wy = wz * weight[oy * 2 + 8 + ty];
-                for (int tx = 0; tx < 2; ++tx) {
-                    const int ix = (int)index[ox * 2 + 16 + tx];
-                    const float wx = wy * weight[ox * 2 + 16 + tx];
-                    v = FMA(block, BROADCAST(block, wx), BLOCK_OF(x[(cb * 8) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz * 2 + iy) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz * 2 + iy) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz * 2 + iy) * 3 + ix] : 0.0f)), v);
+        for (int tx = 0; tx < 2; ++tx) {
+            const int ix = (int)index[ox * 2 + 16 + tx];
+            const float wx = weight[ox * 2 + 16 + tx];
+            for (int tz = 0; tz < 2; ++tz) {
+                for (int ty = 0; ty < 2; ++ty) {
+                    v = FMA(block, BROADCAST(block, wz[tz] * wy[ty] * wx), BLOCK_OF(x[(cb * 8) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix], x[(cb * 8 + 1) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix], x[(cb * 8 + 2) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix], (cb * 8 + 3 < 3 ? x[(cb * 8 + 3) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix] : 0.0f), (cb * 8 + 4 < 3 ? x[(cb * 8 + 4) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix] : 0.0f), (cb * 8 + 5 < 3 ? x[(cb * 8 + 5) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix] : 0.0f), (cb * 8 + 6 < 3 ? x[(cb * 8 + 6) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix] : 0.0f), (cb * 8 + 7 < 3 ? x[(cb * 8 + 7) * 12 + (iz[tz] * 2 + iy[ty]) * 3 + ix] : 0.0f)), v);
                 }
             }
         }
