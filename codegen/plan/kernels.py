@@ -497,7 +497,7 @@ class WindowAxis:
 
     @property
     def counted(self) -> int:
-        """From an output's first tap on, the taps before so many inputs are input or padding."""
+        """The end of input and padding: taps before it count in an average, those behind it do not."""
         return self.size + self.pad + self.pad_after + self.dilation - 1
 
 
@@ -568,7 +568,7 @@ class GeneralPool(Volume):
 
     @property
     def exponent(self) -> float:
-        """What the sum of powers is raised to at the end."""
+        """The power that a norm raises its sum to."""
         return 1 / self.p
 
 
@@ -670,7 +670,7 @@ class SampleAxis:
 
     @property
     def beyond(self) -> int:
-        """The position of which, and of all behind it, no tap is inside."""
+        """A position so far behind the last element that none of its taps is inside."""
         return self.size + 2
 
 

@@ -17,7 +17,7 @@ ARITHMETIC = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_templates_do_no_arithmetic(path: Path) -> None:
-    """With numbers, that is: a template may join lists, fill in text ("%d" % n), and count the depth of its loops."""
+    """A template may join lists, fill in text ("%d" % n) and count the depth of its loops, but not add numbers."""
     tree = environment().parse(path.read_text())
     assert [f"line {node.lineno}" for node in tree.find_all(ARITHMETIC) if _of_numbers(node)] == []
 
