@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from codegen.frontend.spec.schema import FILE
 from tests.support.needs import ROOT
 
 MODULES = [p for folder in ("codegen", "benchmarks", "specs", "tests") for p in sorted((ROOT / folder).rglob("*.py"))]
@@ -60,6 +62,21 @@ def test_docstrings_are_sentences_or_noun_phrases(module: Path) -> None:
     found = fragments(module.read_text())
     faults = [f"{place(module)}:{line}: begins as a fragment: {words} ..." for line, words in found]
     assert not faults, "\n".join(faults)
+
+
+def described(schema: object) -> Iterator[str]:
+    """The descriptions in a JSON schema, which editors show to those who write a spec."""
+    if isinstance(schema, dict):
+        text = schema.get("description")
+        yield from [text] if isinstance(text, str) else []
+    for item in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
+        yield from described(item)
+
+
+def test_the_schemas_descriptions_are_sentences_or_noun_phrases() -> None:
+    texts = list(described(json.loads(FILE.read_text())))
+    assert len(texts) > 150
+    assert [text for text in texts if FRAGMENT.match(text)] == []
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=place)

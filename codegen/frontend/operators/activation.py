@@ -22,9 +22,9 @@ _NOTES = {
     "hard_sigmoid": "min(max(alpha x + beta, 0), 1); alpha is 1/6 in PyTorch and Keras 3, 0.2 in ONNX and Keras 2.",
     "hard_swish": "x min(max(x/6 + 1/2, 0), 1).",
     "leaky_relu": "x, or alpha x where x < 0; alpha is 0.01 in PyTorch and ONNX, 0.3 or 0.2 in Keras.",
-    "relu6": "clip from 0 to 6.",
+    "relu6": "min(max(x, 0), 6).",
     "silu": "x sigmoid(x).",
-    "swish": "silu.",
+    "swish": "x sigmoid(x); another name of silu.",
 }
 
 
@@ -44,13 +44,17 @@ def _activation(kind: str) -> Operator:
 
 def _parameter_keys(kind: str) -> Keys:
     if kind == "gelu":
-        return {"approximate": Key(choice("none", "tanh"), "The exact function or its approximation.", "none")}
+        return {
+            "approximate": Key(
+                choice("none", "tanh"), "none: the exact function; tanh: its approximation, which is gelu_tanh.", "none"
+            )
+        }
     if kind not in ACTIVATIONS:
         return {}
     if kind == "clip":
-        return {name: Key(number(), "A bound; absent: none.") for name in ("min", "max")}
+        return {name: Key(number(), f"The {name}imum. Default: no bound.") for name in ("min", "max")}
     defaults = ACTIVATIONS[kind].defaults
-    return {name: Key(number(), "A number of the function.", default) for name, default in defaults.items()}
+    return {name: Key(number(), f"The function's parameter {name}.", default) for name, default in defaults.items()}
 
 
 def _prelu(layer: Layer) -> list[Step]:
@@ -70,13 +74,22 @@ def _softmax(layer: Layer) -> list[Step]:
 ACTIVATION_OPERATORS: Mapping[str, Operator] = {
     **{kind: _activation(kind) for kind in sorted([*ACTIVATIONS, *ALIASES])},
     "prelu": Operator(
-        "x, or slope x where x < 0, with a slope for each channel; or the slopes are a second input.",
+        "x, or slope x where x < 0. The slopes are a tensor with one for each channel, or a second input.",
         _prelu,
-        {"slope": Key(TEXT, "Name of the tensor, [C] or [1]; else <layer>.slope, .alpha or (of an operator) .weight.")},
+        {
+            "slope": Key(
+                TEXT,
+                "Name of the tensor, [C] or [1]. Default: <layer>.slope, .alpha or (for a layer of its own) .weight.",
+            )
+        },
         1,
         2,
     ),
-    "softmax": Operator("exp(x) / sum of exp(x) along one axis.", _softmax, {"axis": Key(AXIS, "In NCHW order.", 1)}),
+    "softmax": Operator(
+        "exp(x) / sum of exp(x) along one axis.",
+        _softmax,
+        {"axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", 1)},
+    ),
 }
 
 ACTIVATION = table(

@@ -20,14 +20,14 @@ KEYS: Keys = {
         required=True,
         missing="write the one the network was trained with: frameworks differ (PyTorch 1e-5, Keras 1e-3)",
     ),
-    "prefix": Key(TEXT, "The tensors are <prefix>.gamma and so on."),
-    "gamma": Key(TEXT, "Name of the tensor; absent: 1."),
-    "beta": Key(TEXT, "Name of the tensor; absent: 0."),
-    "mean": Key(TEXT, "Name of the tensor."),
-    "variance": Key(TEXT, "Name of the tensor."),
+    "prefix": Key(TEXT, "Prefix of the names of all four tensors: <prefix>.gamma and so on."),
+    "gamma": Key(TEXT, "Name of the tensor. Default: the file's, or 1 if it has none."),
+    "beta": Key(TEXT, "Name of the tensor. Default: the file's, or 0 if it has none."),
+    "mean": Key(TEXT, "Name of the tensor. Default: the file's."),
+    "variance": Key(TEXT, "Name of the tensor. Default: the file's."),
     "scale": Key(FLAG, "false: gamma is 1 whatever the file has; true: gamma must be there."),
     "center": Key(FLAG, "false: beta is 0 whatever the file has; true: beta must be there."),
-    "training": Key(FLAG, "Only false: the statistics are those of the file.", default=False),
+    "training": Key(FLAG, "Must be false: the statistics are those of the file, not of a batch.", default=False),
 }
 
 _VOCABULARY: Mapping[str, tuple[str, ...]] = {

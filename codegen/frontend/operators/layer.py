@@ -137,9 +137,9 @@ class Operator:
 
 
 # Keys of windows over the spatial axes, shared by convolutions and pools.
-STRIDE = Key(per_axis(1), "Step of the window.", 1)
-DILATION = Key(per_axis(1), "Step within the window.", 1)
-PADDING = Key(padding("valid", "same"), 'Around the input; "same" has TensorFlow\'s meaning.', 0)
+STRIDE = Key(per_axis(1), "Step from one window to the next.", 1)
+DILATION = Key(per_axis(1), "Distance between the elements of a window (1: neighbours).", 1)
+PADDING = Key(padding("valid", "same"), 'Zeros around the input; "same" has TensorFlow\'s meaning.', 0)
 
 
 def pads_of(layer: Layer, kernel: Ints, stride: Ints, dilation: Ints) -> Pads:

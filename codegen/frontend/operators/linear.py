@@ -25,15 +25,15 @@ from codegen.graph.ops.window import extent
 
 _BIAS = Key(
     text_or_flag("true, false or the name of a tensor"),
-    "Name of the tensor; false: none; true: <layer>.bias must be there; absent: <layer>.bias if there.",
+    "Name of the tensor; false: no bias; true: <layer>.bias must be there. Default: <layer>.bias if it is there.",
 )
 
 
 def _weight_keys(layouts: tuple[str, ...]) -> Keys:
     return {
-        "weight": Key(TEXT, "Name of the tensor; else the one of <layer>.weight and <layer>.kernel."),
+        "weight": Key(TEXT, "Name of the tensor. Default: <layer>.weight or <layer>.kernel, whichever the file has."),
         "bias": _BIAS,
-        "weight_layout": Key(choice(*layouts), "Order of the weight's axes; else as [model] weight_layout has it."),
+        "weight_layout": Key(choice(*layouts), "Order of the weight's axes. Default: weight_layout of [model]."),
     }
 
 
@@ -44,7 +44,9 @@ def _conv(family: str) -> Operator:
         pads = pads_of(layer, weight.shape[2:], stride, dilation)
         return [Step(family, Conv(weight, bias(layer, len(weight)), stride, dilation, pads, groups))]
 
-    groups = {"groups": Key(whole(1), "Groups of channels; 1, or with HWCM all.")}
+    groups = {
+        "groups": Key(whole(1), "Number of groups of channels. Default: 1, or with HWCM the number of input channels.")
+    }
     keys = {
         **_weight_keys(CONV_LAYOUTS),
         "stride": STRIDE,
@@ -114,22 +116,28 @@ LINEAR_OPERATORS: Mapping[str, Operator] = {
             "stride": STRIDE,
             "dilation": DILATION,
             "padding": Key(
-                padding("valid", "same"), 'Cropped from the output; "same" and "valid" have Keras\' meaning.', 0
+                padding("valid", "same"), 'Elements cropped from the output; "same" and "valid" as in Keras.', 0
             ),
-            "output_padding": Key(per_axis(0), "Added to the end of the output; else 0, or what Keras' words need."),
-            "groups": Key(whole(1), "Groups of channels.", 1),
+            "output_padding": Key(
+                per_axis(0), "Elements added to the end of the output. Default: 0, or for Keras' words what they need."
+            ),
+            "groups": Key(whole(1), "Number of groups of channels.", 1),
         },
     ),
-    "dense": Operator("Fully connected layer of all of the input's elements.", _dense, _weight_keys(DENSE_LAYOUTS)),
+    "dense": Operator(
+        "Fully connected layer: weighted sums of all elements of the input.", _dense, _weight_keys(DENSE_LAYOUTS)
+    ),
     "bias": Operator(
-        "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor; else <layer>.bias.")}
+        "Adds a value to each channel.", _bias, {"bias": Key(TEXT, "Name of the tensor. Default: <layer>.bias.")}
     ),
     "scale": Operator(
-        "Multiplies or divides each channel by a value, and adds one if there is a bias.",
+        "Multiplies or divides each channel by a value, and adds a bias if there is one.",
         _scale,
         {
-            "weight": Key(TEXT, "Name of the factors; else the one of <layer>.scale and <layer>.weight."),
-            "divisor": Key(TEXT, "Name of the divisors, which take the place of factors; quotients are rounded once."),
+            "weight": Key(
+                TEXT, "Name of the factors' tensor. Default: <layer>.scale or <layer>.weight, whichever the file has."
+            ),
+            "divisor": Key(TEXT, "Name of the divisors' tensor, instead of weight. Quotients are rounded once."),
             "bias": _BIAS,
         },
     ),

@@ -72,26 +72,26 @@ def _pool(kind: str) -> Operator:
         f"{what} of each window.",
         build,
         {
-            "kernel": Key(per_axis(1), "Size of the window.", required=True),
-            "stride": Key(per_axis(1), "Step of the window; else the kernel."),
+            "kernel": Key(per_axis(1), "Size of the window along each spatial axis.", required=True),
+            "stride": Key(per_axis(1), "Step from one window to the next. Default: the kernel."),
             "dilation": DILATION,
             "padding": PADDING,
-            "ceil_mode": Key(FLAG, "Whether a last, partial window counts.", False),
+            "ceil_mode": Key(FLAG, "true: a last, partial window counts too.", False),
             **({"count_include_pad": _COUNTED} if kind == "average" else {}),
             **({"p": _NORM} if kind == "lp" else {}),
         },
     )
 
 
-_NORM = Key(number("a number >= 1", 1.0), "(sum of |x|^p)^(1/p).", 2.0)
-_COUNTED = Key(FLAG, 'Whether padding counts in the average; required with padding other than "same".')
+_NORM = Key(number("a number >= 1", 1.0), "The p of the norm (sum of |x|^p)^(1/p).", 2.0)
+_COUNTED = Key(FLAG, 'true: padding counts as zeros in the average. Required with padding other than "same".')
 
 
 def _global_pool(kind: str) -> Operator:
     def build(layer: Layer) -> list[Step]:
         return [Step(f"global_{kind}_pool", GlobalPool(kind))]
 
-    return Operator(f"{kind.capitalize()} over all of space; the spatial axes stay, with size 1.", build, {})
+    return Operator(f"{kind.capitalize()} over all spatial axes, which stay with size 1.", build, {})
 
 
 def _binary(kind: str, doc: str, most: int | None) -> Operator:
@@ -158,8 +158,8 @@ def _reduce(kind: str, doc: str) -> Operator:
         doc,
         build,
         {
-            "axes": Key(axes, "The axes that go, batch included, in NCHW order.", required=True),
-            "keepdims": Key(FLAG, "Whether they stay with size 1.", True),
+            "axes": Key(axes, "The axes to reduce, counted in NCHW order, 0 being the batch.", required=True),
+            "keepdims": Key(FLAG, "true: the reduced axes stay, with size 1; false: they are removed.", True),
         },
     )
 
@@ -197,9 +197,9 @@ def _arg(largest: bool, doc: str) -> Operator:
         doc,
         build,
         {
-            "axis": Key(AXIS, "In NCHW order.", 1),
-            "keepdims": Key(FLAG, "Whether the axis stays with size 1.", True),
-            "last": Key(FLAG, "Whether the last of equal elements counts, or the first.", False),
+            "axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", 1),
+            "keepdims": Key(FLAG, "true: the axis stays, with size 1; false: it is removed.", True),
+            "last": Key(FLAG, "true: of equal elements the last one counts; false: the first one.", False),
         },
     )
 
@@ -245,19 +245,23 @@ def _matmul(layer: Layer) -> list[Step]:
 
 # In the order of the operator's attributes.
 _RESAMPLING: Keys = {
-    "rounding": Key(choice(*ROUNDINGS), "Which element is the nearest.", "floor"),
+    "rounding": Key(choice(*ROUNDINGS), "Rounding of a position between two elements, for mode nearest.", "floor"),
     "cubic": Key(number(), "The coefficient a of bicubic: -0.75 in PyTorch and ONNX.", -0.75),
-    "exclude_outside": Key(FLAG, "Whether bicubic and antialias leave out what lies beyond the edge.", False),
+    "exclude_outside": Key(
+        FLAG, "true: bicubic and antialias leave out elements beyond the edge; false: they repeat the edge.", False
+    ),
     "scales": Key(
         positive_numbers("a list of factors above 0, one for each spatial axis", 3),
-        "Factors that positions are computed with; else sizes of output over input.",
+        "Factors from which positions are computed. Default: output size / input size.",
     ),
-    "antialias": Key(FLAG, "Whether bilinear and bicubic widen their filter to make fewer elements.", False),
+    "antialias": Key(
+        FLAG, "true: bilinear and bicubic widen their filter if the output is smaller than the input.", False
+    ),
     "roi": Key(
         number_pairs("a list of [start, end] pairs, one for each spatial axis", 3),
-        "The part of the input, from 0 to 1 along each axis, for coordinates tf_crop_and_resize.",
+        "The part of the input that coordinates tf_crop_and_resize takes: [start, end] from 0 to 1 for each axis.",
     ),
-    "outside": Key(number(), "The value of what such a part has beyond the input.", 0.0),
+    "outside": Key(number(), "The value of elements of roi that lie beyond the input.", 0.0),
 }
 
 
@@ -293,30 +297,36 @@ OPERATORS: Mapping[str, Operator] = {
     "lp_pool": _pool("lp"),
     "global_max_pool": _global_pool("max"),
     "global_average_pool": _global_pool("average"),
-    "add": _binary("add", "Sum of two or more tensors; axes of size 1 are repeated.", None),
-    "sub": _binary("sub", "Difference of two tensors; axes of size 1 are repeated.", 2),
-    "mul": _binary("mul", "Product of two or more tensors; axes of size 1 are repeated.", None),
-    "div": _binary("div", "Quotient of two tensors; axes of size 1 are repeated.", 2),
-    "min": _binary("min", "The smaller of two or more tensors; axes of size 1 are repeated.", None),
-    "max": _binary("max", "The larger of two or more tensors; axes of size 1 are repeated.", None),
-    "pow": _binary("pow", "The first tensor to the power of the second; axes of size 1 are repeated.", 2),
-    "fmod": _binary("fmod", "Remainder of the first by the second tensor, with the first one's sign.", 2),
+    "add": _binary("add", "Sum of two or more tensors; axes of size 1 broadcast.", None),
+    "sub": _binary("sub", "Difference of two tensors; axes of size 1 broadcast.", 2),
+    "mul": _binary("mul", "Product of two or more tensors; axes of size 1 broadcast.", None),
+    "div": _binary("div", "Quotient of two tensors; axes of size 1 broadcast.", 2),
+    "min": _binary("min", "Minimum of two or more tensors, element by element; axes of size 1 broadcast.", None),
+    "max": _binary("max", "Maximum of two or more tensors, element by element; axes of size 1 broadcast.", None),
+    "pow": _binary("pow", "The first tensor to the power of the second; axes of size 1 broadcast.", 2),
+    "fmod": _binary("fmod", "Remainder of the first tensor divided by the second, with the sign of the first.", 2),
     "mask": _binary("mask", "The first tensor where the second is not 0, and 0 elsewhere.", 2),
     "equal": _binary("equal", "1 where two tensors are equal, else 0.", 2),
     "greater": _binary("greater", "1 where the first tensor is greater than the second, else 0.", 2),
     "greater_equal": _binary("greater_equal", "1 where the first tensor is not less than the second, else 0.", 2),
     "less": _binary("less", "1 where the first tensor is less than the second, else 0.", 2),
     "less_equal": _binary("less_equal", "1 where the first tensor is not greater than the second, else 0.", 2),
-    "concat": Operator("The inputs one after the other.", _concat, {"axis": Key(AXIS, "In NCHW order.", 1)}, 1, None),
+    "concat": Operator(
+        "Concatenation of the inputs along one axis.",
+        _concat,
+        {"axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", 1)},
+        1,
+        None,
+    ),
     "flatten": Operator(
-        "Makes one axis of all from one on.",
+        "Joins all axes from `axis` on into one.",
         _flatten,
         {
-            "axis": Key(AXIS, "The first of the axes to join, in NCHW order.", 1),
+            "axis": Key(AXIS, "The first of the axes to join, counted in NCHW order.", 1),
             "order": Key(
                 choice("NCHW", "NHWC"),
-                "Order of the elements; NHWC is that of Keras and TensorFlow. Required where the spec mentions NHWC "
-                "inputs or HWIO weights and it matters; else NCHW.",
+                "Order in which the elements are joined: NHWC is that of Keras and TensorFlow. Required if the order "
+                "matters and the spec has NHWC inputs or HWIO weights. Default: NCHW.",
             ),
         },
     ),
@@ -326,109 +336,126 @@ OPERATORS: Mapping[str, Operator] = {
         {
             "shape": Key(
                 wholes("a list of sizes without the batch, -1 at most once for what is left", -1, 5),
-                "Without the batch; -1 at most once for what is left. Either this or full_shape.",
+                "The new sizes without the batch; one of them may be -1, for the remaining elements. Either this or "
+                "full_shape.",
             ),
             "full_shape": Key(
                 wholes("a list of sizes, the batch first, -1 at most once for what is left", -1, 6),
-                "The same with the batch, which may change.",
+                "The new sizes with the batch, which may change.",
             ),
         },
     ),
     "transpose": Operator(
-        "Reorders the axes.",
+        "Permutes the axes.",
         _transpose,
         {
             "axes": Key(
                 wholes("a list of axes, batch included, such as [0, 2, 3, 1]", -6, 6),
-                "Output axis i is input axis axes[i], batch included, in NCHW order.",
+                "Output axis i is input axis axes[i], counted in NCHW order, 0 being the batch.",
                 required=True,
             )
         },
     ),
     "pad": Operator(
-        "Puts elements around the spatial axes.",
+        "Adds elements around the spatial axes.",
         _pad,
         {
-            "padding": Key(padding(), "As for conv, in numbers.", required=True),
-            "value": Key(number_or_infinity(), "The constant.", 0.0),
-            "mode": Key(choice(*PAD_MODES), "A constant, the edge, a mirror image without it, or around.", "constant"),
+            "padding": Key(padding(), "The number of elements to add, in the form of conv's padding.", required=True),
+            "value": Key(number_or_infinity(), "The value of added elements, for mode constant.", 0.0),
+            "mode": Key(
+                choice(*PAD_MODES),
+                "Added elements: a constant, the edge repeated, a mirror image without the edge, or the other end.",
+                "constant",
+            ),
         },
     ),
     "slice": Operator(
-        "Part of the elements along one axis, as Python slices.",
+        "A slice along one axis, as in Python.",
         _slice,
         {
-            "axis": Key(AXIS, "In NCHW order.", required=True),
-            "start": Key(whole(-LARGEST), "The first; negative from the end."),
-            "stop": Key(whole(-LARGEST), "Behind the last; negative from the end."),
-            "step": Key(whole(-LARGEST), "Negative goes backwards.", 1),
+            "axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", required=True),
+            "start": Key(whole(-LARGEST), "Index of the first element; a negative one counts from the end."),
+            "stop": Key(whole(-LARGEST), "Index after the last element; a negative one counts from the end."),
+            "step": Key(whole(-LARGEST), "Distance from one element to the next; a negative one goes backwards.", 1),
         },
     ),
     "repeat": Operator(
-        "The whole, several times along each axis.",
+        "Repeats the whole tensor along each axis.",
         _repeat,
-        {"times": Key(wholes("a list of numbers, batch included", 1, 6), "For each axis.", required=True)},
+        {
+            "times": Key(
+                wholes("a list of numbers, batch included", 1, 6),
+                "The number of repetitions along each axis, batch included.",
+                required=True,
+            )
+        },
     ),
-    "matmul": Operator("Product of two tensors as matrices in their last two axes.", _matmul, {}, 2, 2),
+    "matmul": Operator(
+        "Product of the last two axes of two tensors as matrices; the axes before them broadcast.", _matmul, {}, 2, 2
+    ),
     "reduce_sum": _reduce("sum", "Sum along axes."),
     "reduce_mean": _reduce("mean", "Mean along axes."),
     "reduce_max": _reduce("max", "Maximum along axes."),
     "reduce_min": _reduce("min", "Minimum along axes."),
     "reduce_prod": _reduce("prod", "Product along axes."),
     "running_sum": Operator(
-        "The sum of all elements up to each one along an axis.",
+        "Running (cumulative) sum along an axis.",
         _running_sum,
         {
-            "axis": Key(AXIS, "In NCHW order.", required=True),
-            "exclusive": Key(FLAG, "Whether an element is no part of its own sum.", False),
-            "reverse": Key(FLAG, "Whether sums begin at the last element.", False),
+            "axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", required=True),
+            "exclusive": Key(FLAG, "true: each sum leaves out the element at its own position.", False),
+            "reverse": Key(FLAG, "true: sums begin at the last element.", False),
         },
     ),
-    "argmax": _arg(True, "Where along an axis the largest element is: the whole number as a float."),
-    "argmin": _arg(False, "Where along an axis the smallest element is: the whole number as a float."),
+    "argmax": _arg(True, "Index of the largest element along an axis, as a float."),
+    "argmin": _arg(False, "Index of the smallest element along an axis, as a float."),
     "top_k": Operator(
-        "The largest or smallest elements along an axis, in order; of equal ones the first comes first.",
+        "The largest or smallest elements along an axis, sorted; equal elements keep their order.",
         _top_k,
         {
-            "axis": Key(AXIS, "In NCHW order.", required=True),
-            "count": Key(whole(1), "How many.", required=True),
-            "largest": Key(FLAG, "Whether the largest, in falling order, or the smallest, in rising order.", True),
-            "part": Key(choice(*PARTS), "The elements, or where along the axis they are.", "values"),
+            "axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", required=True),
+            "count": Key(whole(1), "The number of elements to keep.", required=True),
+            "largest": Key(
+                FLAG, "true: the largest elements, in falling order; false: the smallest, in rising order.", True
+            ),
+            "part": Key(choice(*PARTS), "The elements themselves, or their indices along the axis.", "values"),
         },
     ),
     "take": Operator(
-        "Elements along one axis by a list of where they are.",
+        "The elements at a list of indices along one axis.",
         _take,
         {
-            "axis": Key(AXIS, "In NCHW order.", required=True),
-            "indices": Key(TEXT, "Name of the tensor, a list of whole numbers from 0; else <layer>.indices."),
+            "axis": Key(AXIS, "The axis, counted in NCHW order: 0 is the batch.", required=True),
+            "indices": Key(TEXT, "Name of the tensor, a list of whole numbers from 0. Default: <layer>.indices."),
         },
     ),
     "upsample": Operator(
-        "Resamples the spatial axes.",
+        "Resizes the spatial axes.",
         _upsample,
         {
-            "scale": Key(per_axis(1), "Factor; either this or size."),
+            "scale": Key(per_axis(1), "Factor of each spatial axis; either this or size."),
             "size": Key(
                 wholes("a list of sizes, one for each spatial axis", 1, 3),
                 "Sizes of the output's spatial axes; either this or scale.",
             ),
-            "mode": Key(choice(*MODES), "Interpolation.", "nearest"),
+            "mode": Key(choice(*MODES), "Interpolation between elements.", "nearest"),
             "coordinates": Key(
                 choice(*COORDINATES),
-                "Where output elements lie in the input; else asymmetric for nearest, half_pixel for the others.",
+                "Positions of output elements in the input. Default: asymmetric for nearest, else half_pixel.",
             ),
             **_RESAMPLING,
         },
     ),
     "grid_sample": Operator(
-        "The first tensor at the places of a grid, [N, sizes, axes], each (x, y) or (x, y, z) from -1 to 1.",
+        "Samples the first tensor at the positions of a grid: [N, sizes, axes], (x, y) or (x, y, z) from -1 to 1.",
         _grid_sample,
         {
-            "grid": Key(TEXT, "Name of a constant grid, without a second input; else <layer>.grid."),
-            "mode": Key(choice(*SAMPLE_MODES), "Interpolation.", "bilinear"),
-            "border": Key(choice(*BORDERS), "What lies beyond the input.", "zeros"),
-            "align_corners": Key(FLAG, "Whether -1 and 1 are the outer elements' centres, not their edges.", False),
+            "grid": Key(TEXT, "Name of a constant grid, if there is no second input. Default: <layer>.grid."),
+            "mode": Key(choice(*SAMPLE_MODES), "Interpolation between elements.", "bilinear"),
+            "border": Key(choice(*BORDERS), "Values beyond the edge of the input.", "zeros"),
+            "align_corners": Key(
+                FLAG, "true: -1 and 1 are the centres of the outer elements; false: their outer edges.", False
+            ),
         },
         1,
         2,

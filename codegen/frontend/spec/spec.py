@@ -31,65 +31,71 @@ MOST_SIZES = 5  # axes of an input, without the batch
 LAYOUTS = ("NCHW", "NHWC")
 
 MODEL_KEYS: Keys = {
-    "name": Key(TEXT, "C identifier: prefix of all symbols, name of files and folder.", required=True),
+    "name": Key(TEXT, "A C identifier: the prefix of all symbols, and the name of files and folder.", required=True),
     "weights": Key(PATH, ".safetensors, .npz, .pt, .pth, .bin or .ckpt file, relative to the spec's folder."),
     "weights_key": Key(
         TEXT,
-        "The keys that lead to the weights in a file that has several sets of them, joined by dots: state_dict_ema.",
+        "The keys that lead to the weights, joined by dots, in a file with several sets of them: state_dict_ema.",
     ),
     "batch": Key(whole(1), "Samples in one run.", 1),
     "weight_layout": Key(
         choice(*MODEL_LAYOUTS),
-        "Order of the axes of all weights: OIHW is PyTorch's and ONNX's, HWIO Keras'.",
+        "Order of the axes of all weights: OIHW is that of PyTorch and ONNX, HWIO that of Keras.",
         "OIHW",
     ),
 }
 
 INPUT_KEYS: Keys = {
-    "name": Key(TEXT, "C identifier.", required=True),
+    "name": Key(TEXT, "A C identifier.", required=True),
     "shape": Key(
         wholes(f"a list of 1 to {MOST_SIZES} sizes without the batch, such as [3, 224, 224]", 1, MOST_SIZES),
         "Sizes without the batch, in the order that layout says; either this or full_shape.",
     ),
     "full_shape": Key(
         wholes(f"a list of 1 to {1 + MOST_SIZES} sizes, such as [1, 3, 224, 224]", 1, 1 + MOST_SIZES),
-        "All sizes, for an input that has another batch than [model] says, or none.",
+        "All sizes, for an input whose batch is not that of [model], or that has none.",
     ),
     "layout": Key(choice(*LAYOUTS), "NCHW: channels first. NHWC: channels last.", "NCHW"),
     "range": Key(
-        interval(), "The least and the largest number that the input may hold; else one with finite outputs is found."
+        interval(),
+        "The least and the largest number that the input may hold. Default: a range that gives finite outputs.",
     ),
     "type": Key(choice(*TYPES), "Type of the application's numbers; bool is a byte.", FLOAT32),
-    "original": Key(TEXT, "The input's name in the model that the spec was imported from, if it is another."),
+    "original": Key(TEXT, "The input's name in the model that the spec was imported from, if it differs."),
 }
 
 CONSTANT_KEYS: Keys = {
-    "name": Key(TEXT, "Letters, digits, _ . and -.", required=True),
-    "tensor": Key(TEXT, "Name of the tensor, of which all axes count; else the constant's own name."),
-    "layout": Key(choice(*LAYOUTS), "NCHW: channels, if any, behind the first axis. NHWC: channels last.", "NCHW"),
+    "name": Key(TEXT, "Letters, digits, underscores, dots and hyphens.", required=True),
+    "tensor": Key(TEXT, "Name of the tensor, whose shape includes the batch. Default: the constant's own name."),
+    "layout": Key(choice(*LAYOUTS), "NCHW: channels, if any, after the first axis. NHWC: channels last.", "NCHW"),
 }
 
 OUTPUT_KEYS: Keys = {
-    "name": Key(TEXT, "C identifier.", required=True),
-    "from": Key(TEXT, "The layer or input whose value it is; else the one of the output's name."),
-    "layout": Key(choice(*LAYOUTS), "Else NHWC if all inputs that have space are NHWC, NCHW otherwise."),
-    "type": Key(choice(*TYPES), "Type of the application's numbers: integers are truncated, bool is a byte.", FLOAT32),
-    "original": Key(TEXT, "The output's name in the model that the spec was imported from, if it is another."),
+    "name": Key(TEXT, "A C identifier.", required=True),
+    "from": Key(TEXT, "The layer, input or constant whose value it is. Default: the one of the output's name."),
+    "layout": Key(
+        choice(*LAYOUTS),
+        "NCHW: channels first. NHWC: channels last. Default: NHWC if all inputs with spatial axes are NHWC.",
+    ),
+    "type": Key(
+        choice(*TYPES), "Type of the application's numbers: results are truncated to integers, bool is a byte.", FLOAT32
+    ),
+    "original": Key(TEXT, "The output's name in the model that the spec was imported from, if it differs."),
 }
 
 EXAMPLE_KEYS: Keys = {
     "data": Key(PATH, ".safetensors or .npz file, relative to the spec's folder.", required=True),
     "image": Key(TEXT, "Tensor [count, ...] in the shape and layout of the only input.", "image"),
-    "label": Key(TEXT, "Tensor [count] of integers.", "label"),
+    "label": Key(TEXT, "Tensor [count] of integers: the classes.", "label"),
 }
 
 LAYER_KEYS: Keys = {
-    "name": Key(TEXT, "Letters, digits, _ . and -.", required=True),
+    "name": Key(TEXT, "Letters, digits, underscores, dots and hyphens.", required=True),
     "op": Key(TEXT, "The operator.", required=True),
     "batch_norm": Key(
-        table("a table such as { epsilon = 1e-5 }", "attached_batch_norm"), "BatchNorm behind the operator."
+        table("a table such as { epsilon = 1e-5 }", "attached_batch_norm"), "BatchNorm after the operator."
     ),
-    "activation": Key(ACTIVATION, "Activation behind operator and BatchNorm."),
+    "activation": Key(ACTIVATION, "Activation after operator and BatchNorm."),
 }
 
 DOCUMENT_TABLES = ("model", "input", "constant", "layer", "output", "example")
@@ -225,12 +231,20 @@ def layer_keys(operator: Operator) -> Keys:
     if least == 1 and most is not None:
         count = "one name" if most == 1 else f"1 to {most} names"
         several = {
-            "input": Key(TEXT, "The layer or input that it reads; else the layer before, or the only input."),
-            "inputs": Key(texts(f"a list of {count}", 1, most), "The same as a list."),
+            "input": Key(
+                TEXT, "The layer, input or constant that the layer reads. Default: the layer before, or the only input."
+            ),
+            "inputs": Key(texts(f"a list of {count}", 1, most), "The same as a list of names."),
         }
     else:
         count = f"{least}" if least == most else f"{least} or more"
-        several = {"inputs": Key(texts(f"a list of {count} names", least, most), "What it reads.", required=True)}
+        several = {
+            "inputs": Key(
+                texts(f"a list of {count} names", least, most),
+                "The layers, inputs or constants that the layer reads.",
+                required=True,
+            )
+        }
     return {"name": LAYER_KEYS["name"], "op": LAYER_KEYS["op"], **several, **operator.keys, **_ATTACHED_KEYS}
 
 
