@@ -99,11 +99,11 @@ def _tried(inputs: tuple[Input, ...]) -> Iterator[tuple[Range, ...]]:
         yield tuple(ranges[min(k, len(ranges) - 1)] for ranges in tried)
 
 
-def candidates(kind: str) -> tuple[Range, ...]:
+def candidates(dtype: str) -> tuple[Range, ...]:
     """The ranges to try for an input of this type without a declared range."""
-    if not is_whole(kind):
+    if not is_whole(dtype):
         return RANGES
-    return BOOL if kind == "bool" else SIGNED if limits(kind)[0] < 0 else UNSIGNED
+    return BOOL if dtype == "bool" else SIGNED if limits(dtype)[0] < 0 else UNSIGNED
 
 
 def _finite(domain: Domain, graph: Graph) -> dict[str, int]:
@@ -173,18 +173,18 @@ class _Numbers:
         return values
 
 
-def grid(chosen: Range, kind: str = FLOAT32) -> Grid:
+def grid(chosen: Range, dtype: str = FLOAT32) -> Grid:
     """The grid with the most numbers of this type strictly inside a range, at most 2^16.
 
     If there are none, as between two neighbouring float32 numbers, the grid has one number.  For integers and bools,
     the grid has all whole numbers of the range, or evenly spaced ones among them, with both ends.
     """
-    if is_whole(kind):
-        return _whole_grid(chosen, kind)
+    if is_whole(dtype):
+        return _whole_grid(chosen, dtype)
     low, high = chosen
     mantissa, exponent = math.frexp(max(abs(low), abs(high)))
     # All multiples of `unit` up to the larger end are exact in the type; for float32 these are at most 2^24.
-    digits, smallest = (11, -24) if kind == "float16" else (24, -149)
+    digits, smallest = (11, -24) if dtype == "float16" else (24, -149)
     unit = max(exponent - digits - (mantissa == 0.5), smallest)
     # The smallest step for which at most 2^16 odd multiples fit; halves, as the width may be beyond float64's integers.
     mantissa, exponent = math.frexp(high - low)
@@ -198,8 +198,8 @@ def grid(chosen: Range, kind: str = FLOAT32) -> Grid:
     return Grid(first, (last - first) // 2 + 1, math.ldexp(1.0, half))
 
 
-def _whole_grid(chosen: Range, kind: str) -> Grid:
-    least, most = limits(kind)
+def _whole_grid(chosen: Range, dtype: str) -> Grid:
+    least, most = limits(dtype)
     low, high = max(int(chosen[0]), int(least)), min(int(chosen[1]), int(most))
     spacing = 1
     # At most 2^16 numbers, none of which exceeds 2^23 times the spacing.

@@ -53,16 +53,16 @@ def _rounded(op: Op, inputs: Sequence[Array]) -> Array:
     return y.astype(np.float32).astype(np.float64)
 
 
-def tolerance(y: Array, noise: Array, kind: str = FLOAT32) -> float:
+def tolerance(y: Array, noise: Array, dtype: str = FLOAT32) -> float:
     """The allowed end-to-end error of an output ``y``: the usual limit, or more if the network amplifies noise.
 
-    ``noise`` is the change from rounding every tensor to float32; ``kind`` is the output's type, as almost equal
+    ``noise`` is the change from rounding every tensor to float32; ``dtype`` is the output's type, as almost equal
     numbers may round to two different float16 numbers.  The result is a power of two, so that it does not depend on
     the last bits of a float64 computation, which differ between machines.
     """
     finite = np.isfinite(y) & np.isfinite(noise)
     largest = float(np.max(np.abs(y), initial=0, where=finite))
     amplified = float(np.max(np.abs(noise), initial=0, where=finite))
-    apart = largest * float(np.finfo(np.float16).eps) if kind == "float16" else 0.0
+    apart = largest * float(np.finfo(np.float16).eps) if dtype == "float16" else 0.0
     allowed = apart + max(PASS_MARK * largest, NOISE_FACTOR * amplified, float(np.finfo(np.float32).tiny))
     return float(min(2.0 ** np.ceil(np.log2(allowed)), 2.0**127))

@@ -23,23 +23,23 @@ CL_TYPES: Mapping[str, str] = {
 """OpenCL C types of buffers of these types.  float64 is passed as its bits, so that devices without doubles read it."""
 
 
-def is_whole(kind: str) -> bool:
+def is_whole(dtype: str) -> bool:
     """True if numbers of this type are whole: integers and bool."""
-    return np.dtype(kind).kind in "iub"
+    return np.dtype(dtype).kind in "iub"
 
 
-def size_of(kind: str) -> int:
+def size_of(dtype: str) -> int:
     """Size of an element in bytes."""
-    return np.dtype(kind).itemsize
+    return np.dtype(dtype).itemsize
 
 
-def limits(kind: str) -> tuple[float, float]:
+def limits(dtype: str) -> tuple[float, float]:
     """The least and the largest finite number of a type; for integers these are exact Python integers."""
-    if kind == "bool":
+    if dtype == "bool":
         return 0, 1
-    if is_whole(kind):
-        return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
-    return float(np.finfo(kind).min), float(np.finfo(kind).max)
+    if is_whole(dtype):
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
 def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -48,23 +48,23 @@ def to_float32(values: NDArray[Any]) -> NDArray[np.float32]:
         return values.astype(np.float32)
 
 
-def from_float32(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
+def from_float32(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     """Results converted to another type.
 
     For integers, numbers are truncated towards zero and clamped to the type's range; NaN becomes 0.  bool is true for
     all but zero.  float16 is rounded to nearest, ties to even, and infinite beyond its range.
     """
-    if kind == "bool":
+    if dtype == "bool":
         y: NDArray[Any] = values != 0
         return y
-    if not is_whole(kind):
+    if not is_whole(dtype):
         with np.errstate(over="ignore"):
-            return values.astype(kind)
-    low, high = limits(kind)
+            return values.astype(dtype)
+    low, high = limits(dtype)
     whole = np.trunc(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
     inside = (whole >= low) & (whole < float(high) + 1)
     with np.errstate(invalid="ignore"):
-        result = np.where(inside, whole, 0.0).astype(kind)
+        result = np.where(inside, whole, 0.0).astype(dtype)
     result[whole < low] = low
     result[(whole >= low) & ~inside] = high
     return result

@@ -31,30 +31,30 @@ def random_sample(artefact: Artefact, seed: int = 0) -> Sample:
 
 
 def _random(rng: np.random.Generator, declared: Mapping[str, Any]) -> Values:
-    (low, high), shape, kind = declared["range"], declared["shape"], declared["type"]
-    if not is_whole(kind):
-        return np.asarray(low + (high - low) * rng.random(shape), dtype=kind)
-    least, most = limits(kind)
+    (low, high), shape, dtype = declared["range"], declared["shape"], declared["type"]
+    if not is_whole(dtype):
+        return np.asarray(low + (high - low) * rng.random(shape), dtype=dtype)
+    least, most = limits(dtype)
     first, last = max(int(low), int(least)), min(int(high), int(most))
-    drawn = rng.integers(first, last, shape, dtype=np.uint64 if kind == "uint64" else np.int64, endpoint=True)
-    numbers: Values = drawn.astype(kind)
+    drawn = rng.integers(first, last, shape, dtype=np.uint64 if dtype == "uint64" else np.int64, endpoint=True)
+    numbers: Values = drawn.astype(dtype)
     return numbers
 
 
-def special_numbers(kind: str) -> Values:
+def special_numbers(dtype: str) -> Values:
     """The ends of a type's range, and other numbers that are easily confused."""
-    if kind == "bool":
+    if dtype == "bool":
         return np.array([False, True])
-    if is_whole(kind):
-        low, high = limits(kind)
-        return np.array([n for n in (0, 1, low, high, -1, 2**24 + 1) if low <= n <= high], dtype=kind)
-    if kind == FLOAT32:
+    if is_whole(dtype):
+        low, high = limits(dtype)
+        return np.array([n for n in (0, 1, low, high, -1, 2**24 + 1) if low <= n <= high], dtype=dtype)
+    if dtype == FLOAT32:
         return SPECIAL_NUMBERS
-    largest, smallest = np.finfo(kind).max, np.finfo(kind).smallest_subnormal
+    largest, smallest = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
     ends = [np.nan, np.inf, -np.inf, -0.0, largest, -largest, smallest, -smallest]
     # A double halfway between two floats, and doubles that are denormal as floats.
-    more = [] if kind == "float16" else [1 + 2.0**-24, 1 + 3 * 2.0**-24, 1e-40, -1e-40]
-    return np.array([*ends, *more], dtype=kind)
+    more = [] if dtype == "float16" else [1 + 2.0**-24, 1 + 3 * 2.0**-24, 1e-40, -1e-40]
+    return np.array([*ends, *more], dtype=dtype)
 
 
 def with_special_numbers(sample: Sample) -> Sample:
@@ -117,24 +117,24 @@ def _inputs_by_name(artefact: Artefact) -> dict[str, dict[str, Any]]:
 
 
 def _checked(array: NDArray[Any] | None, declared: Mapping[str, Any], path: Path, stacked: bool) -> Values:
-    label, kind, shape = port_label(declared), declared["type"], list(declared["shape"])
-    wanted = f"{shape} of {kind}" + (", or several of them stacked along an axis in front" if stacked else "")
+    label, dtype, shape = port_label(declared), declared["type"], list(declared["shape"])
+    wanted = f"{shape} of {dtype}" + (", or several of them stacked along an axis in front" if stacked else "")
     if array is None:
         raise ParameterError(f"{path}: input {label} is missing; it should be {wanted}")
     got = list(array.shape)
     if array.ndim == 0 and shape == [1]:  # a scalar for an input of one element
         array, got = array.reshape(1), shape
     fits = got == shape or (stacked and got[1:] == shape and len(array) > 0)
-    if not fits or array.dtype.kind not in ("fiu" if kind == FLOAT32 else "fiub"):
+    if not fits or array.dtype.kind not in ("fiu" if dtype == FLOAT32 else "fiub"):
         raise ParameterError(f"{path}: input {label} is {got} of {array.dtype}; it should be {wanted}")
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = np.asarray(array, dtype=kind, order="C")
-    if kind == FLOAT32:
+        cast = np.asarray(array, dtype=dtype, order="C")
+    if dtype == FLOAT32:
         if np.any(np.isinf(cast) & np.isfinite(array)):
             raise ParameterError(f"{path}: input {label} holds numbers beyond float32")
     elif not _same_numbers(array, cast):
         raise ParameterError(
-            f"{path}: input {label} is of {array.dtype}, which does not become {kind} without loss; it should be "
+            f"{path}: input {label} is of {array.dtype}, which does not become {dtype} without loss; it should be "
             f"{wanted}: convert it as the model's own preprocessing does, with .astype(np.{cast.dtype.name})"
         )
     return cast
