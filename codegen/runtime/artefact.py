@@ -174,7 +174,7 @@ def to_user_order(array: NDArray[Any], declared: Mapping[str, Any]) -> NDArray[A
 
 
 def in_network_order(artefact: Artefact, inputs: Mapping[str, Values]) -> dict[str, Floats]:
-    """Inputs converted from the user's layout to what the network reads: NCHW and float32."""
+    """Inputs converted from the user's layout and types to the network's: NCHW and float32."""
     floats = {i["name"]: to_float32(np.asarray(inputs[i["name"]])) for i in artefact.inputs}
     return {
         i["name"]: np.moveaxis(floats[i["name"]], -1, 1) if i["channels_last"] else floats[i["name"]]

@@ -1328,7 +1328,9 @@ const char *digits_device_name(const digits *model)
 
 /* Tables. */
 
-/* Launches in order.  Arguments stand behind their names: `x_at` is the offset of x. */
+/* Launches in order.
+ * Each argument stands behind the name of the kernel's parameter: `x_at` is the offset of x in its buffer.
+ */
 static const struct launch launch_table[LAUNCH_COUNT + 1] = {
     /* 0: stem: conv -> relu;
      * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
