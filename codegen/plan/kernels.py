@@ -576,18 +576,7 @@ class GeneralPool(Volume):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockRows(Description):
-    """Common to kernels whose work-item makes a row of one channel block of an image."""
-
-    x: Layout
-    y: Layout
-    batch: int
-    blocks: int
-    epilogue: Steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Map(BlockRows):
+class Map(Volume):
     """Element by element."""
 
     template = "map.cl.jinja"
@@ -595,7 +584,7 @@ class Map(BlockRows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlobalPool(BlockRows):
+class GlobalPool(Volume):
     """Maximum or average over all of space."""
 
     template = "global_pool.cl.jinja"

@@ -274,13 +274,13 @@ def window_axes(op: Any, x: Layout) -> tuple[WindowAxis, ...]:
     )
 
 
-def volume(s: LaunchSketch) -> dict[str, Any]:
+def volume(s: LaunchSketch, flat: bool = False) -> dict[str, Any]:
     """The fields of :class:`codegen.plan.kernels.Volume` but the epilogue.
 
-    Canonical layouts have depth and height as one axis of rows.
+    Canonical layouts have depth and height as one axis of rows; a kernel of ``flat`` images need not tell them apart.
     """
     x, y = s.x.canonical(), s.y.canonical()
-    deep = len(s.y.shape) > 4
+    deep = len(s.y.shape) > 4 and not flat
     return {
         "lanes": s.target.lanes,
         "x": x,

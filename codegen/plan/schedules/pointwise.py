@@ -20,7 +20,7 @@ from collections.abc import Callable
 from codegen.graph.ops import Conv
 from codegen.plan.grid import Three
 from codegen.plan.kernels import Pointwise, Tiling
-from codegen.plan.layout import Layout, Named, up
+from codegen.plan.layout import Layout, up
 from codegen.plan.plan import Draft
 from codegen.plan.schedules.launch import LaunchSketch, as_one_row, rows_merge, sink
 from codegen.plan.target import Costs
@@ -72,15 +72,10 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     tile = tiling.block_tile * c
     s.constant("weight", padded(s.target, tiling, packed(op.weight, c, tile)))
     s.constant("bias", padded(s.target, tiling, s.channels(op.bias, up(channels, tile))))
-    s.size("x_blocks", x.blocks)
-    s.size("x_block", x.strides[1])
-    s.size("columns", columns)
-    s.size("y_tiles", y_tiles)
+    s.sizes.update(x_blocks=x.blocks, x_block=x.strides[1], columns=columns, y_tiles=y_tiles)
     if batch > 1:
         s.size("x_sample", x.strides[0])
-    s.size("rows", rows)
-    s.size("x_row", step[0] * x.strides[2])
-    s.size("y_blocks", blocks)
+    s.sizes.update(rows=rows, x_row=step[0] * x.strides[2], y_blocks=blocks)
     if gathered:
         _window_sizes(s, window)
     description = Pointwise(
@@ -106,19 +101,10 @@ def _most_staged(s: LaunchSketch) -> int:
 
 
 def _window_sizes(s: LaunchSketch, window: Window) -> None:
-    for what, values in (("window", window.kernel), ("step", window.stride), ("dilation", window.dilation)):
-        for axis, value in zip(("rows", "columns"), values, strict=True):
-            s.size(f"{what}_{axis}", value)
-    for edge, value in zip(("top", "left"), window.pad, strict=True):
-        s.size(edge, value)
-    s.size("x_rows", s.x.canonical().shape[2])
-    s.size("x_columns", s.x.canonical().shape[3])
-    s.size("y_columns", s.y.canonical().shape[3])
-
-
-def product_layout(lanes: int) -> Named:
-    """The layout of the result of matrix products: one row of pixels, in channel blocks."""
-    return Named((1,), (0, "y_block", 0, lanes), lanes)
+    for what, (down, across) in (("window", window.kernel), ("step", window.stride), ("dilation", window.dilation)):
+        s.sizes.update({f"{what}_rows": down, f"{what}_columns": across})
+    (top, left), (*_, rows, columns), y = window.pad, s.x.canonical().shape, s.y.canonical()
+    s.sizes.update(top=top, left=left, x_rows=rows, x_columns=columns, y_columns=y.shape[3])
 
 
 def grid(

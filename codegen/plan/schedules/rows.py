@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ def plan_global_pool(s: LaunchSketch) -> Draft:
     op: GlobalPool = s.core
     block = sum_block(math.prod(s.x.shape[2:])) if op.kind == "average" else 0
     description = kernels.GlobalPool(
-        **_common(s), kind=op.kind, sum_block=block, prologue=s.prologue(), epilogue=s.epilogue()
+        **volume(s, flat=True), kind=op.kind, sum_block=block, prologue=s.prologue(), epilogue=s.epilogue()
     )
     return _rows(s, description, f"global_{op.kind}_pool_{size_label(description.x)}")
 
@@ -74,17 +73,11 @@ def plan_resize(s: LaunchSketch) -> Draft:
 
 def plan_map(s: LaunchSketch) -> Draft:
     # A smaller operand in first place is repeated, like any other.
-    common = {**_common(s), "x": s.x.repeated(s.y.shape).canonical()}
+    common = {**volume(s, flat=True), "x": s.x.repeated(s.y.shape).canonical()}
     prologue = s.prologue(count=s.y.canonical().shape[1])
     description = kernels.Map(**common, prologue=prologue, epilogue=s.epilogue())
     return _rows(s, description, f"map_{size_label(s.y.canonical())}")
 
 
-def _common(s: LaunchSketch) -> dict[str, Any]:
-    """The fields of :class:`codegen.plan.kernels.BlockRows` but the epilogue."""
-    y, lanes = s.y.canonical(), s.target.lanes
-    return {"lanes": lanes, "x": s.x.canonical(), "y": y, "batch": y.shape[0], "blocks": -(-y.shape[1] // lanes)}
-
-
-def _rows(s: LaunchSketch, description: kernels.BlockRows | kernels.Volume, label: str) -> Draft:
+def _rows(s: LaunchSketch, description: kernels.Volume, label: str) -> Draft:
     return s.draft(description, label, (1, description.y.shape[2], description.batch * description.blocks))

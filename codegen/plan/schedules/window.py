@@ -53,8 +53,7 @@ def _plan(
     costs = s.target.costs
     rows = [choose_row(costs, vectors.window_row, width) for vectors in s.target.vectors]
     wide, narrow = rows[0], rows[-1]
-    s.size("rows", height)
-    s.size("columns", width)
+    s.sizes.update(rows=height, columns=width)
     overhang = window.overhang(1, width, x.shape[3])
     bounded_rows = window.bounded(0, height, x.shape[2])
     # The number of an average's pixels changes where windows reach beyond the input.

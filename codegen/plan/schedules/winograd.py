@@ -177,13 +177,10 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
     slot = tiles.points * (v_point + m_point)
     s.scratch[scratch] = plain((items, slot), s.target.dtype)
     part.constant("bias", s.channels(s.core.bias, y.shape[1]))
-    for name, value in {
-        **{"groups": groups, "tiles": tiles.count, "slot": slot, "v_point": v_point, "m_point": m_point},
-        **{"x_blocks": x_blocks, "y_blocks": y_blocks, "y_tiles": y_tiles},
-        **{"height": x.shape[2], "width": x.shape[3], "rows_out": y.shape[2], "columns_out": y.shape[3]},
-        "across": tiles.across,
-    }.items():
-        part.size(name, value)
+    part.sizes.update(groups=groups, tiles=tiles.count, slot=slot, v_point=v_point, m_point=m_point)
+    part.sizes.update(x_blocks=x_blocks, y_blocks=y_blocks, y_tiles=y_tiles)
+    part.sizes.update(height=x.shape[2], width=x.shape[3], rows_out=y.shape[2], columns_out=y.shape[3])
+    part.size("across", tiles.across)
     if tiles.batch > 1:
         part.size("down", tiles.down)
     preparation = _preparation(s, tiles, tiling)
@@ -201,15 +198,8 @@ def _whole(s: LaunchSketch, tiles: Tiles) -> Sequence[Draft]:
         prologue=part.prologue(),
         epilogue=part.epilogue(shared=True),
     )
-    draft = part.draft(
-        description,
-        f"winograd{tiles.size}{s.epilogue_label}",
-        (items, 1, 1),
-        prepared=preparation,
-        scratch=scratch,
-        winograd=tiles.size,
-    )
-    return [draft]
+    label, grid = f"winograd{tiles.size}{s.epilogue_label}", (items, 1, 1)
+    return [part.draft(description, label, grid, prepared=preparation, scratch=scratch, winograd=tiles.size)]
 
 
 def _scratch(s: LaunchSketch, what: str, tiles: Tiles, channels: int) -> str:
@@ -233,11 +223,8 @@ def _input(s: LaunchSketch, tiles: Tiles, v: str) -> Draft:
     part = LaunchSketch(s.node, s.target, s.layouts)
     x, transformed = s.x.canonical(), s.scratch[v]
     ((top, _), (left, _)) = s.core.pads
-    part.size("height", x.shape[2])
-    part.size("width", x.shape[3])
-    part.size("across", tiles.across)
-    part.size("v_point", transformed.strides[0])
-    part.size("v_block", transformed.strides[1])
+    part.sizes.update(height=x.shape[2], width=x.shape[3], across=tiles.across)
+    part.sizes.update(v_point=transformed.strides[0], v_block=transformed.strides[1])
     description = kernels.WinogradInput(
         lanes=s.target.lanes,
         tile=tiles.size,
@@ -258,22 +245,14 @@ def _products(s: LaunchSketch, tiles: Tiles, v: str, m: str) -> Draft:
     x, y = s.scratch[v], s.scratch[m]
     tiling = fit(s.target, 1, tiles.count, y.blocks)
     preparation = _preparation(s, tiles, tiling)
-    part.size("x_blocks", x.blocks)
-    part.size("x_block", x.strides[1])
-    part.size("rows", 1)
-    part.size("x_row", 0)
-    part.size("columns", tiles.count)
-    part.size("y_tiles", -(-y.blocks // tiling.block_tile))
-    part.size("x_product", x.strides[0])
-    part.size("u_product", preparation.sizes["u_point"])
-    part.size("y_product", y.strides[0])
-    part.size("y_block", y.strides[1])
-    part.size("y_blocks", y.blocks)
-    layout = Named((1,), (0, "y_block", 0, c), c)  # one row of pixels, in channel blocks
+    y_tiles = -(-y.blocks // tiling.block_tile)
+    part.sizes.update(x_blocks=x.blocks, x_block=x.strides[1], rows=1, x_row=0, columns=tiles.count, y_tiles=y_tiles)
+    part.sizes.update(x_product=x.strides[0], u_product=preparation.sizes["u_point"], y_product=y.strides[0])
+    part.sizes.update(y_block=y.strides[1], y_blocks=y.blocks)
     description = kernels.Pointwise(
         lanes=c,
         tiling=tiling,
-        sink=sink((), layout),
+        sink=sink((), Named((1,), (0, "y_block", 0, c), c)),  # one row of pixels, in channel blocks
         x_step=c,
         samples=False,
         products=True,
@@ -310,11 +289,8 @@ def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
     y, products = s.y.canonical(), s.scratch[m]
     blocks = -(-y.shape[1] // c)
     part.constant("bias", s.channels(s.core.bias, y.shape[1]))
-    part.size("rows_out", y.shape[2])
-    part.size("columns_out", y.shape[3])
-    part.size("across", tiles.across)
-    part.size("m_point", products.strides[0])
-    part.size("m_block", products.strides[1])
+    part.sizes.update(rows_out=y.shape[2], columns_out=y.shape[3], across=tiles.across)
+    part.sizes.update(m_point=products.strides[0], m_block=products.strides[1])
     description = kernels.WinogradOutput(
         lanes=c,
         tile=tiles.size,
@@ -326,11 +302,5 @@ def _output(s: LaunchSketch, tiles: Tiles, m: str) -> Draft:
     label = f"winograd{tiles.size}_output{s.epilogue_label}"
     # The operands of the epilogue keep their names: r1 is the launch's second input.
     reads = (m, *s.node.inputs[1:])
-    return part.draft(
-        description,
-        label,
-        (tiles.down, blocks, tiles.batch),
-        reads=reads,
-        writes=s.node.name,
-        winograd=tiles.size,
-    )
+    grid = (tiles.down, blocks, tiles.batch)
+    return part.draft(description, label, grid, reads=reads, winograd=tiles.size)
