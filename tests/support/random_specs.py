@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.numpy
+import tomli_w
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -800,26 +801,7 @@ class _Sketch:
             model["weights"] = file
         if self.hwio:
             model["weight_layout"] = "HWIO"
-        tables = [("[model]", model)]
-        tables += [("[[input]]", table) for table in self.inputs]
-        tables += [("[[layer]]", table) for table in layers]
-        tables += [("[[output]]", table) for table in outputs]
-        text = "\n".join(
-            f"{header}\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
-            for header, table in tables
-        )
+        text = tomli_w.dumps({"model": model, "input": self.inputs, "layer": layers, "output": outputs})
         arrays = {name: np.ascontiguousarray(a) for name, a in self.arrays.items()}
         target, blob, wide = self.one_of("cpu", "cpu", "gpu"), self.chance(2), self.chance(2)
         return RandomSpec(text, file, target, blob, wide, arrays, dict(self.shapes))
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{k} = {_toml(v)}' for k, v in value.items())} }}"
-    return repr(value)
