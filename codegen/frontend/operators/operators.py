@@ -125,7 +125,7 @@ def _reshape(layer: Layer) -> list[Step]:
         raise layer.place.spec_error("should have one of shape and full_shape")
     elements, known = math.prod(given), math.prod(n for n in shape if n > 0)
     if 0 in shape or shape.count(-1) > 1:
-        raise place.spec_error(f"{list(shape)} should have sizes >= 1, and -1 at most once for what is left")
+        raise place.spec_error(f"{list(shape)} should have sizes >= 1, and -1 at most once, for the remaining elements")
     if elements % known or (-1 not in shape and elements != known):
         without = "" if with_batch else " (without the batch)"
         raise place.spec_error(f"{list(shape)} does not hold the {elements} elements of {list(given)}{without}")
@@ -335,12 +335,12 @@ OPERATORS: Mapping[str, Operator] = {
         _reshape,
         {
             "shape": Key(
-                wholes("a list of sizes without the batch, -1 at most once for what is left", -1, 5),
+                wholes("a list of sizes without the batch, -1 at most once, for the remaining elements", -1, 5),
                 "The new sizes without the batch; one of them may be -1, for the remaining elements. Either this or "
                 "full_shape.",
             ),
             "full_shape": Key(
-                wholes("a list of sizes, the batch first, -1 at most once for what is left", -1, 6),
+                wholes("a list of sizes, the batch first, -1 at most once, for the remaining elements", -1, 6),
                 "The new sizes with the batch, which may change.",
             ),
         },
