@@ -91,9 +91,9 @@ def _table(before: list[str]) -> str:
     for line in reversed(before):
         if line.startswith("}"):
             return ""
-        name = re.match(r"(?:static |__constant |const )+.*?(\w+)\[.*= \{$", line)
+        name = re.match(r"(?:static |const )+.*?(\w+)\[.*= \{$|TABLE\((\w+), ", line)
         if name:
-            return f", table {name[1]}"
+            return f", table {name[1] or name[2]}"
     return ""
 
 

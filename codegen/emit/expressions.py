@@ -73,7 +73,7 @@ def store(layout: Layout | Named, pointer: str, value: str, n: str, block: str, 
     for lane in range(c):
         channel = _lane(block, lane, c)
         guard = f"if ({channel} < {channels}) " if channels % c and lane >= channels % c else ""
-        lines.append(f"{guard}{pointer}[{address(layout, n, channel, h, w)}] = LANE({value}, {lane});")
+        lines.append(f"{guard}STORE_LANE({value}, {lane}, {pointer}[{address(layout, n, channel, h, w)}]);")
     return lines
 
 

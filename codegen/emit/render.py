@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,8 +13,9 @@ from typing import Any, NoReturn
 import jinja2
 
 from codegen.emit import expressions
+from codegen.emit.dialect import OPENCL, Dialect
 from codegen.emit.literals import c_string, hexfloat, table_rows
-from codegen.graph.types import CL_TYPES
+from codegen.plan.dtype import FLOAT32
 from codegen.plan.kernels import Convert
 from codegen.plan.layout import plain
 from codegen.plan.plan import Argument, Function, Kernel, Launch, Plan
@@ -48,12 +50,12 @@ def render(template: str, **context: Any) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
-def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
-    """The model's .cl file."""
+def render_kernels(plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL) -> str:
+    """The kernels of a plan, as one text in a dialect."""
     descriptions = [kernel.description for kernel in plan.kernels]
     functions = {id(k.calls): k.calls for k in plan.kernels if k.calls is not None}
-    texts = [
-        *({"notes": (), "tables": [], "text": _text(function)} for function in functions.values()),
+    texts: list[dict[str, Any]] = [
+        *({"notes": (), "tables": [], "text": _text(function, dialect)} for function in functions.values()),
         *(
             {
                 "notes": kernel.notes,
@@ -61,7 +63,7 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
                     {"name": name, "count": values.size, "rows": list(table_rows(values))}
                     for name, values in kernel.tables.items()
                 ],
-                "text": _text(kernel) if kernel.calls is None else _call(kernel, kernel.calls),
+                "text": _text(kernel, dialect) if kernel.calls is None else _call(kernel, kernel.calls, dialect),
             }
             for kernel in plan.kernels
         ),
@@ -69,23 +71,26 @@ def render_kernels(plan: Plan, banner: Sequence[str]) -> str:
     return render(
         "kernels/program.cl.jinja",
         name=plan.graph.name,
+        NAME=plan.graph.name.upper(),
         banner=banner,
         lanes=plan.target.lanes,
         line=plan.target.dtype.count(LINE_BYTES),
         wide=bool(plan.target.wide),
-        weights_space="__constant" if plan.weights is None else "__global",
-        reading_doubles=any(isinstance(d, Convert) and d.source == "float64" for d in descriptions),
-        writing_doubles=any(isinstance(d, Convert) and d.target == "float64" for d in descriptions),
+        dialect=dialect,
+        tables=plan.weights is None,
+        reads=sorted({d.source for d in descriptions if isinstance(d, Convert)} - {FLOAT32.name}),
+        writes=sorted({d.target for d in descriptions if isinstance(d, Convert)} - {FLOAT32.name}),
         kernels=texts,
-        persistent=_persistent(plan) if plan.persistent else None,
+        functions=sorted({f for k in texts for f in re.findall(r"MATH\((\w+), ", k["text"])}),
+        persistent=_persistent(plan, dialect) if plan.persistent else None,
     )
 
 
-def _text(kernel: Kernel | Function) -> str:
-    return render(f"kernels/{kernel.description.template}", k=kernel.description, kernel=kernel)
+def _text(kernel: Kernel | Function, dialect: Dialect) -> str:
+    return render(f"kernels/{kernel.description.template}", k=kernel.description, kernel=kernel, dialect=dialect)
 
 
-def _call(kernel: Kernel, function: Function) -> str:
+def _call(kernel: Kernel, function: Function, dialect: Dialect) -> str:
     """A kernel that calls a function with its own tables and sizes."""
     arguments = []
     for parameter in function.parameters:
@@ -99,7 +104,7 @@ def _call(kernel: Kernel, function: Function) -> str:
                 arguments.append(name)
             case _:
                 arguments.append(f"{name}, {name}_at")
-    return render("kernels/call.jinja", kernel=kernel, arguments=_lines(arguments))
+    return render("kernels/call.jinja", kernel=kernel, arguments=_lines(arguments), dialect=dialect)
 
 
 def _lines(arguments: Sequence[str]) -> list[str]:
@@ -109,10 +114,10 @@ def _lines(arguments: Sequence[str]) -> list[str]:
     return [line.replace("\0", " ") for line in textwrap.wrap(text, 100, break_long_words=False)]
 
 
-def _persistent(plan: Plan) -> dict[str, Any]:
+def _persistent(plan: Plan, dialect: Dialect) -> dict[str, Any]:
     kernels = {kernel.name: kernel for kernel in plan.kernels}
     return {
-        "parameters": [_parameter(buffer, plan) for buffer in network_buffers(plan)],
+        "parameters": [_parameter(buffer, plan, dialect) for buffer in network_buffers(plan)],
         "steps": [_step(launch, kernels) for launch in plan.launches],
     }
 
@@ -128,14 +133,14 @@ def _buffer(argument: Argument) -> str:
     return f"{argument.kind}{argument.index}" if counted else argument.kind
 
 
-def _parameter(buffer: Argument, plan: Plan) -> str:
+def _parameter(buffer: Argument, plan: Plan, dialect: Dialect) -> str:
     written = buffer.kind in ("arena", "output")
     kind = plan.target.dtype.name
     if buffer.kind == "input":
         kind = plan.graph.inputs[buffer.index].type
     elif buffer.kind == "output":
         kind = plan.graph.outputs[buffer.index].type
-    return f"__global {'' if written else 'const '}{CL_TYPES[kind]} *{_buffer(buffer)}"
+    return f"GLOBAL {'' if written else 'const '}{dialect.element_types[kind]} *{_buffer(buffer)}"
 
 
 def table_arguments(launch: Launch, kernel: Kernel) -> list[str]:
@@ -174,7 +179,7 @@ def _arguments(launch: Launch, kernel: Kernel) -> list[str]:
         elif parameter.role == "zeros":
             texts.append(_buffer(argument))
         else:
-            texts.append(f"{_buffer(argument)}, {next(arguments).value}")
+            texts.append(f"AT({_buffer(argument)}, {next(arguments).value})")
     return texts
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from codegen.graph.graph import Graph
 from codegen.plan.blob import Blob, digest, packed
-from codegen.plan.dtype import DTYPES, DType
+from codegen.plan.dtype import DType
 from codegen.plan.layout import up
 from codegen.plan.names import Names
 from codegen.plan.plan import Argument, Draft, Function, Kernel, Launch, Parameter, Place, Preparation, Values
@@ -118,8 +118,8 @@ def _preparation(
     key = repr((p.description, sorted(p.sizes)))
     if key not in kernels:
         parameters = (
-            Parameter("w", "weights", _storage(p.weight)),
-            Parameter("u", "prepare", _storage(p.weight)),
+            Parameter("w", "weights", p.weight.dtype.name),
+            Parameter("u", "prepare", p.weight.dtype.name),
             *(Parameter(name, "size") for name in p.sizes),
         )
         kernels[key] = Kernel(
@@ -147,18 +147,18 @@ def _kernel(
     notes: tuple[str, ...],
 ) -> Kernel:
     parameters = [
-        Parameter(LaunchSketch.operand_name(k), "read", places[read].layout.dtype.storage)
+        Parameter(LaunchSketch.operand_name(k), "read", places[read].layout.dtype.name)
         for k, read in enumerate(draft.reads)
     ]
     if draft.parameters and tables is None:
-        parameters.append(Parameter("w", "weights", _storage(next(iter(draft.parameters.values())))))
+        parameters.append(Parameter("w", "weights", next(iter(draft.parameters.values())).dtype.name))
     if draft.prepared:
-        parameters.append(Parameter("u", "prepared", _storage(draft.prepared.weight)))
+        parameters.append(Parameter("u", "prepared", draft.prepared.weight.dtype.name))
     if draft.zeros:
         parameters.append(Parameter("zeros", "zeros", parameters[0].type))
     if draft.scratch:
-        parameters.append(Parameter("scratch", "scratch", places[draft.scratch].layout.dtype.storage))
-    parameters.append(Parameter("y", "write", places[draft.writes].layout.dtype.storage))
+        parameters.append(Parameter("scratch", "scratch", places[draft.scratch].layout.dtype.name))
+    parameters.append(Parameter("y", "write", places[draft.writes].layout.dtype.name))
     parameters += [Parameter(size, "size") for size in sizes]
     return Kernel(
         name, draft.description, tuple(parameters), constants, tables or {}, draft.grid.local, draft.title, notes
@@ -205,10 +205,6 @@ def _launch(
         draft.winograd,
         draft.in_blocks,
     )
-
-
-def _storage(values: Values) -> str:
-    return DTYPES[values.dtype.name].storage
 
 
 def _number(value: int) -> Argument:

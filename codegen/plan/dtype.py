@@ -14,11 +14,10 @@ from codegen.graph import types
 
 @dataclass(frozen=True)
 class DType:
-    """An element type: its name in numpy, its size, and the type of a buffer's elements in the kernels."""
+    """An element type: its name in numpy, and its size."""
 
     name: str
     bytes: int
-    storage: str
 
     def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
         """The values in row-major order, each rounded once to this type, to infinity if it is beyond its range."""
@@ -30,5 +29,5 @@ class DType:
         return int(size) // self.bytes
 
 
-DTYPES: Mapping[str, DType] = {name: DType(name, types.size_of(name), types.CL_TYPES[name]) for name in types.TYPES}
+DTYPES: Mapping[str, DType] = {name: DType(name, types.size_of(name)) for name in types.TYPES}
 FLOAT32 = DTYPES[types.FLOAT32]

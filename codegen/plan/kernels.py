@@ -326,11 +326,6 @@ class Direct(Contraction):
         return self.in_lanes * self.packed
 
     @property
-    def lane_weights(self) -> tuple[int, ...]:
-        """The first of these weights for each input channel."""
-        return tuple(range(0, self.tap_weights, self.packed))
-
-    @property
     def row_weights(self) -> int:
         """Weights of a tile for a row of taps of a block of inputs."""
         return self.stencil.kernel[1] * self.tap_weights

@@ -5,7 +5,7 @@
  * weights sha256  84b49113f4386a84f0786b5b977211d78dcd5a9c8222d49c11199723a4851c92
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel digits_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,6 +147,8 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
@@ -142,8 +157,8 @@ typedef block vector;
  * weight is [tiles of channels][x_blocks * 8][8].
  */
 static void digits_pointwise_22x8_relu(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -167,12 +182,13 @@ static void digits_pointwise_22x8_relu(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
+    const int end = (int)(((int64)run + 1) * tiles / runs); /* images of millions of pixels exceed int */
+    for (int at = (int)((int64)run * tiles / runs); at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        EACH_LANE
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
             UNROLL
@@ -226,7 +242,7 @@ static void digits_pointwise_22x8_relu(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
@@ -244,8 +260,8 @@ static void digits_pointwise_22x8_relu(
  * weight is [tiles of channels][x_blocks * 8][8].
  */
 static void digits_pointwise_16x8_relu(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -269,12 +285,13 @@ static void digits_pointwise_16x8_relu(
     y += y_at;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
+    const int end = (int)(((int64)run + 1) * tiles / runs); /* images of millions of pixels exceed int */
+    for (int at = (int)((int64)run * tiles / runs); at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        EACH_LANE
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
             UNROLL
@@ -328,7 +345,7 @@ static void digits_pointwise_16x8_relu(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         STORE_BLOCK(v, 0, y + ob * y_block + oy * y_row + pixel * 8);
                     }
@@ -341,7 +358,7 @@ static void digits_pointwise_16x8_relu(
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_stem_weight[144] __attribute__((aligned(64))) = {
+TABLE(digits_stem_weight, 144) = {
     -0x1.3f914cp-6f, 0x1.9a045ap-6f, -0x1.50625ep-5f, -0x1.388072p-5f, -0x1.6f3546p-5f, -0x1.7bc2e4p-7f, -0x1.3eb7bep-7f, 0x1.af64dap-7f,
     0x1.30713cp-6f, 0x1.fe4958p-5f, 0x1.462e5cp-5f, -0x1.ab2892p-6f, -0x1.af52d4p-6f, 0x1.99dc6cp-11f, -0x1.6d59b2p-6f, 0x1.bab5acp-7f,
     0x1.287f4ap-7f, -0x1.f65b7cp-11f, -0x1.46ba3ap-6f, -0x1.16887p-5f, 0x1.fcd10cp-5f, 0x1.12d36cp-5f, -0x1.62d5dep-6f, 0x1.7a1f54p-5f,
@@ -362,7 +379,7 @@ __constant float digits_stem_weight[144] __attribute__((aligned(64))) = {
     -0x1.f5f9eap-6f, -0x1.bf26e4p-5f, -0x1.a99504p-6f, -0x1.3390d6p-6f, -0x1.92f23ap-6f, -0x1.08dec8p-5f, 0x1.3603ccp-5f, 0x1.45fa7ap-8f,
 };
 
-__constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_stem_bias, 16) = {
     0x1.244fc2p-1f, 0x1.6ca75ep-2f, -0x1.fe58bep-3f, 0x1.73b856p-1f, 0x1.117804p-2f, -0x1.5856a4p-1f, 0x1.1bd61p-1f, -0x1.6521cp-1f,
     -0x1.67c71cp-3f, 0x1.53261p-4f, -0x1.f676eap-2f, 0x1.a5d5f4p-2f, -0x1.db2a7p-6f, 0x1.1227bap-2f, 0x1.74be46p-2f, -0x1.47f40ap-1f,
 };
@@ -376,8 +393,8 @@ __constant float digits_stem_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_stem(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(8, 4), /* pixels */
@@ -406,13 +423,14 @@ void digits_stem(
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 8; i += WIDTH)
-                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
+                COPY_VECTOR(from + i, to + i);
             for (; i < 8; ++i) {
                 float v = from[i];
                 to[i] = v;
             }
         }
     }
+    EACH_LANE
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 8; from += ROW) {
             const int ox = min(from, 8 - ROW); /* the last tile is shifted back */
@@ -465,7 +483,7 @@ void digits_stem(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
                     }
@@ -478,7 +496,7 @@ void digits_stem(
 /* batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_b1_weight[136] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b1_weight, 136) = {
     -0x1.a16442p-4f, -0x1.40802cp-3f, -0x1.0d6854p-6f, -0x1.3399e2p-1f, 0x1.d06b7cp-2f, -0x1.c80a4cp-2f, 0x1.1fa0e4p-3f, -0x1.690d96p-1f,
     -0x1.c5a56p-1f, -0x1.037258p-1f, -0x1.3fda98p-2f, -0x1.886e74p-2f, -0x1.7cf62cp-2f, 0x1.8e0924p-4f, 0x1.3d7daep-3f, -0x1.f8d6c6p-3f,
     0x1.afe608p-2f, -0x1.80ea3ap-1f, 0x1.815f6cp-2f, -0x1.15d62p-2f, -0x1.2fe692p-4f, -0x1.5052bap-2f, -0x1.d38e84p-3f, -0x1.3b46b2p-5f,
@@ -498,7 +516,7 @@ __constant float digits_mix1_b1_weight[136] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b1_bias, 16) = {
     0x1.2ecab2p-1f, 0x1.3a549ep+0f, 0x1.471148p-3f, 0x1.1a1a7ap-1f, 0x1.19faf4p-1f, 0x1.628362p-3f, -0x1.93505p-3f, 0x1.06ff8cp-1f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -506,8 +524,8 @@ __constant float digits_mix1_b1_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b1(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_22x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
@@ -518,7 +536,7 @@ void digits_mix1_b1(
 /* batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_b3_reduce_weight[136] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b3_reduce_weight, 136) = {
     -0x1.888998p-3f, -0x1.5406c8p-3f, 0x1.70b872p-3f, -0x1.0ec812p-1f, 0x1.bc0c86p-1f, 0x1.7f9dd6p-3f, -0x1.e5879ep-12f, -0x1.d816b2p-3f,
     -0x1.d49a2ap-2f, -0x1.2b110cp-2f, -0x1.014e18p-2f, 0x1.8cb802p-3f, 0x1.b9d37ep-2f, 0x1.a940a2p-2f, -0x1.b8c426p-4f, 0x1.531e5p-1f,
     -0x1.83eb18p-4f, -0x1.551ec8p-1f, 0x1.7db7eep-2f, -0x1.fe3eeep-1f, 0x1.8cf688p-5f, 0x1.2b3228p-6f, -0x1.1dc7d4p-2f, 0x1.1ea9a2p-1f,
@@ -538,7 +556,7 @@ __constant float digits_mix1_b3_reduce_weight[136] __attribute__((aligned(64))) 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b3_reduce_bias, 16) = {
     0x1.d4b6c4p-2f, 0x1.a623dap-2f, -0x1.b2e56cp-2f, -0x1.05aae8p-4f, -0x1.f4d912p-2f, -0x1.088454p-2f, -0x1.6a885cp-2f, -0x1.3190bep-4f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -546,8 +564,8 @@ __constant float digits_mix1_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b3_reduce(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_22x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
@@ -558,7 +576,7 @@ void digits_mix1_b3_reduce(
 /* batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_b3_conv_weight[1152] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b3_conv_weight, 1152) = {
     -0x1.e2456ap-5f, 0x1.67b7cap-5f, 0x1.43c00cp-6f, 0x1.225434p-4f, -0x1.de93p-7f, -0x1.079b78p-3f, -0x1.2139bap-3f, -0x1.277adap-2f,
     0x1.9a5a86p-8f, -0x1.f5d108p-2f, -0x1.995dbap-4f, -0x1.8e741cp-6f, 0x1.f68076p-6f, -0x1.b4fe34p-2f, 0x1.a39cd6p-2f, 0x1.862deep-4f,
     0x1.41fbp-2f, -0x1.8ffa1ep-3f, 0x1.caa728p-5f, 0x1.9f62fp-5f, -0x1.7e4472p-2f, 0x1.d62852p-6f, -0x1.beb902p-5f, -0x1.074b9p-2f,
@@ -705,7 +723,7 @@ __constant float digits_mix1_b3_conv_weight[1152] __attribute__((aligned(64))) =
     0x1.5b95dp-2f, -0x1.77c12ep-4f, 0x1.855ad4p-3f, 0x1.1066d2p-2f, -0x1.3cf9bcp-3f, -0x1.5d517ap-2f, -0x1.6ca12ep-3f, 0x1.83753cp-2f,
 };
 
-__constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b3_conv_bias, 16) = {
     0x1.86bc82p-1f, 0x1.30369p-1f, -0x1.88f26ep-5f, -0x1.3e93dap-2f, 0x1.32669cp-2f, 0x1.0df9fcp-1f, 0x1.8eb4f6p-6f, 0x1.546cd2p+0f,
     0x1.66446p-1f, 0x1.443c68p-1f, 0x1.364cb2p-2f, -0x1.722d3ap-2f, -0x1.feae32p-4f, 0x1.4e1408p-6f, -0x1.9e911cp-3f, -0x1.4fc962p-5f,
 };
@@ -718,9 +736,9 @@ __constant float digits_mix1_b3_conv_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_mix1_b3_conv(
-    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
     GLOBAL const float *restrict zeros,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(8, 4), /* pixels */
@@ -735,75 +753,77 @@ void digits_mix1_b3_conv(
     y += y_at;
     WEIGHTS const float *restrict weight = digits_mix1_b3_conv_weight;
     WEIGHTS const float *restrict bias = digits_mix1_b3_conv_bias;
-    for (int q = 0; q < TILES; ++q) {
-        const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS, from = at % ACROSS * ROW;
-        const int ox = from;
-        {
-            vector acc[ROW][VECTORS];
-            UNROLL
-            for (int t = 0; t < ROW; ++t) {
-                UNROLL
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
-            }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 3; ++ky) {
-                    const int iy = oy + ky - 1;
-                    if (iy < 0 || iy >= 8)
-                        continue;
-                    GLOBAL const float *restrict row = x + iy * 64;
-                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    NO_UNROLL
-                    for (int kx = 0; kx < 3; ++kx) {
-                        GLOBAL const float *px[ROW];
-                        UNROLL
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 1 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
-                            px[t] = outside ? zeros : row + ix * 8;
-                        }
-                        UNROLL
-                        for (int l = 0; l < 8; ++l) {
-                            vector weights[VECTORS];
-                            UNROLL
-                            for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
-                            }
-                            UNROLL
-                            for (int t = 0; t < ROW; ++t) {
-                                UNROLL
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        pw += 128;
-                    }
-                }
-            }
+    EACH_LANE {
+        for (int q = 0; q < TILES; ++q) {
+            const int at = ITEM(0) * TILES + q;
+            const int oy = at / ACROSS, from = at % ACROSS * ROW;
+            const int ox = from;
             {
+                vector acc[ROW][VECTORS];
                 UNROLL
                 for (int t = 0; t < ROW; ++t) {
                     UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                        acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
                 }
-                const int first_block = tile * 2;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                UNROLL
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
+                for (int cb = 0; cb < 1; ++cb) {
+                    for (int ky = 0; ky < 3; ++ky) {
+                        const int iy = oy + ky - 1;
+                        if (iy < 0 || iy >= 8)
+                            continue;
+                        GLOBAL const float *restrict row = x + iy * 64;
+                        WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
+                        /* Not unrolled: loads shared between taps would fill the registers. */
+                        NO_UNROLL
+                        for (int kx = 0; kx < 3; ++kx) {
+                            GLOBAL const float *px[ROW];
+                            UNROLL
+                            for (int t = 0; t < ROW; ++t) {
+                                const int ix = (ox + t) - 1 + kx;
+                                const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
+                                px[t] = outside ? zeros : row + ix * 8;
+                            }
+                            UNROLL
+                            for (int l = 0; l < 8; ++l) {
+                                vector weights[VECTORS];
+                                UNROLL
+                                for (int j = 0; j < VECTORS; ++j) {
+                                    weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
+                                }
+                                UNROLL
+                                for (int t = 0; t < ROW; ++t) {
+                                    UNROLL
+                                    for (int j = 0; j < VECTORS; ++j)
+                                        acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                }
+                            }
+                            pw += 128;
+                        }
+                    }
+                }
+                {
                     UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                    }
+                    const int first_block = tile * 2;
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
+                    UNROLL
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                        if (b >= blocks)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                        const int ob = first_block + b;
+                        UNROLL
+                        for (int t = 0; t < ROW; ++t) {
+                            if (t < skipped)
+                                continue;
+                            const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                        }
                     }
                 }
             }
@@ -814,7 +834,7 @@ void digits_mix1_b3_conv(
 /* batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_b5_reduce_weight[136] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b5_reduce_weight, 136) = {
     0x1.c1ffbp-1f, -0x1.14cf54p+0f, 0x1.711094p-2f, -0x1.2b2716p-1f, 0x1.5b14acp-2f, 0x1.756a7ap-2f, -0x1.f3e14p-3f, -0x1.52a47ap-1f,
     0x1.afae42p-2f, 0x1.2b885ep-1f, 0x1.6c494cp-2f, 0x1.4ddbaap-1f, -0x1.3aeddp-2f, -0x1.ef8e2p-6f, -0x1.12f314p-1f, -0x1.8a66ap-3f,
     -0x1.3cd7dp-2f, -0x1.072014p-1f, -0x1.0ca5f8p-3f, 0x1.c3996ap-5f, -0x1.043f96p-2f, -0x1.b3fcbcp-2f, 0x1.a57806p-3f, -0x1.ba435ep-2f,
@@ -834,7 +854,7 @@ __constant float digits_mix1_b5_reduce_weight[136] __attribute__((aligned(64))) 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b5_reduce_bias, 16) = {
     0x1.6e965cp-1f, 0x1.ce958p-2f, -0x1.012edp-4f, 0x1.cf57d2p-2f, -0x1.5cd364p-2f, -0x1.05be5cp-5f, 0x1.1392b8p+0f, 0x1.6408fep-2f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -842,8 +862,8 @@ __constant float digits_mix1_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_b5_reduce(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_22x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
@@ -854,7 +874,7 @@ void digits_mix1_b5_reduce(
 /* batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_b5_conv_weight[1608] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b5_conv_weight, 1608) = {
     0x1.be7d34p-5f, 0x1.8a37c2p-4f, -0x1.bfff1p-4f, 0x1.90d53ap-6f, 0x1.eafa82p-5f, -0x1.2394d2p-3f, 0x1.a0b122p-4f, -0x1.c08c5ep-6f,
     -0x1.5be02ep-4f, 0x1.240944p-4f, 0x1.bdb4b2p-3f, -0x1.566b0cp-5f, 0x1.194d64p-2f, -0x1.11ccdcp-3f, 0x1.97965ap-4f, -0x1.ff6a6ep-5f,
     -0x1.c44872p-5f, 0x1.18f544p-4f, -0x1.2446cp-2f, 0x1.488394p-4f, -0x1.6d32cp-4f, -0x1.454082p-2f, 0x1.0f54c8p-7f, 0x1.34d18ap-5f,
@@ -1058,7 +1078,7 @@ __constant float digits_mix1_b5_conv_weight[1608] __attribute__((aligned(64))) =
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_b5_conv_bias, 16) = {
     -0x1.128f66p-1f, 0x1.86c04cp-5f, -0x1.ec4466p-5f, -0x1.49cc22p-1f, -0x1.06f41ep-2f, 0x1.029b02p-1f, -0x1.10deaap-3f, 0x1.31004cp-2f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1071,9 +1091,9 @@ __constant float digits_mix1_b5_conv_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_mix1_b5_conv(
-    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
     GLOBAL const float *restrict zeros,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 8, /* pixels */
@@ -1088,75 +1108,77 @@ void digits_mix1_b5_conv(
     y += y_at;
     WEIGHTS const float *restrict weight = digits_mix1_b5_conv_weight;
     WEIGHTS const float *restrict bias = digits_mix1_b5_conv_bias;
-    for (int q = 0; q < TILES; ++q) {
-        const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS, from = at % ACROSS * ROW;
-        const int ox = from;
-        {
-            vector acc[ROW][VECTORS];
-            UNROLL
-            for (int t = 0; t < ROW; ++t) {
-                UNROLL
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-            }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 5; ++ky) {
-                    const int iy = oy + ky - 2;
-                    if (iy < 0 || iy >= 8)
-                        continue;
-                    GLOBAL const float *restrict row = x + iy * 64;
-                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    NO_UNROLL
-                    for (int kx = 0; kx < 5; ++kx) {
-                        GLOBAL const float *px[ROW];
-                        UNROLL
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 2 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
-                            px[t] = outside ? zeros : row + ix * 8;
-                        }
-                        UNROLL
-                        for (int l = 0; l < 8; ++l) {
-                            vector weights[VECTORS];
-                            UNROLL
-                            for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                            }
-                            UNROLL
-                            for (int t = 0; t < ROW; ++t) {
-                                UNROLL
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        pw += 64;
-                    }
-                }
-            }
+    EACH_LANE {
+        for (int q = 0; q < TILES; ++q) {
+            const int at = ITEM(0) * TILES + q;
+            const int oy = at / ACROSS, from = at % ACROSS * ROW;
+            const int ox = from;
             {
+                vector acc[ROW][VECTORS];
                 UNROLL
                 for (int t = 0; t < ROW; ++t) {
                     UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                        acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                UNROLL
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
+                for (int cb = 0; cb < 1; ++cb) {
+                    for (int ky = 0; ky < 5; ++ky) {
+                        const int iy = oy + ky - 2;
+                        if (iy < 0 || iy >= 8)
+                            continue;
+                        GLOBAL const float *restrict row = x + iy * 64;
+                        WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
+                        /* Not unrolled: loads shared between taps would fill the registers. */
+                        NO_UNROLL
+                        for (int kx = 0; kx < 5; ++kx) {
+                            GLOBAL const float *px[ROW];
+                            UNROLL
+                            for (int t = 0; t < ROW; ++t) {
+                                const int ix = (ox + t) - 2 + kx;
+                                const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 8);
+                                px[t] = outside ? zeros : row + ix * 8;
+                            }
+                            UNROLL
+                            for (int l = 0; l < 8; ++l) {
+                                vector weights[VECTORS];
+                                UNROLL
+                                for (int j = 0; j < VECTORS; ++j) {
+                                    weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                                }
+                                UNROLL
+                                for (int t = 0; t < ROW; ++t) {
+                                    UNROLL
+                                    for (int j = 0; j < VECTORS; ++j)
+                                        acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                }
+                            }
+                            pw += 64;
+                        }
+                    }
+                }
+                {
                     UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                    }
+                    const int first_block = tile;
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
+                    UNROLL
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                        if (b >= blocks)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                        const int ob = first_block + b;
+                        UNROLL
+                        for (int t = 0; t < ROW; ++t) {
+                            if (t < skipped)
+                                continue;
+                            const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            STORE_BLOCK(v, 0, y + ob * 512 + oy * 64 + pixel * 8);
+                        }
                     }
                 }
             }
@@ -1171,8 +1193,8 @@ void digits_mix1_b5_conv(
  */
 STEP(1, 1, 1)
 void digits_max_pool3x3_s1_8(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows,
     const int columns,
     const int height,
@@ -1189,9 +1211,10 @@ void digits_max_pool3x3_s1_8(
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    EACH_LANE
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const block start = BROADCAST(block, -INFINITY);
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
@@ -1232,7 +1255,7 @@ void digits_max_pool3x3_s1_8(
 /* batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix1_project_weight[136] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_project_weight, 136) = {
     -0x1.e5939cp-5f, -0x1.57e252p-2f, 0x1.bfa378p-3f, -0x1.2b146cp-2f, -0x1.462d4p-2f, -0x1.31cfb6p-3f, -0x1.29addap-2f, 0x1.9e134ep-4f,
     0x1.4ab5d4p-2f, 0x1.e916c8p-4f, 0x1.eccfa2p-2f, -0x1.08a108p-2f, 0x1.5b5886p-3f, -0x1.156ee4p+0f, 0x1.23e28cp-2f, 0x1.6fb6a2p-3f,
     -0x1.08596ap-2f, -0x1.ca5acp-2f, 0x1.0f5eb8p-4f, -0x1.61601cp-7f, 0x1.3151bap-4f, -0x1.729e4p-3f, -0x1.a257fp-4f, 0x1.8d94ep-2f,
@@ -1252,7 +1275,7 @@ __constant float digits_mix1_project_weight[136] __attribute__((aligned(64))) = 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix1_project_bias, 16) = {
     0x1.12c7b2p-7f, 0x1.d480a4p-5f, -0x1.8d8904p-1f, 0x1.954b1cp-1f, -0x1.bc890cp-1f, 0x1.360696p+0f, -0x1.1b6414p+0f, -0x1.683b88p-3f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1260,8 +1283,8 @@ __constant float digits_mix1_project_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix1_project(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_22x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 2, /* x_block */ 512, /* columns */ 64, /* y_tiles */ 1,
@@ -1276,8 +1299,8 @@ void digits_mix1_project(
  */
 STEP(1, 1, 1)
 void digits_max_pool2x2_s2_4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows,
     const int columns,
     const int x_block,
@@ -1292,9 +1315,10 @@ void digits_max_pool2x2_s2_4(
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    EACH_LANE
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const block start = BROADCAST(block, -INFINITY);
         const int iy0 = oy * 2;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
@@ -1333,7 +1357,7 @@ void digits_max_pool2x2_s2_4(
 /* batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_b1_weight[328] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b1_weight, 328) = {
     -0x1.caa362p-3f, 0x1.0ccf2p-1f, -0x1.346a98p-1f, 0x1.7fa052p-3f, 0x1.768edp-4f, -0x1.aa50e6p-3f, 0x1.f7d16cp-5f, -0x1.3f8186p-6f,
     0x1.2d8496p-2f, 0x1.28d52ap-1f, 0x1.f389dep-4f, 0x1.80c558p-2f, -0x1.277588p-1f, -0x1.5cd95p-1f, -0x1.30cf7p-3f, 0x1.11c03ap-2f,
     -0x1.88d0eep-3f, -0x1.138432p-5f, 0x1.b0758ap-2f, -0x1.4020fp-3f, -0x1.7681b2p-3f, 0x1.469fb4p-5f, 0x1.f6e3cp-3f, -0x1.d2d81cp-3f,
@@ -1377,7 +1401,7 @@ __constant float digits_mix2_b1_weight[328] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b1_bias, 16) = {
     0x1.5360acp-2f, 0x1.056a7ap-1f, 0x1.995bccp-3f, -0x1.2626bcp-11f, -0x1.6492a8p-2f, 0x1.985184p-3f, -0x1.34ce22p-3f, 0x1.7bfd1cp-2f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1385,8 +1409,8 @@ __constant float digits_mix2_b1_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b1(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_16x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
@@ -1397,7 +1421,7 @@ void digits_mix2_b1(
 /* batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_b3_reduce_weight[328] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b3_reduce_weight, 328) = {
     0x1.ee15eap-2f, 0x1.442eccp-5f, 0x1.2291d6p-5f, 0x1.91990cp-3f, -0x1.ee0d68p-6f, 0x1.342004p-4f, -0x1.2fb454p-6f, 0x1.a36c32p-3f,
     -0x1.1af868p-3f, -0x1.d48f08p-3f, 0x1.6ed16cp-4f, 0x1.bfd7ap-3f, -0x1.e70be2p-7f, 0x1.25346ep-2f, 0x1.dabd08p-4f, 0x1.843c2ep-2f,
     0x1.fb960ap-3f, -0x1.3da586p-3f, 0x1.ef76d8p-3f, -0x1.4cb42p-7f, -0x1.b8a154p-3f, 0x1.19e068p-2f, 0x1.cd7e3cp-4f, 0x1.4e3762p-3f,
@@ -1441,7 +1465,7 @@ __constant float digits_mix2_b3_reduce_weight[328] __attribute__((aligned(64))) 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b3_reduce_bias, 16) = {
     -0x1.41c9c2p-1f, -0x1.3472e4p-1f, 0x1.1b9acap-1f, 0x1.e63278p-6f, 0x1.10366p-2f, 0x1.e16184p-3f, -0x1.2213ap-3f, -0x1.8e913p-7f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1449,8 +1473,8 @@ __constant float digits_mix2_b3_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b3_reduce(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_16x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
@@ -1461,7 +1485,7 @@ void digits_mix2_b3_reduce(
 /* batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_b3_conv_weight[1152] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b3_conv_weight, 1152) = {
     -0x1.de454p-2f, -0x1.d16af4p-3f, 0x1.a9c41ap-3f, -0x1.a6ac58p-2f, 0x1.c10ac4p-3f, -0x1.6ab8dcp-2f, 0x1.d241b2p-4f, -0x1.5967fep-5f,
     0x1.cc6b74p-2f, -0x1.b4d042p-1f, -0x1.3495fep-1f, 0x1.20e1f4p-2f, -0x1.3cd864p-2f, -0x1.25849cp-1f, 0x1.d2b666p-1f, -0x1.401a5ep-2f,
     -0x1.9b514ap-2f, 0x1.13bb38p-1f, -0x1.c31084p-1f, -0x1.88089ap-2f, -0x1.810036p-1f, -0x1.46e304p-2f, 0x1.3f588cp-3f, 0x1.104b0ap-2f,
@@ -1608,7 +1632,7 @@ __constant float digits_mix2_b3_conv_weight[1152] __attribute__((aligned(64))) =
     -0x1.2ee916p-2f, 0x1.5c5d3p-2f, -0x1.e39602p-4f, 0x1.eb200ap-4f, -0x1.6605bp-4f, 0x1.e78ae8p-3f, 0x1.40b812p-6f, -0x1.84f6b2p-5f,
 };
 
-__constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b3_conv_bias, 16) = {
     -0x1.e2a66p-7f, 0x1.125a7ep-1f, 0x1.78b97cp-2f, -0x1.968c56p-2f, -0x1.a84934p-4f, 0x1.30ea54p-1f, -0x1.0475cap+0f, 0x1.0a4fep-3f,
     -0x1.503562p-2f, 0x1.dd0aaep-2f, -0x1.f89472p-6f, 0x1.3b8c1p-2f, 0x1.82e1c8p-5f, 0x1.0bb7f6p+0f, 0x1.f35bd8p-2f, -0x1.d27146p-3f,
 };
@@ -1621,9 +1645,9 @@ __constant float digits_mix2_b3_conv_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_mix2_b3_conv(
-    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
     GLOBAL const float *restrict zeros,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 4, /* pixels */
@@ -1638,75 +1662,77 @@ void digits_mix2_b3_conv(
     y += y_at;
     WEIGHTS const float *restrict weight = digits_mix2_b3_conv_weight;
     WEIGHTS const float *restrict bias = digits_mix2_b3_conv_bias;
-    for (int q = 0; q < TILES; ++q) {
-        const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS, from = at % ACROSS * ROW;
-        const int ox = from;
-        {
-            vector acc[ROW][VECTORS];
-            UNROLL
-            for (int t = 0; t < ROW; ++t) {
-                UNROLL
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
-            }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 3; ++ky) {
-                    const int iy = oy + ky - 1;
-                    if (iy < 0 || iy >= 4)
-                        continue;
-                    GLOBAL const float *restrict row = x + iy * 32;
-                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    NO_UNROLL
-                    for (int kx = 0; kx < 3; ++kx) {
-                        GLOBAL const float *px[ROW];
-                        UNROLL
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 1 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
-                            px[t] = outside ? zeros : row + ix * 8;
-                        }
-                        UNROLL
-                        for (int l = 0; l < 8; ++l) {
-                            vector weights[VECTORS];
-                            UNROLL
-                            for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
-                            }
-                            UNROLL
-                            for (int t = 0; t < ROW; ++t) {
-                                UNROLL
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        pw += 128;
-                    }
-                }
-            }
+    EACH_LANE {
+        for (int q = 0; q < TILES; ++q) {
+            const int at = ITEM(0) * TILES + q;
+            const int oy = at / ACROSS, from = at % ACROSS * ROW;
+            const int ox = from;
             {
+                vector acc[ROW][VECTORS];
                 UNROLL
                 for (int t = 0; t < ROW; ++t) {
                     UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                        acc[t][j] = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
                 }
-                const int first_block = tile * 2;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                UNROLL
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
+                for (int cb = 0; cb < 1; ++cb) {
+                    for (int ky = 0; ky < 3; ++ky) {
+                        const int iy = oy + ky - 1;
+                        if (iy < 0 || iy >= 4)
+                            continue;
+                        GLOBAL const float *restrict row = x + iy * 32;
+                        WEIGHTS const float *restrict pw = weight + ((tile + cb) * 3 + ky) * 384;
+                        /* Not unrolled: loads shared between taps would fill the registers. */
+                        NO_UNROLL
+                        for (int kx = 0; kx < 3; ++kx) {
+                            GLOBAL const float *px[ROW];
+                            UNROLL
+                            for (int t = 0; t < ROW; ++t) {
+                                const int ix = (ox + t) - 1 + kx;
+                                const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
+                                px[t] = outside ? zeros : row + ix * 8;
+                            }
+                            UNROLL
+                            for (int l = 0; l < 8; ++l) {
+                                vector weights[VECTORS];
+                                UNROLL
+                                for (int j = 0; j < VECTORS; ++j) {
+                                    weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
+                                }
+                                UNROLL
+                                for (int t = 0; t < ROW; ++t) {
+                                    UNROLL
+                                    for (int j = 0; j < VECTORS; ++j)
+                                        acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                }
+                            }
+                            pw += 128;
+                        }
+                    }
+                }
+                {
                     UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                    }
+                    const int first_block = tile * 2;
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
+                    UNROLL
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                        if (b >= blocks)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                        const int ob = first_block + b;
+                        UNROLL
+                        for (int t = 0; t < ROW; ++t) {
+                            if (t < skipped)
+                                continue;
+                            const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                        }
                     }
                 }
             }
@@ -1717,7 +1743,7 @@ void digits_mix2_b3_conv(
 /* batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_b5_reduce_weight[328] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b5_reduce_weight, 328) = {
     0x1.08f7cep-4f, -0x1.417214p-4f, 0x1.04ce2cp-5f, -0x1.d5fc7p-4f, -0x1.033f0ap-3f, -0x1.73a114p-2f, -0x1.62dd1ep-4f, 0x1.b9fcdp-3f,
     0x1.42d78cp-2f, 0x1.2c0aaap-7f, 0x1.c50a8cp-3f, 0x1.d03562p-6f, -0x1.b27f1ap-3f, -0x1.ecaap-3f, -0x1.5fda4p-4f, 0x1.0c8d0ap-2f,
     0x1.80244p-2f, -0x1.2d854p-5f, -0x1.73af42p-3f, 0x1.9c2f6ap-3f, 0x1.3d1f26p-5f, 0x1.9ce862p-4f, 0x1.4f7804p-3f, 0x1.08e2d8p-2f,
@@ -1761,7 +1787,7 @@ __constant float digits_mix2_b5_reduce_weight[328] __attribute__((aligned(64))) 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b5_reduce_bias, 16) = {
     -0x1.28613ep-1f, 0x1.8bca7ep-1f, 0x1.b4302cp-3f, 0x1.ef8d72p-2f, -0x1.002ba2p-1f, -0x1.3695e4p-1f, -0x1.347a3p-1f, -0x1.2d064ap-1f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1769,8 +1795,8 @@ __constant float digits_mix2_b5_reduce_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_b5_reduce(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_16x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
@@ -1781,7 +1807,7 @@ void digits_mix2_b5_reduce(
 /* batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_b5_conv_weight[1608] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b5_conv_weight, 1608) = {
     -0x1.72faap-2f, -0x1.5f34b6p-1f, 0x1.5dc88p-5f, -0x1.438554p-2f, -0x1.777f98p-2f, 0x1.80dafcp-5f, 0x1.8a4a92p-3f, -0x1.9d58c8p-9f,
     0x1.030392p-6f, 0x1.09ece4p-2f, 0x1.43372ap-4f, -0x1.bccd56p-2f, -0x1.4337f4p-4f, 0x1.585146p-2f, -0x1.1fdbf2p-1f, 0x1.446e92p-2f,
     -0x1.09f964p-1f, -0x1.33f4acp-1f, 0x1.9b6c6ap-2f, -0x1.0e850ep-3f, -0x1.39bca8p-4f, 0x1.8b0718p-2f, -0x1.915072p-3f, 0x1.46e268p-2f,
@@ -1985,7 +2011,7 @@ __constant float digits_mix2_b5_conv_weight[1608] __attribute__((aligned(64))) =
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_b5_conv_bias, 16) = {
     0x1.71c726p+0f, 0x1.5b3c9ap+1f, 0x1.709a34p-1f, 0x1.392b96p+0f, 0x1.28ec0ep+0f, 0x1.110b1cp+0f, 0x1.be2caap+0f, 0x1.0701f2p-1f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -1998,9 +2024,9 @@ __constant float digits_mix2_b5_conv_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_mix2_b5_conv(
-    GLOBAL const float *restrict x, const uint x_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
     GLOBAL const float *restrict zeros,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 4, /* pixels */
@@ -2015,75 +2041,77 @@ void digits_mix2_b5_conv(
     y += y_at;
     WEIGHTS const float *restrict weight = digits_mix2_b5_conv_weight;
     WEIGHTS const float *restrict bias = digits_mix2_b5_conv_bias;
-    for (int q = 0; q < TILES; ++q) {
-        const int at = ITEM(0) * TILES + q;
-        const int oy = at / ACROSS, from = at % ACROSS * ROW;
-        const int ox = from;
-        {
-            vector acc[ROW][VECTORS];
-            UNROLL
-            for (int t = 0; t < ROW; ++t) {
-                UNROLL
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-            }
-            for (int cb = 0; cb < 1; ++cb) {
-                for (int ky = 0; ky < 5; ++ky) {
-                    const int iy = oy + ky - 2;
-                    if (iy < 0 || iy >= 4)
-                        continue;
-                    GLOBAL const float *restrict row = x + iy * 32;
-                    WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
-                    /* Not unrolled: loads shared between taps would fill the registers. */
-                    NO_UNROLL
-                    for (int kx = 0; kx < 5; ++kx) {
-                        GLOBAL const float *px[ROW];
-                        UNROLL
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t) - 2 + kx;
-                            const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
-                            px[t] = outside ? zeros : row + ix * 8;
-                        }
-                        UNROLL
-                        for (int l = 0; l < 8; ++l) {
-                            vector weights[VECTORS];
-                            UNROLL
-                            for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
-                            }
-                            UNROLL
-                            for (int t = 0; t < ROW; ++t) {
-                                UNROLL
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                        pw += 64;
-                    }
-                }
-            }
+    EACH_LANE {
+        for (int q = 0; q < TILES; ++q) {
+            const int at = ITEM(0) * TILES + q;
+            const int oy = at / ACROSS, from = at % ACROSS * ROW;
+            const int ox = from;
             {
+                vector acc[ROW][VECTORS];
                 UNROLL
                 for (int t = 0; t < ROW; ++t) {
                     UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                        acc[t][j] = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
                 }
-                const int first_block = tile;
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                UNROLL
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
+                for (int cb = 0; cb < 1; ++cb) {
+                    for (int ky = 0; ky < 5; ++ky) {
+                        const int iy = oy + ky - 2;
+                        if (iy < 0 || iy >= 4)
+                            continue;
+                        GLOBAL const float *restrict row = x + iy * 32;
+                        WEIGHTS const float *restrict pw = weight + ((tile + cb) * 5 + ky) * 320;
+                        /* Not unrolled: loads shared between taps would fill the registers. */
+                        NO_UNROLL
+                        for (int kx = 0; kx < 5; ++kx) {
+                            GLOBAL const float *px[ROW];
+                            UNROLL
+                            for (int t = 0; t < ROW; ++t) {
+                                const int ix = (ox + t) - 2 + kx;
+                                const bool outside = (t < LEFT && ix < 0) || (t >= RIGHT && ix >= 4);
+                                px[t] = outside ? zeros : row + ix * 8;
+                            }
+                            UNROLL
+                            for (int l = 0; l < 8; ++l) {
+                                vector weights[VECTORS];
+                                UNROLL
+                                for (int j = 0; j < VECTORS; ++j) {
+                                    weights[j] = LOAD_VECTOR(pw + l * 8 + j * WIDTH);
+                                }
+                                UNROLL
+                                for (int t = 0; t < ROW; ++t) {
+                                    UNROLL
+                                    for (int j = 0; j < VECTORS; ++j)
+                                        acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                }
+                            }
+                            pw += 64;
+                        }
+                    }
+                }
+                {
                     UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = AT_LEAST(vector, acc[t][j], 0.0f);
+                    }
+                    const int first_block = tile;
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
+                    UNROLL
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                        if (b >= blocks)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                        const int ob = first_block + b;
+                        UNROLL
+                        for (int t = 0; t < ROW; ++t) {
+                            if (t < skipped)
+                                continue;
+                            const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            STORE_BLOCK(v, 0, y + ob * 128 + oy * 32 + pixel * 8);
+                        }
                     }
                 }
             }
@@ -2098,8 +2126,8 @@ void digits_mix2_b5_conv(
  */
 STEP(1, 1, 1)
 void digits_max_pool3x3_s1_4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows,
     const int columns,
     const int height,
@@ -2116,9 +2144,10 @@ void digits_max_pool3x3_s1_4(
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    EACH_LANE
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const block start = BROADCAST(block, -INFINITY);
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
@@ -2159,7 +2188,7 @@ void digits_max_pool3x3_s1_4(
 /* batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float digits_mix2_project_weight[328] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_project_weight, 328) = {
     -0x1.a28dep-3f, 0x1.01179ep-3f, 0x1.15f09ep+0f, 0x1.8a41bep-3f, -0x1.580d12p-2f, -0x1.447c7ep-3f, 0x1.3c1c92p-1f, -0x1.75d86ap-1f,
     -0x1.5b753cp-2f, 0x1.01da24p-1f, -0x1.bc1494p-7f, 0x1.8c539ep-1f, -0x1.b1e82p-3f, 0x1.20513ap-3f, -0x1.c4097ep-5f, 0x1.829cbcp-2f,
     0x1.0bae64p-1f, 0x1.83fd8cp-3f, -0x1.4c6516p-2f, -0x1.0e4d1ep-2f, 0x1.6015e4p-1f, 0x1.3ac9a6p-2f, 0x1.0c23f4p-6f, 0x1.98e832p-2f,
@@ -2203,7 +2232,7 @@ __constant float digits_mix2_project_weight[328] __attribute__((aligned(64))) = 
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_mix2_project_bias, 16) = {
     0x1.51ba9cp+0f, 0x1.b91368p-3f, -0x1.896194p-3f, -0x1.068b06p+1f, 0x1.5525fp+0f, 0x1.8c9afcp+0f, -0x1.4035fap-2f, -0x1.f9c0cp-1f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -2211,8 +2240,8 @@ __constant float digits_mix2_project_bias[16] __attribute__((aligned(64))) = {
 /* conv -> relu. */
 STEP(1, 1, 1)
 void digits_mix2_project(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     digits_pointwise_16x8_relu(
         x, x_at, y, y_at, /* x_blocks */ 5, /* x_block */ 128, /* columns */ 16, /* y_tiles */ 1,
@@ -2227,31 +2256,33 @@ void digits_mix2_project(
  */
 STEP(1, 1, 1)
 void digits_global_average_pool_40x4x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    block vacc[4];
-    for (int i = 0; i < 4; ++i)
-        vacc[i] = BROADCAST(block, 0.0f);
-    for (int iy = 0; iy < 4; ++iy) {
-        for (int from = 0; from < 4; from += 4) {
-            UNROLL
-            for (int i = 0; i < 4; ++i) {
-                const int ix = from + i;
-                block vx = LOAD_BLOCK(0, x + cb * 128 + iy * 32 + ix * 8);
-                vacc[i] = vacc[i] + vx;
+    EACH_LANE {
+        block vacc[4];
+        for (int i = 0; i < 4; ++i)
+            vacc[i] = BROADCAST(block, 0.0f);
+        for (int iy = 0; iy < 4; ++iy) {
+            for (int from = 0; from < 4; from += 4) {
+                UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    const int ix = from + i;
+                    block vx = LOAD_BLOCK(0, x + cb * 128 + iy * 32 + ix * 8);
+                    vacc[i] = vacc[i] + vx;
+                }
             }
         }
+        block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 16.0f;
+        STORE_BLOCK(v, 0, y + cb * 8);
     }
-    block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 16.0f;
-    STORE_BLOCK(v, 0, y + cb * 8);
 }
 
-__constant float digits_classifier_weight[640] __attribute__((aligned(64))) = {
+TABLE(digits_classifier_weight, 640) = {
     0x1.f3865ap-4f, -0x1.32f6dep-4f, -0x1.1c45fp-4f, -0x1.d5a204p-4f, 0x1.1d2eecp-2f, -0x1.08839p-2f, -0x1.55f5ep-4f, -0x1.c42cc2p-3f,
     0x1.01d634p-2f, 0x1.807ccap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.5ca264p-3f, -0x1.5f8b22p-4f, 0x1.226abp-3f, 0x1.6585dep-3f, -0x1.5522dap-2f, 0x1.4e91bep-3f, -0x1.7373e4p-6f, -0x1.d01b72p-3f,
@@ -2334,7 +2365,7 @@ __constant float digits_classifier_weight[640] __attribute__((aligned(64))) = {
     -0x1.1d32c2p-2f, 0x1.6adf52p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float digits_classifier_bias[16] __attribute__((aligned(64))) = {
+TABLE(digits_classifier_bias, 16) = {
     -0x1.7693bcp-5f, 0x1.5d6c34p-9f, -0x1.4c2ddp-8f, -0x1.1c9584p-4f, -0x1.ae1308p-4f, -0x1.4fc8d2p-5f, 0x1.0e4e38p-3f, 0x1.64839ap-5f,
     0x1.48335ap-3f, 0x1.50913cp-6f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -2347,8 +2378,8 @@ __constant float digits_classifier_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void digits_classifier(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 1, /* pixels */
@@ -2360,56 +2391,58 @@ void digits_classifier(
     y += y_at;
     WEIGHTS const float *restrict weight = digits_classifier_weight;
     WEIGHTS const float *restrict bias = digits_classifier_bias;
-    GLOBAL const float *restrict px = x + ox * 40;
-    WEIGHTS const float *restrict pw = weight + tile * 640;
-    vector acc[ROW][VECTORS];
-    UNROLL
-    for (int j = 0; j < VECTORS; ++j) {
-        const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
-        UNROLL
-        for (int t = 0; t < ROW; ++t)
-            acc[t][j] = start;
-    }
-    for (int i = 0; i < 40; ++i) {
-        vector weights[VECTORS];
+    EACH_LANE {
+        GLOBAL const float *restrict px = x + ox * 40;
+        WEIGHTS const float *restrict pw = weight + tile * 640;
+        vector acc[ROW][VECTORS];
         UNROLL
         for (int j = 0; j < VECTORS; ++j) {
-            PREFETCH_WEIGHTS(pw + i * 16 + j * WIDTH + PREFETCH_DISTANCE);
-            weights[j] = LOAD_VECTOR(pw + i * 16 + j * WIDTH);
-        }
-        UNROLL
-        for (int t = 0; t < ROW; ++t) {
+            const vector start = LOAD_VECTOR(bias + tile * 16 + j * WIDTH);
             UNROLL
-            for (int j = 0; j < VECTORS; ++j)
-                acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 40 + i]), weights[j], acc[t][j]);
+            for (int t = 0; t < ROW; ++t)
+                acc[t][j] = start;
         }
-    }
-    {
-        float out[ROW][VECTORS * WIDTH];
-        UNROLL
-        for (int t = 0; t < ROW; ++t) {
+        for (int i = 0; i < 40; ++i) {
+            vector weights[VECTORS];
             UNROLL
             for (int j = 0; j < VECTORS; ++j) {
-                vector v = acc[t][j];
-                STORE_VECTOR(v, out[t] + j * WIDTH);
+                PREFETCH_WEIGHTS(pw + i * 16 + j * WIDTH + PREFETCH_DISTANCE);
+                weights[j] = LOAD_VECTOR(pw + i * 16 + j * WIDTH);
+            }
+            UNROLL
+            for (int t = 0; t < ROW; ++t) {
+                UNROLL
+                for (int j = 0; j < VECTORS; ++j)
+                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 40 + i]), weights[j], acc[t][j]);
             }
         }
-        const int first_block = tile * 2;
-        const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
-        const int skipped = from - ox; /* pixels of the tile before */
-        for (int b = 0; b < blocks; ++b) {
-            const int ob = first_block + b;
-            for (int t = skipped; t < ROW; ++t) {
-                const int pixel = ox + t;
-                block v = LOAD_BLOCK(b, out[t]);
-                y[ob * 8] = LANE(v, 0);
-                y[ob * 8 + 1] = LANE(v, 1);
-                if (ob * 8 + 2 < 10) y[ob * 8 + 2] = LANE(v, 2);
-                if (ob * 8 + 3 < 10) y[ob * 8 + 3] = LANE(v, 3);
-                if (ob * 8 + 4 < 10) y[ob * 8 + 4] = LANE(v, 4);
-                if (ob * 8 + 5 < 10) y[ob * 8 + 5] = LANE(v, 5);
-                if (ob * 8 + 6 < 10) y[ob * 8 + 6] = LANE(v, 6);
-                if (ob * 8 + 7 < 10) y[ob * 8 + 7] = LANE(v, 7);
+        {
+            float out[ROW][VECTORS * WIDTH];
+            UNROLL
+            for (int t = 0; t < ROW; ++t) {
+                UNROLL
+                for (int j = 0; j < VECTORS; ++j) {
+                    vector v = acc[t][j];
+                    STORE_VECTOR(v, out[t] + j * WIDTH);
+                }
+            }
+            const int first_block = tile * 2;
+            const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 2) - first_block);
+            const int skipped = from - ox; /* pixels of the tile before */
+            for (int b = 0; b < blocks; ++b) {
+                const int ob = first_block + b;
+                for (int t = skipped; t < ROW; ++t) {
+                    const int pixel = ox + t;
+                    block v = LOAD_BLOCK(b, out[t]);
+                    STORE_LANE(v, 0, y[ob * 8]);
+                    STORE_LANE(v, 1, y[ob * 8 + 1]);
+                    if (ob * 8 + 2 < 10) STORE_LANE(v, 2, y[ob * 8 + 2]);
+                    if (ob * 8 + 3 < 10) STORE_LANE(v, 3, y[ob * 8 + 3]);
+                    if (ob * 8 + 4 < 10) STORE_LANE(v, 4, y[ob * 8 + 4]);
+                    if (ob * 8 + 5 < 10) STORE_LANE(v, 5, y[ob * 8 + 5]);
+                    if (ob * 8 + 6 < 10) STORE_LANE(v, 6, y[ob * 8 + 6]);
+                    if (ob * 8 + 7 < 10) STORE_LANE(v, 7, y[ob * 8 + 7]);
+                }
             }
         }
     }
@@ -2421,8 +2454,8 @@ void digits_classifier(
  */
 STEP(1, 1, 1)
 void digits_softmax_1x10(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int i0 = 0;
     x += x_at;
@@ -2499,6 +2532,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -2508,10 +2543,10 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void digits_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
-    __global const float *zeros,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
+    GLOBAL const float *zeros,
     volatile __global uint *counters,
     const uint run)
 {
@@ -2520,100 +2555,100 @@ void digits_network(
     /* stem: conv -> relu */
     EACH_ITEM(8)
     digits_stem(
-        input0, 0, arena, 2560,
+        AT(input0, 0), AT(arena, 2560),
         GRID_BY_ROWS(8, 1));
     /* mix1.b1: conv -> relu */
     EACH_ITEM(1)
     digits_mix1_b1(
-        arena, 2560, arena, 0,
+        AT(arena, 2560), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* mix1.b3.reduce: conv -> relu */
     EACH_ITEM(1)
     digits_mix1_b3_reduce(
-        arena, 2560, arena, 3584,
+        AT(arena, 2560), AT(arena, 3584),
         GRID_BY_ROWS(1, 1));
     /* mix1.b3.conv: conv -> relu */
     EACH_ITEM(4)
     digits_mix1_b3_conv(
-        arena, 3584, zeros, arena, 512,
+        AT(arena, 3584), zeros, AT(arena, 512),
         GRID_BY_ROWS(4, 1));
     /* mix1.b5.reduce: conv -> relu */
     EACH_ITEM(1)
     digits_mix1_b5_reduce(
-        arena, 2560, arena, 3584,
+        AT(arena, 2560), AT(arena, 3584),
         GRID_BY_ROWS(1, 1));
     /* mix1.b5.conv: conv -> relu */
     EACH_ITEM(4)
     digits_mix1_b5_conv(
-        arena, 3584, zeros, arena, 1536,
+        AT(arena, 3584), zeros, AT(arena, 1536),
         GRID_BY_ROWS(4, 1));
     /* mix1.pool: max_pool */
     EACH_ITEM(2)
     digits_max_pool3x3_s1_8(
-        arena, 2560, arena, 3584, /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,
+        AT(arena, 2560), AT(arena, 3584), /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,
         /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,
         GRID(1, 2));
     /* mix1.project: conv -> relu */
     EACH_ITEM(1)
     digits_mix1_project(
-        arena, 3584, arena, 2048,
+        AT(arena, 3584), AT(arena, 2048),
         GRID_BY_ROWS(1, 1));
     /* pool: max_pool */
     EACH_ITEM(5)
     digits_max_pool2x2_s2_4(
-        arena, 0, arena, 2560, /* rows */ 4, /* columns */ 4, /* x_block */ 512, /* x_row */ 64,
+        AT(arena, 0), AT(arena, 2560), /* rows */ 4, /* columns */ 4, /* x_block */ 512, /* x_row */ 64,
         /* y_block */ 128, /* y_row */ 32,
         GRID(1, 5));
     /* mix2.b1: conv -> relu */
     EACH_ITEM(1)
     digits_mix2_b1(
-        arena, 2560, arena, 0,
+        AT(arena, 2560), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* mix2.b3.reduce: conv -> relu */
     EACH_ITEM(1)
     digits_mix2_b3_reduce(
-        arena, 2560, arena, 640,
+        AT(arena, 2560), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
     /* mix2.b3.conv: conv -> relu */
     EACH_ITEM(2)
     digits_mix2_b3_conv(
-        arena, 640, zeros, arena, 128,
+        AT(arena, 640), zeros, AT(arena, 128),
         GRID_BY_ROWS(2, 1));
     /* mix2.b5.reduce: conv -> relu */
     EACH_ITEM(1)
     digits_mix2_b5_reduce(
-        arena, 2560, arena, 640,
+        AT(arena, 2560), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
     /* mix2.b5.conv: conv -> relu */
     EACH_ITEM(2)
     digits_mix2_b5_conv(
-        arena, 640, zeros, arena, 384,
+        AT(arena, 640), zeros, AT(arena, 384),
         GRID_BY_ROWS(2, 1));
     /* mix2.pool: max_pool */
     EACH_ITEM(5)
     digits_max_pool3x3_s1_4(
-        arena, 2560, arena, 640, /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,
+        AT(arena, 2560), AT(arena, 640), /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,
         /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,
         GRID(1, 5));
     /* mix2.project: conv -> relu */
     EACH_ITEM(1)
     digits_mix2_project(
-        arena, 640, arena, 512,
+        AT(arena, 640), AT(arena, 512),
         GRID_BY_ROWS(1, 1));
     /* average: global_average_pool */
     EACH_ITEM(5)
     digits_global_average_pool_40x4x4(
-        arena, 0, arena, 640,
+        AT(arena, 0), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
     /* classifier: dense */
     EACH_ITEM(1)
     digits_classifier(
-        arena, 640, arena, 0,
+        AT(arena, 640), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* softmax: softmax */
     EACH_ITEM(1)
     digits_softmax_1x10(
-        arena, 0, output0, 0,
+        AT(arena, 0), AT(output0, 0),
         GRID_BY_ROWS(1, 1));
 }
 #endif

@@ -34,7 +34,7 @@ def test_the_launch_table_names_the_kernels_parameters(name: str, target: str) -
         named = [word for names in re.findall(r"/\* (.*?) \*/", arguments) for word in names.split(", ")]
         assert len(named) == arguments.count("{")
         (signature,) = re.findall(rf"^void {kernel}\((.*?)\)$", source, re.MULTILINE | re.DOTALL)
-        assert named == [re.findall(r"\w+", p.removesuffix(" OF_GRID"))[-1] for p in signature.split(",")]
+        assert named == [re.findall(r"\w+", re.sub(r" OF_(GRID|LAUNCH)$", "", p))[-1] for p in signature.split(",")]
 
 
 # ---- compiling ------------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def edit(folder: Path, pattern: str, replacement: str) -> None:
     [
         (r"x \+= x_at;", "x += x_at + 1;", "Invalid read"),
         (r"y \+= y_at;", "y += y_at + 1;", "Invalid write"),
-        (r"(_weight\[)(\d+)(\].*\n)\s*\S+,", r"\g<1>\g<2> - 1\3", "Invalid read"),
+        (r"(_weight, )(\d+)(\).*\n)\s*\S+,", r"\g<1>\g<2> - 1\3", "Invalid read"),
         (r"oy = ITEM\(0\);", "oy = 0;", "Write-write data race"),
         (r"start = LOAD_VECTOR\(.*\);", r"start = LOAD_VECTOR(y);", "uninitialized value"),
     ],

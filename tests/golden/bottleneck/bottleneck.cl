@@ -5,7 +5,7 @@
  * weights sha256  ad43e785aac770d3af8996d7a6ea052d7af79976b8411768370212e65d0e1c93
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel bottleneck_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,10 +147,12 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float bottleneck_expand_weight[96] __attribute__((aligned(64))) = {
+TABLE(bottleneck_expand_weight, 96) = {
     -0x1.c9f07cp-5f, -0x1.ad11dcp-4f, -0x1.321b24p-2f, -0x1.67a5ep-3f, -0x1.04435ap-2f, -0x1.9ea7e6p-4f, -0x1.bba256p-5f, -0x1.6bfcbp-3f,
     -0x1.266628p-3f, -0x1.39c11ap-2f, -0x1.55c728p-3f, -0x1.a966f2p-3f, -0x1.c65a98p-5f, -0x1.9e1388p-6f, -0x1.016262p-2f, -0x1.55e44p-3f,
     -0x1.57745ep-7f, -0x1.4c8772p-1f, 0x1.bd3ec2p-5f, 0x1.13bae8p-2f, 0x1.2fa3eap-2f, 0x1.af3dfap-5f, 0x1.4cb9cp-1f, -0x1.2d3b0ep-6f,
@@ -152,7 +167,7 @@ __constant float bottleneck_expand_weight[96] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
+TABLE(bottleneck_expand_bias, 32) = {
     0x1.56db64p-2f, -0x1.1ae83p-1f, 0x1.1bd532p+0f, -0x1.60481ap-4f, -0x1.1c4512p-1f, 0x1.c4b09cp-3f, -0x1.8f0066p-2f, 0x1.3cd558p-2f,
     -0x1.926662p-2f, 0x1.3b97fcp+0f, 0x1.571ca2p-6f, -0x1.f6990ep-2f, 0x1.2689f8p-2f, -0x1.9784e2p-1f, 0x1.20eae2p-2f, -0x1.00eb4p-2f,
     0x1.55df82p+0f, 0x1.d617fp-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -167,8 +182,8 @@ __constant float bottleneck_expand_bias[32] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void bottleneck_expand(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = BY_WIDTH(20, 10), /* pixels */
@@ -184,70 +199,72 @@ void bottleneck_expand(
     WEIGHTS const float *restrict weight = bottleneck_expand_weight;
     WEIGHTS const float *restrict bias = bottleneck_expand_bias;
     x += n * 60;
-    for (int q = 0; q < TILES; ++q) {
-        const int at = ITEM(0) * TILES + q;
-        const int oy = 0, from = at * ROW;
-        const int ox = from;
-        for (int p = 0; p < PASSES; ++p) {
-            vector acc[ROW][VECTORS];
-            UNROLL
-            for (int t = 0; t < ROW; ++t) {
-                UNROLL
-                for (int j = 0; j < VECTORS; ++j)
-                    acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
-            }
-            for (int cb = 0; cb < 1; ++cb) {
-                {
-                    const int iy = oy + 0;
-                    GLOBAL const float *restrict row = x + 0;
-                    WEIGHTS const float *restrict pw = weight + (tile + cb) * 48 + p * VECTORS * WIDTH;
-                    {
-                        GLOBAL const float *px[ROW];
-                        UNROLL
-                        for (int t = 0; t < ROW; ++t) {
-                            const int ix = (ox + t);
-                            px[t] = row + ix * 3;
-                        }
-                        UNROLL
-                        for (int l = 0; l < 3; ++l) {
-                            vector weights[VECTORS];
-                            UNROLL
-                            for (int j = 0; j < VECTORS; ++j) {
-                                weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
-                            }
-                            UNROLL
-                            for (int t = 0; t < ROW; ++t) {
-                                UNROLL
-                                for (int j = 0; j < VECTORS; ++j)
-                                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
-                            }
-                        }
-                    }
-                }
-            }
-            {
+    EACH_LANE {
+        for (int q = 0; q < TILES; ++q) {
+            const int at = ITEM(0) * TILES + q;
+            const int oy = 0, from = at * ROW;
+            const int ox = from;
+            for (int p = 0; p < PASSES; ++p) {
+                vector acc[ROW][VECTORS];
                 UNROLL
                 for (int t = 0; t < ROW; ++t) {
                     UNROLL
                     for (int j = 0; j < VECTORS; ++j)
-                        acc[t][j] = AT_LEAST(vector, AT_MOST(vector, acc[t][j], 0x1.8p+2f), 0x0p+0f);
+                        acc[t][j] = LOAD_VECTOR(bias + tile * 16 + (p * VECTORS + j) * WIDTH);
                 }
-                const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
-                const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 3) - first_block);
-                const int skipped = from - ox; /* pixels of the tile before */
-                UNROLL
-                for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
-                    if (b >= blocks)
-                        continue;
-                    const int ob = first_block + b;
+                for (int cb = 0; cb < 1; ++cb) {
+                    {
+                        const int iy = oy + 0;
+                        GLOBAL const float *restrict row = x + 0;
+                        WEIGHTS const float *restrict pw = weight + (tile + cb) * 48 + p * VECTORS * WIDTH;
+                        {
+                            GLOBAL const float *px[ROW];
+                            UNROLL
+                            for (int t = 0; t < ROW; ++t) {
+                                const int ix = (ox + t);
+                                px[t] = row + ix * 3;
+                            }
+                            UNROLL
+                            for (int l = 0; l < 3; ++l) {
+                                vector weights[VECTORS];
+                                UNROLL
+                                for (int j = 0; j < VECTORS; ++j) {
+                                    weights[j] = LOAD_VECTOR(pw + l * 16 + j * WIDTH);
+                                }
+                                UNROLL
+                                for (int t = 0; t < ROW; ++t) {
+                                    UNROLL
+                                    for (int j = 0; j < VECTORS; ++j)
+                                        acc[t][j] = FMA(vector, BROADCAST(vector, px[t][l]), weights[j], acc[t][j]);
+                                }
+                            }
+                        }
+                    }
+                }
+                {
                     UNROLL
                     for (int t = 0; t < ROW; ++t) {
-                        if (t < skipped)
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = AT_LEAST(vector, AT_MOST(vector, acc[t][j], 0x1.8p+2f), 0x0p+0f);
+                    }
+                    const int first_block = tile * 2 + p * VECTORS * (WIDTH / LANES);
+                    const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1) * 2, 3) - first_block);
+                    const int skipped = from - ox; /* pixels of the tile before */
+                    UNROLL
+                    for (int b = 0; b < VECTORS * (WIDTH / LANES); ++b) {
+                        if (b >= blocks)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
-                        block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
-                        v = SELECT(block, ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* padding lanes */
-                        STORE_BLOCK(v, 0, y + n * 480 + ob * 160 + pixel * 8);
+                        const int ob = first_block + b;
+                        UNROLL
+                        for (int t = 0; t < ROW; ++t) {
+                            if (t < skipped)
+                                continue;
+                            const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
+                            block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
+                            v = SELECT(block, ob * 8 + LANE_NUMBERS < 18, v, BROADCAST(block, 0.0f)); /* padding lanes */
+                            STORE_BLOCK(v, 0, y + n * 480 + ob * 160 + pixel * 8);
+                        }
                     }
                 }
             }
@@ -258,7 +275,7 @@ void bottleneck_expand(
 /* batch norm depthwise/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float bottleneck_depthwise_weight[216] __attribute__((aligned(64))) = {
+TABLE(bottleneck_depthwise_weight, 216) = {
     0x1.332642p-2f, 0x1.398868p-2f, 0x1.18037ap-4f, 0x1.5282fcp-1f, -0x1.c9f07cp-10f, 0x1.2c594ep-1f, 0x1.f4e69ap-4f, 0x1.af93dap-3f,
     -0x1.2485f6p-4f, -0x1.af1b8ep-2f, -0x1.7dd632p-4f, -0x1.3878e8p-2f, 0x1.65c3e2p-5f, 0x1.57417ep-5f, -0x1.9380dep-2f, -0x1.7f9fdep-4f,
     -0x1.c5693cp-2f, 0x1.398868p-4f, 0x1.24bdd2p-3f, 0x1.6c8d1p-2f, -0x1.741364p-6f, -0x1.01711ep-1f, -0x1.4def1p-5f, 0x1.67a5ep-2f,
@@ -288,7 +305,7 @@ __constant float bottleneck_depthwise_weight[216] __attribute__((aligned(64))) =
     -0x1.64fe0ap-6f, 0x1.9e1388p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
+TABLE(bottleneck_depthwise_bias, 24) = {
     -0x1.a83e36p-3f, 0x1.5d9326p+0f, 0x1.25766cp-3f, -0x1.b372fp-2f, 0x1.56db64p-2f, -0x1.1ae83p-1f, 0x1.1bd532p+0f, -0x1.60481ap-4f,
     -0x1.1c4512p-1f, 0x1.c4b09cp-3f, -0x1.8f0066p-2f, 0x1.3cd558p-2f, -0x1.926662p-2f, 0x1.3b97fcp+0f, 0x1.571ca2p-6f, -0x1.f6990ep-2f,
     0x1.2689f8p-2f, -0x1.9784e2p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -302,8 +319,8 @@ __constant float bottleneck_depthwise_bias[24] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void bottleneck_depthwise(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows,
     const int columns,
     const int height,
@@ -325,9 +342,10 @@ void bottleneck_depthwise(
     y += y_at;
     WEIGHTS const float *restrict weight = bottleneck_depthwise_weight;
     WEIGHTS const float *restrict bias = bottleneck_depthwise_bias;
-    const block start = LOAD_BLOCK(cb, bias);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    EACH_LANE
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const block start = LOAD_BLOCK(cb, bias);
         const int iy0 = oy - 1;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
@@ -373,7 +391,7 @@ void bottleneck_depthwise(
 /* batch norm project folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float bottleneck_sum_weight[200] __attribute__((aligned(64))) = {
+TABLE(bottleneck_sum_weight, 200) = {
     -0x1.e511a8p-3f, -0x1.22053ap-5f, -0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.476beap-1f, -0x1.ada8eep-7f, 0x1.a46e28p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.e511a8p-2f, 0x1.2cc30ep-7f, -0x1.72f7c8p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -401,7 +419,7 @@ __constant float bottleneck_sum_weight[200] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
+TABLE(bottleneck_sum_bias, 16) = {
     -0x1.e3b0fep-2f, 0x1.3ada8ep-2f, -0x1.768f26p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -415,9 +433,9 @@ __constant float bottleneck_sum_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void bottleneck_sum(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict r1, const uint r1_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict r1, const unsigned r1_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int x_blocks,
     const int x_block,
     const int columns,
@@ -443,12 +461,13 @@ void bottleneck_sum(
     x += n * x_sample;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
+    const int end = (int)(((int64)run + 1) * tiles / runs); /* images of millions of pixels exceed int */
+    for (int at = (int)((int64)run * tiles / runs); at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        EACH_LANE
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
             UNROLL
@@ -503,14 +522,14 @@ void bottleneck_sum(
                         block v = LOAD_BLOCK(b, out[t]);
                         block v_r1 = BLOCK_OF(r1[n * 60 + ob * 8 + pixel * 3], r1[n * 60 + ob * 8 + 1 + pixel * 3], r1[n * 60 + ob * 8 + 2 + pixel * 3], (ob * 8 + 3 < 3 ? r1[n * 60 + ob * 8 + 3 + pixel * 3] : 0.0f), (ob * 8 + 4 < 3 ? r1[n * 60 + ob * 8 + 4 + pixel * 3] : 0.0f), (ob * 8 + 5 < 3 ? r1[n * 60 + ob * 8 + 5 + pixel * 3] : 0.0f), (ob * 8 + 6 < 3 ? r1[n * 60 + ob * 8 + 6 + pixel * 3] : 0.0f), (ob * 8 + 7 < 3 ? r1[n * 60 + ob * 8 + 7 + pixel * 3] : 0.0f));
                         v = v_r1 + v;
-                        y[n * 60 + ob * 8 + pixel * 3] = LANE(v, 0);
-                        y[n * 60 + ob * 8 + 1 + pixel * 3] = LANE(v, 1);
-                        y[n * 60 + ob * 8 + 2 + pixel * 3] = LANE(v, 2);
-                        if (ob * 8 + 3 < 3) y[n * 60 + ob * 8 + 3 + pixel * 3] = LANE(v, 3);
-                        if (ob * 8 + 4 < 3) y[n * 60 + ob * 8 + 4 + pixel * 3] = LANE(v, 4);
-                        if (ob * 8 + 5 < 3) y[n * 60 + ob * 8 + 5 + pixel * 3] = LANE(v, 5);
-                        if (ob * 8 + 6 < 3) y[n * 60 + ob * 8 + 6 + pixel * 3] = LANE(v, 6);
-                        if (ob * 8 + 7 < 3) y[n * 60 + ob * 8 + 7 + pixel * 3] = LANE(v, 7);
+                        STORE_LANE(v, 0, y[n * 60 + ob * 8 + pixel * 3]);
+                        STORE_LANE(v, 1, y[n * 60 + ob * 8 + 1 + pixel * 3]);
+                        STORE_LANE(v, 2, y[n * 60 + ob * 8 + 2 + pixel * 3]);
+                        if (ob * 8 + 3 < 3) STORE_LANE(v, 3, y[n * 60 + ob * 8 + 3 + pixel * 3]);
+                        if (ob * 8 + 4 < 3) STORE_LANE(v, 4, y[n * 60 + ob * 8 + 4 + pixel * 3]);
+                        if (ob * 8 + 5 < 3) STORE_LANE(v, 5, y[n * 60 + ob * 8 + 5 + pixel * 3]);
+                        if (ob * 8 + 6 < 3) STORE_LANE(v, 6, y[n * 60 + ob * 8 + 6 + pixel * 3]);
+                        if (ob * 8 + 7 < 3) STORE_LANE(v, 7, y[n * 60 + ob * 8 + 7 + pixel * 3]);
                     }
                 }
             }
@@ -578,6 +597,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -587,9 +608,9 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void bottleneck_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
     volatile __global uint *counters,
     const uint run)
 {
@@ -598,20 +619,21 @@ void bottleneck_network(
     /* expand: conv -> clip */
     EACH_ITEM(4)
     bottleneck_expand(
-        input0, 0, arena, 0,
+        AT(input0, 0), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* depthwise: conv -> clip */
     EACH_ITEM(6)
     bottleneck_depthwise(
-        arena, 0, arena, 960, /* rows */ 5, /* columns */ 4, /* height */ 5, /* width */ 4,
+        AT(arena, 0), AT(arena, 960), /* rows */ 5, /* columns */ 4, /* height */ 5, /* width */ 4,
         /* x_sample */ 480, /* x_block */ 160, /* x_row */ 32, /* y_sample */ 480, /* y_block */ 160,
         /* y_row */ 32,
         GRID(1, 3));
     /* sum: conv -> add */
     EACH_ITEM(2)
     bottleneck_sum(
-        arena, 960, input0, 0, output0, 0, /* x_blocks */ 3, /* x_block */ 160, /* columns */ 20,
-        /* y_tiles */ 1, /* x_sample */ 480, /* rows */ 1, /* x_row */ 0, /* y_blocks */ 1,
+        AT(arena, 960), AT(input0, 0), AT(output0, 0), /* x_blocks */ 3, /* x_block */ 160,
+        /* columns */ 20, /* y_tiles */ 1, /* x_sample */ 480, /* rows */ 1, /* x_row */ 0,
+        /* y_blocks */ 1,
         GRID_BY_ROWS(1, 1));
 }
 #endif

@@ -5,7 +5,7 @@
  * weights sha256  5588df29f71dcc3048e497efb70f282f40b001ce7708be6cb9e0f16475bd96a4
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel images_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,7 +147,9 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
-__constant float images_larger_index[18] __attribute__((aligned(64))) = {
+
+
+TABLE(images_larger_index, 18) = {
     0x0p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1.8p+1f, 0x1.8p+1f,
     0x0p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1.8p+1f, 0x1.8p+1f,
     0x1p+2f, 0x1p+2f,
@@ -147,8 +162,8 @@ __constant float images_larger_index[18] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void images_larger(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -157,6 +172,7 @@ void images_larger(
     y += y_at;
     WEIGHTS const float *restrict index = images_larger_index;
     const int iy = (int)index[oy];
+    EACH_LANE
     for (int ox = 0; ox < 10; ++ox) {
         const int ix = (int)index[ox + 8];
         block v = BLOCK_OF(x[(cb * 8) * 20 + iy * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy * 5 + ix] : 0.0f));
@@ -164,12 +180,12 @@ void images_larger(
     }
 }
 
-__constant float images_half_index[10] __attribute__((aligned(64))) = {
+TABLE(images_half_index, 10) = {
     0x0p+0f, 0x1p+0f, 0x1p+1f, 0x1.8p+1f, 0x0p+0f, 0x1p+0f, 0x1p+1f, 0x1.8p+1f,
     0x1.8p+1f, 0x1p+2f,
 };
 
-__constant float images_half_weight[10] __attribute__((aligned(64))) = {
+TABLE(images_half_weight, 10) = {
     0x1p-1f, 0x1p-1f, 0x1p-1f, 0x1p-1f, 0x1.555556p-1f, 0x1.555556p-2f, 0x1p+0f, 0x0p+0f,
     0x1.555556p-2f, 0x1.555556p-1f,
 };
@@ -181,8 +197,8 @@ __constant float images_half_weight[10] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void images_half(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -197,6 +213,7 @@ void images_half(
         iy[ty] = (int)index[oy * 2 + ty];
         wy[ty] = weight[oy * 2 + ty];
     }
+    EACH_LANE
     for (int ox = 0; ox < 3; ++ox) {
         block v = BROADCAST(block, 0.0f);
         for (int tx = 0; tx < 2; ++tx) {
@@ -206,18 +223,18 @@ void images_half(
                 v = FMA(block, BROADCAST(block, wy[ty] * wx), BLOCK_OF(x[(cb * 8) * 20 + iy[ty] * 5 + ix], (cb * 8 + 1 < 9 ? x[(cb * 8 + 1) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 2 < 9 ? x[(cb * 8 + 2) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 3 < 9 ? x[(cb * 8 + 3) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 4 < 9 ? x[(cb * 8 + 4) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 5 < 9 ? x[(cb * 8 + 5) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 6 < 9 ? x[(cb * 8 + 6) * 20 + iy[ty] * 5 + ix] : 0.0f), (cb * 8 + 7 < 9 ? x[(cb * 8 + 7) * 20 + iy[ty] * 5 + ix] : 0.0f)), v);
             }
         }
-        y[(cb * 8) * 6 + oy * 3 + ox] = LANE(v, 0);
-        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 3 + ox] = LANE(v, 1);
-        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 3 + ox] = LANE(v, 2);
-        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 3 + ox] = LANE(v, 3);
-        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 3 + ox] = LANE(v, 4);
-        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 3 + ox] = LANE(v, 5);
-        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 3 + ox] = LANE(v, 6);
-        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 3 + ox] = LANE(v, 7);
+        STORE_LANE(v, 0, y[(cb * 8) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 1 < 9) STORE_LANE(v, 1, y[(cb * 8 + 1) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 2 < 9) STORE_LANE(v, 2, y[(cb * 8 + 2) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 3 < 9) STORE_LANE(v, 3, y[(cb * 8 + 3) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 4 < 9) STORE_LANE(v, 4, y[(cb * 8 + 4) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 5 < 9) STORE_LANE(v, 5, y[(cb * 8 + 5) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 6 < 9) STORE_LANE(v, 6, y[(cb * 8 + 6) * 6 + oy * 3 + ox]);
+        if (cb * 8 + 7 < 9) STORE_LANE(v, 7, y[(cb * 8 + 7) * 6 + oy * 3 + ox]);
     }
 }
 
-__constant float images_turned_grid[12] __attribute__((aligned(64))) = {
+TABLE(images_turned_grid, 12) = {
     -0x1p+0f, 0x1.4p-3f, -0x1.6p-1f, 0x1.ep-2f, -0x1.8p-2f, 0x1.9p-1f, -0x1p-4f, -0x1.dp-1f,
     0x1p-2f, -0x1.3p-1f, 0x1.2p-1f, -0x1.2p-2f,
 };
@@ -229,8 +246,8 @@ __constant float images_turned_grid[12] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void images_turned(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -238,6 +255,7 @@ void images_turned(
     x += x_at;
     y += y_at;
     WEIGHTS const float *restrict grid = images_turned_grid;
+    EACH_LANE
     for (int ox = 0; ox < 2; ++ox) {
         float aty = grid[oy * 4 + ox * 2 + 1];
         aty = ((aty + 1.0f) * 8.0f - 1.0f) * 0.5f;
@@ -275,18 +293,18 @@ void images_turned(
                 v = FMA(block, BROADCAST(block, wy[ty] * wx[tx]), LOAD_BLOCK(0, x + cb * 640 + iy[ty] * 80 + ix[tx] * 8), v);
             }
         }
-        y[(cb * 8) * 6 + oy * 2 + ox] = LANE(v, 0);
-        if (cb * 8 + 1 < 9) y[(cb * 8 + 1) * 6 + oy * 2 + ox] = LANE(v, 1);
-        if (cb * 8 + 2 < 9) y[(cb * 8 + 2) * 6 + oy * 2 + ox] = LANE(v, 2);
-        if (cb * 8 + 3 < 9) y[(cb * 8 + 3) * 6 + oy * 2 + ox] = LANE(v, 3);
-        if (cb * 8 + 4 < 9) y[(cb * 8 + 4) * 6 + oy * 2 + ox] = LANE(v, 4);
-        if (cb * 8 + 5 < 9) y[(cb * 8 + 5) * 6 + oy * 2 + ox] = LANE(v, 5);
-        if (cb * 8 + 6 < 9) y[(cb * 8 + 6) * 6 + oy * 2 + ox] = LANE(v, 6);
-        if (cb * 8 + 7 < 9) y[(cb * 8 + 7) * 6 + oy * 2 + ox] = LANE(v, 7);
+        STORE_LANE(v, 0, y[(cb * 8) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 1 < 9) STORE_LANE(v, 1, y[(cb * 8 + 1) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 2 < 9) STORE_LANE(v, 2, y[(cb * 8 + 2) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 3 < 9) STORE_LANE(v, 3, y[(cb * 8 + 3) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 4 < 9) STORE_LANE(v, 4, y[(cb * 8 + 4) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 5 < 9) STORE_LANE(v, 5, y[(cb * 8 + 5) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 6 < 9) STORE_LANE(v, 6, y[(cb * 8 + 6) * 6 + oy * 2 + ox]);
+        if (cb * 8 + 7 < 9) STORE_LANE(v, 7, y[(cb * 8 + 7) * 6 + oy * 2 + ox]);
     }
 }
 
-__constant float images_shuffled_table[48] __attribute__((aligned(64))) = {
+TABLE(images_shuffled_table, 48) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x1p+1f, 0x0p+0f, 0x0p+0f, 0x1p+2f,
     0x0p+0f, 0x0p+0f, 0x1.8p+2f, 0x0p+0f, 0x0p+0f, 0x1p+3f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x0p+0f, 0x1p+1f, 0x0p+0f,
@@ -302,8 +320,8 @@ __constant float images_shuffled_table[48] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void images_shuffled(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int pixels,
     const int channels,
     const int x_block OF_GRID)
@@ -323,23 +341,18 @@ void images_shuffled(
         from[l] = sources[source] + (int)entry[1] * blocks[source] + (int)entry[2];
     }
     const int end = (ITEM(0) + 1) * pixels / ITEMS(0);
+    EACH_LANE
     for (int i = ITEM(0) * pixels / ITEMS(0); i < end; ++i) {
         block v = BLOCK_OF(from[0][i * 1], from[1][i * 1], from[2][i * 1], from[3][i * 1], from[4][i * 1], from[5][i * 1], from[6][i * 1], from[7][i * 1]);
-        LANE(v, 1) = cb * 8 + 1 < channels ? LANE(v, 1) : 0.0f;
-        LANE(v, 2) = cb * 8 + 2 < channels ? LANE(v, 2) : 0.0f;
-        LANE(v, 3) = cb * 8 + 3 < channels ? LANE(v, 3) : 0.0f;
-        LANE(v, 4) = cb * 8 + 4 < channels ? LANE(v, 4) : 0.0f;
-        LANE(v, 5) = cb * 8 + 5 < channels ? LANE(v, 5) : 0.0f;
-        LANE(v, 6) = cb * 8 + 6 < channels ? LANE(v, 6) : 0.0f;
-        LANE(v, 7) = cb * 8 + 7 < channels ? LANE(v, 7) : 0.0f;
-        y[(cb * 8) * 20 + i] = LANE(v, 0);
-        y[(cb * 8 + 1) * 20 + i] = LANE(v, 1);
-        y[(cb * 8 + 2) * 20 + i] = LANE(v, 2);
-        y[(cb * 8 + 3) * 20 + i] = LANE(v, 3);
-        y[(cb * 8 + 4) * 20 + i] = LANE(v, 4);
-        y[(cb * 8 + 5) * 20 + i] = LANE(v, 5);
-        if (cb * 8 + 6 < 14) y[(cb * 8 + 6) * 20 + i] = LANE(v, 6);
-        if (cb * 8 + 7 < 14) y[(cb * 8 + 7) * 20 + i] = LANE(v, 7);
+        v = SELECT(block, cb * 8 + LANE_NUMBERS < channels, v, BROADCAST(block, 0.0f));
+        STORE_LANE(v, 0, y[(cb * 8) * 20 + i]);
+        STORE_LANE(v, 1, y[(cb * 8 + 1) * 20 + i]);
+        STORE_LANE(v, 2, y[(cb * 8 + 2) * 20 + i]);
+        STORE_LANE(v, 3, y[(cb * 8 + 3) * 20 + i]);
+        STORE_LANE(v, 4, y[(cb * 8 + 4) * 20 + i]);
+        STORE_LANE(v, 5, y[(cb * 8 + 5) * 20 + i]);
+        if (cb * 8 + 6 < 14) STORE_LANE(v, 6, y[(cb * 8 + 6) * 20 + i]);
+        if (cb * 8 + 7 < 14) STORE_LANE(v, 7, y[(cb * 8 + 7) * 20 + i]);
     }
 }
 
@@ -349,9 +362,9 @@ void images_shuffled(
  */
 STEP(1, 1, 1)
 void images_concat2_1x9x4x10(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict r1, const uint r1_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict r1, const unsigned r1_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
@@ -431,6 +444,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -440,12 +455,12 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void images_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
-    __global float *output1,
-    __global float *output2,
-    __global float *output3,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
+    GLOBAL float *output1,
+    GLOBAL float *output2,
+    GLOBAL float *output3,
     volatile __global uint *counters,
     const uint run)
 {
@@ -454,27 +469,27 @@ void images_network(
     /* larger: resize */
     EACH_ITEM(16)
     images_larger(
-        input0, 0, arena, 0,
+        AT(input0, 0), AT(arena, 0),
         GRID(1, 8));
     /* half: resize */
     EACH_ITEM(4)
     images_half(
-        input0, 0, output1, 0,
+        AT(input0, 0), AT(output1, 0),
         GRID(1, 2));
     /* turned: grid_sample */
     EACH_ITEM(6)
     images_turned(
-        arena, 0, output0, 0,
+        AT(arena, 0), AT(output0, 0),
         GRID(1, 3));
     /* shuffled: take_channels */
     EACH_ITEM(2)
     images_shuffled(
-        input0, 0, output2, 0, /* pixels */ 20, /* channels */ 14, /* x_block */ 20,
+        AT(input0, 0), AT(output2, 0), /* pixels */ 20, /* channels */ 14, /* x_block */ 20,
         GRID(1, 2));
     /* wide: concat */
     EACH_ITEM(36)
     images_concat2_1x9x4x10(
-        input0, 0, input0, 0, output3, 0,
+        AT(input0, 0), AT(input0, 0), AT(output3, 0),
         GRID_BY_ROWS(36, 1));
 }
 #endif

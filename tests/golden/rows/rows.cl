@@ -5,7 +5,7 @@
  * weights sha256  9bbcbf73561f6bc5d0a17ea6a2081feed2d1304e87602d8c502d9a5c4bd85576
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel rows_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,14 +147,18 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+/* READ_type and WRITE_type convert an element of a buffer of another type to float and back. */
+#define READ_uint8(pointer, index) convert_float((pointer)[index])
+
+
 /* uint8_to_float32
  *
  * Reads uint8 as floats: 1x3x4x6.  One work-item: a row of the last axis.
  */
 STEP(1, 1, 1)
 void rows_uint8_to_float32_1x3x4x6(
-    GLOBAL const uchar *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const uchar *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
@@ -151,7 +168,7 @@ void rows_uint8_to_float32_1x3x4x6(
     x += x_at;
     y += y_at;
     for (int i3 = 0; i3 < 6; ++i3) {
-        float v = convert_float(x[i1 * 24 + i2 * 6 + i3]);
+        float v = READ_uint8(x, i1 * 24 + i2 * 6 + i3);
         y[i1 * 24 + i2 * 6 + i3] = v;
     }
 }
@@ -162,8 +179,8 @@ void rows_uint8_to_float32_1x3x4x6(
  */
 STEP(1, 1, 1)
 void rows_copy_1x3x4x6_to_1x3x6x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 6;
@@ -192,9 +209,9 @@ void rows_copy_1x3x4x6_to_1x3x6x4(
  */
 STEP(1, 1, 1)
 void rows_matmul_1x3x4x6_by_1x3x6x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict r1, const uint r1_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict r1, const unsigned r1_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
@@ -218,8 +235,8 @@ void rows_matmul_1x3x4x6_by_1x3x6x4(
  */
 STEP(1, 1, 1)
 void rows_running_sum_1x3x4x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
@@ -243,8 +260,8 @@ void rows_running_sum_1x3x4x4(
  */
 STEP(1, 1, 1)
 void rows_top_values_1x3x4x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i2 = rest % 4;
@@ -282,8 +299,8 @@ void rows_top_values_1x3x4x4(
  */
 STEP(1, 1, 1)
 void rows_reduce_mean_1x3x4x2(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     int rest = ITEM(0);
     const int i3 = rest % 2;
@@ -361,6 +378,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -370,9 +389,9 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void rows_network(
-    __global float *arena,
-    __global const uchar *input0,
-    __global float *output0,
+    GLOBAL float *arena,
+    GLOBAL const uchar *input0,
+    GLOBAL float *output0,
     volatile __global uint *counters,
     const uint run)
 {
@@ -381,32 +400,32 @@ void rows_network(
     /* tokens/float32: uint8_to_float32 */
     EACH_ITEM(12)
     rows_uint8_to_float32_1x3x4x6(
-        input0, 0, arena, 192,
+        AT(input0, 0), AT(arena, 192),
         GRID_BY_ROWS(12, 1));
     /* keys: transpose */
     EACH_ITEM(48)
     rows_copy_1x3x4x6_to_1x3x6x4(
-        arena, 192, arena, 0,
+        AT(arena, 192), AT(arena, 0),
         GRID_BY_ROWS(48, 1));
     /* scores: mat_mul */
     EACH_ITEM(12)
     rows_matmul_1x3x4x6_by_1x3x6x4(
-        arena, 192, arena, 0, arena, 288,
+        AT(arena, 192), AT(arena, 0), AT(arena, 288),
         GRID_BY_ROWS(12, 1));
     /* sums: running_sum */
     EACH_ITEM(12)
     rows_running_sum_1x3x4x4(
-        arena, 288, arena, 0,
+        AT(arena, 288), AT(arena, 0),
         GRID_BY_ROWS(12, 1));
     /* best: top_values */
     EACH_ITEM(12)
     rows_top_values_1x3x4x4(
-        arena, 0, arena, 64,
+        AT(arena, 0), AT(arena, 64),
         GRID_BY_ROWS(12, 1));
     /* mean: reduce_mean */
     EACH_ITEM(8)
     rows_reduce_mean_1x3x4x2(
-        arena, 64, output0, 0,
+        AT(arena, 64), AT(output0, 0),
         GRID_BY_ROWS(8, 1));
 }
 #endif

@@ -5,7 +5,7 @@
  * weights sha256  633e5a6af7ea19ed4b74d84e583ebd9fec38d43f6bbe7e7fa4208a5f0a98c821
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel tiny_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,10 +147,12 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
-__constant float tiny_stem_weight[224] __attribute__((aligned(64))) = {
+TABLE(tiny_stem_weight, 224) = {
     0x1.077fcp-1f, 0x1.fa87b2p-4f, 0x1.1c6be2p-3f, 0x1.04eb2ep-1f, 0x1.fefaa4p-8f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.495fbp-4f, -0x1.69cea4p-2f, -0x1.2c38fcp-3f, -0x1.2a315ap-3f, 0x1.ef02cep-5f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x1.6a4fa8p-2f, 0x1.33893ep-2f, 0x1.f9a358p-5f, 0x1.812a6ap-1f, -0x1.7f3bfap-7f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -168,7 +183,7 @@ __constant float tiny_stem_weight[224] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
+TABLE(tiny_stem_bias, 16) = {
     -0x1.2f8804p-2f, 0x1.4d965cp+0f, 0x1.5ba04cp-4f, -0x1.d268dep-2f, 0x1.69ea9p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -182,8 +197,8 @@ __constant float tiny_stem_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void tiny_stem(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 3, /* pixels */
@@ -212,13 +227,14 @@ void tiny_stem(
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 6; i += WIDTH)
-                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
+                COPY_VECTOR(from + i, to + i);
             for (; i < 6; ++i) {
                 float v = from[i];
                 to[i] = v;
             }
         }
     }
+    EACH_LANE
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 3; from += ROW) {
             const int ox = min(from, 3 - ROW); /* the last tile is shifted back */
@@ -271,7 +287,7 @@ void tiny_stem(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         v = SELECT(block, ob * 8 + LANE_NUMBERS < 5, v, BROADCAST(block, 0.0f)); /* padding lanes */
                         STORE_BLOCK(v, 0, y + ob * 72 + oy * 24 + pixel * 8);
@@ -289,33 +305,35 @@ void tiny_stem(
  */
 STEP(1, 1, 1)
 void tiny_global_average_pool_5x3x3(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
-    block vacc[4];
-    for (int i = 0; i < 4; ++i)
-        vacc[i] = BROADCAST(block, 0.0f);
-    for (int iy = 0; iy < 3; ++iy) {
-        for (int from = 0; from < 3; from += 4) {
-            UNROLL
-            for (int i = 0; i < 4; ++i) {
-                const int ix = from + i;
-                if (ix >= 3)
-                    continue;
-                block vx = LOAD_BLOCK(0, x + cb * 72 + iy * 24 + ix * 8);
-                vacc[i] = vacc[i] + vx;
+    EACH_LANE {
+        block vacc[4];
+        for (int i = 0; i < 4; ++i)
+            vacc[i] = BROADCAST(block, 0.0f);
+        for (int iy = 0; iy < 3; ++iy) {
+            for (int from = 0; from < 3; from += 4) {
+                UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    const int ix = from + i;
+                    if (ix >= 3)
+                        continue;
+                    block vx = LOAD_BLOCK(0, x + cb * 72 + iy * 24 + ix * 8);
+                    vacc[i] = vacc[i] + vx;
+                }
             }
         }
+        block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 9.0f;
+        STORE_BLOCK(v, 0, y + cb * 8);
     }
-    block v = ((vacc[0] + vacc[1]) + (vacc[2] + vacc[3])) / 9.0f;
-    STORE_BLOCK(v, 0, y + cb * 8);
 }
 
-__constant float tiny_scores_dense_weight[48] __attribute__((aligned(64))) = {
+TABLE(tiny_scores_dense_weight, 48) = {
     0x1.7p-1f, 0x1p-1f, 0x1.2p-2f, 0x1p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1p-3f, -0x1.6p-2f, -0x1.2p-1f, -0x1.9p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1.fp-1f, 0x1.ap-1f, 0x1.3p-1f, 0x1.8p-2f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -324,7 +342,7 @@ __constant float tiny_scores_dense_weight[48] __attribute__((aligned(64))) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
 
-__constant float tiny_scores_dense_bias[16] __attribute__((aligned(64))) = {
+TABLE(tiny_scores_dense_bias, 16) = {
     -0x1.ep-1f, 0x1.cp-3f, -0x1.4p-1f, 0x1.1p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
 };
@@ -337,8 +355,8 @@ __constant float tiny_scores_dense_bias[16] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void tiny_scores_dense(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 1, /* pixels */
@@ -350,56 +368,58 @@ void tiny_scores_dense(
     y += y_at;
     WEIGHTS const float *restrict weight = tiny_scores_dense_weight;
     WEIGHTS const float *restrict bias = tiny_scores_dense_bias;
-    GLOBAL const float *restrict px = x + ox * 8;
-    WEIGHTS const float *restrict pw = weight + tile * 40;
-    vector acc[ROW][VECTORS];
-    UNROLL
-    for (int j = 0; j < VECTORS; ++j) {
-        const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
-        UNROLL
-        for (int t = 0; t < ROW; ++t)
-            acc[t][j] = start;
-    }
-    for (int i = 0; i < 5; ++i) {
-        vector weights[VECTORS];
+    EACH_LANE {
+        GLOBAL const float *restrict px = x + ox * 8;
+        WEIGHTS const float *restrict pw = weight + tile * 40;
+        vector acc[ROW][VECTORS];
         UNROLL
         for (int j = 0; j < VECTORS; ++j) {
-            PREFETCH_WEIGHTS(pw + i * 8 + j * WIDTH + PREFETCH_DISTANCE);
-            weights[j] = LOAD_VECTOR(pw + i * 8 + j * WIDTH);
-        }
-        UNROLL
-        for (int t = 0; t < ROW; ++t) {
+            const vector start = LOAD_VECTOR(bias + tile * 8 + j * WIDTH);
             UNROLL
-            for (int j = 0; j < VECTORS; ++j)
-                acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + i]), weights[j], acc[t][j]);
+            for (int t = 0; t < ROW; ++t)
+                acc[t][j] = start;
         }
-    }
-    {
-        float out[ROW][VECTORS * WIDTH];
-        UNROLL
-        for (int t = 0; t < ROW; ++t) {
+        for (int i = 0; i < 5; ++i) {
+            vector weights[VECTORS];
             UNROLL
             for (int j = 0; j < VECTORS; ++j) {
-                vector v = acc[t][j];
-                STORE_VECTOR(v, out[t] + j * WIDTH);
+                PREFETCH_WEIGHTS(pw + i * 8 + j * WIDTH + PREFETCH_DISTANCE);
+                weights[j] = LOAD_VECTOR(pw + i * 8 + j * WIDTH);
+            }
+            UNROLL
+            for (int t = 0; t < ROW; ++t) {
+                UNROLL
+                for (int j = 0; j < VECTORS; ++j)
+                    acc[t][j] = FMA(vector, BROADCAST(vector, px[t * 8 + i]), weights[j], acc[t][j]);
             }
         }
-        const int first_block = tile;
-        const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
-        const int skipped = from - ox; /* pixels of the tile before */
-        for (int b = 0; b < blocks; ++b) {
-            const int ob = first_block + b;
-            for (int t = skipped; t < ROW; ++t) {
-                const int pixel = ox + t;
-                block v = LOAD_BLOCK(b, out[t]);
-                y[ob * 8] = LANE(v, 0);
-                y[ob * 8 + 1] = LANE(v, 1);
-                y[ob * 8 + 2] = LANE(v, 2);
-                y[ob * 8 + 3] = LANE(v, 3);
-                if (ob * 8 + 4 < 4) y[ob * 8 + 4] = LANE(v, 4);
-                if (ob * 8 + 5 < 4) y[ob * 8 + 5] = LANE(v, 5);
-                if (ob * 8 + 6 < 4) y[ob * 8 + 6] = LANE(v, 6);
-                if (ob * 8 + 7 < 4) y[ob * 8 + 7] = LANE(v, 7);
+        {
+            float out[ROW][VECTORS * WIDTH];
+            UNROLL
+            for (int t = 0; t < ROW; ++t) {
+                UNROLL
+                for (int j = 0; j < VECTORS; ++j) {
+                    vector v = acc[t][j];
+                    STORE_VECTOR(v, out[t] + j * WIDTH);
+                }
+            }
+            const int first_block = tile;
+            const int blocks = min(VECTORS * (WIDTH / LANES), min((tile + 1), 1) - first_block);
+            const int skipped = from - ox; /* pixels of the tile before */
+            for (int b = 0; b < blocks; ++b) {
+                const int ob = first_block + b;
+                for (int t = skipped; t < ROW; ++t) {
+                    const int pixel = ox + t;
+                    block v = LOAD_BLOCK(b, out[t]);
+                    STORE_LANE(v, 0, y[ob * 8]);
+                    STORE_LANE(v, 1, y[ob * 8 + 1]);
+                    STORE_LANE(v, 2, y[ob * 8 + 2]);
+                    STORE_LANE(v, 3, y[ob * 8 + 3]);
+                    if (ob * 8 + 4 < 4) STORE_LANE(v, 4, y[ob * 8 + 4]);
+                    if (ob * 8 + 5 < 4) STORE_LANE(v, 5, y[ob * 8 + 5]);
+                    if (ob * 8 + 6 < 4) STORE_LANE(v, 6, y[ob * 8 + 6]);
+                    if (ob * 8 + 7 < 4) STORE_LANE(v, 7, y[ob * 8 + 7]);
+                }
             }
         }
     }
@@ -411,8 +431,8 @@ void tiny_scores_dense(
  */
 STEP(1, 1, 1)
 void tiny_softmax_1x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int i0 = 0;
     x += x_at;
@@ -489,6 +509,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -498,9 +520,9 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void tiny_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
     volatile __global uint *counters,
     const uint run)
 {
@@ -509,22 +531,22 @@ void tiny_network(
     /* stem: conv -> relu */
     EACH_ITEM(3)
     tiny_stem(
-        input0, 0, arena, 0,
+        AT(input0, 0), AT(arena, 0),
         GRID_BY_ROWS(3, 1));
     /* pool: global_average_pool */
     EACH_ITEM(1)
     tiny_global_average_pool_5x3x3(
-        arena, 0, arena, 96,
+        AT(arena, 0), AT(arena, 96),
         GRID_BY_ROWS(1, 1));
     /* scores/dense: dense */
     EACH_ITEM(1)
     tiny_scores_dense(
-        arena, 96, arena, 0,
+        AT(arena, 96), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* scores: softmax */
     EACH_ITEM(1)
     tiny_softmax_1x4(
-        arena, 0, output0, 0,
+        AT(arena, 0), AT(output0, 0),
         GRID_BY_ROWS(1, 1));
 }
 #endif

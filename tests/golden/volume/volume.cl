@@ -5,7 +5,7 @@
  * weights sha256  9bbcbf73561f6bc5d0a17ea6a2081feed2d1304e87602d8c502d9a5c4bd85576
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel volume_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __constant
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,6 +147,8 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* average_pool
  *
  * Average of windows 2x2x2, stride 2x2x2: 1x3x4x5x6 -> 1x3x2x2x3.
@@ -141,8 +156,8 @@ typedef block vector;
  */
 STEP(1, 1, 1)
 void volume_average_pool2x2x2_s2_3x20x6(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int row = ITEM(1);
     const int oz = row / 2;
@@ -151,6 +166,7 @@ void volume_average_pool2x2x2_s2_3x20x6(
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
+    EACH_LANE
     for (int ox = 0; ox < 3; ++ox) {
         block vacc = BROADCAST(block, 0.0f);
         int count = 0;
@@ -173,25 +189,25 @@ void volume_average_pool2x2x2_s2_3x20x6(
             }
         }
         vacc /= (float)count;
-        y[(cb * 8) * 12 + row * 3 + ox] = LANE(vacc, 0);
-        y[(cb * 8 + 1) * 12 + row * 3 + ox] = LANE(vacc, 1);
-        y[(cb * 8 + 2) * 12 + row * 3 + ox] = LANE(vacc, 2);
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 12 + row * 3 + ox] = LANE(vacc, 3);
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 12 + row * 3 + ox] = LANE(vacc, 4);
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 12 + row * 3 + ox] = LANE(vacc, 5);
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 12 + row * 3 + ox] = LANE(vacc, 6);
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 12 + row * 3 + ox] = LANE(vacc, 7);
+        STORE_LANE(vacc, 0, y[(cb * 8) * 12 + row * 3 + ox]);
+        STORE_LANE(vacc, 1, y[(cb * 8 + 1) * 12 + row * 3 + ox]);
+        STORE_LANE(vacc, 2, y[(cb * 8 + 2) * 12 + row * 3 + ox]);
+        if (cb * 8 + 3 < 3) STORE_LANE(vacc, 3, y[(cb * 8 + 3) * 12 + row * 3 + ox]);
+        if (cb * 8 + 4 < 3) STORE_LANE(vacc, 4, y[(cb * 8 + 4) * 12 + row * 3 + ox]);
+        if (cb * 8 + 5 < 3) STORE_LANE(vacc, 5, y[(cb * 8 + 5) * 12 + row * 3 + ox]);
+        if (cb * 8 + 6 < 3) STORE_LANE(vacc, 6, y[(cb * 8 + 6) * 12 + row * 3 + ox]);
+        if (cb * 8 + 7 < 3) STORE_LANE(vacc, 7, y[(cb * 8 + 7) * 12 + row * 3 + ox]);
     }
 }
 
-__constant float volume_finer_index[28] __attribute__((aligned(64))) = {
+TABLE(volume_finer_index, 28) = {
     0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+0f,
     0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+0f,
     0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f,
     0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1p+1f,
 };
 
-__constant float volume_finer_weight[28] __attribute__((aligned(64))) = {
+TABLE(volume_finer_weight, 28) = {
     0x1p+0f, 0x0p+0f, 0x1.8p-1f, 0x1p-2f, 0x1p-2f, 0x1.8p-1f, 0x1p+0f, 0x0p+0f,
     0x1p+0f, 0x0p+0f, 0x1.8p-1f, 0x1p-2f, 0x1p-2f, 0x1.8p-1f, 0x1p+0f, 0x0p+0f,
     0x1p+0f, 0x0p+0f, 0x1.8p-1f, 0x1p-2f, 0x1p-2f, 0x1.8p-1f, 0x1.8p-1f, 0x1p-2f,
@@ -205,8 +221,8 @@ __constant float volume_finer_weight[28] __attribute__((aligned(64))) = {
  */
 STEP(1, 1, 1)
 void volume_finer(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int row = ITEM(1);
     const int oz = row / 4;
@@ -229,6 +245,7 @@ void volume_finer(
         iy[ty] = (int)index[oy * 2 + 8 + ty];
         wy[ty] = weight[oy * 2 + 8 + ty];
     }
+    EACH_LANE
     for (int ox = 0; ox < 6; ++ox) {
         block v = BROADCAST(block, 0.0f);
         for (int tx = 0; tx < 2; ++tx) {
@@ -240,14 +257,14 @@ void volume_finer(
                 }
             }
         }
-        y[(cb * 8) * 96 + row * 6 + ox] = LANE(v, 0);
-        y[(cb * 8 + 1) * 96 + row * 6 + ox] = LANE(v, 1);
-        y[(cb * 8 + 2) * 96 + row * 6 + ox] = LANE(v, 2);
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 96 + row * 6 + ox] = LANE(v, 3);
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 96 + row * 6 + ox] = LANE(v, 4);
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 96 + row * 6 + ox] = LANE(v, 5);
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 96 + row * 6 + ox] = LANE(v, 6);
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 96 + row * 6 + ox] = LANE(v, 7);
+        STORE_LANE(v, 0, y[(cb * 8) * 96 + row * 6 + ox]);
+        STORE_LANE(v, 1, y[(cb * 8 + 1) * 96 + row * 6 + ox]);
+        STORE_LANE(v, 2, y[(cb * 8 + 2) * 96 + row * 6 + ox]);
+        if (cb * 8 + 3 < 3) STORE_LANE(v, 3, y[(cb * 8 + 3) * 96 + row * 6 + ox]);
+        if (cb * 8 + 4 < 3) STORE_LANE(v, 4, y[(cb * 8 + 4) * 96 + row * 6 + ox]);
+        if (cb * 8 + 5 < 3) STORE_LANE(v, 5, y[(cb * 8 + 5) * 96 + row * 6 + ox]);
+        if (cb * 8 + 6 < 3) STORE_LANE(v, 6, y[(cb * 8 + 6) * 96 + row * 6 + ox]);
+        if (cb * 8 + 7 < 3) STORE_LANE(v, 7, y[(cb * 8 + 7) * 96 + row * 6 + ox]);
     }
 }
 
@@ -311,6 +328,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -320,9 +339,9 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void volume_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
     volatile __global uint *counters,
     const uint run)
 {
@@ -331,12 +350,12 @@ void volume_network(
     /* mean: average_pool */
     EACH_ITEM(4)
     volume_average_pool2x2x2_s2_3x20x6(
-        input0, 0, arena, 0,
+        AT(input0, 0), AT(arena, 0),
         GRID(1, 4));
     /* finer: resize */
     EACH_ITEM(16)
     volume_finer(
-        arena, 0, output0, 0,
+        AT(arena, 0), AT(output0, 0),
         GRID(1, 16));
 }
 #endif

@@ -5,7 +5,7 @@
  * weights sha256  25bda3a8af7215bc414300df095d197e7a2280015483b3c7a22041bdc23cd3e0
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -22,9 +22,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel waves_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -33,13 +31,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __global
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -49,6 +49,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -70,6 +76,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -110,11 +121,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -134,6 +147,8 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* conv
  *
  * Direct convolution 1x3, stride 1x1: 1x2x1x9 -> 1x8x1x9.
@@ -143,9 +158,9 @@ typedef block vector;
  */
 STEP(1, 1, 1)
 void waves_stem1x3_s1_2x9_to_8x9(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict w, const uint w_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict w, const unsigned w_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     enum {
         ROW = 9, /* pixels */
@@ -175,13 +190,14 @@ void waves_stem1x3_s1_2x9_to_8x9(
             to += 1;
             int i = 0;
             for (; i + WIDTH <= 9; i += WIDTH)
-                STORE_VECTOR(LOAD_VECTOR(from + i), to + i);
+                COPY_VECTOR(from + i, to + i);
             for (; i < 9; ++i) {
                 float v = from[i];
                 to[i] = v;
             }
         }
     }
+    EACH_LANE
     for (int tile = 0; tile < 1; ++tile) {
         for (int from = 0; from < 9; from += ROW) {
             const int ox = min(from, 9 - ROW); /* the last tile is shifted back */
@@ -228,7 +244,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         STORE_BLOCK(v, 0, y + ob * 72 + pixel * 8);
                     }
@@ -245,8 +261,8 @@ void waves_stem1x3_s1_2x9_to_8x9(
  */
 STEP(1, 1, 1)
 void waves_max_pool1x2_s2_4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows,
     const int columns,
     const int x_block,
@@ -261,9 +277,10 @@ void waves_max_pool1x2_s2_4(
     const int cb = ITEM(1);
     x += x_at;
     y += y_at;
-    const block start = BROADCAST(block, -INFINITY);
     const int end = (ITEM(0) + 1) * rows / ITEMS(0);
+    EACH_LANE
     for (int oy = ITEM(0) * rows / ITEMS(0); oy < end; ++oy) {
+        const block start = BROADCAST(block, -INFINITY);
         const int iy0 = oy;
         for (int from = 0; from < columns; from += ROW) {
             const int ox = from;
@@ -308,9 +325,9 @@ void waves_max_pool1x2_s2_4(
  */
 STEP(1, 1, 1)
 void waves_transposed1x2_s2_16x4_to_3x9(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict w, const uint w_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict w, const unsigned w_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
@@ -320,6 +337,7 @@ void waves_transposed1x2_s2_16x4_to_3x9(
     y += y_at;
     WEIGHTS const float *restrict weight = w;
     WEIGHTS const float *restrict bias = w + 256;
+    EACH_LANE
     for (int ox = 0; ox < 9; ++ox) {
         block vacc = LOAD_BLOCK(cb, bias);
         for (int ky = 0; ky < 1; ++ky) {
@@ -341,14 +359,14 @@ void waves_transposed1x2_s2_16x4_to_3x9(
             }
         }
         vacc = SELECT(block, vacc < 0.0f, vacc * 0x1p-2f, vacc);
-        y[(cb * 8) * 9 + ox] = LANE(vacc, 0);
-        y[(cb * 8 + 1) * 9 + ox] = LANE(vacc, 1);
-        y[(cb * 8 + 2) * 9 + ox] = LANE(vacc, 2);
-        if (cb * 8 + 3 < 3) y[(cb * 8 + 3) * 9 + ox] = LANE(vacc, 3);
-        if (cb * 8 + 4 < 3) y[(cb * 8 + 4) * 9 + ox] = LANE(vacc, 4);
-        if (cb * 8 + 5 < 3) y[(cb * 8 + 5) * 9 + ox] = LANE(vacc, 5);
-        if (cb * 8 + 6 < 3) y[(cb * 8 + 6) * 9 + ox] = LANE(vacc, 6);
-        if (cb * 8 + 7 < 3) y[(cb * 8 + 7) * 9 + ox] = LANE(vacc, 7);
+        STORE_LANE(vacc, 0, y[(cb * 8) * 9 + ox]);
+        STORE_LANE(vacc, 1, y[(cb * 8 + 1) * 9 + ox]);
+        STORE_LANE(vacc, 2, y[(cb * 8 + 2) * 9 + ox]);
+        if (cb * 8 + 3 < 3) STORE_LANE(vacc, 3, y[(cb * 8 + 3) * 9 + ox]);
+        if (cb * 8 + 4 < 3) STORE_LANE(vacc, 4, y[(cb * 8 + 4) * 9 + ox]);
+        if (cb * 8 + 5 < 3) STORE_LANE(vacc, 5, y[(cb * 8 + 5) * 9 + ox]);
+        if (cb * 8 + 6 < 3) STORE_LANE(vacc, 6, y[(cb * 8 + 6) * 9 + ox]);
+        if (cb * 8 + 7 < 3) STORE_LANE(vacc, 7, y[(cb * 8 + 7) * 9 + ox]);
     }
 }
 
@@ -358,24 +376,25 @@ void waves_transposed1x2_s2_16x4_to_3x9(
  */
 STEP(1, 1, 1)
 void waves_map_16x4(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
+    EACH_LANE
     for (int ox = 0; ox < 4; ++ox) {
         block v = LOAD_BLOCK(0, x + cb * 32 + ox * 8);
-        y[(cb * 8) * 4 + ox] = LANE(v, 0);
-        y[(cb * 8 + 1) * 4 + ox] = LANE(v, 1);
-        y[(cb * 8 + 2) * 4 + ox] = LANE(v, 2);
-        y[(cb * 8 + 3) * 4 + ox] = LANE(v, 3);
-        y[(cb * 8 + 4) * 4 + ox] = LANE(v, 4);
-        y[(cb * 8 + 5) * 4 + ox] = LANE(v, 5);
-        y[(cb * 8 + 6) * 4 + ox] = LANE(v, 6);
-        y[(cb * 8 + 7) * 4 + ox] = LANE(v, 7);
+        STORE_LANE(v, 0, y[(cb * 8) * 4 + ox]);
+        STORE_LANE(v, 1, y[(cb * 8 + 1) * 4 + ox]);
+        STORE_LANE(v, 2, y[(cb * 8 + 2) * 4 + ox]);
+        STORE_LANE(v, 3, y[(cb * 8 + 3) * 4 + ox]);
+        STORE_LANE(v, 4, y[(cb * 8 + 4) * 4 + ox]);
+        STORE_LANE(v, 5, y[(cb * 8 + 5) * 4 + ox]);
+        STORE_LANE(v, 6, y[(cb * 8 + 6) * 4 + ox]);
+        STORE_LANE(v, 7, y[(cb * 8 + 7) * 4 + ox]);
     }
 }
 
@@ -439,6 +458,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -448,12 +469,12 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void waves_network(
-    __global float *arena,
-    __global const float *input0,
-    __global const float *input1,
-    __global float *output0,
-    __global float *output1,
-    __global const float *weights,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL const float *input1,
+    GLOBAL float *output0,
+    GLOBAL float *output1,
+    GLOBAL const float *weights,
     volatile __global uint *counters,
     const uint run)
 {
@@ -462,28 +483,28 @@ void waves_network(
     /* a: conv */
     EACH_ITEM(1)
     waves_stem1x3_s1_2x9_to_8x9(
-        input0, 0, weights, 0, arena, 0,
+        AT(input0, 0), AT(weights, 0), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
     /* b: conv */
     EACH_ITEM(1)
     waves_stem1x3_s1_2x9_to_8x9(
-        input1, 0, weights, 96, arena, 72,
+        AT(input1, 0), AT(weights, 96), AT(arena, 72),
         GRID_BY_ROWS(1, 1));
     /* pooled: max_pool */
     EACH_ITEM(2)
     waves_max_pool1x2_s2_4(
-        arena, 0, arena, 160, /* rows */ 1, /* columns */ 4, /* x_block */ 72, /* x_row */ 0,
+        AT(arena, 0), AT(arena, 160), /* rows */ 1, /* columns */ 4, /* x_block */ 72, /* x_row */ 0,
         /* y_block */ 32, /* y_row */ 0,
         GRID(1, 2));
     /* up: conv_transpose -> leaky_relu */
     EACH_ITEM(1)
     waves_transposed1x2_s2_16x4_to_3x9(
-        arena, 160, weights, 192, output0, 0,
+        AT(arena, 160), AT(weights, 192), AT(output0, 0),
         GRID_BY_ROWS(1, 1));
     /* pooled/output1: identity */
     EACH_ITEM(2)
     waves_map_16x4(
-        arena, 160, output1, 0,
+        AT(arena, 160), AT(output1, 0),
         GRID_BY_ROWS(1, 1));
 }
 #endif

@@ -6,7 +6,7 @@
  * tuning sha256   0000000000000000000000000000000000000000000000000000000000000000
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs lie as the user has them.  All other images are NCHWc with c = 8: channels in blocks of
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
  * 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
@@ -23,9 +23,7 @@
  *
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
- * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.  The grid of a launch is in the host's
- * launch table.  Compiled with ONE_LAUNCH, the kernels are functions, and the persistent kernel winograd_network at the
- * end calls them for all items of their grids.
+ * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -34,13 +32,15 @@
 #define CACHE_LINE 16 /* floats */
 #define GLOBAL __global
 #define WEIGHTS __global
+#define TABLE(name, count) __constant float name[count] __attribute__((aligned(64)))
+typedef long int64;
 
 /* A block: the LANES channels of one pixel.  LOAD_BLOCK and STORE_BLOCK count in blocks from the pointer. */
 typedef float8 block;
 #define LOAD_BLOCK(index, pointer) vload8(index, pointer)
 #define STORE_BLOCK(value, index, pointer) vstore8(value, index, pointer)
 #define BLOCK_OF(v0, v1, v2, v3, v4, v5, v6, v7) ((block)(v0, v1, v2, v3, v4, v5, v6, v7))
-#define LANE(value, lane) LANE_##lane(value)
+#define STORE_LANE(value, number, element) element = LANE_##number(value)
 #define LANE_0(value) (value).s0
 #define LANE_1(value) (value).s1
 #define LANE_2(value) (value).s2
@@ -50,6 +50,12 @@ typedef float8 block;
 #define LANE_6(value) (value).s6
 #define LANE_7(value) (value).s7
 #define LANE_NUMBERS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+
+/* Statements after EACH_LANE and ALL_LANES are for all lanes of a block, which dialects without vectors compute one after
+ * the other.  ALL_LANES stands inside of EACH_LANE: it begins what other lanes read later.
+ */
+#define EACH_LANE
+#define ALL_LANES
 
 /* A vector: output channels of a tile, as wide as the registers that the compiler's option -DWIDE promises.
  * PART is the nth block of a vector.
@@ -71,6 +77,11 @@ typedef block vector;
 #define STORE_VECTOR(value, pointer) vstore8(value, 0, pointer)
 #define PART(v, n) (v)
 #endif
+
+#define COPY_VECTOR(from, to) STORE_VECTOR(LOAD_VECTOR(from), to)
+/* The vector of the block there, and of the next one if vectors are wider than blocks. */
+#define LOAD_VECTOR_OF(blocks) LOAD_VECTOR((const float *)(blocks))
+#define STORE_VECTOR_OF(value, blocks) STORE_VECTOR(value, (float *)(blocks))
 
 /* The following words take a type: float, block or vector.  NaN stays NaN in AT_LEAST and AT_MOST, which OpenCL's max
  * and min leave open; compilers for CPUs make each of them one instruction.  GREATER and LESSER are NaN if a or b is.
@@ -111,11 +122,13 @@ typedef block vector;
 #endif
 #endif
 
-/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of ITEMS.  With ONE_LAUNCH the functions are
- * called by the persistent kernel at the end of this file, and get their place as arguments; noinline, so that each is
- * compiled once.
+/* STEP begins a launch's function, for work-groups of x * y * z work-items.  ITEM is the work-item's place in its grid of
+ * ITEMS, which is in the host's launch table.  With ONE_LAUNCH the functions are called by the persistent kernel at the end of this file, and get their place
+ * as arguments; noinline, so that each is compiled once.  A KERNEL that prepares weights is always launched.
  */
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) EXPLICIT_VECTORS
+#define OF_LAUNCH
+#define LAUNCH_ITEM(axis) get_global_id(axis)
 #ifndef ONE_LAUNCH
 #define STEP(x, y, z) KERNEL(x, y, z)
 #define OF_GRID
@@ -135,20 +148,23 @@ typedef block vector;
 #define SLOT own_slot
 #endif
 
+
+
 /* identity
  *
  * Element by element: 1x8x8x8.  One work-item: a row of one block of 8 channels.
  */
 STEP(1, 1, 1)
 void winograd_map_8x8x8(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at OF_GRID)
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
     const int oy = ITEM(1);
     const int n = 0;
     const int cb = ITEM(2);
     x += x_at;
     y += y_at;
+    EACH_LANE
     for (int ox = 0; ox < 8; ++ox) {
         block v = BLOCK_OF(x[(cb * 8) * 64 + oy * 8 + ox], x[(cb * 8 + 1) * 64 + oy * 8 + ox], x[(cb * 8 + 2) * 64 + oy * 8 + ox], x[(cb * 8 + 3) * 64 + oy * 8 + ox], x[(cb * 8 + 4) * 64 + oy * 8 + ox], x[(cb * 8 + 5) * 64 + oy * 8 + ox], x[(cb * 8 + 6) * 64 + oy * 8 + ox], x[(cb * 8 + 7) * 64 + oy * 8 + ox]);
         STORE_BLOCK(v, 0, y + cb * 512 + oy * 64 + ox * 8);
@@ -162,8 +178,8 @@ void winograd_map_8x8x8(
  */
 STEP(1, 1, 1)
 void winograd_winograd2_input(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int height,
     const int width,
     const int across,
@@ -177,6 +193,7 @@ void winograd_winograd2_input(
     x += x_at;
     y += y_at;
     y += cb * v_block + ty * across * 8;
+    EACH_LANE
     for (int tx = 0; tx < across; ++tx) {
         const int iy0 = ty * 2 - 1, ix = tx * 2 - 1;
         block rows[4][4];
@@ -225,15 +242,16 @@ void winograd_winograd2_input(
  */
 KERNEL(1, 1, 1)
 void winograd_winograd2_weights_8(
-    GLOBAL const float *restrict w, const uint w_at,
-    GLOBAL float *restrict u, const uint u_at,
-    const int u_point)
+    GLOBAL const float *restrict w, const unsigned w_at,
+    GLOBAL float *restrict u, const unsigned u_at,
+    const int u_point OF_LAUNCH)
 {
     w += w_at;
     u += u_at;
     WEIGHTS const float *restrict weight = w;
-    w += get_global_id(0) * 72;
-    u += get_global_id(0) * 8;
+    w += LAUNCH_ITEM(0) * 72;
+    u += LAUNCH_ITEM(0) * 8;
+    EACH_LANE
     for (int o = 0; o < 8; o += 8) {
         block rows[3][4];
         for (int i = 0; i < 3; ++i) {
@@ -266,9 +284,9 @@ void winograd_winograd2_weights_8(
  */
 STEP(1, 1, 1)
 void winograd_products_16x8(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict u, const uint u_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict u, const unsigned u_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int x_blocks,
     const int x_block,
     const int rows,
@@ -297,12 +315,13 @@ void winograd_products_16x8(
     y += ITEM(2) * y_product;
     const int run = ITEM(0), runs = ITEMS(0);
     const int y_run = ITEM(1), y_runs = ITEMS(1);
-    const int end = (run + 1L) * tiles / runs; /* images of millions of pixels exceed int */
-    for (int at = (long)run * tiles / runs; at < end; ++at) {
+    const int end = (int)(((int64)run + 1) * tiles / runs); /* images of millions of pixels exceed int */
+    for (int at = (int)((int64)run * tiles / runs); at < end; ++at) {
         const int oy = at / across;
         const int from = at % across * ROW;
         const int ox = min(from, columns - ROW); /* the last tile is shifted back */
         GLOBAL const float *restrict first = x + oy * x_row + ox * 8;
+        EACH_LANE
         for (int tile = y_run * y_tiles / y_runs; tile < (y_run + 1) * y_tiles / y_runs; ++tile) {
             vector acc[ROW][VECTORS];
             UNROLL
@@ -350,7 +369,7 @@ void winograd_products_16x8(
                     for (int t = 0; t < ROW; ++t) {
                         if (t < skipped)
                             continue;
-                        const long pixel = (long)ox + t; /* long, for addresses that differ by constants */
+                        const ptrdiff_t pixel = (ptrdiff_t)ox + t; /* as wide as addresses, so that they differ by constants */
                         block v = PART(acc[t][b / (WIDTH / LANES)], b % (WIDTH / LANES));
                         STORE_BLOCK(v, 0, y + ob * y_block + pixel * 8);
                     }
@@ -367,9 +386,9 @@ void winograd_products_16x8(
  */
 STEP(1, 1, 1)
 void winograd_winograd2_output_relu(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict w, const uint w_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict w, const unsigned w_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int rows_out,
     const int columns_out,
     const int across,
@@ -385,8 +404,9 @@ void winograd_winograd2_output_relu(
     y += y_at;
     WEIGHTS const float *restrict bias = w;
     x += ob * m_block + ty * across * 8;
-    const block vbias = LOAD_BLOCK(ob, bias);
+    EACH_LANE
     for (int tx = 0; tx < across; ++tx) {
+        const block vbias = LOAD_BLOCK(ob, bias);
         const int oy0 = ty * 2, ox0 = tx * 2;
         block rows[4][2], out[2][2];
         for (int i = 0; i < 4; ++i) {
@@ -426,11 +446,11 @@ void winograd_winograd2_output_relu(
  */
 STEP(1, 1, 1)
 void winograd_winograd2(
-    GLOBAL const float *restrict x, const uint x_at,
-    GLOBAL const float *restrict w, const uint w_at,
-    GLOBAL const float *restrict u, const uint u_at,
-    GLOBAL float *scratch, const uint scratch_at,
-    GLOBAL float *restrict y, const uint y_at,
+    GLOBAL const float *restrict x, const unsigned x_at,
+    GLOBAL const float *restrict w, const unsigned w_at,
+    GLOBAL const float *restrict u, const unsigned u_at,
+    GLOBAL float *scratch, const unsigned scratch_at,
+    GLOBAL float *restrict y, const unsigned y_at,
     const int groups,
     const int tiles,
     const int slot,
@@ -463,9 +483,10 @@ void winograd_winograd2(
     GLOBAL float *const transformed = scratch + SLOT * slot;
     GLOBAL float *const products = transformed + 16 * v_point;
     for (int group = item * groups / items; group < (item + 1) * groups / items; ++group) {
-        const int first = (long)group * tiles / groups; /* images of millions of pixels exceed int */
-        const int count = (group + 1L) * tiles / groups - first;
+        const int first = (int)((int64)group * tiles / groups); /* images of millions of pixels exceed int */
+        const int count = (int)(((int64)group + 1) * tiles / groups) - first;
 
+        EACH_LANE
         for (int cb = 0; cb < x_blocks; ++cb) {
             int tx = first % across, ty = first / across;
             for (int t = 0; t < count; ++t) {
@@ -518,6 +539,7 @@ void winograd_winograd2(
             }
         }
 
+        EACH_LANE
         for (int point = 0; point < 16; ++point) {
             for (int tile = 0; tile < y_tiles; ++tile) {
                 for (int from = 0; from < count; from += ROW) {
@@ -565,6 +587,7 @@ void winograd_winograd2(
             }
         }
 
+        EACH_LANE
         for (int ob = 0; ob < y_blocks; ++ob) {
             const block vbias = LOAD_BLOCK(ob, bias);
             int tx = first % across, ty = first / across;
@@ -590,14 +613,14 @@ void winograd_winograd2(
                         if (oy >= rows_out || ox >= columns_out)
                             continue;
                         block v = out[i][j] + vbias;
-                        y[(ob * 8) * 64 + oy * 8 + ox] = LANE(v, 0);
-                        y[(ob * 8 + 1) * 64 + oy * 8 + ox] = LANE(v, 1);
-                        y[(ob * 8 + 2) * 64 + oy * 8 + ox] = LANE(v, 2);
-                        y[(ob * 8 + 3) * 64 + oy * 8 + ox] = LANE(v, 3);
-                        y[(ob * 8 + 4) * 64 + oy * 8 + ox] = LANE(v, 4);
-                        y[(ob * 8 + 5) * 64 + oy * 8 + ox] = LANE(v, 5);
-                        y[(ob * 8 + 6) * 64 + oy * 8 + ox] = LANE(v, 6);
-                        y[(ob * 8 + 7) * 64 + oy * 8 + ox] = LANE(v, 7);
+                        STORE_LANE(v, 0, y[(ob * 8) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 1, y[(ob * 8 + 1) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 2, y[(ob * 8 + 2) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 3, y[(ob * 8 + 3) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 4, y[(ob * 8 + 4) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 5, y[(ob * 8 + 5) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 6, y[(ob * 8 + 6) * 64 + oy * 8 + ox]);
+                        STORE_LANE(v, 7, y[(ob * 8 + 7) * 64 + oy * 8 + ox]);
                     }
                 }
                 if (++tx == across) {
@@ -669,6 +692,8 @@ static int next_item(struct worker *worker, const uint count)
     return -1;
 }
 
+/* A buffer, and where a tensor begins in it. */
+#define AT(buffer, offset) buffer, offset
 #define EACH_ITEM(count) for (int item; (item = next_item(&worker, count)) >= 0;)
 /* A chunk is a range of channel tiles, so that its weights are read once, or in GRID_BY_ROWS a band of rows. */
 #define GRID(n0, n1) item % (n0), item / (n0) % (n1), item / ((n0) * (n1)), n0, n1, SLOT_OF(item % (n0), n0)
@@ -678,11 +703,11 @@ static int next_item(struct worker *worker, const uint count)
 
 KERNEL(1, 1, 1)
 void winograd_network(
-    __global float *arena,
-    __global const float *input0,
-    __global float *output0,
-    __global const float *prepared,
-    __global const float *weights,
+    GLOBAL float *arena,
+    GLOBAL const float *input0,
+    GLOBAL float *output0,
+    GLOBAL const float *prepared,
+    GLOBAL const float *weights,
     volatile __global uint *counters,
     const uint run)
 {
@@ -691,34 +716,35 @@ void winograd_network(
     /* x/copy: identity */
     EACH_ITEM(8)
     winograd_map_8x8x8(
-        input0, 0, arena, 2304,
+        AT(input0, 0), AT(arena, 2304),
         GRID(1, 8));
     /* steps: conv -> relu */
     EACH_ITEM(4)
     winograd_winograd2_input(
-        arena, 2304, arena, 0, /* height */ 8, /* width */ 8, /* across */ 4, /* v_point */ 144,
+        AT(arena, 2304), AT(arena, 0), /* height */ 8, /* width */ 8, /* across */ 4, /* v_point */ 144,
         /* v_block */ 128, /* x_block */ 512, /* x_row */ 64,
         GRID_BY_ROWS(4, 1));
     /* steps: conv -> relu */
     EACH_ITEM(16)
     winograd_products_16x8(
-        arena, 0, prepared, 0, arena, 2304, /* x_blocks */ 1, /* x_block */ 128, /* rows */ 1,
+        AT(arena, 0), AT(prepared, 0), AT(arena, 2304), /* x_blocks */ 1, /* x_block */ 128, /* rows */ 1,
         /* x_row */ 0, /* columns */ 16, /* y_tiles */ 1, /* x_product */ 144, /* u_product */ 64,
         /* y_product */ 144, /* y_block */ 128, /* y_blocks */ 1,
         GRID_BY_ROWS(1, 1));
     /* steps: conv -> relu */
     EACH_ITEM(4)
     winograd_winograd2_output_relu(
-        arena, 2304, weights, 576, arena, 6656, /* rows_out */ 8, /* columns_out */ 8, /* across */ 4,
-        /* m_point */ 144, /* m_block */ 128, /* y_block */ 512, /* y_row */ 64,
+        AT(arena, 2304), AT(weights, 576), AT(arena, 6656), /* rows_out */ 8, /* columns_out */ 8,
+        /* across */ 4, /* m_point */ 144, /* m_block */ 128, /* y_block */ 512, /* y_row */ 64,
         GRID_BY_ROWS(4, 1));
     /* groups: conv */
     EACH_ITEM(1)
     winograd_winograd2(
-        arena, 6656, weights, 1184, prepared, 1056, arena, 0, output0, 0, /* groups */ 1, /* tiles */ 16,
-        /* slot */ 6656, /* v_point */ 144, /* m_point */ 272, /* x_blocks */ 1, /* y_blocks */ 1,
-        /* y_tiles */ 1, /* height */ 8, /* width */ 8, /* rows_out */ 8, /* columns_out */ 8,
-        /* across */ 4, /* u_product */ 64, /* x_block */ 512, /* x_row */ 64,
+        AT(arena, 6656), AT(weights, 1184), AT(prepared, 1056), AT(arena, 0), AT(output0, 0),
+        /* groups */ 1, /* tiles */ 16, /* slot */ 6656, /* v_point */ 144, /* m_point */ 272,
+        /* x_blocks */ 1, /* y_blocks */ 1, /* y_tiles */ 1, /* height */ 8, /* width */ 8,
+        /* rows_out */ 8, /* columns_out */ 8, /* across */ 4, /* u_product */ 64, /* x_block */ 512,
+        /* x_row */ 64,
         GRID_BY_ROWS(1, 1));
 }
 #endif
