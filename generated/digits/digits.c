@@ -288,7 +288,7 @@ enum {
     LAUNCH_COUNT = 19,
     PERSISTENT = LAUNCH_COUNT, /* index of the persistent kernel, which runs all layers */
     COUNTER_LINE = 64,         /* bytes: each counter has a cache line of its own */
-    SOURCE_LINES = 2654,
+    SOURCE_LINES = 2655,
     SAMPLE_COUNT = 10
 };
 
@@ -3921,8 +3921,9 @@ static const char *const program_source[SOURCE_LINES] = {
     "    for (int i1 = 0; i1 < 10; ++i1)\n",
     "        largest = AT_LEAST(float, largest, x[i1]);\n",
     "    float sum = 0.0f;\n",
-    "    for (int i1 = 0; i1 < 10; ++i1)\n",
+    "    for (int i1 = 0; i1 < 10; ++i1) {\n",
     "        sum += MATH(exp, float)(x[i1] - largest);\n",
+    "    }\n",
     "    for (int i1 = 0; i1 < 10; ++i1) {\n",
     "        float v = MATH(exp, float)(x[i1] - largest) / sum;\n",
     "        y[i1] = v;\n",

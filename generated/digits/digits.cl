@@ -2464,8 +2464,9 @@ void digits_softmax_1x10(
     for (int i1 = 0; i1 < 10; ++i1)
         largest = AT_LEAST(float, largest, x[i1]);
     float sum = 0.0f;
-    for (int i1 = 0; i1 < 10; ++i1)
+    for (int i1 = 0; i1 < 10; ++i1) {
         sum += MATH(exp, float)(x[i1] - largest);
+    }
     for (int i1 = 0; i1 < 10; ++i1) {
         float v = MATH(exp, float)(x[i1] - largest) / sum;
         y[i1] = v;

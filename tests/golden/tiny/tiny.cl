@@ -441,8 +441,9 @@ void tiny_softmax_1x4(
     for (int i1 = 0; i1 < 4; ++i1)
         largest = AT_LEAST(float, largest, x[i1]);
     float sum = 0.0f;
-    for (int i1 = 0; i1 < 4; ++i1)
+    for (int i1 = 0; i1 < 4; ++i1) {
         sum += MATH(exp, float)(x[i1] - largest);
+    }
     for (int i1 = 0; i1 < 4; ++i1) {
         float v = MATH(exp, float)(x[i1] - largest) / sum;
         y[i1] = v;
