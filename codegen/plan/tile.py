@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from codegen.graph.bounded import Array
@@ -40,19 +42,24 @@ def fit(
 
 def image_cycles(target: Target, tiling: Tiling, rows: int, columns: int, blocks: int) -> float:
     """Cycles for one input channel of an image with ``blocks`` channel blocks: the mean of both widths of vector."""
-    total = 0.0
-    widths = [(target.narrow, tiling.narrow)] + ([(target.wide, tiling.wide)] if target.wide else [])
-    for registers, tile in widths:
-        # A vector of the one width is as much work as two of the other.
-        share = registers.floats / sum(r.floats for r, _ in widths)
-        total += share * cycles(target.costs, registers, rows * -(-columns // tile.row), tile)
-    return total * -(-blocks // tiling.block_tile)
+    tiles = (tiling.wide, tiling.narrow) if target.wide else (tiling.narrow,)
+    each = [
+        cycles(target.costs, registers, rows * -(-columns // tile.row), tile)
+        for registers, tile in zip(target.vectors, tiles, strict=True)
+    ]
+    return _mean(target, each) * -(-blocks // tiling.block_tile)
 
 
 def padded(target: Target, tiling: Tiling, values: Array) -> Array:
     """Weights with room after them: with an odd number of blocks, the last wide vector is loaded only half full."""
     behind = target.lanes if target.wide and tiling.block_tile % 2 else 0
     return np.pad(values.reshape(-1), (0, behind))
+
+
+def _mean(target: Target, each: Sequence[float]) -> float:
+    """The mean of what each width of vector, the widest first, takes; wide vectors count by the work that they do."""
+    floats = [registers.floats for registers in target.vectors]
+    return sum(n * cost for n, cost in zip(floats, each, strict=True)) / sum(floats)
 
 
 def _first(choice: tuple[float, Tiling]) -> float:
@@ -73,7 +80,7 @@ def _both(
 
     def best(registers: Vectors, one_pass: bool) -> tuple[float, Tile]:
         needed = -(-block_tile // (registers.floats // target.lanes))
-        found = [
+        fitting = [
             (cycles(costs, registers, rows * -(-columns // row), tile), tile)
             for vectors in range(1, needed + 1)
             if needed % vectors == 0 and not (one_pass and needed > vectors)
@@ -81,11 +88,9 @@ def _both(
             for tile in [Tile(row, vectors, needed // vectors)]
             if not inputs_in_registers or (row + 1) * (vectors + 1) <= registers.registers
         ]
-        return min(found, key=lambda choice: choice[0])
+        return min(fitting, key=lambda choice: choice[0])
 
-    narrow_cost, narrow = best(target.narrow, one_pass=False)
-    # Weights are read without gaps only in a single pass.
-    wide_cost, wide = best(target.wide, one_pass=True) if target.wide else (narrow_cost, narrow)
-    # A vector of the one width is as much work as two of the other.
-    total = -(-blocks // block_tile) * (2 * wide_cost + narrow_cost)
-    return total * (1 + costs.small_tile / block_tile), Tiling(block_tile, wide, narrow)
+    # Wide weights are read without gaps only in a single pass.
+    found = [best(registers, one_pass=registers is target.wide) for registers in target.vectors]
+    total = -(-blocks // block_tile) * _mean(target, [cost for cost, _ in found])
+    return total * (1 + costs.small_tile / block_tile), Tiling(block_tile, found[0][1], found[-1][1])
