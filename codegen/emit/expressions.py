@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from codegen.plan.kernels import Index, PaddedIndex, Sample, SampleAxis, SelectedIndex, TableIndex
+from codegen.plan.kernels import Index, PaddedIndex, SameIndex, Sample, SampleAxis, SelectedIndex, TableIndex
 from codegen.plan.layout import Layout, Named
 
 
@@ -112,8 +112,18 @@ def shifted(coordinates: Sequence[str], axis: int, offset: int) -> tuple[str, ..
     return replaced(coordinates, axis, scaled(coordinates[axis], 1, offset))
 
 
-def input_index(index: Index) -> str:
-    """The index of an input's element along an axis, by the output's indices i0, i1, ..."""
+def input_names(indices: Sequence[Index]) -> tuple[str, ...]:
+    """The variables that count along an input's axes: the output's i0, i1, ..., or j0, j1, ... of their own."""
+    return tuple(f"i{k.axis}" if isinstance(k, SameIndex) else f"j{axis}" for axis, k in enumerate(indices))
+
+
+def own_indices(indices: Sequence[Index]) -> list[tuple[str, str]]:
+    """The variables j0, j1, ... that an input's axes need, and their values."""
+    return [(f"j{axis}", _index_of(k)) for axis, k in enumerate(indices) if not isinstance(k, SameIndex)]
+
+
+def _index_of(index: SelectedIndex | PaddedIndex | TableIndex) -> str:
+    """The index of an input's element along an axis, by the output's index there."""
     name = f"i{index.axis}"
     match index:
         case TableIndex():
@@ -133,7 +143,6 @@ def input_index(index: Index) -> str:
             if mode == "wrap":
                 return f"({scaled(name, 1, size - before)}) % {size}"
             return f"{size - 1} - abs((int)({size - 1} - abs({inside})))"
-    return name
 
 
 def conditions_inside(indices: Sequence[Index]) -> list[str]:
@@ -204,7 +213,7 @@ def constant(name: str, index: str) -> str:
 FUNCTIONS: dict[str, Any] = {
     f.__name__: f
     for f in (
-        *(address, bare, conditions_inside, constant, constants, counted, divided, element, input_index, load, names),
-        *(place, replaced, scaled, shifted, store),
+        *(address, bare, conditions_inside, constant, constants, counted, divided, element, input_names, load, names),
+        *(own_indices, place, replaced, scaled, shifted, store),
     )
 }

@@ -16,7 +16,7 @@ from codegen.emit import expressions
 from codegen.emit.dialect import OPENCL, Dialect
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.plan.dtype import FLOAT32
-from codegen.plan.kernels import Convert
+from codegen.plan.kernels import Reorder
 from codegen.plan.layout import plain
 from codegen.plan.plan import Argument, Function, Kernel, Launch, Plan
 from codegen.plan.target import LINE_BYTES
@@ -78,8 +78,8 @@ def render_kernels(plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL)
         wide=bool(plan.target.wide),
         dialect=dialect,
         tables=plan.weights is None,
-        reads=sorted({d.source for d in descriptions if isinstance(d, Convert)} - {FLOAT32.name}),
-        writes=sorted({d.target for d in descriptions if isinstance(d, Convert)} - {FLOAT32.name}),
+        reads=sorted({d.x.dtype.name for d in descriptions if isinstance(d, Reorder)} - {FLOAT32.name}),
+        writes=sorted({d.y.dtype.name for d in descriptions if isinstance(d, Reorder)} - {FLOAT32.name}),
         kernels=texts,
         functions=sorted({f for k in texts for f in re.findall(r"MATH\((\w+), ", k["text"])}),
         persistent=_persistent(plan, dialect) if plan.persistent else None,

@@ -771,7 +771,10 @@ class AlongAxis(Elements):
 
 @dataclass(frozen=True, kw_only=True)
 class Reorder(Elements):
-    """Each output element is one input element, or ``value``; ``indices`` says which, None if counted in order."""
+    """Each output element is one input element, or ``value``; ``indices`` says which, None if counted in order.
+
+    Elements are converted where the types of ``x`` and ``y`` are not the one that kernels compute in.
+    """
 
     template = "reorder.cl.jinja"
     kind: str
@@ -779,16 +782,6 @@ class Reorder(Elements):
     indices: tuple[Index, ...] | None
     filled: bool
     prologue: Steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convert(Elements):
-    """Conversion between ``source`` and ``target``, types of codegen.graph.types."""
-
-    template = "convert.cl.jinja"
-    source: str
-    target: str
-    filled: bool
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def schedule(s: LaunchSketch, choice: str | None) -> Sequence[Draft]:
 
 
 _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
-    Convert: moves.plan_convert,
+    Convert: moves.plan_reorder,
     ConvTranspose: general.plan_transposed,
     Dense: dense.plan_dense,
     Pool: rows.plan_pool,

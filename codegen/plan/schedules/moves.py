@@ -18,7 +18,7 @@ from codegen.plan.schedules.launch import LaunchSketch
 
 
 def plan_reorder(s: LaunchSketch) -> Draft:
-    """Copy, reshape, transpose, select, take and pad: each output element is one input element, or a constant."""
+    """Copy, reshape, transpose, select, take, pad and convert: an output element is an input element, or a constant."""
     op, x, y = s.core, s.x, s.y
     axes = range(len(y.shape))
     kind, value = "copy", 0.0
@@ -39,6 +39,8 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         indices = tuple(
             kernels.PaddedIndex(axis, op.mode, *pair, n) for axis, pair, n in zip(axes, op.pads, x.shape, strict=True)
         )
+    elif isinstance(op, Convert):
+        kind = "convert"
     elif isinstance(op, Identity):
         x = x.repeated(y.shape)
     elif x.shape != y.shape:
@@ -55,21 +57,8 @@ def plan_reorder(s: LaunchSketch) -> Draft:
         prologue=s.prologue(vector=False),
         epilogue=s.epilogue(_same, vector=False),
     )
-    return s.draft(description, f"{kind}_{_label(x)}_to_{_label(y)}", _grid(y))
-
-
-def plan_convert(s: LaunchSketch) -> Draft:
-    """Converts each element between an input's or output's type and float32, and puts it in order on the way."""
-    op: Convert = s.core
-    description = kernels.Convert(
-        **_elements(s, _dims(s.y)),
-        source=op.source,
-        target=op.target,
-        filled=_filled(s.y),
-        epilogue=s.epilogue(_same, vector=False),
-    )
-    assert (s.x.dtype.name, s.y.dtype.name) == (op.source, op.target)
-    return s.draft(description, f"{op.title}_{_label(s.y)}", _grid(s.y))
+    what = op.title if kind == "convert" else f"{kind}_{_label(x)}_to"
+    return s.draft(description, f"{what}_{_label(y)}", _grid(y))
 
 
 def plan_reduce(s: LaunchSketch) -> Draft:

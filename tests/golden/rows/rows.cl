@@ -153,7 +153,7 @@ typedef block vector;
 
 /* uint8_to_float32
  *
- * Reads uint8 as floats: 1x3x4x6.  One work-item: a row of the last axis.
+ * Converts elements, from uint8 to float32: 1x3x4x6 -> 1x3x4x6.  One work-item: a row of the last axis.
  */
 STEP(1, 1, 1)
 void rows_uint8_to_float32_1x3x4x6(
@@ -194,11 +194,7 @@ void rows_copy_1x3x4x6_to_1x3x6x4(
             y[(i1 / 8) * 192 + i1 % 8 + i2 * 32 + i3 * 8] = 0.0f;
             continue;
         }
-        const int j0 = i0;
-        const int j1 = i1;
-        const int j2 = i3;
-        const int j3 = i2;
-        float v = x[j1 * 24 + j2 * 6 + j3];
+        float v = x[i1 * 24 + i3 * 6 + i2];
         y[(i1 / 8) * 192 + i1 % 8 + i2 * 32 + i3 * 8] = v;
     }
 }
