@@ -532,10 +532,6 @@ class GeneralConv(Volume):
     prologue: Steps
 
     @property
-    def transposed(self) -> bool:
-        return self.kind == "transposed"
-
-    @property
     def dilated(self) -> bool:
         return any(axis.dilation > 1 for axis in self.axes)
 
