@@ -99,45 +99,20 @@ def plan_concat(s: LaunchSketch) -> Draft:
 def plan_softmax(s: LaunchSketch) -> Draft:
     op: Softmax = s.core
     count = s.y.shape[op.axis]
-    description = kernels.Softmax(
-        **_elements(s, _without(s.y, op.axis)),
-        axis=op.axis,
-        count=count,
-        sum_block=sum_block(count),
-        epilogue=s.epilogue(_same, vector=False),
-    )
-    return s.draft(description, f"softmax_{_label(s.y)}", (math.prod(description.dims), 1, 1))
+    return _along(s, kernels.Softmax, f"softmax_{_label(s.y)}", count=count, sum_block=sum_block(count))
 
 
 def plan_running_sum(s: LaunchSketch) -> Draft:
     op: RunningSum = s.core
     count = s.y.shape[op.axis]
-    description = kernels.RunningSum(
-        **_elements(s, _without(s.y, op.axis)),
-        axis=op.axis,
-        count=count,
-        exclusive=op.exclusive,
-        reverse=op.reverse,
-        sum_block=sum_block(count),
-        epilogue=s.epilogue(_same, vector=False),
-    )
-    return s.draft(description, f"running_sum_{_label(s.y)}", (math.prod(description.dims), 1, 1))
+    own = {"count": count, "exclusive": op.exclusive, "reverse": op.reverse, "sum_block": sum_block(count)}
+    return _along(s, kernels.RunningSum, f"running_sum_{_label(s.y)}", **own)
 
 
 def plan_top(s: LaunchSketch) -> Draft:
     op: Top = s.core
-    description = kernels.Top(
-        **_elements(s, _without(s.y, op.axis)),
-        axis=op.axis,
-        size=s.x.shape[op.axis],
-        count=op.count,
-        largest=op.largest,
-        last=op.last,
-        part=op.part,
-        nan_last=op.nan_last,
-        epilogue=s.epilogue(_same, vector=False),
-    )
-    return s.draft(description, f"{s.core.title}_{_label(s.x)}", (math.prod(description.dims), 1, 1))
+    own = {"count": op.count, "largest": op.largest, "last": op.last, "part": op.part, "nan_last": op.nan_last}
+    return _along(s, kernels.Top, f"{op.title}_{_label(s.x)}", size=s.x.shape[op.axis], **own)
 
 
 def plan_matmul(s: LaunchSketch) -> Draft:
@@ -156,14 +131,17 @@ def plan_matmul(s: LaunchSketch) -> Draft:
     return s.draft(description, f"matmul_{_label(a)}_by_{_label(b)}", _grid(s.y))
 
 
+def _along(s: LaunchSketch, kernel: type[kernels.AlongAxis], label: str, **own: Any) -> Draft:
+    """A launch of a kernel along the operator's axis, with fields of its own."""
+    axis = s.core.axis
+    dims = tuple(1 if a == axis else n for a, n in enumerate(s.y.shape))
+    description = kernel(**_elements(s, dims), axis=axis, epilogue=s.epilogue(_same, vector=False), **own)
+    return s.draft(description, label, (math.prod(dims), 1, 1))
+
+
 def _elements(s: LaunchSketch, dims: tuple[int, ...]) -> dict[str, Any]:
     """The fields of :class:`codegen.plan.kernels.Elements` but the epilogue."""
     return {"lanes": s.target.lanes, "x": s.x, "y": s.y, "dims": dims}
-
-
-def _without(y: Layout, axis: int) -> tuple[int, ...]:
-    """The shape with one element along the axis."""
-    return tuple(1 if a == axis else n for a, n in enumerate(y.shape))
 
 
 def _same(layout: Layout) -> Layout:
