@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from unittest import mock
 
 import pytest
 
-from codegen.frontend.spec.place import Place
-from codegen.importers.keras import file
-from codegen.importers.keras.hdf5 import Group, read_hdf5
+from tests.support.keras_models import reading_in_this_process
 
 
 @pytest.fixture(scope="module", autouse=True)
-def same_files_are_read_once() -> Iterator[None]:
-    """A test opens its model two or three times, and each time HDF5 would start a process, which takes longest."""
-    found: dict[bytes, Group] = {}
+def whole_files_need_no_process() -> Iterator[None]:
+    """A process for each HDF5 file takes longer than all else in a test.
 
-    def read(path: Path, place: Place) -> Group:
-        content = path.read_bytes()
-        if content not in found:
-            found.clear()
-            found[content] = read_hdf5(path, place)
-        return found[content]
-
-    with mock.patch.object(file, "read_hdf5", read):
+    test_damaged_models.py has files that the library may crash on, and a test of what the process hands over.
+    """
+    with reading_in_this_process():
         yield

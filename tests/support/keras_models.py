@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
+
+from codegen import interrupt
+from codegen.importers.keras import extract
 
 
 @dataclass
@@ -189,3 +195,23 @@ def _named(layer: Layer, prefix: str) -> list[tuple[str, np.ndarray]]:
     inner = [item for child in layer.model.layers for item in _named(child, f"{path}/")]
     # Keras writes what is trained first.
     return sorted(inner, key=lambda item: "moving" in item[0])
+
+
+@contextmanager
+def reading_in_this_process() -> Iterator[None]:
+    """Runs the program that reads HDF5 files as a function; only for files that the HDF5 library survives."""
+    in_a_process = interrupt.run
+
+    def run(
+        command: Sequence[str], timeout: float | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        if extract.__name__ not in command:
+            return in_a_process(command, timeout, environment)
+        source, target = command[-2:]
+        with redirect_stderr(io.StringIO()) as said:
+            code = extract.main(source, target)
+        return subprocess.CompletedProcess(command, code, "", said.getvalue())
+
+    # The limit of memory would stay with this process.
+    with mock.patch.object(interrupt, "run", run), mock.patch.object(extract, "limit_memory"):
+        yield
