@@ -19,6 +19,9 @@ from tests.support.needs import RUNTIMES, TOOLS, missing
 
 # The commands of the environment that runs the tests, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+# Where there is a process for each core, more threads of OpenBLAS only wait for each other, which doubles the time of
+# large networks.  numpy reads this when it is loaded, in the processes of pytest-xdist and those that tests start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A user's choice of a device would also be the default of the commands that tests start.
 os.environ.pop("CLGEN_DEVICE", None)
 

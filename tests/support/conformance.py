@@ -37,6 +37,8 @@ RTOL, ATOL = 1e-3, 1e-7
 BFLOAT16_UNIT = 2.0**-8  # to which the suite rounds these numbers in each of its steps, and an artefact does not
 CANCELLED = 2.0**-21  # of the largest number: what float32 leaves of terms that add up to 0, as in a transform
 
+TARGET = "cpu"
+
 # Operators whose inputs are all data.
 ALL_LIVE = frozenset(
     [
@@ -177,32 +179,41 @@ class Outcome:
 
 
 def outcomes(devices: Sequence[DeviceInfo], chosen: Iterable[Case] | None = None) -> list[Outcome]:
-    """Every case on every device: imported and built once, one thread for each device."""
+    """Every case on every device: imported and built once, one thread for each device.
+
+    Without devices cases are imported and planned only, as nothing else refuses them.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in devices]
         pending: list[tuple[Case, str | list[Future[str]]]] = []
         for k, case in enumerate(cases() if chosen is None else chosen):
-            built = _built(case, folder / f"case_{k}")
-            if isinstance(built, str):
-                pending.append((case, built))
-            else:
-                jobs = [w.submit(_run, *built, case, d) for w, d in zip(workers, devices, strict=True)]
-                pending.append((case, jobs))
+            inside = folder / f"case_{k}" if devices else folder
+            planned = _planned(case, inside)
+            if isinstance(planned, str):
+                pending.append((case, planned))
+                continue
+            lowered, feeds = planned
+            jobs: list[Future[str]] = []
+            if devices:
+                artefact = read(build.build(lowered, inside, TARGET)[0])
+                jobs = [w.submit(_run, artefact, feeds, case, d) for w, d in zip(workers, devices, strict=True)]
+            pending.append((case, jobs))
         return [_outcome(case, result) for case, result in pending]
 
 
-def _built(case: Case, folder: Path) -> str | tuple[Artefact, dict[str, Array]]:
-    """The artefact and what to feed it, or why there is none."""
-    folder.mkdir()
+def _planned(case: Case, folder: Path) -> str | tuple[build.Lowered, dict[str, Array]]:
+    """The network, which can be planned, and its inputs; or why there is none."""
+    folder.mkdir(exist_ok=True)
     path = folder / "net.onnx"
+    made = network(case)
+    path.write_bytes(made.model.SerializeToString())
     try:
-        made = network(case)
-        path.write_bytes(made.model.SerializeToString())
-        built = build.build(build.lower(path), folder, "cpu")[0]
+        lowered = build.lower(path)
+        build.planned(lowered, TARGET)
     except ClgenError as error:
         return str(error).replace(f"{path}: ", "").replace(str(path), "")
-    return read(built), made.feeds
+    return lowered, made.feeds
 
 
 def _run(artefact: Artefact, feeds: Mapping[str, Array], case: Case, device: DeviceInfo) -> str:
