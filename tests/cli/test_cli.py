@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from codegen.cli import main
-from tests.support.commands import SPEC, clgen, tiny_spec
+from tests.support.commands import SPEC, clgen, clgen_here, tiny_spec
 from tests.support.needs import ROOT
 from tests.support.onnx_models import model, node, saved
 from tests.support.values import save_npz
@@ -71,8 +71,8 @@ STEPS = ["reading", "folding", "computing what the self-test expects", "planning
 
 
 def test_list_names_exactly_what_build_writes(spec: Path) -> None:
-    clgen("build", "tiny.toml", "-o", "out", cwd=spec.parent)
-    listed = clgen("list", "tiny.toml", "-o", "out", cwd=spec.parent).stdout.split()
+    clgen_here("build", "tiny.toml", "-o", "out", cwd=spec.parent)
+    listed = clgen_here("list", "tiny.toml", "-o", "out", cwd=spec.parent).stdout.split()
     assert sorted(listed) == sorted(str(p.relative_to(spec.parent)) for p in (spec.parent / "out" / "tiny").iterdir())
     assert {
         f"out/tiny/{n}" for n in ("tiny.h", "tiny.c", "tiny.cl", "example.c", "CMakeLists.txt", "manifest.json")
@@ -81,56 +81,56 @@ def test_list_names_exactly_what_build_writes(spec: Path) -> None:
 
 def test_same_inputs_same_bytes_wherever_they_are_built(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "deep" / "er"
-    clgen("build", spec, "-o", elsewhere, cwd=ROOT)
+    clgen_here("build", spec, "-o", elsewhere, cwd=ROOT)
     clgen("build", "tiny.toml", cwd=spec.parent, TZ="Asia/Tokyo", LC_ALL="C", PYTHONHASHSEED="7")
     for path in (spec.parent / "generated" / "tiny").iterdir():
         assert path.read_bytes() == (elsewhere / "tiny" / path.name).read_bytes()
 
 
 def test_files_that_do_not_change_are_not_touched(spec: Path) -> None:
-    clgen("build", "tiny.toml", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
     before = {p: p.stat().st_mtime_ns for p in (spec.parent / "generated" / "tiny").iterdir()}
-    assert "0 files written" in clgen("build", "tiny.toml", cwd=spec.parent).stderr
+    assert "0 files written" in clgen_here("build", "tiny.toml", cwd=spec.parent).stderr
     assert {p: p.stat().st_mtime_ns for p in (spec.parent / "generated" / "tiny").iterdir()} == before
 
 
 def test_check_writes_nothing_and_says_what_would_change(spec: Path) -> None:
-    done = clgen("build", "tiny.toml", "--check", cwd=spec.parent)
+    done = clgen_here("build", "tiny.toml", "--check", cwd=spec.parent)
     assert done.returncode == 1 and "tiny.cl" in done.stderr and done.stdout == ""
     assert not (spec.parent / "generated").exists()
-    clgen("build", "tiny.toml", cwd=spec.parent)
-    assert clgen("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 0
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
+    assert clgen_here("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 0
     (spec.parent / "generated" / "tiny" / "tiny.cl").write_text("changed")
-    assert clgen("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 1
+    assert clgen_here("build", "tiny.toml", "--check", cwd=spec.parent).returncode == 1
     assert (spec.parent / "generated" / "tiny" / "tiny.cl").read_text() == "changed"
 
 
 def test_a_failed_build_leaves_everything_as_it_was(spec: Path) -> None:
-    clgen("build", "tiny.toml", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
     folder = spec.parent / "generated" / "tiny"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     (folder / "tiny.h").unlink()
     (folder / "tiny.h").mkdir()  # cannot be replaced by a file
     (folder / "tiny.cl").write_text("old")
-    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    done = clgen_here("build", "tiny.toml", cwd=spec.parent)
     assert done.returncode == 2 and "cannot write" in done.stderr
     assert {p.name for p in folder.iterdir()} == set(before), "no temporary files stay"
 
 
 def test_a_user_s_own_file_in_the_folder_stays(spec: Path) -> None:
-    clgen("build", "tiny.toml", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
     mine = spec.parent / "generated" / "tiny" / "main.c"
     mine.write_text("int main(void) { return 0; }")
-    clgen("build", "tiny.toml", "--target", "gpu", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", "--target", "gpu", cwd=spec.parent)
     assert mine.exists()
 
 
 def test_explain_says_where_each_batch_norm_went(spec: Path) -> None:
-    done = clgen("explain", "tiny.toml", "--json", "report.json", cwd=spec.parent)
+    done = clgen_here("explain", "tiny.toml", "--json", "report.json", cwd=spec.parent)
     assert done.returncode == 0 and "stem/batch_norm" in done.stdout and "max|W'|/max|W|" in done.stdout
     (entry,) = json.loads((spec.parent / "report.json").read_text())
     assert entry["placements"][0]["how"] == "weights" and entry["epsilon"] == 1e-3 and entry["dead"] == 0
-    piped = clgen("explain", "tiny.toml", "--json", "-", cwd=spec.parent)
+    piped = clgen_here("explain", "tiny.toml", "--json", "-", cwd=spec.parent)
     assert json.loads(piped.stdout) == [entry]
 
 
@@ -229,7 +229,7 @@ def test_verify_refuses_an_artefact_of_other_parameters(spec: Path) -> None:
     ],
 )
 def test_exit_codes(spec: Path, arguments: list[str], code: int, said: str) -> None:
-    done = clgen(*arguments, cwd=spec.parent)
+    done = clgen_here(*arguments, cwd=spec.parent)
     assert done.returncode == code and said in done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
 
@@ -239,7 +239,7 @@ def test_bad_parameters_end_with_3_and_name_the_place(spec: Path) -> None:
         arrays = dict(old)
     arrays["stem.bn.running_var"][2] = -1e-3
     save_npz(spec.parent / "tiny.npz", arrays)
-    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    done = clgen_here("build", "tiny.toml", cwd=spec.parent)
     assert done.returncode == 3
     for part in ("tiny.toml", 'layer "stem"', "running_var", "-0.001"):
         assert part in done.stderr
@@ -248,7 +248,7 @@ def test_bad_parameters_end_with_3_and_name_the_place(spec: Path) -> None:
 
 def test_a_wrong_key_ends_with_2_and_the_right_spelling(spec: Path) -> None:
     spec.write_text(SPEC.replace("padding", "paddign"))
-    done = clgen("build", "tiny.toml", cwd=spec.parent)
+    done = clgen_here("build", "tiny.toml", cwd=spec.parent)
     assert done.returncode == 2 and "paddign" in done.stderr and "padding" in done.stderr
 
 
@@ -276,10 +276,34 @@ def test_python_m_codegen_is_clgen(spec: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=spec.parent, env=environment)
 
-    for arguments in (["--version"], ["build", "--help"], ["build", "absent.toml"], ["frobnicate"]):
-        ours, theirs = python(*arguments), clgen(*arguments, cwd=spec.parent)
-        assert (ours.returncode, ours.stdout, ours.stderr) == (theirs.returncode, theirs.stdout, theirs.stderr)
+    assert same(python("build", "--help"), clgen("build", "--help", cwd=spec.parent))
+    for arguments in (["--version"], ["build", "absent.toml"], ["frobnicate"]):
+        assert same(python(*arguments), clgen_here(*arguments, cwd=spec.parent))
     assert python("build", "tiny.toml").stdout == "generated/tiny\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["build", "tiny.toml"], 0),
+        (["build", "tiny.toml", "--check"], 1),
+        (["build", "tiny.toml", "--target", "abacus"], 2),
+        (["build", "negative.toml"], 3),
+        (["verify", "tiny.toml", "--device", "no such device"], 4),
+    ],
+)
+def test_a_process_says_and_ends_as_the_function(spec: Path, arguments: list[str], code: int) -> None:
+    with np.load(spec.parent / "tiny.npz") as whole:
+        save_npz(spec.parent / "negative.npz", {**whole, "stem.bn.running_var": -whole["stem.bn.running_var"]})
+    (spec.parent / "negative.toml").write_text(SPEC.replace("tiny.npz", "negative.npz"))
+    by_process = clgen(*arguments, cwd=spec.parent)
+    shutil.rmtree(spec.parent / "generated", ignore_errors=True)
+    assert by_process.returncode == code
+    assert same(by_process, clgen_here(*arguments, cwd=spec.parent))
+
+
+def same(a: subprocess.CompletedProcess[str], b: subprocess.CompletedProcess[str]) -> bool:
+    return (a.returncode, a.stdout, a.stderr) == (b.returncode, b.stdout, b.stderr)
 
 
 COMMANDS = ["bench", "build", "devices", "doctor", "explain", "import", "list", "run", "tune", "verify"]
@@ -304,17 +328,17 @@ def test_commands_in_messages_can_be_pasted(spec: Path) -> None:
     folder = spec.parent / "a folder; echo $HOME"
     folder.mkdir()
     tiny_spec(folder)
-    done = clgen("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT)
+    done = clgen_here("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT)
     assert done.returncode == 1
     command = done.stderr.strip().rpartition("; run ")[2]
     pasted = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (pasted.returncode, pasted.stdout) == (0, f"{folder}/my out/tiny\n"), pasted.stderr
-    assert clgen("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT).returncode == 0
+    assert clgen_here("build", folder / "tiny.toml", "-o", folder / "my out", "--check", cwd=ROOT).returncode == 0
 
 
 def test_the_command_that_a_check_names_has_the_shapes(tmp_path: Path) -> None:
     saved(model([node("Relu", "x(0)", "y")], {"x(0)": ("N", 3, "H", "W")}, {}), tmp_path)
-    done = clgen("build", "net.onnx", "--shape", "x(0)=1,3,8,8", "--check", cwd=tmp_path)
+    done = clgen_here("build", "net.onnx", "--shape", "x(0)=1,3,8,8", "--check", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stderr.endswith("; run clgen build net.onnx -o generated --target cpu --shape 'x(0)=1,3,8,8'\n")
 
@@ -323,7 +347,7 @@ def test_a_missing_file_of_schedules_names_the_command_that_makes_it(spec: Path)
     folder = spec.parent / "my specs"
     folder.mkdir()
     tiny_spec(folder)
-    done = clgen("build", "my specs/tiny.toml", "--tuned-for", "epyc", cwd=spec.parent)
+    done = clgen_here("build", "my specs/tiny.toml", "--tuned-for", "epyc", cwd=spec.parent)
     assert done.returncode == 2
     assert (
         "tiny.tune.toml: is missing, which --tuned-for 'epyc' asks for; run clgen tune 'my specs/tiny.toml' first"
@@ -334,22 +358,27 @@ def test_a_missing_file_of_schedules_names_the_command_that_makes_it(spec: Path)
 # Shell completion, which click makes; README.md says how it is switched on.
 
 BASH = """
-eval "$(_CLGEN_COMPLETE=bash_source clgen)"
+{script}
 COMP_WORDS=(clgen {words}) COMP_CWORD={at}
 _clgen_completion clgen
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
 
+@pytest.fixture(scope="module")
+def bash_script(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return clgen(cwd=tmp_path_factory.mktemp("completion"), _CLGEN_COMPLETE="bash_source").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "completed"),
     [("bu", ["build"]), ("d", ["devices", "doctor"]), ("build --ta", ["--target"]), ("build --target g", ["gpu"])],
 )
-def test_bash_completes(words: str, completed: list[str], tmp_path: Path) -> None:
+def test_bash_completes(words: str, completed: list[str], bash_script: str, tmp_path: Path) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("bash is missing: apt install bash")
-    script = BASH.format(words=words, at=len(words.split()))
+    script = BASH.format(script=bash_script, words=words, at=len(words.split()))
     done = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.split() == completed, done.stderr
 
@@ -370,7 +399,7 @@ def test_a_closed_pipe_is_no_traceback(spec: Path) -> None:
 
 
 def test_import_of_a_spec_says_that_it_is_one(spec: Path) -> None:
-    done = clgen("import", "tiny.toml", cwd=spec.parent)
+    done = clgen_here("import", "tiny.toml", cwd=spec.parent)
     assert done.returncode == 2
     assert done.stderr == (
         'clgen: error: tiny.toml: is a spec already, which clgen build takes; ".onnx", ".keras", ".h5" or ".hdf5" '
@@ -381,7 +410,7 @@ def test_import_of_a_spec_says_that_it_is_one(spec: Path) -> None:
 
 def test_a_file_of_neither_kind_is_told_from_a_broken_spec(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"TFL3")
-    done = clgen("build", "net.tflite", cwd=tmp_path)
+    done = clgen_here("build", "net.tflite", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("clgen: error: net.tflite: is not valid TOML: ")
     assert done.stderr.endswith(

@@ -29,7 +29,7 @@ from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
 from codegen.runtime.samples import random_sample
 from codegen.runtime.verify import Verification, as_computed, format_verification, largest_error, same_bits, verify
-from tests.support.commands import clgen
+from tests.support.commands import clgen, clgen_here
 from tests.support.examples import few
 from tests.support.generated_c import STRICT, do
 from tests.support.networks import Net, lower, normal_sample
@@ -343,7 +343,7 @@ def test_the_declared_range_is_everywhere(tmp_path: Path) -> None:
 
 def test_a_refused_network_names_the_spec(tmp_path: Path) -> None:
     logmel(tmp_path, "range = [-2, -1]")
-    done = clgen("build", "logmel.toml", cwd=tmp_path)
+    done = clgen_here("build", "logmel.toml", cwd=tmp_path)
     assert done.returncode == 3
     assert "logmel.toml: output 'y' is infinite or NaN everywhere for inputs in their declared ranges" in done.stderr
 
@@ -390,12 +390,12 @@ WRONG_SAMPLES: dict[str, tuple[dict[str, np.ndarray], str]] = {
 @pytest.mark.usefixtures("has_device")
 def test_wrong_samples_are_refused_by_file_and_array(tmp_path: Path) -> None:
     logmel(tmp_path)
-    assert clgen("build", "logmel.toml", cwd=tmp_path).returncode == 0
+    assert clgen_here("build", "logmel.toml", cwd=tmp_path).returncode == 0
     for arrays, said in WRONG_SAMPLES.values():
         save_npz(tmp_path / "bad.npz", arrays)
-        done = clgen("verify", "generated/logmel", "--inputs", "bad.npz", cwd=tmp_path)
+        done = clgen_here("verify", "generated/logmel", "--inputs", "bad.npz", cwd=tmp_path)
         assert done.returncode == 3 and f"bad.npz: {said}" in done.stderr, done.stderr
-    done = clgen("verify", "generated/logmel", "--inputs", "absent.npz", cwd=tmp_path)
+    done = clgen_here("verify", "generated/logmel", "--inputs", "absent.npz", cwd=tmp_path)
     assert done.returncode == 2 and "absent.npz: cannot be read" in done.stderr
 
 
@@ -403,7 +403,7 @@ def test_wrong_samples_are_refused_by_file_and_array(tmp_path: Path) -> None:
 def test_inputs_of_different_numbers_of_samples_are_refused(tmp_path: Path) -> None:
     spec_of([None, None], tmp_path)
     np.savez(tmp_path / "bad.npz", x0=np.zeros((2, 1, COUNT)), x1=np.zeros((1, COUNT)))
-    done = clgen("verify", "net.toml", "--inputs", "bad.npz", cwd=tmp_path)
+    done = clgen_here("verify", "net.toml", "--inputs", "bad.npz", cwd=tmp_path)
     assert done.returncode == 3
     assert "bad.npz: holds 2 samples of 'x0' and 1 of 'x1'; give as many of each input" in done.stderr
 

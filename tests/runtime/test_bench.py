@@ -24,7 +24,7 @@ from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.peak import Peak
 from codegen.runtime.picture import BARS, picture
 from codegen.runtime.trace import trace
-from tests.support.commands import clgen, tiny_spec
+from tests.support.commands import clgen, clgen_here, tiny_spec
 from tests.support.networks import Net, lower, weights_in
 
 ODD = 'a<b&"c"'
@@ -288,7 +288,7 @@ def test_bench_of_a_folder_with_and_without_its_spec(spec: Path) -> None:
 )
 def test_exit_codes(spec: Path, arguments: list[str], code: int, said: str) -> None:
     (spec.parent / "empty").mkdir()
-    done = clgen(*arguments, cwd=spec.parent)
+    done = clgen_here(*arguments, cwd=spec.parent)
     assert done.returncode == code and said in done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
 

@@ -25,7 +25,7 @@ from codegen.plan.target import TARGETS
 from codegen.runtime import tune as tuning
 from codegen.runtime.devices import DeviceInfo, choose, list_devices
 from codegen.runtime.tune import Alike, fastest, tune
-from tests.support.commands import clgen, only
+from tests.support.commands import clgen, clgen_here, only
 from tests.support.networks import Net, lower
 from tests.support.onnx_models import model, node, saved
 from tests.support.values import save_npz
@@ -205,18 +205,18 @@ def test_none_ignores_the_file(spec: Path) -> None:
 def test_all_commands_that_plan_take_the_file(spec: Path, device: DeviceInfo) -> None:
     folder = spec.parent
     tuned(spec, one({"body.0": "direct", "body.1": "direct"}))
-    tables = clgen("list", spec.name, cwd=folder).stdout
+    tables = clgen_here("list", spec.name, cwd=folder).stdout
     tuned(spec)
-    blob, ignored = (clgen("list", spec.name, *more, cwd=folder).stdout for more in ([], ["--tuned-for", "none"]))
+    blob, ignored = (clgen_here("list", spec.name, *more, cwd=folder).stdout for more in ([], ["--tuned-for", "none"]))
     assert "tiny_weights.c" in blob and "tiny_weights.c" not in tables
-    assert clgen("build", spec.name, cwd=folder).returncode == 0
+    assert clgen_here("build", spec.name, cwd=folder).returncode == 0
     built = sorted(str(path.relative_to(folder)) for path in (folder / "generated" / "tiny").iterdir())
     assert built == sorted(blob.split())
-    assert ignored == clgen("list", spec.name, cwd=_without_file(spec)).stdout
+    assert ignored == clgen_here("list", spec.name, cwd=_without_file(spec)).stdout
     for path in (spec.name, "generated/tiny"):
         done = clgen("verify", path, "--device", only(device), cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
-    done = clgen("verify", spec.name, "--tuned-for", "fourth", cwd=folder)
+    done = clgen_here("verify", spec.name, "--tuned-for", "fourth", cwd=folder)
     assert done.returncode == 2 and "fourth" in done.stderr
 
 
@@ -230,16 +230,16 @@ def _without_file(spec: Path) -> Path:
 
 def test_check_notices_a_file_that_came_or_changed(spec: Path) -> None:
     folder = spec.parent
-    clgen("build", spec.name, cwd=folder)
+    clgen_here("build", spec.name, cwd=folder)
     path = tuned(spec)
-    done = clgen("build", spec.name, "--check", cwd=folder)
+    done = clgen_here("build", spec.name, "--check", cwd=folder)
     assert done.returncode == 1 and "tiny.cl" in done.stderr
-    clgen("build", spec.name, cwd=folder)
-    assert clgen("build", spec.name, "--check", cwd=folder).returncode == 0
-    done = clgen("build", spec.name, "--check", "--tuned-for", "Second", cwd=folder)
+    clgen_here("build", spec.name, cwd=folder)
+    assert clgen_here("build", spec.name, "--check", cwd=folder).returncode == 0
+    done = clgen_here("build", spec.name, "--check", "--tuned-for", "Second", cwd=folder)
     assert done.returncode == 1 and done.stderr.endswith("--target cpu --tuned-for Second\n")
     path.write_text(FILE.replace('"body.0" = "direct"', '"body.0" = "winograd2"'))
-    assert clgen("build", spec.name, "--check", cwd=folder).returncode == 1
+    assert clgen_here("build", spec.name, "--check", cwd=folder).returncode == 1
 
 
 def test_a_model_s_file_is_beside_the_model(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from codegen.cli import main
 from codegen.runtime.devices import DeviceInfo, choose, list_devices
 from tests.support.values import save_npz
 
@@ -35,10 +37,25 @@ from = "stem"
 
 
 def clgen(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own."""
     command = ["clgen", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environment}
     )
+
+
+def clgen_here(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Calls the command as a function, which spares the start of a process; an exception that it leaves is raised.
+
+    test_cli.py shows that a process prints and returns the same.
+    """
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        done = CliRunner().invoke(main, [*map(str, arguments)], prog_name="clgen", catch_exceptions=False)
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(["clgen", *map(str, arguments)], done.exit_code, done.stdout, done.stderr)
 
 
 def only(device: DeviceInfo) -> str:
