@@ -9,8 +9,22 @@ import pytest
 from tests.programs import fuzz
 
 
-@pytest.mark.parametrize("kind", fuzz.KINDS)
+RUN = ("manifest", "generated", "inputs")
+"""Files of commands that run the network, if the damage is none."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in fuzz.KINDS if kind not in RUN])
 def test_damaged_files_are_refused(kind: str) -> None:
+    assert_refused(kind)
+
+
+@pytest.mark.usefixtures("has_device")
+@pytest.mark.parametrize("kind", RUN)
+def test_damaged_files_are_refused_or_run(kind: str) -> None:
+    assert_refused(kind)
+
+
+def assert_refused(kind: str) -> None:
     count = 4 if kind == "keras" else 20  # each of Keras is read by one process more
     ends = [end for _, _, end in fuzz.fuzz([kind], count, seed=0)]
     assert [end.text for end in ends if end.fault] == []
