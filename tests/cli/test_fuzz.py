@@ -8,7 +8,6 @@ import pytest
 
 from tests.programs import fuzz
 
-
 RUN = ("manifest", "generated", "inputs")
 """Files of commands that run the network, if the damage is none."""
 
