@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
 import shutil
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from codegen.cli import main
-from tests.support.commands import SPEC, clgen, clgen_here, tiny_spec
+from tests.support.commands import SPEC, clgen, clgen_here, clgen_on_a_terminal, tiny_spec
 from tests.support.needs import ROOT
 from tests.support.onnx_models import model, node, saved
 from tests.support.values import save_npz
@@ -38,19 +33,10 @@ def test_build_prints_the_folder_and_nothing_else(spec: Path) -> None:
 
 
 def shown_on_a_terminal(spec: Path, columns: int = 0) -> str:
-    """The standard error of ``clgen build`` on a terminal of so many columns; 0: it does not know its size."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = ["clgen", "build", spec.name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, cwd=spec.parent)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # the end of a terminal whose other side is closed
-        while piece := os.read(ours, 4096):
-            shown += piece
-    os.close(ours)
-    assert (done.returncode, done.stdout) == (0, "generated/tiny\n")
-    return shown.decode()
+    """The progress of ``clgen build``."""
+    done = clgen_on_a_terminal("build", spec.name, cwd=spec.parent, columns=columns)
+    assert (done.code, done.answer) == (0, "generated/tiny\n")
+    return done.shown
 
 
 def test_progress_is_one_line_on_a_terminal_that_goes(spec: Path) -> None:

@@ -320,15 +320,20 @@ def test_outputs_of_nested_models_are_in_sorted_order(tmp_path: Path, keys: tupl
     assert np.allclose(evaluate(written(tmp_path, model, change), x)[0], 2 * x - 3 * x)
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_inputs_of_nested_models_go_by_name(tmp_path: Path, named: bool) -> None:
-    """The model gives b - a; where its inputs are a table, they are called p and q instead."""
+def nested_difference() -> Net:
+    """A model that gives x - 5 x by a nested one, which gives b - a."""
     ports = [source("b", 3), source("a", 3)]
     inner = Net([*ports, Layer("Subtract", "s", {}, [["b", "a"]])], ["s"], name="inner")
-    model = net(
+    return net(
         Layer("Rescaling", "five", {"scale": 5.0}), Layer("Functional", "inner", {}, [["x", "five"]], model=inner),
         shape=(3,),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_inputs_of_nested_models_go_by_name(tmp_path: Path, named: bool) -> None:
+    """The model gives b - a; where its inputs are a table, they are called p and q instead."""
+    model = nested_difference()
 
     def change(layers: list[dict[str, Any]]) -> None:
         x, five = layers[2]["inbound_nodes"][0]["args"][0]
@@ -343,12 +348,7 @@ def test_inputs_of_nested_models_go_by_name(tmp_path: Path, named: bool) -> None
 
 def test_tables_of_keras_2(tmp_path: Path) -> None:
     """A call of Keras 2 with a table of tensors."""
-    ports = [source("b", 3), source("a", 3)]
-    inner = Net([*ports, Layer("Subtract", "s", {}, [["b", "a"]])], ["s"], name="inner")
-    model = net(
-        Layer("Rescaling", "five", {"scale": 5.0}), Layer("Functional", "inner", {}, [["x", "five"]], model=inner),
-        shape=(3,),
-    )  # fmt: skip
+    model = nested_difference()
     model.outputs = [("inner", 1, 0)]
     path = write_h5(tmp_path / "net.h5", model, 2)
     with h5py.File(path, "a") as file:

@@ -5,7 +5,6 @@ A wrong fold is the algebra's fault: the device does what the launches say.  Wro
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from codegen.passes import simplify as simplifying
 from codegen.runtime.artefact import read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.verify import Verification, format_verification, verify
+from tests.support.artefacts import rewrite
 from tests.support.networks import Net, Stages, lower, normal_sample, weights_in
 from tests.support.values import save_npz
 
@@ -275,15 +275,6 @@ def second_launch(stages: Stages, folder: Path) -> dict[str, Any]:
     (name,) = (n.name for n in stages.launches.nodes if "second" in _ancestors(stages, n))
     (launch,) = (x for x in json.loads((folder / "manifest.json").read_text())["launches"] if x["writes"] == name)
     return dict(launch)
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    """Replaces a generated file, and its hash in the manifest, so that the change is not found by that."""
-    assert content != path.read_bytes(), "nothing changed"
-    path.write_bytes(content)
-    manifest = json.loads((path.parent / "manifest.json").read_text())
-    manifest["files"][path.name] = hashlib.sha256(content).hexdigest()
-    (path.parent / "manifest.json").write_text(json.dumps(manifest))
 
 
 def change_weight(folder: Path, launch: dict[str, Any], which: float, change: Callable[[float], float]) -> None:

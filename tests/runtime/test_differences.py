@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 from codegen import build, opening
 from codegen.emit.differences import differences
 from codegen.errors import ClgenError, Mismatch, SpecError
+from tests.support.artefacts import rewrite
 from tests.support.commands import tiny_spec
 from tests.support.networks import weights_in
 
@@ -48,15 +48,6 @@ def refused(folder: Path, error: type[ClgenError] = Mismatch, target: str | None
 def opened(folder: Path, target: str | None = None, tuned_for: str = "") -> None:
     spec = folder.parent.parent / "tiny.toml"
     opening.verifiable(folder, spec, target, folder.parent.parent / "scratch", tuned_for=tuned_for)
-
-
-def rewrite(path: Path, content: bytes) -> None:
-    """Replaces a generated file, and its hash in the manifest."""
-    assert content != path.read_bytes(), "nothing changed"
-    path.write_bytes(content)
-    manifest = json.loads((path.parent / "manifest.json").read_text())
-    manifest["files"][path.name] = hashlib.sha256(content).hexdigest()
-    (path.parent / "manifest.json").write_text(json.dumps(manifest))
 
 
 def change_manifest(folder: Path, change: Change) -> None:

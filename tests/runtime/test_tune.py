@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import pty
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +21,7 @@ from codegen.plan.target import TARGETS
 from codegen.runtime import tune as tuning
 from codegen.runtime.devices import DeviceInfo, choose, list_devices
 from codegen.runtime.tune import Alike, fastest, tune
-from tests.support.commands import clgen, clgen_here, only
+from tests.support.commands import clgen, clgen_here, clgen_on_a_terminal, only
 from tests.support.networks import Net, lower
 from tests.support.onnx_models import model, node, saved
 from tests.support.values import save_npz
@@ -422,18 +418,9 @@ def test_a_target_without_a_choice_is_tuned_at_once(spec: Path, device: DeviceIn
 
 
 def test_progress_says_what_is_measured_and_how_long_it_takes(spec: Path, device: DeviceInfo) -> None:
-    ours, theirs = pty.openpty()
-    command = ["clgen", "tune", spec.name, "--device", only(device), "--budget", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=spec.parent)
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # the end of a terminal whose other side is closed
-        while piece := os.read(ours, 4096):
-            shown += piece
-    os.close(ours)
-    answer, _ = process.communicate()
-    assert (process.returncode, answer) == (0, "tiny.tune.toml\n")
-    lines = shown.decode().split("\r\x1b[K")
+    done = clgen_on_a_terminal("tune", spec.name, "--device", only(device), "--budget", "1", cwd=spec.parent)
+    assert (done.code, done.answer) == (0, "tiny.tune.toml\n")
+    lines = done.shown.split("\r\x1b[K")
     assert any(line.startswith("tuning tiny.toml: compiling direct, ") for line in lines)
     assert any(line.startswith("tuning tiny.toml: measuring 2 layers, round 2 of ") for line in lines)
     assert all(line.endswith(" s left ...") for line in lines if "round" in line)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import struct
 import subprocess
+import termios
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +62,30 @@ def clgen_here(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
     finally:
         os.chdir(before)
     return subprocess.CompletedProcess(["clgen", *map(str, arguments)], done.exit_code, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class OnTerminal:
+    """What a command printed: ``answer`` is its standard output, ``shown`` what it wrote to the terminal."""
+
+    code: int
+    answer: str
+    shown: str
+
+
+def clgen_on_a_terminal(*arguments: str, cwd: Path, columns: int = 0) -> OnTerminal:
+    """Runs the command with its standard error on a terminal of so many columns; 0: it does not know its size."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(["clgen", *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=cwd)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal whose other side is closed
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    answer, _ = process.communicate()
+    return OnTerminal(process.returncode, answer, shown.decode())
 
 
 def only(device: DeviceInfo) -> str:
