@@ -123,7 +123,7 @@ def test_explain_says_where_each_batch_norm_went(spec: Path) -> None:
 @pytest.mark.usefixtures("has_device")
 def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path) -> None:
     folder = spec.parent
-    clgen("build", "tiny.toml", cwd=folder)
+    clgen_here("build", "tiny.toml", cwd=folder)
     image = np.random.default_rng(0).standard_normal((1, 3, 6, 7)).astype(np.float32)
     np.savez(folder / "in.npz", image=image)
     done = clgen("run", "generated/tiny", "--inputs", "in.npz", "--outputs", "out.npz", cwd=folder)
@@ -131,10 +131,10 @@ def test_run_takes_and_gives_arrays_by_the_models_names(spec: Path) -> None:
     with np.load(folder / "out.npz") as out:
         assert list(out) == ["features"] and out["features"].shape == (1, 5, 6, 7)
     np.savez(folder / "bad.npz", image=image[:, :2])
-    done = clgen("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
+    done = clgen_here("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
     assert done.returncode == 3 and "[1, 2, 6, 7]" in done.stderr and "[1, 3, 6, 7]" in done.stderr
     np.savez(folder / "bad.npz", picture=image)
-    done = clgen("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
+    done = clgen_here("run", "generated/tiny", "--inputs", "bad.npz", "--outputs", "out.npz", cwd=folder)
     assert done.returncode == 3 and "picture" in done.stderr and "image" in done.stderr
 
 
@@ -145,7 +145,7 @@ def test_verify_a_spec_and_a_folder(spec: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "report.json").read_text())
     assert report["passed"] and report["devices"][0]["launches"][0]["name"] == "stem"
-    clgen("build", "tiny.toml", cwd=folder)
+    clgen_here("build", "tiny.toml", cwd=folder)
     assert clgen("verify", "generated/tiny", cwd=folder).returncode == 0
     assert clgen("verify", "generated/tiny", cwd=ROOT).returncode == 2  # relative to another folder: not there
 
@@ -153,15 +153,15 @@ def test_verify_a_spec_and_a_folder(spec: Path) -> None:
 @pytest.mark.usefixtures("has_device")
 def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path) -> None:
     folder = spec.parent
-    clgen("build", "tiny.toml", cwd=folder)
-    assert clgen("verify", folder / "generated" / "tiny", cwd=ROOT).returncode == 0
+    clgen_here("build", "tiny.toml", cwd=folder)
+    assert clgen_here("verify", folder / "generated" / "tiny", cwd=ROOT).returncode == 0
     moved = folder / "moved" / "spec.toml"
     moved.parent.mkdir()
     spec.rename(moved)
     (folder / "tiny.npz").rename(moved.parent / "tiny.npz")
-    done = clgen("verify", "generated/tiny", cwd=folder)
+    done = clgen_here("verify", "generated/tiny", cwd=folder)
     assert done.returncode == 2 and "--spec" in done.stderr
-    done = clgen("verify", "generated/tiny", "--spec", "moved/spec.toml", cwd=folder)
+    done = clgen_here("verify", "generated/tiny", "--spec", "moved/spec.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -169,37 +169,37 @@ def test_verify_finds_the_spec_of_a_folder_or_says_so(spec: Path) -> None:
 def test_verify_of_what_was_built_from_a_model_takes_the_model(tmp_path: Path) -> None:
     saved(model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W")}, {}), tmp_path)
     shape = ["--shape", "x=1,3,8,8"]
-    assert clgen("build", "net.onnx", *shape, cwd=tmp_path).returncode == 0
-    done = clgen("verify", "generated/net", cwd=tmp_path)
+    assert clgen_here("build", "net.onnx", *shape, cwd=tmp_path).returncode == 0
+    done = clgen_here("verify", "generated/net", cwd=tmp_path)
     assert done.returncode == 2
     assert "give it with --spec net.toml, or where it was built from a model file, --spec MODEL and the same" in (
         done.stderr
     )
-    done = clgen("verify", "generated/net", "--spec", "net.onnx", *shape, cwd=tmp_path)
+    done = clgen_here("verify", "generated/net", "--spec", "net.onnx", *shape, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = clgen("verify", "generated/net", "--spec", "net.onnx", "--shape", "x=1,3,9,8", cwd=tmp_path)
+    done = clgen_here("verify", "generated/net", "--spec", "net.onnx", "--shape", "x=1,3,9,8", cwd=tmp_path)
     assert done.returncode == 5
     assert "was generated from another net.onnx, or with another --shape; build again" in done.stderr
-    done = clgen("verify", "generated/net", "--spec", "net.onnx", cwd=tmp_path)
+    done = clgen_here("verify", "generated/net", "--spec", "net.onnx", cwd=tmp_path)
     assert done.returncode == 2 and "give them with --shape 'x=?,3,?,?'" in done.stderr
 
 
 @pytest.mark.usefixtures("has_device")
 def test_verify_refuses_a_changed_artefact(spec: Path) -> None:
-    clgen("build", "tiny.toml", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
     kernels = spec.parent / "generated" / "tiny" / "tiny.cl"
     kernels.write_text(kernels.read_text() + "\n")
-    done = clgen("verify", "generated/tiny", cwd=spec.parent)
+    done = clgen_here("verify", "generated/tiny", cwd=spec.parent)
     assert done.returncode == 5 and "tiny.cl" in done.stderr
 
 
 @pytest.mark.usefixtures("has_device")
 def test_verify_refuses_an_artefact_of_other_parameters(spec: Path) -> None:
-    clgen("build", "tiny.toml", cwd=spec.parent)
+    clgen_here("build", "tiny.toml", cwd=spec.parent)
     with np.load(spec.parent / "tiny.npz") as old:
         arrays = {**old, "stem.bn.bias": old["stem.bn.bias"] + 1}
     save_npz(spec.parent / "tiny.npz", arrays)
-    assert clgen("verify", "generated/tiny", cwd=spec.parent).returncode == 5
+    assert clgen_here("verify", "generated/tiny", cwd=spec.parent).returncode == 5
 
 
 @pytest.mark.parametrize(
