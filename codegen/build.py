@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from codegen.emit.artefact import Pictures, Provenance, Tuning, file_names, render_artefact
+from codegen.emit.artefact import OPENCL_BACKEND, Pictures, Provenance, Tuning, file_names, render_artefact
 from codegen.emit.output import Changes, compare, write, write_all
 from codegen.emit.selftest import self_test
 from codegen.errors import naming
@@ -38,8 +38,9 @@ from codegen.plan.target import TARGETS
 class Lowered:
     """A network as launches, beside the un-folded one, and where every BatchNorm went.
 
-    ``path`` is what it was read from; ``tuned_for`` says which of the devices in the file of measured schedules beside
-    it counts; ``imported`` is what the check of an import found, if one was made.
+    ``path`` is what it was read from; ``backend`` is how its kernels run, "opencl" or "c"; ``tuned_for`` says which
+    of the devices in the file of measured schedules beside it counts; ``imported`` is what the check of an import
+    found, if one was made.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class Lowered:
     path: Path
     tuned_for: str = ""
     imported: ImportCheck | None = None
+    backend: str = OPENCL_BACKEND
 
 
 Progress = Callable[[str], None]
@@ -81,11 +83,16 @@ def imported(
 
 
 def lower(
-    spec: Path, shapes: Shapes = NO_SHAPES, say: Progress = silent, tuned_for: str = "", check: bool = False
+    spec: Path,
+    shapes: Shapes = NO_SHAPES,
+    say: Progress = silent,
+    tuned_for: str = "",
+    check: bool = False,
+    backend: str | None = None,
 ) -> Lowered:
     """spec, or the one that importing a model makes -> network -> graph of launches.
 
-    With ``check`` an import is compared with its model first.
+    With ``check`` an import is compared with its model first; ``backend`` replaces the one that the spec names.
     """
     say("reading")
     model = open_model(spec, shapes)
@@ -96,7 +103,8 @@ def lower(
         folded, folds = fold(simplified, model.graph, renamed)
     fused, roles = fuse(folded)
     launches = with_copies(fused)
-    return Lowered(model, launches, report(model.graph, folds, roles), spec, tuned_for, checked)
+    explained = report(model.graph, folds, roles)
+    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend)
 
 
 def measured_schedules(lowered: Lowered, target: str) -> Tuning | None:
@@ -133,7 +141,7 @@ def rendered_with(tuning: Tuning | None, lowered: Lowered, target: str, say: Pro
     with naming(lowered.path):
         selftest = self_test(model.graph, lowered.launches)
     say("planning and rendering")
-    return render_artefact(_planned(lowered, target, tuning), made_from, selftest, pictures)
+    return render_artefact(_planned(lowered, target, tuning), made_from, selftest, pictures, lowered.backend)
 
 
 def build(
@@ -150,4 +158,4 @@ def build(
 
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     """The paths that a build writes."""
-    return [output / lowered.launches.name / name for name in file_names(planned(lowered, target))]
+    return [output / lowered.launches.name / name for name in file_names(planned(lowered, target), lowered.backend)]

@@ -7,14 +7,15 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
 from codegen import __version__, build, interrupt, opening, tuning
+from codegen.emit.artefact import BACKENDS
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.single_file import write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
@@ -22,6 +23,10 @@ from codegen.passes.explain import format_report
 from codegen.plan.excess import describe_excess, parameters
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
 from codegen.runtime import artefact as artefacts
+
+if TYPE_CHECKING:
+    from codegen.runtime.devices import DeviceInfo
+    from codegen.runtime.native import NativeDevice
 
 F = TypeVar("F", bound=Callable[..., Any])
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE)
@@ -126,6 +131,11 @@ def _tuned_option(function: F) -> F:
     return click.option("--tuned-for", "tuned_for", default="", metavar="D", help=help_text)(function)
 
 
+def _backend_option(function: F) -> F:
+    help_text = "opencl: by an OpenCL driver; c: plain C, which needs none. Default: that of SPEC, else opencl."
+    return click.option("--backend", type=click.Choice(list(BACKENDS)), help=help_text)(function)
+
+
 def _output_option(function: F) -> F:
     folder = click.Path(path_type=Path, file_okay=False)
     help_text = "Folder that gets a folder named after the model."
@@ -150,6 +160,7 @@ def _json_option(function: F) -> F:
 def _device_option(function: F) -> F:
     help_text = (
         "Part of a platform's name, else of its version, else of a device's name, else a device type; repeatable. "
+        "c, c:avx2, c:avx512, c:portable or c:scalar: plain C, compiled here. "
         "Default: $CLGEN_DEVICE, else the best device."
     )
     return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
@@ -172,6 +183,26 @@ def _shape_option(function: F) -> F:
     return click.option(
         "--shape", "shapes", type=_named_shape, metavar="INPUT=1,3,48,192", multiple=True, help=help_text
     )(function)
+
+
+def _backend_of(devices: tuple[str, ...]) -> str | None:
+    """The backend that --device asks for, None if it leaves that open; click.UsageError if it asks for two."""
+    from codegen.runtime.native import BACKEND, is_native
+
+    native = {is_native(device) for device in devices}
+    if len(native) > 1:
+        raise click.UsageError("--device c and devices of OpenCL need different code; give them one after the other")
+    return BACKEND if True in native else None
+
+
+def _devices(artefact: artefacts.Artefact, texts: tuple[str, ...]) -> Sequence[DeviceInfo | NativeDevice]:
+    """The devices with these names, or the default one, for an artefact's backend."""
+    from codegen.runtime.devices import select
+    from codegen.runtime.native import BACKEND, native_devices
+
+    if artefact.backend == BACKEND:
+        return native_devices(texts)
+    return select(texts, default_type=artefact.device_type)
 
 
 _LIST_OPS = "Print the operators of ONNX and layers of Keras that are supported, with their limits."
@@ -219,17 +250,25 @@ def import_command(
 @main.command("build")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
+@_backend_option
 @_target_option
 @_tuned_option
 @_shape_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
 @_force_option
 def build_command(
-    spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs, check: bool, force: bool
+    spec: Path,
+    output: Path,
+    backend: str | None,
+    target: str,
+    tuned_for: str,
+    shapes: Pairs,
+    check: bool,
+    force: bool,
 ) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _progress(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True, backend=backend)
         folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
         click.echo(lowered.imported, err=True)
@@ -238,6 +277,7 @@ def build_command(
     if check and changes.any:
         names = ", ".join((*changes.written, *changes.removed))
         command = ["clgen", "build", str(spec), "-o", str(output), "--target", target]
+        command += ["--backend", backend] if backend else []
         command += ["--tuned-for", tuned_for] if tuned_for else []
         command += [word for name, shape in shapes for word in ("--shape", f"{name}={','.join(map(str, shape))}")]
         command += ["--force"] if changes.foreign else []
@@ -267,12 +307,14 @@ def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
 @main.command("list")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
+@_backend_option
 @_target_option
 @_tuned_option
 @_shape_option
-def list_command(spec: Path, output: Path, target: str, tuned_for: str, shapes: Pairs) -> None:
+def list_command(spec: Path, output: Path, backend: str | None, target: str, tuned_for: str, shapes: Pairs) -> None:
     """Print the paths that build writes, one a line."""
-    for path in build.outputs(build.lower(spec, dict(shapes), tuned_for=tuned_for), output, target):
+    lowered = build.lower(spec, dict(shapes), tuned_for=tuned_for, backend=backend)
+    for path in build.outputs(lowered, output, target):
         click.echo(path)
 
 
@@ -344,14 +386,14 @@ def verify_command(
 
     Each layer is checked by itself, then the whole network and its C host; exit 5 if anything is wrong.
     """
-    from codegen.runtime.devices import select
     from codegen.runtime.samples import read_samples
     from codegen.runtime.verify import format_verification, verify
 
     with interrupt.scratch() as scratch, _progress(f"verifying {path}") as say:
-        artefact, lowered = opening.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say)
+        backend = _backend_of(devices)
+        artefact, lowered = opening.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say, backend)
         samples = read_samples(artefact, inputs) if inputs else ()
-        chosen = select(devices, default_type=artefact.device_type)
+        chosen = _devices(artefact, devices)
         result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
     checked = lowered.imported
     report = {**result.as_json(), **({} if checked is None else {"import": checked.as_json()})}
@@ -416,13 +458,20 @@ def bench_command(
 def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, ...]) -> None:
     """Run an artefact on arrays from a file."""
     from codegen.runtime.arrays import fits_member, npz
-    from codegen.runtime.devices import select
     from codegen.runtime.execute import Session
+    from codegen.runtime.native import NativeDevice, NativeHost, compile_native
     from codegen.runtime.samples import read_sample
 
     artefact = artefacts.read_unchanged(folder)
     given = read_sample(artefact, inputs)
-    results = Session(artefact, select(devices, default_type=artefact.device_type)[0]).run(given)
+    device = _devices(artefact, devices)[0]
+    if isinstance(device, NativeDevice):
+        with interrupt.scratch() as scratch:
+            library = compile_native(artefact, device, scratch / f"lib{artefact.name}.so")
+            with NativeHost(artefact, library) as host:
+                results = host.run(given)
+    else:
+        results = Session(artefact, device).run(given)
     # If an archive cannot hold the models' names, the names in C are used.
     key = "original" if all(fits_member(o["original"]) for o in artefact.outputs) else "name"
     write_file(outputs, npz({o[key]: results[o["name"]] for o in artefact.outputs}))

@@ -30,12 +30,13 @@ def verifiable(
     shapes: Shapes = NO_SHAPES,
     tuned_for: str = "",
     say: Progress = silent,
+    backend: str | None = None,
 ) -> tuple[Artefact, Lowered]:
     """The artefact and its network, checked: an import against its model, and the files against a new build.
 
     Raises Mismatch like :func:`_opened`, and if a file of a folder differs from a new build in a single bit.
     """
-    artefact, lowered = _opened(path, spec, target, scratch, shapes, tuned_for, say, check=True)
+    artefact, lowered = _opened(path, spec, target, scratch, shapes, tuned_for, say, check=True, backend=backend)
     if path.is_dir():
         _check_content(artefact, lowered)
     return artefact, lowered
@@ -65,6 +66,7 @@ def _opened(
     tuned_for: str = "",
     say: Progress = silent,
     check: bool = False,
+    backend: str | None = None,
 ) -> tuple[Artefact, Lowered]:
     """Reads the folder ``path``, or builds the spec ``path`` into ``scratch``; lowers the network.
 
@@ -72,14 +74,16 @@ def _opened(
     generated from something else, and with ``check`` if the network is an import that differs from its model.
     """
     if not path.is_dir():
-        lowered = lower(path, shapes, say, tuned_for, check)
+        lowered = lower(path, shapes, say, tuned_for, check, backend)
         return read(build(lowered, scratch, target or DEFAULT_TARGET)[0]), lowered
     # verify compares the folder with its spec value by value later.
     artefact = read(path) if check else read_unchanged(path)
     _check_options(artefact, target, tuned_for)
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
-    lowered = lower(spec, shapes, say, check=check)
+    if backend not in (None, artefact.backend):
+        raise SpecError(f"{path}: was generated for backend {artefact.backend}, not {backend}; build again")
+    lowered = lower(spec, shapes, say, check=check, backend=artefact.backend)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
         raise Mismatch(f"{path}: was generated from another {other}; build again")

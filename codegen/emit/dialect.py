@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from codegen.emit.ports import C_TYPES
 from codegen.graph.types import CL_TYPES
 
 
@@ -26,3 +27,7 @@ class Dialect:
 OPENCL = Dialect(
     "{name}.cl: the kernels of {name}", "dialects/opencl.jinja", "dialects/opencl_persistent.jinja", CL_TYPES
 )
+C99 = Dialect("The kernels of {name}", "dialects/c99.jinja", "dialects/c99_network.jinja", C_TYPES)
+
+DIALECTS: Mapping[str, Dialect] = {"opencl": OPENCL, "c": C99}
+"""The language of each backend."""

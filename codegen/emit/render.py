@@ -118,6 +118,7 @@ def _persistent(plan: Plan, dialect: Dialect) -> dict[str, Any]:
     kernels = {kernel.name: kernel for kernel in plan.kernels}
     return {
         "parameters": [_parameter(buffer, plan, dialect) for buffer in network_buffers(plan)],
+        "preparations": [_step(launch, kernels) for launch in plan.preparations],
         "steps": [_step(launch, kernels) for launch in plan.launches],
     }
 

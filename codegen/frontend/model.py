@@ -36,6 +36,7 @@ class Model:
     """A network; ``spec_name`` is a file name without folders; hashes are of files' bytes, "" without a file.
 
     ``unused`` names the tensors of the weights file that no layer reads, such as a forgotten bias or BatchNorm.
+    ``backend`` is how its kernels run, unless an option says otherwise.
     """
 
     graph: Graph
@@ -44,6 +45,7 @@ class Model:
     weights_sha256: str
     example: Example | None = None
     unused: tuple[str, ...] = ()
+    backend: str = "opencl"
 
 
 def read_example(table: ExampleTable, graph: Graph, folder: Path, file: str) -> Example:

@@ -41,7 +41,7 @@ def _model(document: Document, name: str, folder: Path, parameters: Parameters |
     except Stopped as stop:
         raise type(stop.error)(f"{stop.error}{remedy(document, parameters, stop)}") from stop.error
     example = read_example(spec.example, graph, folder, file) if spec.example else None
-    return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused)
+    return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused, spec.model.backend)
 
 
 def find_spec(name: str, sha256: str, folder: Path) -> Path:

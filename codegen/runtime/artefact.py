@@ -62,7 +62,10 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """A generated folder.  ``weights`` is None if the constants are in the kernels' source."""
+    """A generated folder.
+
+    ``source`` is the text with the kernels; ``weights`` is None if the constants are in there.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -73,6 +76,11 @@ class Artefact:
     @property
     def name(self) -> str:
         return str(self.manifest["name"])
+
+    @property
+    def backend(self) -> str:
+        """The backend that the kernels are for: "opencl" or "c"."""
+        return str(self.manifest["backend"])
 
     @property
     def device_type(self) -> str:
@@ -110,12 +118,13 @@ def read(folder: Path) -> Artefact:
     path = folder / MANIFEST
     manifest = parse(path)
     name = manifest["name"]
-    for file in (f"{name}.c", f"{name}.h", f"{name}.cl"):
+    kernels = f"{name}.c" if manifest["backend"] == "c" else f"{name}.cl"
+    for file in (f"{name}.c", f"{name}.h", kernels):
         if file not in manifest["files"]:
             raise SpecError(f"{path}: files: {file} is missing; build again")
     # Users may edit example.c.
     contents = {file: _checked(folder, file, sha) for file, sha in manifest["files"].items() if file != EXAMPLE}
-    source, blob = contents[f"{name}.cl"].decode("utf-8", "replace"), contents.get(f"{name}_weights.c.bin")
+    source, blob = contents[kernels].decode("utf-8", "replace"), contents.get(f"{name}_weights.c.bin")
     dtype = np.dtype(manifest["type"])
     if blob is not None and len(blob) % dtype.itemsize:
         raise Mismatch(

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.graph.types import CL_TYPES, size_of
+from codegen.emit.dialect import DIALECTS
+from codegen.graph.types import size_of
 from codegen.runtime.manifest import At, shown
 
 MOST_ITEMS = 2**40  # work-items of a launch: this many take hours
@@ -88,7 +89,7 @@ def _check_launch(
 ) -> None:
     parameters = kernels.get(launch["kernel"])
     if parameters is None or launch["kernel"] not in {k["name"] for k in manifest["kernels"]}:
-        at["kernel"].refuse(f"{shown(launch['kernel'])} is none of the kernels of {manifest['name']}.cl")
+        at["kernel"].refuse(f"{shown(launch['kernel'])} is none of the kernels of {manifest['name']}")
     if math.prod(launch["global"]) > MOST_ITEMS:
         items = math.prod(launch["global"])
         at["global"].refuse(f"{launch['global']} makes {items} items; at most {MOST_ITEMS} are allowed")
@@ -106,7 +107,7 @@ def _check_launch(
         size = _size(sizes, kind, argument["index"], here)
         ports = {"input": "inputs", "output": "outputs"}.get(kind)
         holds = manifest[ports][argument["index"]]["type"] if ports else manifest["type"]
-        if CL_TYPES[holds] != pointed:
+        if DIALECTS[manifest["backend"]].element_types[holds] != pointed:
             here.refuse(f"buffer {kind} holds {holds}, but kernel {launch['kernel']} takes {pointed}")
         behind = arguments[k + 1] if k + 1 < len(arguments) and kind != "zeros" else None
         if behind is not None and behind["kind"] == "number" and behind["value"] >= max(size, 1):

@@ -51,6 +51,17 @@ class Session:
             self.launch(index)
         return self.outputs()
 
+    def steps(self, inputs: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], Values]]:
+        """Runs launch by launch; yields each with the tensor that it wrote, before a later launch can overwrite it."""
+        # Written now, not at the first step, as a view of an input can be read without any step.
+        self.write(inputs)
+        return self._launched()
+
+    def _launched(self) -> Iterator[tuple[dict[str, Any], Values]]:
+        for index, launch in enumerate(self.artefact.launches):
+            self.launch(index)
+            yield launch, self.tensor(launch["writes"])
+
     def write(self, inputs: Mapping[str, Values]) -> None:
         """Copies the inputs to the device."""
         cl = opencl()
@@ -132,16 +143,3 @@ class Session:
             else:
                 kernel.set_arg(position, self._buffers[argument["kind"], argument["index"]])
         return kernel
-
-
-def steps(session: Session, inputs: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], Values]]:
-    """Runs launch by launch; yields each with the tensor that it wrote, before a later launch can overwrite it."""
-    # Written now, not at the first step, as a view of an input can be read without any step.
-    session.write(inputs)
-    return _launched(session)
-
-
-def _launched(session: Session) -> Iterator[tuple[dict[str, Any], Values]]:
-    for index, launch in enumerate(session.artefact.launches):
-        session.launch(index)
-        yield launch, session.tensor(launch["writes"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from codegen.runtime.devices import DeviceInfo, opencl
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 Handle = ctypes.c_void_p
+AnInstance = TypeVar("AnInstance", bound="Instance")
 
 
 def find_compiler() -> str:
@@ -41,38 +42,21 @@ def compile_host(artefact: Artefact, library: Path, compiler: str | None = None)
     return library
 
 
-class Host:
-    """An instance of the compiled model on one device, in this process."""
+class Instance:
+    """An instance of a compiled model in this process, which a subclass creates."""
 
-    def __init__(self, artefact: Artefact, library: Path, device: DeviceInfo) -> None:
-        cl = opencl()
+    def __init__(self, artefact: Artefact, library: Path) -> None:
         self.artefact = artefact
         self._library = ctypes.CDLL(str(library))
-        self._context = cl.Context([device.handle])
-        self._queue = cl.CommandQueue(self._context, device.handle)
         self._model = Handle()
         self._destroy = self._function("destroy", None, Handle)
-        create = self._function("create_on", ctypes.c_int, ctypes.POINTER(Handle), Handle, Handle, Handle)
-        status = create(
-            ctypes.byref(self._model),
-            Handle(self._context.int_ptr),
-            Handle(device.handle.int_ptr),
-            Handle(self._queue.int_ptr),
-        )
-        try:
-            self._check("create_on", status)
-        except DeviceError:
-            self.close()
-            raise
 
     def run(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """Calls <name>_run on arrays in the user's layout and types, by their names in C."""
-        given = [np.ascontiguousarray(inputs[i["name"]], dtype=i["type"]) for i in self.artefact.inputs]
-        results: dict[str, Values] = {o["name"]: np.empty(o["shape"], dtype=o["type"]) for o in self.artefact.outputs}
-        arrays = [*given, *results.values()]
-        run = self._function("run", ctypes.c_int, Handle, *([Handle] * len(arrays)))
-        self._check("run", run(self._model, *(a.ctypes.data for a in arrays)))
-        return results
+        arrays = self._arrays(inputs)
+        self._call(arrays)
+        names = [o["name"] for o in self.artefact.outputs]
+        return dict(zip(names, arrays[len(self.artefact.inputs) :], strict=True))
 
     def selftest(self) -> bool:
         """Returns whether <name>_selftest passes."""
@@ -88,7 +72,7 @@ class Host:
             self._destroy(self._model)
             self._model = Handle()
 
-    def __enter__(self) -> Host:
+    def __enter__(self: AnInstance) -> AnInstance:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +88,45 @@ class Host:
         text = self._function("status_text", ctypes.c_char_p, ctypes.c_int)(status)
         return text.decode() if text else f"status {status}"
 
+    def _arrays(self, inputs: Mapping[str, Values]) -> list[Values]:
+        """The inputs as the model takes them, and arrays for its outputs."""
+        given = [np.ascontiguousarray(inputs[i["name"]], dtype=i["type"]) for i in self.artefact.inputs]
+        return [*given, *(np.empty(o["shape"], dtype=o["type"]) for o in self.artefact.outputs)]
+
+    def _call(self, arrays: Sequence[Values]) -> None:
+        run = self._function("run", ctypes.c_int, Handle, *([Handle] * len(arrays)))
+        self._check("run", run(self._model, *(a.ctypes.data for a in arrays)))
+
     def _check(self, what: str, status: int) -> None:
         if status:
-            raw = self._function("cl_error", ctypes.c_int, Handle)(self._model) if self._model else 0
-            raise DeviceError(f"{self.artefact.name}_{what}: {self._status_text(status)} (OpenCL error {raw})")
+            raise DeviceError(f"{self.artefact.name}_{what}: {self._status_text(status)}{self._error()}")
+
+    def _error(self) -> str:
+        """The rest of the message about the last error."""
+        return ""
+
+
+class Host(Instance):
+    """An instance on one OpenCL device."""
+
+    def __init__(self, artefact: Artefact, library: Path, device: DeviceInfo) -> None:
+        super().__init__(artefact, library)
+        cl = opencl()
+        self._context = cl.Context([device.handle])
+        self._queue = cl.CommandQueue(self._context, device.handle)
+        create = self._function("create_on", ctypes.c_int, ctypes.POINTER(Handle), Handle, Handle, Handle)
+        status = create(
+            ctypes.byref(self._model),
+            Handle(self._context.int_ptr),
+            Handle(device.handle.int_ptr),
+            Handle(self._queue.int_ptr),
+        )
+        try:
+            self._check("create_on", status)
+        except DeviceError:
+            self.close()
+            raise
+
+    def _error(self) -> str:
+        raw = self._function("cl_error", ctypes.c_int, Handle)(self._model) if self._model else 0
+        return f" (OpenCL error {raw})"

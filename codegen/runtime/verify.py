@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from codegen.graph.pieces import pieces, slices
 from codegen.graph.tolerance import rounded_evaluation, tolerance
 from codegen.runtime.artefact import Artefact, Floats, Values, in_network_order, to_user_order
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.execute import Session, steps
-from codegen.runtime.host import Host, compile_host
+from codegen.runtime.execute import Session
+from codegen.runtime.host import Host, Instance, compile_host
+from codegen.runtime.native import NativeDevice, NativeHost, NativeSession, compile_native
 from codegen.runtime.samples import Sample, random_sample, with_special_numbers
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -190,13 +192,12 @@ def check_device(
     artefact: Artefact,
     unfolded: Graph,
     launches: Graph,
-    device: DeviceInfo,
-    library: Path,
+    device: DeviceInfo | NativeDevice,
+    folder: Path,
     samples: Sequence[Sample],
 ) -> DeviceReport:
-    """Checks a device launch by launch, from end to end, and through the C host."""
-    session = Session(artefact, device)
-    with Host(artefact, library, device) as host:
+    """Checks a device launch by launch, from end to end, and through the C host; libraries go to ``folder``."""
+    with _opened(artefact, device, folder) as (session, host):
         selftest = host.selftest()
         checked = [_check_sample(session, host, unfolded, launches, sample) for sample in samples]
         special = with_special_numbers(samples[0])
@@ -215,8 +216,29 @@ def check_device(
     )
 
 
+@contextmanager
+def _opened(
+    artefact: Artefact, device: DeviceInfo | NativeDevice, folder: Path
+) -> Iterator[tuple[Session | NativeSession, Instance]]:
+    """The artefact on a device, launch by launch, and the C host as an application has it."""
+    library = folder / f"lib{artefact.name}.so"
+    if isinstance(device, NativeDevice):
+        own = folder / device.name.replace(":", "_")
+        own.mkdir(exist_ok=True)
+        traced = compile_native(artefact, device, own / f"traced_{library.name}", traced=True)
+        untraced = compile_native(artefact, device, own / library.name)
+        with NativeSession(artefact, traced) as native, NativeHost(artefact, untraced) as application:
+            yield native, application
+    else:
+        if not library.exists():
+            compile_host(artefact, library)
+        session = Session(artefact, device)
+        with Host(artefact, library, device) as host:
+            yield session, host
+
+
 def _check_sample(
-    session: Session, host: Host, unfolded: Graph, launches: Graph, sample: Sample
+    session: Session | NativeSession, host: Instance, unfolded: Graph, launches: Graph, sample: Sample
 ) -> tuple[tuple[Check, ...], list[OutputCheck]]:
     artefact = session.artefact
     given = in_network_order(artefact, sample)
@@ -260,7 +282,7 @@ def verify(
     artefact: Artefact,
     unfolded: Graph,
     launches: Graph,
-    devices: Sequence[DeviceInfo],
+    devices: Sequence[DeviceInfo | NativeDevice],
     samples: Sequence[Sample] = (),
 ) -> Verification:
     """Checks the algebra once, then each device, on every sample, or on a generated one if none is given.
@@ -275,8 +297,7 @@ def verify(
     tried = [*samples, with_special_numbers(samples[0])]
     algebra = _worst_checks([check_algebra(unfolded, launches, in_network_order(artefact, s)) for s in tried])
     with interrupt.scratch() as folder:
-        library = compile_host(artefact, folder / f"lib{artefact.name}.so")
-        reports = tuple(check_device(artefact, unfolded, launches, d, library, samples) for d in devices)
+        reports = tuple(check_device(artefact, unfolded, launches, d, folder, samples) for d in devices)
     return Verification(artefact.name, len(samples), algebra, reports)
 
 
@@ -300,7 +321,10 @@ def compare(name: str, title: str, got: NDArray[Any], true: Array, bound: Array,
 
 
 def check_launches(
-    session: Session, launches: Graph, user: Mapping[str, Values], given: Mapping[str, NDArray[np.float32]]
+    session: Session | NativeSession,
+    launches: Graph,
+    user: Mapping[str, Values],
+    given: Mapping[str, NDArray[np.float32]],
 ) -> tuple[Check, ...]:
     held: dict[str, NDArray[Any]] = dict(given)
     kind = session.artefact.manifest["type"]
@@ -325,7 +349,7 @@ def check_launches(
             checks.append(compare(name, node.op.title, held[name], true, np.zeros_like(true), rounding.unit))
         return held[name]
 
-    runner = steps(session, user)
+    runner = session.steps(user)
     # A tensor without a launch is compared when the first launch reads it, together with its own sources.
     readers = Counter(launches.uses)
     for node in launches.nodes:

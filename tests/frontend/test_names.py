@@ -15,6 +15,7 @@ from codegen.errors import SpecError
 from codegen.frontend.spec.naming import legal_model, model_fault, port_fault
 from codegen.graph.types import TYPES
 from codegen.runtime.host import STRICT, find_compiler
+from tests.support import artefacts
 from tests.support.needs import ROOT
 from tests.support.networks import weights_in
 from tests.support.values import save_npz
@@ -113,6 +114,22 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_no_model_may_be_called_what_the_host_uses(words: set[str]) -> None:
     assert len(words) > 200
     allowed = sorted(word for word in words if model_fault(word) is None)
+    assert allowed == []
+
+
+def test_no_model_may_be_called_what_plain_c_defines(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Variables of kernels may have a model's name: the header comes after them."""
+    found: set[str] = set()
+    for name in ("tables", "prepared", "types", "stages", "rows", "moves", "places"):
+        text = artefacts.build(name, backend="c").files[f"{name}.c"].decode()
+        text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+        found |= set(re.findall(r"^#define (\w+)", text, re.MULTILINE))
+        found |= set(re.findall(r"^typedef [^;]*?(\w+)(?: __attribute__\(\(.*\)\))?;", text, re.MULTILINE))
+        found |= set(re.findall(r"^(?:\w+ )+\**(\w+)\(", text, re.MULTILINE))
+        found |= set(re.findall(r"^static .*?(\w+)\[", text, re.MULTILINE))
+        found = {word for word in found if not word.lower().startswith(name)}
+    assert {"block", "vector", "int64", "run_network", "selftest_samples", "UNROLL", "min"} <= found
+    allowed = sorted(word for word in found if model_fault(word) is None)
     assert allowed == []
 
 

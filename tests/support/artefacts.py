@@ -58,7 +58,7 @@ PICTURES = {"tables": "bytes", "weighty": "floats"}
 
 
 @cache
-def build(name: str, target: str = "cpu") -> Built:
+def build(name: str, target: str = "cpu", backend: str = "opencl") -> Built:
     """Renders a network."""
     stages = networks.lower(NETWORKS[name]())
     with networks.weights_in("blob") if name in BLOB else nullcontext():
@@ -66,7 +66,7 @@ def build(name: str, target: str = "cpu") -> Built:
     assert (plan.weights is not None) == (name in BLOB)
     made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
     shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None
-    files = render_artefact(plan, made_from, self_test(stages.unfolded, stages.launches), shown)
+    files = render_artefact(plan, made_from, self_test(stages.unfolded, stages.launches), shown, backend)
     return Built(stages.unfolded, stages.launches, plan, files)
 
 

@@ -29,6 +29,7 @@ MAX_ELEMENTS = 2**31 - 1  # elements of a tensor, so that OpenCL C's int can ind
 MOST_SIZES = 5  # axes of an input, without the batch
 
 LAYOUTS = ("NCHW", "NHWC")
+BACKENDS = ("opencl", "c")
 
 MODEL_KEYS: Keys = {
     "name": Key(TEXT, "A C identifier: the prefix of all symbols, and the name of files and folder.", required=True),
@@ -42,6 +43,11 @@ MODEL_KEYS: Keys = {
         choice(*MODEL_LAYOUTS),
         "Order of the axes of all weights: OIHW is that of PyTorch and ONNX, HWIO that of Keras.",
         "OIHW",
+    ),
+    "backend": Key(
+        choice(*BACKENDS),
+        "opencl: the kernels run by an OpenCL driver. c: they are plain C, which needs none.",
+        BACKENDS[0],
     ),
 }
 
@@ -146,6 +152,7 @@ class ModelTable:
     weights_key: str | None
     batch: int
     weight_layout: str
+    backend: str
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ QUICK = ("relu", "clip", "leaky_relu", "hard_sigmoid", "hard_swish", "abs", "neg
 QUICK_BINARY = ("add", "sub", "mul", "min", "max")
 
 
+NOTHING = ScaleShift(None, None)  # of an affine map by 1 and 0
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A way to compute a node: ``plan`` gives its launches, ``cycles`` what they cost."""
@@ -121,7 +124,8 @@ class LaunchSketch:
         the kernel sees, if not the input's.
         """
         channels = self.x.canonical().shape[1] if count is None else count
-        steps = tuple(self._step(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue)
+        made = (self._step(s, "pre_", channels, spread, None, shared, self.x.shape) for s in self.op.prologue)
+        steps = tuple(step for step in made if step != NOTHING)
         fills = self._fills_lanes(self.op.prologue, steps)
         return steps + (self._zero_lanes("x", self.x, shared) if vector and fills else ())
 
@@ -130,7 +134,8 @@ class LaunchSketch:
 
         With ``shared`` the strides of operands are parameters.
         """
-        steps = tuple(self._step(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue)
+        made = (self._step(s, "post_", self._channels, None, view, shared) for s in self.op.epilogue)
+        steps = tuple(step for step in made if step != NOTHING)
         # Convolutions multiply the zero weights of padding lanes with inputs that may be infinite or NaN.
         sums = isinstance(self.core, ConvTranspose) or (isinstance(self.core, Conv) and not self._by_channel(self.core))
         fills = sums or self.x.broadcast or self._fills_lanes(self.op.epilogue, steps)
@@ -225,7 +230,8 @@ class LaunchSketch:
         assert isinstance(op, Binary) and stage.operand is not None
         layout = self.layouts[self.node.inputs[stage.operand]].repeated(shape or self.y.shape)
         layout = view(layout) if view else layout.canonical()
-        through = tuple(self._step(s, "side_", count, spread) for s in stage.through)
+        made = (self._step(s, "side_", count, spread) for s in stage.through)
+        through = tuple(step for step in made if step != NOTHING)
         pointer = self.operand_name(stage.operand)
         return Combine(op.kind, pointer, self.named(layout, pointer) if shared else layout, stage.swapped, through)
 

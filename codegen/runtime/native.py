@@ -1,0 +1,185 @@
+"""Runs a folder of the plain C backend: compiled by the machine's compiler, and called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codegen import interrupt
+from codegen.errors import DeviceError
+from codegen.runtime.artefact import Artefact, Values
+from codegen.runtime.host import STRICT, Handle, Instance, find_compiler
+
+BACKEND = "c"
+
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "": ("-march=native",),
+    "portable": (),
+    "avx2": ("-mavx2", "-mfma"),
+    "avx512": ("-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"),
+    "scalar": ("-D{NAME}_SCALAR",),
+}
+"""Options of the compiler, by what follows "c:" in the name of a device."""
+
+
+@dataclass(frozen=True)
+class NativeDevice:
+    """This machine's processor, by C that is compiled with the options of a variant."""
+
+    variant: str
+    compiler: str
+
+    @property
+    def name(self) -> str:
+        return f"{BACKEND}:{self.variant}" if self.variant else BACKEND
+
+    @property
+    def platform(self) -> str:
+        return "plain C"
+
+    @property
+    def version(self) -> str:
+        return self.compiler
+
+    def options(self, model: str) -> list[str]:
+        """The compiler's options for a model of this name."""
+        return [option.format(NAME=model.upper()) for option in VARIANTS[self.variant]]
+
+
+def is_native(text: str) -> bool:
+    """True if the text names a device of plain C: "c", or "c:" and a variant."""
+    return text.partition(":")[0] == BACKEND
+
+
+def native_devices(texts: Sequence[str]) -> list[NativeDevice]:
+    """The devices of these names, or the default one; DeviceError if a variant is unknown."""
+    devices = []
+    for text in texts or (BACKEND,):
+        variant = text.partition(":")[2]
+        if variant not in VARIANTS or not is_native(text):
+            known = ", ".join(f"c:{name}" if name else "c" for name in VARIANTS)
+            raise DeviceError(f"{text!r} is no device of plain C; take one of {known}")
+        devices.append(NativeDevice(variant, find_compiler()))
+    return devices
+
+
+def compile_native(artefact: Artefact, device: NativeDevice, library: Path, *, traced: bool = False) -> Path:
+    """Compiles the artefact to a shared library, with warnings as errors; DeviceError if it fails.
+
+    With ``traced`` it calls back after each layer.
+    """
+    name = artefact.name
+    sources = [str(artefact.folder / f"{name}.c")]
+    if artefact.weights is not None:
+        sources.append(str(artefact.folder / f"{name}_weights.c"))
+    options = [*device.options(name), *([f"-D{name.upper()}_TRACE"] if traced else [])]
+    command = [device.compiler, *STRICT, "-O2", "-ffp-contract=fast", *options, "-shared", "-fPIC"]
+    command += ["-o", str(library), *sources, "-lm"]
+    done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
+    if done.returncode:
+        raise DeviceError(f"{command[0]} rejects the generated C:\n{done.stderr}")
+    return library
+
+
+class NativeHost(Instance):
+    """An instance of the compiled model in this process, as an application has it."""
+
+    def __init__(self, artefact: Artefact, library: Path) -> None:
+        super().__init__(artefact, library)
+        create = self._function("create", ctypes.c_int, ctypes.POINTER(Handle), ctypes.c_char_p)
+        self._check("create", create(ctypes.byref(self._model), None))
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("index", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("title", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("rank", ctypes.c_int),
+        ("block", ctypes.c_int),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(_Layer))
+
+
+class NativeSession(NativeHost):
+    """An instance that stops after each layer, so that every tensor can be read before another overwrites it.
+
+    The library is one that was compiled with ``traced``.
+    """
+
+    def __init__(self, artefact: Artefact, library: Path) -> None:
+        super().__init__(artefact, library)
+        self._buffers: dict[tuple[str, int], int] = {}
+        if artefact.weights is not None:
+            self._buffers["weights", 0] = artefact.weights.ctypes.data
+
+    def tensor(self, name: str) -> Values:
+        """The present values of a tensor, in the network's order of axes."""
+        tensor = self.artefact.tensors[name]
+        indices = tensor.indices()
+        item = np.dtype(tensor.type).itemsize
+        address = self._buffers[tensor.buffer, tensor.index] + int(indices.min()) * item
+        count = int(indices.max() - indices.min()) + 1
+        memory = np.frombuffer(memoryview((ctypes.c_char * (count * item)).from_address(address)), dtype=tensor.type)
+        values: Values = memory[indices - indices.min()]
+        return values
+
+    def steps(self, inputs: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], Values]]:
+        """Runs launch by launch; yields each with the tensor that it wrote, before a later launch can overwrite it."""
+        arrays = self._arrays(inputs)
+        count = len(self.artefact.inputs)
+        # Known now, not at the first step, as a view of an input can be read without any step.
+        for k, array in enumerate(arrays):
+            self._buffers["input" if k < count else "output", k if k < count else k - count] = array.ctypes.data
+        return self._launched(arrays)
+
+    def _launched(self, arrays: Sequence[Values]) -> Iterator[tuple[dict[str, Any], Values]]:
+        """The network runs on a thread, which waits in the callback after each launch."""
+        launches = self.artefact.launches
+        reached, onward = threading.Semaphore(0), threading.Semaphore(0)
+        failed: list[DeviceError] = []
+
+        def stop(_: int | None, layer: Any) -> None:
+            written = self.artefact.tensors[launches[layer.contents.index]["writes"]]
+            before = written.offset * np.dtype(written.type).itemsize
+            self._buffers[written.buffer, written.index] = layer.contents.data - before
+            reached.release()
+            onward.acquire()
+
+        def work() -> None:
+            try:
+                self._call(arrays)
+            except DeviceError as error:
+                failed.append(error)
+                reached.release()
+
+        callback = _CALLBACK(stop)
+        trace = self._function("trace", None, Handle, _CALLBACK, Handle)
+        trace(self._model, callback, None)
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        left = len(launches)
+        try:
+            for launch in launches:
+                reached.acquire()
+                if failed:
+                    raise failed[0]
+                yield launch, self.tensor(launch["writes"])
+                left -= 1
+                onward.release()
+        finally:
+            onward.release(left or 1)
+            thread.join()
+            trace(self._model, _CALLBACK(0), None)
