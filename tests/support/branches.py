@@ -278,7 +278,7 @@ def tiles() -> Graph:
     net.output("line", net.conv(a, 88, (3, 1)))
     net.output("few_channels", net.conv(a, 24, 3, pads=1))
     net.output("gathered", net.conv(x, 128, 3, pads=1, stride=2))
-    net.output("long_side_by_side", net.conv(net.conv(net.input("lengthy", 1, 2, 1, 199), 384, 1), 121, 1))
+    net.output("long_side_by_side", net.conv(net.conv(net.input("lengthy", 1, 2, 1, 103), 384, 1), 121, 1))
     return net.graph()
 
 
