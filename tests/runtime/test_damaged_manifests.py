@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from codegen import build
 from codegen.cli import main
+from codegen.emit.output import FORMAT
 from codegen.emit.seal import sealed
 from codegen.errors import ClgenError, Mismatch, SpecError
 from codegen.runtime.artefact import read, read_unchanged
@@ -177,7 +178,7 @@ EDITS: dict[str, tuple[Change, str]] = {
     "half a character": (lambda m: launch(m).update(title="\ud800"), 'launches[0].title: "\\ud800" should be one line'),
     "a long value": (lambda m: m.update(zeros="9" * 10**6), 'zeros: "99999'),
     "a number of many digits": (lambda m: m.update(zeros=10**4000), "zeros: 1000000"),
-    "another format": (lambda m: m.update(format=2), "format: 2 is of another version of clgen, not 4"),
+    "another format": (lambda m: m.update(format=2), f"format: 2 is of another version of clgen, not {FORMAT}"),
 }
 
 

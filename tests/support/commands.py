@@ -66,7 +66,7 @@ def clgen_here(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
 
 @dataclass(frozen=True)
 class OnTerminal:
-    """What a command printed: ``answer`` is its standard output, ``shown`` what it wrote to the terminal."""
+    """The end of a command: ``answer`` is its standard output, ``shown`` what it wrote to the terminal."""
 
     code: int
     answer: str
