@@ -862,10 +862,28 @@ class Top(AlongAxis):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatMul(Elements):
-    """Product of the matrices in the last two axes, ``terms`` long."""
+class MatMul(Elements, Contraction):
+    """Product of the matrices in the last two axes, ``terms`` long, by the micro-kernel: rows are its pixels.
+
+    ``staged``: a work-item copies its columns of ``b`` to private memory.  Sums are of blocks of ``sum_block`` terms,
+    unless that is 0.
+    """
 
     template = "matmul.cl.jinja"
     b: Layout
     terms: int
     sum_block: int
+    staged: bool
+
+    @property
+    def rows(self) -> int:
+        return self.dims[-2]
+
+    @property
+    def columns(self) -> int:
+        return self.dims[-1]
+
+    @property
+    def contiguous(self) -> bool:
+        """True if neighbouring columns of ``b`` are neighbours in memory."""
+        return self.b.block == 1 and self.b.strides[-1] == 1

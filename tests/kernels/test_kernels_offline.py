@@ -135,8 +135,8 @@ def test_no_launch_overwrites_what_it_reads(name: str, tmp_path: Path) -> None:
     ("name", "target", "native_floats"),
     [
         *((name, "cpu", 8) for name in artefacts.NETWORKS),
-        *((name, "cpu", 16) for name in ("convolutions", "winograd", "tiles")),
-        ("convolutions", "gpu", 1),
+        *((name, "cpu", 16) for name in ("convolutions", "winograd", "tiles", "products")),
+        *((name, "gpu", 1) for name in ("convolutions", "products")),
     ],
 )
 def test_kernels_run_clean_under_oclgrind(

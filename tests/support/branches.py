@@ -459,6 +459,26 @@ def sums() -> Graph:
     return net.graph()
 
 
+def products() -> Graph:
+    """Products of matrices: more than a register tile, less than one, broadcast, of columns near and far, and long."""
+    net = Net("products")
+    # Products of these do not overflow: their bound does not allow for that beside an infinite term.
+    a = net.act(net.input("a", 2, 3, 21, 5), "sigmoid")
+    b = net.act(net.input("b", 2, 1, 5, 75), "sigmoid")
+    turned = net.act(net.input("turned", 1, 3, 5, 19, channels_last=True), "sigmoid")
+    row = net.input("row", 1, 5200)
+    column = net.input("column", 5200, 3)
+    wide = net.conv(turned, 11, 1)
+    net.output("several_passes", net.matmul(a, b))
+    net.output("blocks_of_channels", net.matmul(wide, net.transpose(wide, 0, 1, 3, 2)))
+    net.output("longer_than_staged", net.matmul(row, column))
+    few = net.select(row, (0, 1, 1), (7, 2, 37))
+    net.output("one_term", net.binary("sub", net.matmul(net.transpose(few, 1, 0), few), few))
+    net.output("one_row_of_columns_apart", net.affine(net.matmul(net.reduce(a, "max", 2), turned)))
+    net.output("one_column", net.matmul(a, net.reduce(b, "max", 3)))
+    return net.graph()
+
+
 def places() -> Graph:
     """Sampling in every mode, beyond every border; of two samples, of volumes, at places that are constant."""
     net = Net("places")
@@ -549,6 +569,7 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
         moves,
         volumes,
         sums,
+        products,
         places,
         stages,
         types,

@@ -32,7 +32,7 @@ from codegen.graph.ops import (
 )
 from codegen.plan.homes import core_of, locate
 from codegen.plan.plan import Draft
-from codegen.plan.schedules import channels, convolution, dense, general, moves, rows, sample
+from codegen.plan.schedules import channels, convolution, dense, general, matmul, moves, rows, sample
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import Target
 
@@ -58,7 +58,7 @@ _SCHEDULES: Mapping[type[Op], Callable[[LaunchSketch], Draft]] = {
     Concat: moves.plan_concat,
     Softmax: moves.plan_softmax,
     Transpose: moves.plan_reorder,
-    MatMul: moves.plan_matmul,
+    MatMul: matmul.plan_matmul,
     Pad: moves.plan_reorder,
     Reduce: moves.plan_reduce,
     RunningSum: moves.plan_running_sum,

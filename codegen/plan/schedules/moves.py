@@ -115,22 +115,6 @@ def plan_top(s: LaunchSketch) -> Draft:
     return _along(s, kernels.Top, f"{op.title}_{_label(s.x)}", size=s.x.shape[op.axis], **own)
 
 
-def plan_matmul(s: LaunchSketch) -> Draft:
-    a, b = s.x, s.layouts[s.node.inputs[1]]
-    before = s.y.shape[:-2]
-    description = kernels.MatMul(
-        lanes=s.target.lanes,
-        x=a.repeated((*before, *a.shape[-2:])),
-        b=b.repeated((*before, *b.shape[-2:])),
-        y=s.y,
-        dims=_dims(s.y),
-        terms=a.shape[-1],
-        sum_block=sum_block(a.shape[-1]),
-        epilogue=s.epilogue(_same, vector=False),
-    )
-    return s.draft(description, f"matmul_{_label(a)}_by_{_label(b)}", _grid(s.y))
-
-
 def _along(s: LaunchSketch, kernel: type[kernels.AlongAxis], label: str, **own: Any) -> Draft:
     """A launch of a kernel along the operator's axis, with fields of its own."""
     axis = s.core.axis

@@ -201,7 +201,9 @@ void rows_copy_1x3x4x6_to_1x3x6x4(
 
 /* mat_mul
  *
- * Product of 1x3x4x6 and 1x3x6x4 -> 1x3x4x4.  One work-item: a row.
+ * Product of 1x3x4x6 and 1x3x6x4 -> 1x3x4x4.
+ * One work-item: a run of tiles of ROW rows times 8 columns of one product.
+ * The columns of the second matrix are copied to private memory, once for all rows of the run.
  */
 STEP(1, 1, 1)
 void rows_matmul_1x3x4x6_by_1x3x6x4(
@@ -209,19 +211,68 @@ void rows_matmul_1x3x4x6_by_1x3x6x4(
     GLOBAL const float *restrict r1, const unsigned r1_at,
     GLOBAL float *restrict y, const unsigned y_at OF_GRID)
 {
-    int rest = ITEM(0);
-    const int i2 = rest % 4;
-    rest /= 4;
+    enum {
+        ROW = 4, /* pixels */
+        VECTORS = 1, /* of output channels */
+    };
+    const int tiles = (4 + ROW - 1) / ROW;
+    const int run = ITEM(0), runs = ITEMS(0), tile = ITEM(1);
+    const int end = (int)(((int64)run + 1) * tiles / runs);
+    int rest = ITEM(2);
     const int i1 = rest;
     const int i0 = 0;
     x += x_at;
     r1 += r1_at;
     y += y_at;
-    for (int i3 = 0; i3 < 4; ++i3) {
-        float v = 0.0f;
-        for (int k = 0; k < 6; ++k)
-            v = FMA(float, x[i1 * 24 + i2 * 6 + k], r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + i3 * 8], v);
-        y[i1 * 16 + i2 * 4 + i3] = v;
+    for (int p = 0; p < 1; ++p) {
+        const int first = tile * 8 + p * VECTORS * WIDTH;
+        const int count = min(VECTORS * WIDTH, min((tile + 1) * 8, 4) - first);
+        float panel[6 * VECTORS * WIDTH];
+        for (int k = 0; k < 6; ++k) {
+            for (int c = 0; c < VECTORS * WIDTH; ++c)
+                (panel + k * VECTORS * WIDTH)[c] = c < count ? r1[(i1 / 8) * 192 + i1 % 8 + k * 32 + (first + c) * 8] : 0.0f;
+        }
+        for (int at = (int)((int64)run * tiles / runs); at < end; ++at) {
+            const int from = at * ROW, ox = min(from, 4 - ROW); /* the last tile is shifted back */
+            float out[ROW][VECTORS * WIDTH];
+            EACH_LANE {
+                vector acc[ROW][VECTORS];
+                UNROLL
+                for (int j = 0; j < VECTORS; ++j) {
+                    const vector start = BROADCAST(vector, 0.0f);
+                    UNROLL
+                    for (int t = 0; t < ROW; ++t)
+                        acc[t][j] = start;
+                }
+                for (int k = 0; k < 6; ++k) {
+                    vector weights[VECTORS];
+                    UNROLL
+                    for (int j = 0; j < VECTORS; ++j) {
+                        weights[j] = LOAD_VECTOR(panel + k * VECTORS * WIDTH + j * WIDTH);
+                    }
+                    UNROLL
+                    for (int t = 0; t < ROW; ++t) {
+                        UNROLL
+                        for (int j = 0; j < VECTORS; ++j)
+                            acc[t][j] = FMA(vector, BROADCAST(vector, x[i1 * 24 + (ox + t) * 6 + k]), weights[j], acc[t][j]);
+                    }
+                }
+                UNROLL
+                for (int t = 0; t < ROW; ++t) {
+                    UNROLL
+                    for (int j = 0; j < VECTORS; ++j)
+                        STORE_VECTOR(acc[t][j], out[t] + j * WIDTH);
+                }
+            }
+            for (int t = from - ox; t < ROW; ++t) {
+                const int i2 = ox + t;
+                for (int c = 0; c < count; ++c) {
+                    const int i3 = first + c;
+                    float v = out[t][c];
+                    y[i1 * 16 + i2 * 4 + i3] = v;
+                }
+            }
+        }
     }
 }
 
@@ -391,7 +442,7 @@ void rows_network(
     volatile __global uint *counters,
     const uint run)
 {
-    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 104u, 0, 0};
+    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 95u, 0, 0};
 
     /* tokens/float32: uint8_to_float32 */
     EACH_ITEM(12)
@@ -404,10 +455,10 @@ void rows_network(
         AT(arena, 192), AT(arena, 0),
         GRID_BY_ROWS(48, 1));
     /* scores: mat_mul */
-    EACH_ITEM(12)
+    EACH_ITEM(3)
     rows_matmul_1x3x4x6_by_1x3x6x4(
         AT(arena, 192), AT(arena, 0), AT(arena, 288),
-        GRID_BY_ROWS(12, 1));
+        GRID_BY_ROWS(1, 1));
     /* sums: running_sum */
     EACH_ITEM(12)
     rows_running_sum_1x3x4x4(
