@@ -13,6 +13,8 @@ from codegen.plan.plan import Plan
 from codegen.plan.target import ALIGNMENT_BYTES
 
 INSTANCE_BYTES = 1024  # the most that the struct of the instance takes, on any processor
+MOST_THREADS = 64
+THREADS_BYTES = 8192  # the most that it takes in addition for so many threads
 
 
 def plain_c_files(plan: Plan, banner: Sequence[str], model: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -46,6 +48,8 @@ def _context(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
         "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
         "memory": memory,
         "memory_bytes": INSTANCE_BYTES + sum(up(array["bytes"], ALIGNMENT_BYTES) + ALIGNMENT_BYTES for array in memory),
+        "most_threads": MOST_THREADS,
+        "threads_bytes": THREADS_BYTES,
         "alignment": ALIGNMENT_BYTES,
         "lanes": plan.target.lanes,
         "traced": _traced(plan),

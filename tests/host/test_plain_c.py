@@ -62,8 +62,8 @@ def test_no_warning(name: str, compiler: str, tool: Tool, generated: Callable[[s
     do([tool(compiler), *STRICT, "-O2", "-c", *files], cwd=tmp_path)
     for variant in HERE:
         do([tool(compiler), *STRICT, *options(folder, variant), "-fsyntax-only", *files])
-    for standard in ("c11", "c17"):
-        do([tool(compiler), f"-std={standard}", *WARNINGS, "-fsyntax-only", f"-D{name.upper()}_TRACE", *files])
+    for standard, feature in (("c11", "TRACE"), ("c17", "THREADS")):
+        do([tool(compiler), f"-std={standard}", *WARNINGS, "-fsyntax-only", f"-D{name.upper()}_{feature}", *files])
 
 
 @pytest.mark.parametrize("name", artefacts.NETWORKS)
@@ -72,7 +72,15 @@ def test_nothing_but_the_c_library_is_needed(
 ) -> None:
     folder = generated(name)
     includes = set(re.findall(r"#include <(.*?)>", (folder / f"{name}.c").read_text()))
-    assert includes <= {"limits.h", "math.h", "stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h"}
+    assert includes - {"pthread.h", "sched.h"} <= {
+        "limits.h",
+        "math.h",
+        "stdbool.h",
+        "stddef.h",
+        "stdint.h",
+        "stdlib.h",
+        "string.h",
+    }
     assert "opencl" not in (folder / f"{name}.c").read_text().lower()
     do([tool("gcc"), "-std=c99", "-O1", "-c", folder / f"{name}.c"], cwd=tmp_path)
     undefined = set(re.findall(r" U (\w+)", do([tool("nm"), tmp_path / f"{name}.o"])))
@@ -100,9 +108,22 @@ def test_the_calls_are_clean_under_sanitizers(
     assert do([program]) == "ok\n"
 
 
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+@pytest.mark.parametrize("name", ["tables", "weighty", "winograd", "tiles", "moves"])
+def test_threads_compute_the_same(
+    name: str, sanitizer: str, tool: Tool, generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = generated(name)
+    includes: list[str | Path] = ["-I", C, "-I", folder, "-I", folder / "test"]
+    flags = [*STRICT, "-g", "-O1", f"-fsanitize={sanitizer}", "-march=native", f"-D{name.upper()}_THREADS"]
+    program = tmp_path / "threads"
+    do([tool("gcc"), *flags, *includes, "-o", program, C / "threads.c", *sources(folder), "-lm", "-lpthread"])
+    assert do([program]) == "ok\n"
+
+
 def test_cmake_builds_and_runs_the_example(tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
     folder = generated("weighty")
-    do([tool("cmake"), "-S", folder, "-B", tmp_path, "-DWEIGHTY_ARCH=native", "-DCMAKE_C_FLAGS=-Wall -Werror"])
+    do([tool("cmake"), "-S", folder, "-B", tmp_path, "-DWEIGHTY_ARCH=native", "-DWEIGHTY_THREADS=ON"])
     do([tool("cmake"), "--build", tmp_path])
     do([tool("ctest"), "--test-dir", tmp_path])
 

@@ -538,34 +538,41 @@ void bottleneck_sum(
 }
 
 #ifdef ONE_LAUNCH
-/* The persistent kernel makes all launches, on devices where a work-item that has begun keeps running, whatever the other
- * work-items do: CPUs.  Every work-item is a worker, and all workers compute one step after the other.  A worker
- * takes the items of its own chunk first, the same part of the image in every step, so that much of it is still in the
- * worker's caches; then it steals items that are left in other chunks.  The next step begins when all items are finished.
- * No worker waits for one that has not begun.
+/* The persistent kernel runs all layers, on devices where a work-item that has begun keeps running, whatever the other
+ * work-items do: CPUs.  Every work-item is a worker.  A run that is cancelled before it begins leaves the counters valid.
+ */
+#define COUNTER volatile __global uint
+#define READ_COUNTER(counter) *(counter)
+#define REPLACE_COUNTER(counter, found, wanted) (atomic_cmpxchg(counter, found, wanted) == (found))
+#define ORDER_MEMORY mem_fence(CLK_GLOBAL_MEM_FENCE)
+#define WAIT(waited)
+
+/* All workers compute one step after the other.  A worker takes the items of its own chunk first, the same part of the
+ * image in every step, so that much of it is still in the worker's caches; then it steals items that are left in other
+ * chunks.  The next step begins when all items are finished.  No worker waits for one that has not begun.
  *
  * counters holds 1 + workers counters, each in a cache line of its own, zeros before run 0.  Counter 0 counts finished
  * items, counter 1 + w the items claimed from worker w's chunk.  Counters are never reset: in each step they count up from
  * base, the number of items in all earlier steps and runs; a counter that is still below base stands for 0.  Comparisons
- * are modulo 2^32, so counters may wrap around.  A run that is cancelled before it begins leaves the counters valid.
+ * are modulo 2^32, so counters may wrap around.
  */
 struct worker {
-    volatile __global uint *counters;
-    uint me, workers;
-    uint base;
-    uint helped; /* chunks of this step that have no items left */
-    uint done; /* items of this step that this worker has finished */
+    COUNTER *counters;
+    unsigned me, workers;
+    unsigned base;
+    unsigned exhausted; /* chunks of this step that have no items left */
+    unsigned done;      /* items of this step that this worker has finished */
 };
 
 /* Adds more to a counter, unless it has reached base + most.  Returns the count before the addition, or most. */
-static uint add_up_to(volatile __global uint *number, const uint base, const uint more, const uint most)
+static unsigned add_up_to(COUNTER *counter, const unsigned base, const unsigned more, const unsigned most)
 {
     for (;;) {
-        const uint found = *number;
-        const uint counted = max((int)(found - base), 0);
+        const unsigned found = READ_COUNTER(counter);
+        const unsigned counted = (int)(found - base) > 0 ? found - base : 0;
         if (counted >= most)
             return most;
-        if (atomic_cmpxchg(number, found, base + counted + more) == found)
+        if (REPLACE_COUNTER(counter, found, base + counted + more))
             return counted;
     }
 }
@@ -573,27 +580,29 @@ static uint add_up_to(volatile __global uint *number, const uint base, const uin
 /* The next item of a step of count items, first from the worker's own chunk, then stolen from other chunks; -1 once all
  * items are finished.
  */
-static int next_item(struct worker *worker, const uint count)
+static int next_item(struct worker *worker, const unsigned count)
 {
-    const uint each = (count + worker->workers - 1) / worker->workers;
-    for (; worker->helped < worker->workers; ++worker->helped) {
-        const uint chunk = (worker->me + worker->helped) % worker->workers;
-        const uint begin = min(chunk * each, count), size = min(each, count - begin);
-        const uint taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
+    const unsigned each = (count + worker->workers - 1) / worker->workers;
+    for (; worker->exhausted < worker->workers; ++worker->exhausted) {
+        const unsigned chunk = (worker->me + worker->exhausted) % worker->workers;
+        const unsigned begin = chunk * each < count ? chunk * each : count;
+        const unsigned size = each < count - begin ? each : count - begin;
+        const unsigned taken = add_up_to(worker->counters + (1 + chunk) * CACHE_LINE, worker->base, 1, size);
         if (taken < size) {
             ++worker->done;
-            return begin + taken;
+            return (int)(begin + taken);
         }
     }
 
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    ORDER_MEMORY;
     if (worker->done)
         add_up_to(worker->counters, worker->base, worker->done, count);
-    while ((int)(*worker->counters - worker->base) < (int)count)
-        ;
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
+    unsigned waited UNUSED = 0;
+    while ((int)(READ_COUNTER(worker->counters) - worker->base) < (int)count)
+        WAIT(waited);
+    ORDER_MEMORY;
     worker->base += count;
-    worker->helped = worker->done = 0;
+    worker->exhausted = worker->done = 0;
     return -1;
 }
 
