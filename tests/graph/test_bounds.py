@@ -190,3 +190,25 @@ def test_float32_sums_in_any_order_are_within_the_bound(seed: int) -> None:
         for p in products[order]:
             total += p
         assert abs(float(total) - y.value[0, 0]) <= y.error[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "bound"),
+    [
+        # In float32, 3e38 times -3e38 is minus infinity, and with the true infinity NaN: any result is right.
+        ([3e38, np.inf], [-3e38, 1.0], np.inf),
+        # A device may read the denormal number as 0, and 0 times infinity is NaN.
+        ([1e-40, 1.0], [np.inf, 1.0], np.inf),
+        # Infinity alone has to be infinity.
+        ([2.0, np.inf], [3.0, 1.0], 0.0),
+    ],
+    ids=["overflow", "denormal", "infinity"],
+)
+def test_products_with_infinity(a: list[float], b: list[float], bound: float) -> None:
+    one = np.array(a, np.float32).astype(np.float64).reshape(1, 1, 1, 2)
+    other = np.array(b, np.float32).astype(np.float64).reshape(1, 1, 2, 1)
+    y = MatMul().bounded(Bounded.exact(one), Bounded.exact(other), rounding=FLOAT32)
+    assert np.isposinf(y.value)
+    assert np.all(y.error == bound) if np.isinf(bound) else np.all(y.error < 1e-5)
+    turned = MatMul().bounded(Bounded.exact(other.swapaxes(2, 3)), Bounded.exact(one.swapaxes(2, 3)), rounding=FLOAT32)
+    assert np.array_equal(turned.error, y.error)

@@ -462,10 +462,8 @@ def sums() -> Graph:
 def products() -> Graph:
     """Products of matrices: more than a register tile, less than one, broadcast, of columns near and far, and long."""
     net = Net("products")
-    # Products of these do not overflow: their bound does not allow for that beside an infinite term.
-    a = net.act(net.input("a", 2, 3, 21, 5), "sigmoid")
-    b = net.act(net.input("b", 2, 1, 5, 75), "sigmoid")
-    turned = net.act(net.input("turned", 1, 3, 5, 19, channels_last=True), "sigmoid")
+    a, b = net.input("a", 2, 3, 21, 5), net.input("b", 2, 1, 5, 75)
+    turned = net.input("turned", 1, 3, 5, 19, channels_last=True)
     row = net.input("row", 1, 5200)
     column = net.input("column", 5200, 3)
     wide = net.conv(turned, 11, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.graph.bounded import Array, Bounded, Rounding, additions
+from codegen.graph.bounded import Array, Bounded, Rounding, additions, finite_part
 from codegen.graph.ops.op import Op, Shape, require
 
 
@@ -43,8 +43,20 @@ class MatMul(Op):
         a, b = inputs
         terms = a.value.shape[-1]
         sums = a.magnitude @ b.magnitude
-        moved = a.error @ np.abs(b.value) + np.abs(a.value) @ b.error + a.error @ b.error
+        moved = (
+            _moved(a.error, b.value)
+            + _moved(b.error.swapaxes(-1, -2), a.value.swapaxes(-1, -2)).swapaxes(-1, -2)
+            + a.error @ b.error
+        )
         # Effect of flushing small operands and products to zero.
         flushed = terms + a.magnitude.sum(axis=-1, keepdims=True) + b.magnitude.sum(axis=-2, keepdims=True)
         bound: Array = rounding.sum_error(additions(terms) + 2, sums) + moved + rounding.tiny * flushed
         return bound
+
+
+def _moved(error: Array, factor: Array) -> Array:
+    """The most that errors of a product's left factor move it: infinite where they meet infinity or NaN."""
+    special = ~np.isfinite(factor)
+    unknown = (error > 0).astype(np.float64) @ special.astype(np.float64)
+    moved: Array = np.where(unknown > 0, np.inf, error @ np.abs(finite_part(factor)))
+    return moved
