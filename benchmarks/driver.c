@@ -68,6 +68,10 @@ int main(int argc, char **argv)
 
     double start = now();
     int status = NAMED(_create)(&model, argv[1]);
+#ifdef THREADS /* of plain C */
+    if (status == 0)
+        status = NAMED(_use_threads)(model, THREADS);
+#endif
     printf("%.6f\n", now() - start);
     if (status == 0)
         status = NAMED(_run)(model, x, y);
@@ -86,8 +90,12 @@ int main(int argc, char **argv)
         fflush(stdout);
     }
     if (status)
+#ifdef THREADS
+        fprintf(stderr, QUOTE(MODEL) ": %s\n", NAMED(_status_text)((NAMED(_status))status));
+#else
         fprintf(stderr, QUOTE(MODEL) ": %d, OpenCL error %d\n%s\n", status, NAMED(_cl_error)(model),
                 NAMED(_build_log)(model));
+#endif
     NAMED(_destroy)(model);
     return status != 0;
 }

@@ -15,8 +15,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from codegen.runtime.artefact import Artefact
 
 HERE = Path(__file__).resolve().parent
 ISA: Mapping[str, Mapping[str, str]] = {
@@ -24,6 +28,10 @@ ISA: Mapping[str, Mapping[str, str]] = {
     "avx2": {"CL_CONFIG_CPU_TARGET_ARCH": "core-avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
 """Environment variables that limit the width of vectors, for Intel's OpenCL runtime and OpenVINO's oneDNN."""
+
+
+PLAIN_C_ISA: Mapping[str, list[str]] = {"native": ["-march=native"], "avx2": ["-march=haswell"]}
+"""Options of C compilers for the same."""
 
 
 class Ended(Exception):
@@ -114,17 +122,39 @@ def start_clgen(artefact: Path, device: str, x: np.ndarray, folder: Path, enviro
 
     made = artefacts.read(artefact)
     sources = [str(path) for path in artefact.glob(f"{made.name}*.c")]
-    counts = [
-        f"-D{kind}={made.name.upper()}_{kind}_{declared['name'].upper()}_COUNT"
-        for kind, (declared,) in (("INPUT", made.inputs), ("OUTPUT", made.outputs))
-    ]
     program, given, output = folder / made.name, folder / f"{made.name}.input", folder / f"{made.name}.clgen.output"
     x.astype(np.float32).tofile(given)
-    compiler = [find_compiler(), "-std=c99", "-O2", f"-I{artefact}", f"-DMODEL={made.name}", *counts]
+    compiler = [find_compiler(), "-std=c99", "-O2", f"-I{artefact}", f"-DMODEL={made.name}", *_counts(made)]
     subprocess.run([*compiler, "-o", str(program), str(HERE / "driver.c"), *sources, "-ldl"], check=True)
     wanted = {**dict(activate().variables), VENDORS: str(runtime_of(device, folder)), **environment}
     command = [str(program.resolve()), device, str(given), str(output)]
     return Engine("clgen", command, output, wanted, folder / f"{made.name}.clgen.log")
+
+
+def start_plain_c(artefact: Path, compiler: str, threads: int, x: np.ndarray, folder: Path, isa: str) -> Engine:
+    """Starts an artefact of the plain C backend; the engine is called "c-" and the compiler."""
+    from codegen.runtime import artefact as artefacts
+
+    made = artefacts.read(artefact)
+    name = f"c-{compiler}"
+    program, given, output = (folder / f"{made.name}.{name}{end}" for end in ("", ".input", ".output"))
+    x.astype(np.float32).tofile(given)
+    options = ["-std=gnu99", "-O2", *PLAIN_C_ISA[isa], f"-I{artefact}", f"-DMODEL={made.name}", *_counts(made)]
+    options += [f"-D{made.name.upper()}_THREADS", f"-DTHREADS={threads}"]
+    sources = [str(path) for path in artefact.glob(f"{made.name}*.c")]
+    libraries = ["-lm", "-lpthread"]
+    command = [compiler, *options, "-o", str(program), str(HERE / "driver.c"), *sources, *libraries]
+    subprocess.run(command, check=True)
+    command = [str(program.resolve()), "", str(given), str(output)]
+    return Engine(name, command, output, {}, folder / f"{made.name}.{name}.log")
+
+
+def _counts(made: Artefact) -> list[str]:
+    """The sizes of input and output as driver.c takes them."""
+    return [
+        f"-D{kind}={made.name.upper()}_{kind}_{declared['name'].upper()}_COUNT"
+        for kind, (declared,) in (("INPUT", made.inputs), ("OUTPUT", made.outputs))
+    ]
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
-from engines import ISA, Ended, Engine, start_clgen, start_peer
+from engines import ISA, Ended, Engine, start_clgen, start_peer, start_plain_c
 from peers import PEERS
 
 from codegen import build
@@ -45,7 +45,7 @@ TITLES = {
 PASS_MARK = 1e-4  # of max|y|, for clgen
 WRONG = 1e-2  # of max|y|, above which a peer does not compute the network
 SPINNING = 0.15  # seconds after which an idle thread pool sleeps
-DEVICE_OPTIONS = "codegen.emit.artefact.DEVICE_OPTIONS"
+DEVICE_OPTIONS = ("codegen.emit.artefact.DEVICE_OPTIONS", "codegen.emit.opencl.DEVICE_OPTIONS")
 DISTURBED = 0.1  # processors kept busy by other processes, above which there is a warning
 
 
@@ -77,6 +77,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--device", default="Intel(R) OpenCL", help="part of the OpenCL platform's or device's name")
     made.add_argument("--target", default=DEFAULT_TARGET, choices=list(TARGETS))
     made.add_argument("--engines", type=_names, default=list(PEERS), help=f"peers to measure, of {','.join(PEERS)}")
+    made.add_argument(
+        "--plain-c", type=lambda text: text.split(","), default=[], metavar="CC,CC",
+        help="also measure the plain C backend, compiled by these compilers",
+    )  # fmt: skip
     made.add_argument("--threads", type=int, default=2)
     made.add_argument(
         "--isa", default="native", choices=list(ISA), help="avx2: no vectors of 512 bits in clgen and OpenVINO"
@@ -112,6 +116,11 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
         start = functools.partial(start_clgen, artefact, options.device, x, folder, {**kernels, **limits})
         engines = [stack.enter_context(start())]
         outputs, refused = {"clgen": engines[0].result()}, {}
+        for compiler in options.plain_c:
+            plain = _artefact(model, options, "c")
+            engine = stack.enter_context(start_plain_c(plain, compiler, options.threads, x, folder, options.isa))
+            outputs[engine.name] = engine.result()
+            engines.append(engine)
         for peer in options.engines:
             try:
                 engine = stack.enter_context(start_peer(peer, model, options.threads, x, folder, limits))
@@ -120,8 +129,9 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
             except Ended as error:
                 refused[peer] = str(error)
         errors = compared(outputs)
-        if not errors.get("clgen", 0) <= PASS_MARK:
-            sys.exit(f"{name}: clgen is {errors['clgen']:.1e} of max|y| away from ONNX Runtime")
+        for own in ("clgen", *_plain_names(options)):
+            if not errors.get(own, 0) <= PASS_MARK:
+                sys.exit(f"{name}: {own} is {errors[own]:.1e} of max|y| away from ONNX Runtime")
         refused |= {
             peer: f"computes something else ({e:.0e} of max|y|)" for peer, e in errors.items() if not e <= WRONG
         }
@@ -133,23 +143,29 @@ def measure(name: str, model: Path, x: np.ndarray, options: argparse.Namespace) 
             kept.run(1)
             kept_s, kept_bytes = kept.setup_s, kept.peak_bytes()
     times = {engine: 1e3 * statistics.median(r[engine] for r in rounds) for engine in rounds[0]}
-    best = min((peer for peer in times if peer != "clgen"), key=lambda peer: times[peer], default="")
+    best = min((peer for peer in times if peer in PEERS), key=lambda peer: times[peer], default="")
     ratio = statistics.median(r[best] / r["clgen"] for r in rounds) if best else float("nan")
     if others > DISTURBED:
         print(f"warning: {name}: other processes kept {others:.1f} processors busy; measure again", file=sys.stderr)
     return Result(name, best, ratio, times, setup, peak, kept_s, kept_bytes, errors, others, refused)
 
 
-def _artefact(model: Path, options: argparse.Namespace) -> Path:
+def _plain_names(options: argparse.Namespace) -> list[str]:
+    """The engines of plain C."""
+    return [f"c-{compiler}" for compiler in options.plain_c]
+
+
+def _artefact(model: Path, options: argparse.Namespace, backend: str = "opencl") -> Path:
     """The network's generated folder.
 
     With an option for AVX2, Intel's runtime still reports vectors of 16 floats.  So artefacts are then built without
     the compiler options for such devices: the kernels are those that a processor without AVX-512 gets.
     """
-    lowered = build.lower(model)
-    wide = contextlib.nullcontext() if options.isa == "native" else mock.patch(DEVICE_OPTIONS, ())
-    with wide:
-        return build.build(lowered, options.folder / "generated", options.target)[0]
+    lowered = build.lower(model, backend=backend)
+    with contextlib.ExitStack() as narrow:
+        for place in DEVICE_OPTIONS if options.isa != "native" else ():
+            narrow.enter_context(mock.patch(place, ()))
+        return build.build(lowered, options.folder / f"generated-{backend}", options.target)[0]
 
 
 def compared(outputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -204,7 +220,7 @@ def _busy_s() -> float:
 def print_heading(what: str, unit: str, options: argparse.Namespace) -> None:
     machine = f"{cpu_name()}, {options.isa} vectors, {options.threads} threads"
     print(f"{machine}, {options.device}, target {options.target}; {unit}")
-    engines = "".join(f"{name:>12}" for name in ("clgen", *options.engines))
+    engines = "".join(f"{name:>12}" for name in ("clgen", *_plain_names(options), *options.engines))
     print(f"{what:21}{engines}{'ratio':>7}  error", flush=True)
 
 
@@ -212,7 +228,7 @@ def print_row(result: Result, values: Mapping[str, float], digits: int, options:
     """Prints the row of one model; ``values`` are the table's numbers by engine."""
 
     def row(numbers: Mapping[str, float], digits: int) -> str:
-        names = ("clgen", *options.engines)
+        names = ("clgen", *_plain_names(options), *options.engines)
         return "".join(f"{numbers[name]:12.{digits}f}" if name in numbers else f"{'-':>12}" for name in names)
 
     print(f"{result.name:21}{row(values, digits)}{result.ratio:7.2f}  {result.error.get('clgen', float('nan')):.1e}")
@@ -235,14 +251,14 @@ def finish(results: Sequence[Result], options: argparse.Namespace, **more: Any) 
         report |= {"versions": versions(options.engines), "results": [asdict(r) for r in results], **more}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.markdown:
-        options.markdown.write_text(markdown(results, options.engines))
+        options.markdown.write_text(markdown(results, [*_plain_names(options), *options.engines]))
     if options.plot:
         plot(results, options.plot)
 
 
 def markdown(results: Sequence[Result], peers: Sequence[str]) -> str:
     """A table of milliseconds, followed by the reasons why peers have none."""
-    names = ("clgen", *(TITLES[peer] for peer in peers))
+    names = ("clgen", *(TITLES.get(peer, peer) for peer in peers))
     lines = [f"| network | {' | '.join(names)} | ratio | max error / max y |", f"|---|{'---:|' * (len(names) + 2)}"]
     for r in results:
         times = (f"{r.milliseconds[name]:.2f}" if name in r.milliseconds else "-" for name in ("clgen", *peers))
