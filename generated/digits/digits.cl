@@ -5,13 +5,14 @@
  * weights sha256  84b49113f4386a84f0786b5b977211d78dcd5a9c8222d49c11199723a4851c92
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
- * 8, the last block filled up with padding lanes, which are zero.
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8:
+ * channels in blocks of 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
  *     block 1:  pixel 0: channels 8 to 15 | ...
  *
- *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *     x[n][channel][row][column] is
+ *     x[n * x_sample + channel / 8 * x_block + row * x_row + column * 8 + channel % 8]
  *
  * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
  *
@@ -175,7 +176,7 @@ static void digits_pointwise_22x8_relu(
         ROW = BY_WIDTH(22, 11), /* pixels */
         VECTORS = 1, /* of output channels */
     };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
+    const int inputs = x_blocks; /* blocks of channels that an output pixel depends on */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -278,7 +279,7 @@ static void digits_pointwise_16x8_relu(
         ROW = BY_WIDTH(16, 8), /* pixels */
         VECTORS = 1, /* of output channels */
     };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
+    const int inputs = x_blocks; /* blocks of channels that an output pixel depends on */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     x += x_at;
@@ -388,7 +389,7 @@ TABLE(digits_stem_bias, 16) = {
  *
  * Direct convolution 3x3, stride 1x1: 1x1x8x8 -> 1x16x8x8.
  * One work-item: a row, in tiles of ROW pixels x 2 blocks of 8 channels; acc is in registers.
- * What it sees of the input is put into staged first, with zeros around it.
+ * The input rows that it reads are put into staged first, with zeros around them.
  * weight is [1 tile of channels][1][3][3][16].
  */
 STEP(1, 1, 1)
@@ -446,7 +447,7 @@ void digits_stem(
             NO_UNROLL
             for (int row = 0; row < 3; ++row) {
                 const float *px = staged[0][0] + row * 10 + ox;
-                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];

@@ -65,7 +65,7 @@ def plan_pointwise(s: LaunchSketch) -> Draft:
     x, y = s.x.canonical() if gathered else view(s.x), view(s.y)
     batch, channels, rows, columns = y.shape
     blocks = -(-channels // c)
-    inputs = window.taps * x.blocks  # blocks of what a pixel sees
+    inputs = window.taps * x.blocks  # blocks of channels that an output pixel depends on
     staged = gathered or bool(s.op.prologue)
     tiling = fit(s.target, rows, columns, blocks, longest=max(_most_staged(s), 1) if staged else None)
     y_tiles = -(-blocks // tiling.block_tile)

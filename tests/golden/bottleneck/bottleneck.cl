@@ -5,13 +5,14 @@
  * weights sha256  ad43e785aac770d3af8996d7a6ea052d7af79976b8411768370212e65d0e1c93
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
- * 8, the last block filled up with padding lanes, which are zero.
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8:
+ * channels in blocks of 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
  *     block 1:  pixel 0: channels 8 to 15 | ...
  *
- *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *     x[n][channel][row][column] is
+ *     x[n * x_sample + channel / 8 * x_block + row * x_row + column * 8 + channel % 8]
  *
  * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
  *
@@ -449,7 +450,7 @@ void bottleneck_sum(
         ROW = BY_WIDTH(20, 10), /* pixels */
         VECTORS = 1, /* of output channels */
     };
-    const int inputs = x_blocks; /* blocks of what a pixel sees */
+    const int inputs = x_blocks; /* blocks of channels that an output pixel depends on */
     const int across = (columns + ROW - 1) / ROW; /* tiles of a row */
     const int tiles = rows * across;
     const int n = ITEM(2);

@@ -5,13 +5,14 @@
  * weights sha256  9bbcbf73561f6bc5d0a17ea6a2081feed2d1304e87602d8c502d9a5c4bd85576
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
- * 8, the last block filled up with padding lanes, which are zero.
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8:
+ * channels in blocks of 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
  *     block 1:  pixel 0: channels 8 to 15 | ...
  *
- *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *     x[n][channel][row][column] is
+ *     x[n * x_sample + channel / 8 * x_block + row * x_row + column * 8 + channel % 8]
  *
  * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
  *

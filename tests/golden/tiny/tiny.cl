@@ -5,13 +5,14 @@
  * weights sha256  633e5a6af7ea19ed4b74d84e583ebd9fec38d43f6bbe7e7fa4208a5f0a98c821
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
- * 8, the last block filled up with padding lanes, which are zero.
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8:
+ * channels in blocks of 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
  *     block 1:  pixel 0: channels 8 to 15 | ...
  *
- *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *     x[n][channel][row][column] is
+ *     x[n * x_sample + channel / 8 * x_block + row * x_row + column * 8 + channel % 8]
  *
  * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
  *
@@ -192,7 +193,7 @@ TABLE(tiny_stem_bias, 16) = {
  *
  * Direct convolution 3x3, stride 2x2: 1x3x6x6 -> 1x5x3x3.
  * One work-item: a row, in tiles of ROW pixels x 1 block of 8 channels; acc is in registers.
- * What it sees of the input is put into staged first, with zeros around it.
+ * The input rows that it reads are put into staged first, with zeros around them.
  * weight is [1 tile of channels][3][3][3][8].
  */
 STEP(1, 1, 1)
@@ -250,7 +251,7 @@ void tiny_stem(
             NO_UNROLL
             for (int row = 0; row < 9; ++row) {
                 const float *px = staged[0][0] + row * 7 + ox * 2;
-                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];

@@ -5,13 +5,14 @@
  * weights sha256  25bda3a8af7215bc414300df095d197e7a2280015483b3c7a22041bdc23cd3e0
  * target          cpu: CPUs, with vectors of 256 or 512 bits
  *
- * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8: channels in blocks of
- * 8, the last block filled up with padding lanes, which are zero.
+ * Layout.  Inputs and outputs have the layout of the application's arrays.  All other images are NCHWc with c = 8:
+ * channels in blocks of 8, the last block filled up with padding lanes, which are zero.
  *
  *     block 0:  pixel 0: channels 0 to 7 | pixel 1: channels 0 to 7 | ... the rows of the image, one after the other
  *     block 1:  pixel 0: channels 8 to 15 | ...
  *
- *     x[n][channel][row][column] is x[n * sample + channel / 8 * block + row * line + column * 8 + channel % 8]
+ *     x[n][channel][row][column] is
+ *     x[n * x_sample + channel / 8 * x_block + row * x_row + column * 8 + channel % 8]
  *
  * Tile.  Kernels of convolutions keep the sums of ROW pixels times VECTORS vectors of output channels in registers:
  *
@@ -153,7 +154,7 @@ typedef block vector;
  *
  * Direct convolution 1x3, stride 1x1: 1x2x1x9 -> 1x8x1x9.
  * One work-item: a row, in tiles of ROW pixels x 1 block of 8 channels; acc is in registers.
- * What it sees of the input is put into staged first, with zeros around it.
+ * The input rows that it reads are put into staged first, with zeros around them.
  * weight is [1 tile of channels][2][1][3][8].
  */
 STEP(1, 1, 1)
@@ -213,7 +214,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
             NO_UNROLL
             for (int row = 0; row < 2; ++row) {
                 const float *px = staged[0][0] + row * 11 + ox;
-                /* Unrolled, compilers would keep pixels that several taps see, for which there are no registers. */
+                /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];
