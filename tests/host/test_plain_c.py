@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,7 @@ def test_nothing_but_the_c_library_is_needed(
     folder = generated(name)
     includes = set(re.findall(r"#include <(.*?)>", (folder / f"{name}.c").read_text()))
     assert includes - {"pthread.h", "sched.h"} <= {
+        "float.h",
         "limits.h",
         "math.h",
         "stdbool.h",
@@ -119,6 +121,41 @@ def test_threads_compute_the_same(
     program = tmp_path / "threads"
     do([tool("gcc"), *flags, *includes, "-o", program, C / "threads.c", *sources(folder), "-lm", "-lpthread"])
     assert do([program]) == "ok\n"
+
+
+PROCESSORS = {
+    "aarch64": ("aarch64-linux-gnu-gcc", ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"], "vectors"),
+    "riscv64": ("riscv64-linux-gnu-gcc", ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"], "vectors"),
+    "s390x": ("s390x-linux-gnu-gcc", ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"], "without vectors"),
+    "x87": ("gcc", [], "without vectors"),
+    "musl": ("musl-gcc", [], "vectors"),
+}
+"""The compiler, the emulator, and what the device's name says, for each."""
+
+SPECIAL = {"x87": ["-m32"], "musl": ["-static"]}
+
+
+@pytest.mark.parametrize("name", ["weighty", "winograd", "types", "stages"])
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_other_processors_and_libraries(
+    name: str, processor: str, generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    compiler, emulator, said = PROCESSORS[processor]
+    for program in (compiler, *emulator[:1]):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not here; on Debian: apt install qemu-user, gcc-aarch64-linux-gnu and the like")
+    probe = subprocess.run(
+        [compiler, *SPECIAL.get(processor, []), "-x", "c", "-", "-o", tmp_path / "probe"],
+        input="#include <stdio.h>\nint main(void) { return puts(\"\") < 0; }\n",
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    if probe.returncode:
+        pytest.skip(f"{compiler} has no C library for {processor} here; on Debian: apt install gcc-multilib")
+    folder = generated(name)
+    options = [*STRICT, "-O2", "-ffp-contract=fast", *SPECIAL.get(processor, [])]
+    for where in ([], [f"-D{name.upper()}_WEIGHTS_AT_RUNTIME"]):
+        do([compiler, *options, *where, "-o", tmp_path / name, folder / "example.c", *sources(folder), "-lm"])
+        assert f"self-test passed on C, {said}" in do([*emulator, tmp_path / name])
 
 
 def test_cmake_builds_and_runs_the_example(tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
