@@ -195,6 +195,12 @@ def _backend_of(devices: tuple[str, ...]) -> str | None:
     return BACKEND if True in native else None
 
 
+def _no_plain_c(command: str, devices: tuple[str, ...]) -> None:
+    """Raises click.UsageError if --device asks for plain C, which the command does not measure."""
+    if _backend_of(devices) is not None:
+        raise click.UsageError(f"clgen {command} measures devices of OpenCL, not plain C (--device c)")
+
+
 def _devices(artefact: artefacts.Artefact, texts: tuple[str, ...]) -> Sequence[DeviceInfo | NativeDevice]:
     """The devices with these names, or the default one, for an artefact's backend."""
     from codegen.runtime.devices import select
@@ -340,6 +346,7 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
 
     with _progress(f"tuning {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say)
+    _no_plain_c("tune", devices)
     for device in select(devices, default_type=TARGETS[target].device_type):
         with interrupt.scratch() as scratch, _progress(f"tuning {spec}") as say:
             file, measured = tuning.tune_schedules(lowered, target, device, budget, scratch, say)
@@ -434,6 +441,7 @@ def bench_command(
     from codegen.runtime.picture import picture
     from codegen.runtime.trace import trace
 
+    _no_plain_c("bench", devices)
     with interrupt.scratch() as scratch, _progress(f"measuring {path}") as say:
         artefact, lowered = opening.measurable(path, spec, target, scratch, dict(shapes))
         chosen = select(devices, default_type=artefact.device_type)

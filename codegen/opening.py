@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codegen.build import Lowered, Progress, build, lower, rendered_with, silent
-from codegen.emit.artefact import GENERATOR, Tuning
+from codegen.emit.artefact import GENERATOR, OPENCL_BACKEND, Tuning
 from codegen.emit.differences import differences
 from codegen.emit.output import MANIFEST
 from codegen.errors import Mismatch, SpecError
@@ -49,12 +49,13 @@ def measurable(
     if spec is None and path.is_dir():
         artefact = read_unchanged(path)
         _check_options(artefact, target, "")
+        _check_backend(artefact, OPENCL_BACKEND)
         made_from = artefact.manifest["spec"]
         try:
             spec = find_spec(made_from["file"], made_from["sha256"], path)
         except SpecError:
             return artefact, None
-    return _opened(path, spec, target, scratch, shapes)
+    return _opened(path, spec, target, scratch, shapes, backend=OPENCL_BACKEND)
 
 
 def _opened(
@@ -81,8 +82,7 @@ def _opened(
     _check_options(artefact, target, tuned_for)
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
-    if backend not in (None, artefact.backend):
-        raise SpecError(f"{path}: was generated for backend {artefact.backend}, not {backend}; build again")
+    _check_backend(artefact, backend)
     lowered = lower(spec, shapes, say, check=check, backend=artefact.backend)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
@@ -90,6 +90,14 @@ def _opened(
     if lowered.model.weights_sha256 != artefact.manifest["weights_sha256"]:
         raise Mismatch(f"{path}: was generated from other weights than those of {spec}; build again")
     return artefact, lowered
+
+
+def _check_backend(artefact: Artefact, backend: str | None) -> None:
+    """Raises SpecError if a folder was generated for another backend than the one that is wanted."""
+    if backend not in (None, artefact.backend):
+        raise SpecError(
+            f"{artefact.folder}: was generated for backend {artefact.backend}; build it with --backend {backend}"
+        )
 
 
 def _check_options(artefact: Artefact, target: str | None, tuned_for: str) -> None:

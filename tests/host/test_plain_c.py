@@ -295,6 +295,18 @@ def test_devices_of_two_backends_are_refused(tmp_path: Path) -> None:
     assert result.exit_code == 4 and "'CPU' is no device of plain C" in result.output
 
 
+def test_what_measures_opencl_says_so(tmp_path: Path) -> None:
+    spec = ROOT / "specs" / "digits.toml"
+    clgen("build", spec, "--backend", "c", "-o", tmp_path)
+    for command, code, said in (
+        (["bench", str(tmp_path / "digits")], 2, "build it with --backend opencl"),
+        (["bench", str(spec), "--device", "c"], 2, "measures devices of OpenCL"),
+        (["tune", str(spec), "--device", "c:scalar"], 2, "measures devices of OpenCL"),
+    ):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == code and said in result.output, result.output
+
+
 def test_an_unknown_variant_is_named() -> None:
     with pytest.raises(DeviceError, match="'c:avx3' is no device of plain C; take one of c, c:portable"):
         native_devices(["c:avx3"])
