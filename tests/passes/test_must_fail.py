@@ -535,7 +535,10 @@ def test_exit_code_of_a_changed_weight(spec: Path, tmp_path: Path, place: str, h
 def test_exit_code_of_a_file_that_was_edited(spec: Path, tmp_path: Path) -> None:
     assert clgen("build", spec, "-o", tmp_path)[0] == 0
     path = tmp_path / "net/net.cl"
-    path.write_text(path.read_text().replace("max(", "min("))
+    source = path.read_text()
+    wrong = source.replace("AT_LEAST(", "AT_MOST(")
+    assert wrong != source
+    path.write_text(wrong)
     code, text = clgen("verify", tmp_path / "net", "--spec", spec)
     assert code == 5 and "SHA-256" in text
 
