@@ -141,6 +141,7 @@ PROCESSORS = {
 SPECIAL = {"x87": ["-m32"], "musl": ["-static"]}
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("name", ["weighty", "winograd", "types", "stages"])
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_other_processors_and_libraries(
@@ -174,7 +175,6 @@ def test_cmake_builds_and_runs_the_example(tool: Tool, generated: Callable[[str]
 # ---- numbers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.device
 @pytest.mark.parametrize(
     ("compiler", "variant"), [("gcc", ""), ("clang", ""), ("gcc", "scalar"), ("clang", "portable")]
 )
