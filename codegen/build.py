@@ -9,8 +9,8 @@ build      files -> folder
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from codegen.emit.artefact import OPENCL_BACKEND, Pictures, Provenance, Tuning, file_names, render_artefact
@@ -26,9 +26,10 @@ from codegen.importers.open import NO_SHAPES, Shapes, as_model, import_model, op
 from codegen.passes.explain import Report, report
 from codegen.passes.fold import fold
 from codegen.passes.fuse import fuse
+from codegen.passes.layers import layers_of_launches, originals
 from codegen.passes.simplify import simplify
 from codegen.plan.copies import with_copies
-from codegen.plan.plan import Plan
+from codegen.plan.plan import LayerNote, Plan
 from codegen.plan.planner import plan
 from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
@@ -40,7 +41,7 @@ class Lowered:
 
     ``path`` is what it was read from; ``backend`` is how its kernels run, "opencl" or "c"; ``tuned_for`` says which
     of the devices in the file of measured schedules beside it counts; ``imported`` is what the check of an import
-    found, if one was made.
+    found, if one was made.  ``layers`` are the layers that each launch computes, each with its place in the spec.
     """
 
     model: Model
@@ -50,6 +51,7 @@ class Lowered:
     tuned_for: str = ""
     imported: ImportCheck | None = None
     backend: str = OPENCL_BACKEND
+    layers: Mapping[str, tuple[LayerNote, ...]] = field(default_factory=dict)
 
 
 Progress = Callable[[str], None]
@@ -104,7 +106,12 @@ def lower(
     fused, roles = fuse(folded)
     launches = with_copies(fused)
     explained = report(model.graph, folds, roles)
-    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend)
+    layers = layers_of_launches(model.graph, launches, roles, originals(renamed, folds))
+    noted = {
+        launch: tuple(LayerNote(name, model.origins.get(name, "")) for name in names)
+        for launch, names in layers.items()
+    }
+    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend, noted)
 
 
 def measured_schedules(lowered: Lowered, target: str) -> Tuning | None:
@@ -124,7 +131,7 @@ def planned(lowered: Lowered, target: str) -> Plan:
 
 def _planned(lowered: Lowered, target: str, tuning: Tuning | None) -> Plan:
     choices = {} if tuning is None else tuning.layers
-    return plan(lowered.launches, TARGETS[target], lowered.report.notes(), choices)
+    return plan(lowered.launches, TARGETS[target], lowered.report.notes(), choices, lowered.layers)
 
 
 def rendered(lowered: Lowered, target: str, say: Progress = silent) -> dict[str, bytes]:

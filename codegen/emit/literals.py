@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,6 +28,12 @@ def table_rows(values: NDArray[np.float32], per_row: int = 8) -> Iterator[str]:
     literals = [hexfloat(v) for v in values.tolist()]
     for start in range(0, len(literals), per_row):
         yield ", ".join(literals[start : start + per_row]) + ","
+
+
+def in_comment(text: str) -> str:
+    """The text in printable ASCII for a C comment: it neither ends the comment nor opens one, and has no trigraph."""
+    escaped = "".join(c if " " <= c <= "~" else json.dumps(c)[1:-1] for c in text)
+    return re.sub(r"\*(?=/)|(?<=/)\*|(?<=\?)\?", lambda found: f"\\u{ord(found[0]):04x}", escaped)
 
 
 def c_string(text: str) -> str:

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from codegen.emit import choice
+from codegen.emit.comments import describe_launch
 from codegen.emit.dialect import OPENCL
+from codegen.emit.literals import in_comment
 from codegen.emit.render import network_buffers, persistent_arguments, render, render_kernels, table_arguments
 from codegen.plan.plan import Plan
 from codegen.plan.target import DEVICE_OPTIONS, LINE_BYTES
@@ -47,7 +49,7 @@ def _context(plan: Plan, kernels: str) -> dict[str, Any]:
         "argument_kinds": {argument.kind for launch in launches for argument in launch.arguments},
         "launches": [
             {
-                "what": (f"{launch.node}: {launch.title}", *launch.notes),
+                "what": (*describe_launch(launch, plan), *map(in_comment, launch.notes)),
                 "arguments": table_arguments(launch, by_name[launch.kernel]),
                 "kernel": launch.kernel,
                 "global": list(launch.grid.items),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from codegen.emit.literals import in_comment
 from codegen.graph.domain import grid, range_text
 from codegen.graph.graph import Input, Output, Range
 from codegen.graph.types import FLOAT32, size_of
@@ -84,7 +84,7 @@ def comment_text(name: str) -> str:
     if not name:
         return ""
     short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-    return re.sub(r"\*(?=/)|(?<=/)\*", r"\\u002a", json.dumps(short))
+    return in_comment(json.dumps(short))
 
 
 def code_text(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import jinja2
 
 from codegen.emit import expressions
+from codegen.emit.comments import describe_kernels, describe_launch
 from codegen.emit.dialect import OPENCL, Dialect
 from codegen.emit.literals import c_string, hexfloat, table_rows
 from codegen.plan.dtype import FLOAT32
@@ -54,11 +55,15 @@ def render_kernels(plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL)
     """The kernels of a plan, as one text in a dialect."""
     descriptions = [kernel.description for kernel in plan.kernels]
     functions = {id(k.calls): k.calls for k in plan.kernels if k.calls is not None}
+    comments = describe_kernels(plan)
     texts: list[dict[str, Any]] = [
-        *({"notes": (), "tables": [], "text": _text(function, dialect)} for function in functions.values()),
+        *(
+            {"comment": comments[function.name], "tables": [], "text": _text(function, dialect)}
+            for function in functions.values()
+        ),
         *(
             {
-                "notes": kernel.notes,
+                "comment": comments[kernel.name],
                 "tables": [
                     {"name": name, "count": values.size, "rows": list(table_rows(values))}
                     for name, values in kernel.tables.items()
@@ -118,8 +123,8 @@ def _persistent(plan: Plan, dialect: Dialect) -> dict[str, Any]:
     kernels = {kernel.name: kernel for kernel in plan.kernels}
     return {
         "parameters": [_parameter(buffer, plan, dialect) for buffer in network_buffers(plan)],
-        "preparations": [_step(launch, kernels) for launch in plan.preparations],
-        "steps": [_step(launch, kernels) for launch in plan.launches],
+        "preparations": [_step(launch, kernels, plan) for launch in plan.preparations],
+        "steps": [_step(launch, kernels, plan) for launch in plan.launches],
     }
 
 
@@ -184,9 +189,9 @@ def _arguments(launch: Launch, kernel: Kernel) -> list[str]:
     return texts
 
 
-def _step(launch: Launch, kernels: Mapping[str, Kernel]) -> dict[str, Any]:
+def _step(launch: Launch, kernels: Mapping[str, Kernel], plan: Plan) -> dict[str, Any]:
     return {
-        "what": f"{launch.node}: {launch.title}",
+        "what": describe_launch(launch, plan),
         "kernel": launch.kernel,
         "count": launch.grid.count,
         "grid": launch.grid.items,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,7 +37,8 @@ class Model:
     """A network; ``spec_name`` is a file name without folders; hashes are of files' bytes, "" without a file.
 
     ``unused`` names the tensors of the weights file that no layer reads, such as a forgotten bias or BatchNorm.
-    ``backend`` is how its kernels run, unless an option says otherwise.
+    ``backend`` is how its kernels run, unless an option says otherwise.  ``origins`` has each layer's line in the spec
+    and, if it was imported under another name, its node in the model, in words.
     """
 
     graph: Graph
@@ -46,6 +48,7 @@ class Model:
     example: Example | None = None
     unused: tuple[str, ...] = ()
     backend: str = "opencl"
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_example(table: ExampleTable, graph: Graph, folder: Path, file: str) -> Example:

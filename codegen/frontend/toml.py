@@ -14,7 +14,7 @@ from codegen.frontend.remedies import remedy
 from codegen.frontend.spec.naming import file_fault
 from codegen.frontend.spec.place import Place, show
 from codegen.frontend.spec.reader import MOST_BYTES, Document, parse_document, read_document
-from codegen.frontend.spec.spec import read_spec
+from codegen.frontend.spec.spec import LayerTable, Spec, read_spec
 
 
 def load(path: Path) -> Model:
@@ -41,7 +41,22 @@ def _model(document: Document, name: str, folder: Path, parameters: Parameters |
     except Stopped as stop:
         raise type(stop.error)(f"{stop.error}{remedy(document, parameters, stop)}") from stop.error
     example = read_example(spec.example, graph, folder, file) if spec.example else None
-    return Model(graph, name, document.sha256, parameters.sha256, example, parameters.unused, spec.model.backend)
+    return Model(
+        graph=graph,
+        spec_name=name,
+        spec_sha256=document.sha256,
+        weights_sha256=parameters.sha256,
+        example=example,
+        unused=parameters.unused,
+        backend=spec.model.backend,
+        origins={layer.name: _origin(layer, spec) for layer in spec.layers},
+    )
+
+
+def _origin(layer: LayerTable, spec: Spec) -> str:
+    """The layer's line in the spec, and its node in the imported model, as far as the spec tells."""
+    line = [f"line {spec.lines[layer.name]}"] if layer.name in spec.lines else []
+    return ", ".join(line + ([f"node {show(layer.original)}"] if layer.original else []))
 
 
 def find_spec(name: str, sha256: str, folder: Path) -> Path:

@@ -30,14 +30,14 @@ Array = NDArray[Any]
 
 @dataclass
 class Layer:
-    """A layer of the spec: ``options`` are its table's keys without name, op and inputs; ``note`` is a comment."""
+    """A layer of the spec: ``options`` are its table's keys without name, op and inputs; ``node`` is from the model."""
 
     name: str
     op: str
     inputs: list[str]
     options: dict[str, Any]
     shape: Shape
-    note: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,12 @@ class Document:
             return self.arrays[self.constants[value]].shape
         return next(port.shape for port in self.inputs if port.name == value)
 
-    def add(self, wanted: str, op: str, inputs: Iterable[str], options: Mapping[str, Any], note: str = "") -> str:
+    def add(self, wanted: str, op: str, inputs: Iterable[str], options: Mapping[str, Any], node: str = "") -> str:
         """Appends a layer; raises SpecError or ParameterError if it would be invalid in a spec."""
         inputs = list(inputs)
         shape = self._infer(op, inputs, options)
         name = self.unique_layer(wanted)
-        self.layers[name] = Layer(name, op, inputs, dict(options), shape, note)
+        self.layers[name] = Layer(name, op, inputs, dict(options), shape, node)
         return name
 
     def _infer(self, op: str, inputs: list[str], options: Mapping[str, Any]) -> Shape:

@@ -87,17 +87,20 @@ def _port(port: Port, ports: Sequence[Port]) -> list[str]:
     """The table of one of several inputs or outputs: its names and type."""
     lines = [f"name = {toml(port.name)}"]
     first = next(other for other in ports if other.original == port.original)
-    # JSON may contain lone surrogates, which UTF-8 cannot encode.
-    storable = not any("\ud800" <= c <= "\udfff" for c in port.original)
-    if port.original != port.name and first is port and storable:
+    if port.original != port.name and first is port and _is_storable(port.original):
         lines.append(f"original = {toml(port.original)}")
     return [*lines, *([f"type = {toml(port.type)}"] if port.type != FLOAT32 else [])]
 
 
+def _is_storable(name: str) -> bool:
+    """False for names with lone surrogates, which JSON may contain and UTF-8 cannot encode."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 def _layer(layer: Layer, before: str | None, arrays: Collection[str]) -> list[str]:
     lines = ["[[layer]]", f"name = {toml(layer.name)}"]
-    if layer.note and layer.note != layer.name:
-        lines[1] += f"  # {_comment(layer.note)}"
+    if layer.node not in ("", layer.name) and _is_storable(layer.node):
+        lines.append(f"original = {toml(layer.node)}")
     lines.append(f"op = {toml(layer.op)}")
     if len(layer.inputs) > 1:
         lines.append(f"inputs = {toml(layer.inputs)}")

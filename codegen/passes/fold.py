@@ -41,10 +41,14 @@ class WeightFold:
 
 @dataclass(frozen=True)
 class Folded:
-    """The folds of each BatchNorm by name, and, as ``waiting``, the BatchNorms in each remaining Affine node."""
+    """The folds of each BatchNorm by name, and, as ``waiting``, the BatchNorms in each remaining Affine node.
+
+    ``targets`` maps each folded layer that has another name than before to the layer's name in the network.
+    """
 
     folds: Mapping[str, tuple[WeightFold, ...]]
     waiting: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, str]
 
 
 @dataclass
@@ -93,7 +97,8 @@ def fold(graph: Graph, batch_norms: Graph, renamed: Mapping[str, str]) -> tuple[
     folds = {
         name: tuple(replace(f, node=ledger.successor(f.node)) for f in folds) for name, folds in ledger.folds.items()
     }
-    return graph, Folded(folds, waiting)
+    targets = {name: original for name, (original, _) in ledger.originals.items() if name != original}
+    return graph, Folded(folds, waiting, targets)
 
 
 def _sweep(graph: MutableGraph, ledger: _Ledger) -> bool:

@@ -151,13 +151,21 @@ class Launch:
     in_blocks: bool = False
 
 
+@dataclass(frozen=True)
+class LayerNote:
+    """A layer for comments: its name, and its place in the spec in words, "" if it has none."""
+
+    name: str
+    origin: str
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A network as launches over one arena.
 
     ``preparations`` run once, and make ``prepared`` numbers of weights.  ``stored`` is how many numbers of constants
     each launch adds to those of the launches before it.  ``weights`` is None where all constants are tables in the
-    kernels.
+    kernels.  ``layers`` are the layers of the network that each launch computes, by node; comments name them.
     """
 
     graph: Graph
@@ -173,6 +181,7 @@ class Plan:
     weights: Values | None
     zeros: int
     stored: Mapping[str, int]
+    layers: Mapping[str, tuple[LayerNote, ...]]
 
     @property
     def prepared_bytes(self) -> int:

@@ -11,7 +11,7 @@ from codegen.plan.bake import with_blob, with_tables
 from codegen.plan.blob import Constants
 from codegen.plan.homes import Location, locate
 from codegen.plan.memory import share_memory
-from codegen.plan.plan import Draft, Place, Plan
+from codegen.plan.plan import Draft, LayerNote, Place, Plan
 from codegen.plan.schedules.choose import schedule
 from codegen.plan.schedules.launch import LaunchSketch
 from codegen.plan.target import TABLE_BYTES, Target
@@ -22,11 +22,12 @@ def plan(
     target: Target,
     notes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     choices: Mapping[str, str] = MappingProxyType({}),
+    layers: Mapping[str, tuple[LayerNote, ...]] = MappingProxyType({}),
 ) -> Plan:
     """Takes all decisions that the templates print.
 
     ``notes`` are comments on launches, by name; ``choices`` are names of schedules by launch, which replace those that
-    the cost model chooses.
+    the cost model chooses; ``layers`` are the layers that each launch computes.
     """
     locations = locate(graph, target)
     layouts = {name: location.layout for name, location in locations.items()}
@@ -69,6 +70,7 @@ def plan(
         weights=baked.weights,
         zeros=max((d.zeros for d in drafts), default=0),
         stored=stored,
+        layers=layers,
     )
 
 

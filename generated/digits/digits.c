@@ -288,7 +288,7 @@ enum {
     LAUNCH_COUNT = 19,
     PERSISTENT = LAUNCH_COUNT, /* index of the persistent kernel, which runs all layers */
     COUNTER_LINE = 64,         /* bytes: each counter has a cache line of its own */
-    SOURCE_LINES = 2665,
+    SOURCE_LINES = 2698,
     SAMPLE_COUNT = 10
 };
 
@@ -1332,104 +1332,104 @@ const char *digits_device_name(const digits *model)
  * Each argument stands behind the name of the kernel's parameter: `x_at` is the offset of x in its buffer.
  */
 static const struct launch launch_table[LAUNCH_COUNT + 1] = {
-    /* 0: stem: conv -> relu;
+    /* 0: stem (line 13): conv -> relu, 1x1x8x8 -> 1x16x8x8
      * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W */
     {.kernel = "digits_stem", .global = {8, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {INPUT_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}}},
-    /* 1: mix1.b1: conv -> relu;
+    /* 1: mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8
      * batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_b1", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
-    /* 2: mix1.b3.reduce: conv -> relu;
+    /* 2: mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8
      * batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_b3_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
-    /* 3: mix1.b3.conv: conv -> relu;
+    /* 3: mix1.b3.conv (line 37): conv -> relu, 1x8x8x8 -> 1x16x8x8
      * batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_b3_conv", .global = {4, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* zeros */ {ZEROS_BUFFER, 0},
          /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 512}}},
-    /* 4: mix1.b5.reduce: conv -> relu;
+    /* 4: mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8
      * batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_b5_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}}},
-    /* 5: mix1.b5.conv: conv -> relu;
+    /* 5: mix1.b5.conv (line 51): conv -> relu, 1x8x8x8 -> 1x8x8x8
      * batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_b5_conv", .global = {4, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* zeros */ {ZEROS_BUFFER, 0},
          /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 1536}}},
-    /* 6: mix1.pool: max_pool */
+    /* 6: mix1.pool (line 58): max_pool, 1x16x8x8 -> 1x16x8x8 */
     {.kernel = "digits_max_pool3x3_s1_8", .global = {1, 2, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584},
          /* rows */ {NUMBER, 8}, /* columns */ {NUMBER, 8}, /* height */ {NUMBER, 8},
          /* width */ {NUMBER, 8}, /* x_block */ {NUMBER, 512}, /* x_row */ {NUMBER, 64},
          /* y_block */ {NUMBER, 512}, /* y_row */ {NUMBER, 64}}},
-    /* 7: mix1.project: conv -> relu;
+    /* 7: mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
      * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_project", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 3584}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2048}}},
-    /* 8: pool: max_pool */
+    /* 8: pool (line 78): max_pool, 1x40x8x8 -> 1x40x4x4 */
     {.kernel = "digits_max_pool2x2_s2_4", .global = {1, 5, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560},
          /* rows */ {NUMBER, 4}, /* columns */ {NUMBER, 4}, /* x_block */ {NUMBER, 512},
          /* x_row */ {NUMBER, 64}, /* y_block */ {NUMBER, 128}, /* y_row */ {NUMBER, 32}}},
-    /* 9: mix2.b1: conv -> relu;
+    /* 9: mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4
      * batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_b1", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
-    /* 10: mix2.b3.reduce: conv -> relu;
+    /* 10: mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4
      * batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_b3_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
-    /* 11: mix2.b3.conv: conv -> relu;
+    /* 11: mix2.b3.conv (line 100): conv -> relu, 1x8x4x4 -> 1x16x4x4
      * batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_b3_conv", .global = {2, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* zeros */ {ZEROS_BUFFER, 0},
          /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 128}}},
-    /* 12: mix2.b5.reduce: conv -> relu;
+    /* 12: mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4
      * batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_b5_reduce", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
-    /* 13: mix2.b5.conv: conv -> relu;
+    /* 13: mix2.b5.conv (line 114): conv -> relu, 1x8x4x4 -> 1x8x4x4
      * batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_b5_conv", .global = {2, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* zeros */ {ZEROS_BUFFER, 0},
          /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 384}}},
-    /* 14: mix2.pool: max_pool */
+    /* 14: mix2.pool (line 121): max_pool, 1x40x4x4 -> 1x40x4x4 */
     {.kernel = "digits_max_pool3x3_s1_4", .global = {1, 5, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 2560}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640},
          /* rows */ {NUMBER, 4}, /* columns */ {NUMBER, 4}, /* height */ {NUMBER, 4},
          /* width */ {NUMBER, 4}, /* x_block */ {NUMBER, 128}, /* x_row */ {NUMBER, 32},
          /* y_block */ {NUMBER, 128}, /* y_row */ {NUMBER, 32}}},
-    /* 15: mix2.project: conv -> relu;
+    /* 15: mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
      * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_project", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 512}}},
-    /* 16: average: global_average_pool */
+    /* 16: average (line 141): global_average_pool, 1x40x4x4 -> 1x40x1x1 */
     {.kernel = "digits_global_average_pool_40x4x4", .global = {1, 1, 5}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}}},
-    /* 17: classifier: dense */
+    /* 17: flatten (line 145), classifier (line 149): dense, 1x40x1x1 -> 1x10 */
     {.kernel = "digits_classifier", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 640}, /* y, y_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}}},
-    /* 18: softmax: softmax */
+    /* 18: softmax (line 153): softmax, 1x10 -> 1x10 */
     {.kernel = "digits_softmax_1x10", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
          /* x, x_at */ {ARENA_BUFFER, 0}, {NUMBER, 0}, /* y, y_at */ {OUTPUT_BUFFER, 0}, {NUMBER, 0}}},
@@ -1481,6 +1481,8 @@ static const char *const program_source[SOURCE_LINES] = {
     " *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]\n",
     " *\n",
     " * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.\n",
+    " *\n",
+    " * Above each kernel are the layers that it computes, with the lines of the spec where they begin.\n",
     " */\n",
     "\n",
     "/* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */\n",
@@ -1607,6 +1609,11 @@ static const char *const program_source[SOURCE_LINES] = {
     "\n",
     "\n",
     "\n",
+    "/* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " */\n",
     "/* conv -> relu\n",
     " *\n",
     " * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.\n",
@@ -1710,6 +1717,11 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
+    "/* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " */\n",
     "/* conv -> relu\n",
     " *\n",
     " * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.\n",
@@ -1813,7 +1825,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.\n",
+    "/* stem (line 13): conv -> relu, 1x1x8x8 -> 1x16x8x8\n",
+    " * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_stem_weight, 144) = {\n",
@@ -1951,7 +1964,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_b1_weight, 136) = {\n",
@@ -1991,7 +2005,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix1_b1_weight, digits_mix1_b1_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_b3_reduce_weight, 136) = {\n",
@@ -2031,7 +2046,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix1_b3_reduce_weight, digits_mix1_b3_reduce_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.b3.conv (line 37): conv -> relu, 1x8x8x8 -> 1x16x8x8\n",
+    " * batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_b3_conv_weight, 1152) = {\n",
@@ -2289,7 +2305,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_b5_reduce_weight, 136) = {\n",
@@ -2329,7 +2346,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix1_b5_reduce_weight, digits_mix1_b5_reduce_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.b5.conv (line 51): conv -> relu, 1x8x8x8 -> 1x8x8x8\n",
+    " * batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_b5_conv_weight, 1608) = {\n",
@@ -2644,6 +2662,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
+    "/* mix1.pool (line 58): max_pool, 1x16x8x8 -> 1x16x8x8 */\n",
     "/* max_pool\n",
     " *\n",
     " * Maximum of windows 3x3, stride 1x1.\n",
@@ -2710,7 +2729,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix1_project_weight, 136) = {\n",
@@ -2750,6 +2770,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix1_project_weight, digits_mix1_project_bias PASS_GRID);\n",
     "}\n",
     "\n",
+    "/* pool (line 78): max_pool, 1x40x8x8 -> 1x40x4x4 */\n",
     "/* max_pool\n",
     " *\n",
     " * Maximum of windows 2x2, stride 2x2.\n",
@@ -2812,7 +2833,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_b1_weight, 328) = {\n",
@@ -2876,7 +2898,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix2_b1_weight, digits_mix2_b1_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_b3_reduce_weight, 328) = {\n",
@@ -2940,7 +2963,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix2_b3_reduce_weight, digits_mix2_b3_reduce_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.b3.conv (line 100): conv -> relu, 1x8x4x4 -> 1x16x4x4\n",
+    " * batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_b3_conv_weight, 1152) = {\n",
@@ -3198,7 +3222,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_b5_reduce_weight, 328) = {\n",
@@ -3262,7 +3287,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix2_b5_reduce_weight, digits_mix2_b5_reduce_bias PASS_GRID);\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.b5.conv (line 114): conv -> relu, 1x8x4x4 -> 1x8x4x4\n",
+    " * batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_b5_conv_weight, 1608) = {\n",
@@ -3577,6 +3603,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
+    "/* mix2.pool (line 121): max_pool, 1x40x4x4 -> 1x40x4x4 */\n",
     "/* max_pool\n",
     " *\n",
     " * Maximum of windows 3x3, stride 1x1.\n",
@@ -3643,7 +3670,8 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
+    "/* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
     "TABLE(digits_mix2_project_weight, 328) = {\n",
@@ -3707,6 +3735,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "        digits_mix2_project_weight, digits_mix2_project_bias PASS_GRID);\n",
     "}\n",
     "\n",
+    "/* average (line 141): global_average_pool, 1x40x4x4 -> 1x40x1x1 */\n",
     "/* global_average_pool\n",
     " *\n",
     " * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.\n",
@@ -3740,6 +3769,9 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
+    "/* flatten (line 145), classifier (line 149): dense, 1x40x1x1 -> 1x10\n",
+    " * Computed in float64, rounded once to float32, printed exactly.\n",
+    " */\n",
     "TABLE(digits_classifier_weight, 640) = {\n",
     "    0x1.f3865ap-4f, -0x1.32f6dep-4f, -0x1.1c45fp-4f, -0x1.d5a204p-4f, 0x1.1d2eecp-2f, -0x1.08839p-2f, -0x1.55f5ep-4f, -0x1.c42cc2p-3f,\n",
     "    0x1.01d634p-2f, 0x1.807ccap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,\n",
@@ -3906,6 +3938,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
+    "/* softmax (line 153): softmax, 1x10 -> 1x10 */\n",
     "/* softmax\n",
     " *\n",
     " * exp(x - max) / sum(exp(x - max)) along axis 1: 1x10.  One work-item: one sum.\n",
@@ -4020,100 +4053,100 @@ static const char *const program_source[SOURCE_LINES] = {
     "{\n",
     "    struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 47u, 0, 0};\n",
     "\n",
-    "    /* stem: conv -> relu */\n",
+    "    /* stem (line 13): conv -> relu, 1x1x8x8 -> 1x16x8x8 */\n",
     "    EACH_ITEM(8)\n",
     "    digits_stem(\n",
     "        AT(input0, 0), AT(arena, 2560),\n",
     "        GRID_BY_ROWS(8, 1));\n",
-    "    /* mix1.b1: conv -> relu */\n",
+    "    /* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix1_b1(\n",
     "        AT(arena, 2560), AT(arena, 0),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix1.b3.reduce: conv -> relu */\n",
+    "    /* mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix1_b3_reduce(\n",
     "        AT(arena, 2560), AT(arena, 3584),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix1.b3.conv: conv -> relu */\n",
+    "    /* mix1.b3.conv (line 37): conv -> relu, 1x8x8x8 -> 1x16x8x8 */\n",
     "    EACH_ITEM(4)\n",
     "    digits_mix1_b3_conv(\n",
     "        AT(arena, 3584), zeros, AT(arena, 512),\n",
     "        GRID_BY_ROWS(4, 1));\n",
-    "    /* mix1.b5.reduce: conv -> relu */\n",
+    "    /* mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix1_b5_reduce(\n",
     "        AT(arena, 2560), AT(arena, 3584),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix1.b5.conv: conv -> relu */\n",
+    "    /* mix1.b5.conv (line 51): conv -> relu, 1x8x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(4)\n",
     "    digits_mix1_b5_conv(\n",
     "        AT(arena, 3584), zeros, AT(arena, 1536),\n",
     "        GRID_BY_ROWS(4, 1));\n",
-    "    /* mix1.pool: max_pool */\n",
+    "    /* mix1.pool (line 58): max_pool, 1x16x8x8 -> 1x16x8x8 */\n",
     "    EACH_ITEM(2)\n",
     "    digits_max_pool3x3_s1_8(\n",
     "        AT(arena, 2560), AT(arena, 3584), /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,\n",
     "        /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,\n",
     "        GRID(1, 2));\n",
-    "    /* mix1.project: conv -> relu */\n",
+    "    /* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix1_project(\n",
     "        AT(arena, 3584), AT(arena, 2048),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* pool: max_pool */\n",
+    "    /* pool (line 78): max_pool, 1x40x8x8 -> 1x40x4x4 */\n",
     "    EACH_ITEM(5)\n",
     "    digits_max_pool2x2_s2_4(\n",
     "        AT(arena, 0), AT(arena, 2560), /* rows */ 4, /* columns */ 4, /* x_block */ 512, /* x_row */ 64,\n",
     "        /* y_block */ 128, /* y_row */ 32,\n",
     "        GRID(1, 5));\n",
-    "    /* mix2.b1: conv -> relu */\n",
+    "    /* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix2_b1(\n",
     "        AT(arena, 2560), AT(arena, 0),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix2.b3.reduce: conv -> relu */\n",
+    "    /* mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix2_b3_reduce(\n",
     "        AT(arena, 2560), AT(arena, 640),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix2.b3.conv: conv -> relu */\n",
+    "    /* mix2.b3.conv (line 100): conv -> relu, 1x8x4x4 -> 1x16x4x4 */\n",
     "    EACH_ITEM(2)\n",
     "    digits_mix2_b3_conv(\n",
     "        AT(arena, 640), zeros, AT(arena, 128),\n",
     "        GRID_BY_ROWS(2, 1));\n",
-    "    /* mix2.b5.reduce: conv -> relu */\n",
+    "    /* mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix2_b5_reduce(\n",
     "        AT(arena, 2560), AT(arena, 640),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* mix2.b5.conv: conv -> relu */\n",
+    "    /* mix2.b5.conv (line 114): conv -> relu, 1x8x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(2)\n",
     "    digits_mix2_b5_conv(\n",
     "        AT(arena, 640), zeros, AT(arena, 384),\n",
     "        GRID_BY_ROWS(2, 1));\n",
-    "    /* mix2.pool: max_pool */\n",
+    "    /* mix2.pool (line 121): max_pool, 1x40x4x4 -> 1x40x4x4 */\n",
     "    EACH_ITEM(5)\n",
     "    digits_max_pool3x3_s1_4(\n",
     "        AT(arena, 2560), AT(arena, 640), /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,\n",
     "        /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,\n",
     "        GRID(1, 5));\n",
-    "    /* mix2.project: conv -> relu */\n",
+    "    /* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix2_project(\n",
     "        AT(arena, 640), AT(arena, 512),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* average: global_average_pool */\n",
+    "    /* average (line 141): global_average_pool, 1x40x4x4 -> 1x40x1x1 */\n",
     "    EACH_ITEM(5)\n",
     "    digits_global_average_pool_40x4x4(\n",
     "        AT(arena, 0), AT(arena, 640),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* classifier: dense */\n",
+    "    /* flatten (line 145), classifier (line 149): dense, 1x40x1x1 -> 1x10 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_classifier(\n",
     "        AT(arena, 640), AT(arena, 0),\n",
     "        GRID_BY_ROWS(1, 1));\n",
-    "    /* softmax: softmax */\n",
+    "    /* softmax (line 153): softmax, 1x10 -> 1x10 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_softmax_1x10(\n",
     "        AT(arena, 0), AT(output0, 0),\n",

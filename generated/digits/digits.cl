@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,6 +152,11 @@ typedef block vector;
 
 
 
+/* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ */
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
@@ -253,6 +260,11 @@ static void digits_pointwise_22x8_relu(
     }
 }
 
+/* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ */
 /* conv -> relu
  *
  * 1x1 convolution: y[p][o] = bias[o] + sum over i of x[p][i] weight[i][o], for pixels p.
@@ -356,7 +368,8 @@ static void digits_pointwise_16x8_relu(
     }
 }
 
-/* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
+/* stem (line 13): conv -> relu, 1x1x8x8 -> 1x16x8x8
+ * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_stem_weight, 144) = {
@@ -494,7 +507,8 @@ void digits_stem(
     }
 }
 
-/* batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * batch norm mix1.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_b1_weight, 136) = {
@@ -534,7 +548,8 @@ void digits_mix1_b1(
         digits_mix1_b1_weight, digits_mix1_b1_bias PASS_GRID);
 }
 
-/* batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * batch norm mix1.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_b3_reduce_weight, 136) = {
@@ -574,7 +589,8 @@ void digits_mix1_b3_reduce(
         digits_mix1_b3_reduce_weight, digits_mix1_b3_reduce_bias PASS_GRID);
 }
 
-/* batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.b3.conv (line 37): conv -> relu, 1x8x8x8 -> 1x16x8x8
+ * batch norm mix1.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_b3_conv_weight, 1152) = {
@@ -832,7 +848,8 @@ void digits_mix1_b3_conv(
     }
 }
 
-/* batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * batch norm mix1.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_b5_reduce_weight, 136) = {
@@ -872,7 +889,8 @@ void digits_mix1_b5_reduce(
         digits_mix1_b5_reduce_weight, digits_mix1_b5_reduce_bias PASS_GRID);
 }
 
-/* batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.b5.conv (line 51): conv -> relu, 1x8x8x8 -> 1x8x8x8
+ * batch norm mix1.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_b5_conv_weight, 1608) = {
@@ -1187,6 +1205,7 @@ void digits_mix1_b5_conv(
     }
 }
 
+/* mix1.pool (line 58): max_pool, 1x16x8x8 -> 1x16x8x8 */
 /* max_pool
  *
  * Maximum of windows 3x3, stride 1x1.
@@ -1253,7 +1272,8 @@ void digits_max_pool3x3_s1_8(
     }
 }
 
-/* batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix1_project_weight, 136) = {
@@ -1293,6 +1313,7 @@ void digits_mix1_project(
         digits_mix1_project_weight, digits_mix1_project_bias PASS_GRID);
 }
 
+/* pool (line 78): max_pool, 1x40x8x8 -> 1x40x4x4 */
 /* max_pool
  *
  * Maximum of windows 2x2, stride 2x2.
@@ -1355,7 +1376,8 @@ void digits_max_pool2x2_s2_4(
     }
 }
 
-/* batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * batch norm mix2.b1/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_b1_weight, 328) = {
@@ -1419,7 +1441,8 @@ void digits_mix2_b1(
         digits_mix2_b1_weight, digits_mix2_b1_bias PASS_GRID);
 }
 
-/* batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * batch norm mix2.b3.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_b3_reduce_weight, 328) = {
@@ -1483,7 +1506,8 @@ void digits_mix2_b3_reduce(
         digits_mix2_b3_reduce_weight, digits_mix2_b3_reduce_bias PASS_GRID);
 }
 
-/* batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.b3.conv (line 100): conv -> relu, 1x8x4x4 -> 1x16x4x4
+ * batch norm mix2.b3.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_b3_conv_weight, 1152) = {
@@ -1741,7 +1765,8 @@ void digits_mix2_b3_conv(
     }
 }
 
-/* batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * batch norm mix2.b5.reduce/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_b5_reduce_weight, 328) = {
@@ -1805,7 +1830,8 @@ void digits_mix2_b5_reduce(
         digits_mix2_b5_reduce_weight, digits_mix2_b5_reduce_bias PASS_GRID);
 }
 
-/* batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.b5.conv (line 114): conv -> relu, 1x8x4x4 -> 1x8x4x4
+ * batch norm mix2.b5.conv/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_b5_conv_weight, 1608) = {
@@ -2120,6 +2146,7 @@ void digits_mix2_b5_conv(
     }
 }
 
+/* mix2.pool (line 121): max_pool, 1x40x4x4 -> 1x40x4x4 */
 /* max_pool
  *
  * Maximum of windows 3x3, stride 1x1.
@@ -2186,7 +2213,8 @@ void digits_max_pool3x3_s1_4(
     }
 }
 
-/* batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(digits_mix2_project_weight, 328) = {
@@ -2250,6 +2278,7 @@ void digits_mix2_project(
         digits_mix2_project_weight, digits_mix2_project_bias PASS_GRID);
 }
 
+/* average (line 141): global_average_pool, 1x40x4x4 -> 1x40x1x1 */
 /* global_average_pool
  *
  * Average over all of space: 1x40x4x4 -> 1x40x1x1.  One work-item: a block of 8 channels.
@@ -2283,6 +2312,9 @@ void digits_global_average_pool_40x4x4(
     }
 }
 
+/* flatten (line 145), classifier (line 149): dense, 1x40x1x1 -> 1x10
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(digits_classifier_weight, 640) = {
     0x1.f3865ap-4f, -0x1.32f6dep-4f, -0x1.1c45fp-4f, -0x1.d5a204p-4f, 0x1.1d2eecp-2f, -0x1.08839p-2f, -0x1.55f5ep-4f, -0x1.c42cc2p-3f,
     0x1.01d634p-2f, 0x1.807ccap-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -2449,6 +2481,7 @@ void digits_classifier(
     }
 }
 
+/* softmax (line 153): softmax, 1x10 -> 1x10 */
 /* softmax
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x10.  One work-item: one sum.
@@ -2563,100 +2596,100 @@ void digits_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 47u, 0, 0};
 
-    /* stem: conv -> relu */
+    /* stem (line 13): conv -> relu, 1x1x8x8 -> 1x16x8x8 */
     EACH_ITEM(8)
     digits_stem(
         AT(input0, 0), AT(arena, 2560),
         GRID_BY_ROWS(8, 1));
-    /* mix1.b1: conv -> relu */
+    /* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     digits_mix1_b1(
         AT(arena, 2560), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* mix1.b3.reduce: conv -> relu */
+    /* mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     digits_mix1_b3_reduce(
         AT(arena, 2560), AT(arena, 3584),
         GRID_BY_ROWS(1, 1));
-    /* mix1.b3.conv: conv -> relu */
+    /* mix1.b3.conv (line 37): conv -> relu, 1x8x8x8 -> 1x16x8x8 */
     EACH_ITEM(4)
     digits_mix1_b3_conv(
         AT(arena, 3584), zeros, AT(arena, 512),
         GRID_BY_ROWS(4, 1));
-    /* mix1.b5.reduce: conv -> relu */
+    /* mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     digits_mix1_b5_reduce(
         AT(arena, 2560), AT(arena, 3584),
         GRID_BY_ROWS(1, 1));
-    /* mix1.b5.conv: conv -> relu */
+    /* mix1.b5.conv (line 51): conv -> relu, 1x8x8x8 -> 1x8x8x8 */
     EACH_ITEM(4)
     digits_mix1_b5_conv(
         AT(arena, 3584), zeros, AT(arena, 1536),
         GRID_BY_ROWS(4, 1));
-    /* mix1.pool: max_pool */
+    /* mix1.pool (line 58): max_pool, 1x16x8x8 -> 1x16x8x8 */
     EACH_ITEM(2)
     digits_max_pool3x3_s1_8(
         AT(arena, 2560), AT(arena, 3584), /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,
         /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,
         GRID(1, 2));
-    /* mix1.project: conv -> relu */
+    /* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     digits_mix1_project(
         AT(arena, 3584), AT(arena, 2048),
         GRID_BY_ROWS(1, 1));
-    /* pool: max_pool */
+    /* pool (line 78): max_pool, 1x40x8x8 -> 1x40x4x4 */
     EACH_ITEM(5)
     digits_max_pool2x2_s2_4(
         AT(arena, 0), AT(arena, 2560), /* rows */ 4, /* columns */ 4, /* x_block */ 512, /* x_row */ 64,
         /* y_block */ 128, /* y_row */ 32,
         GRID(1, 5));
-    /* mix2.b1: conv -> relu */
+    /* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
     EACH_ITEM(1)
     digits_mix2_b1(
         AT(arena, 2560), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* mix2.b3.reduce: conv -> relu */
+    /* mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
     EACH_ITEM(1)
     digits_mix2_b3_reduce(
         AT(arena, 2560), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
-    /* mix2.b3.conv: conv -> relu */
+    /* mix2.b3.conv (line 100): conv -> relu, 1x8x4x4 -> 1x16x4x4 */
     EACH_ITEM(2)
     digits_mix2_b3_conv(
         AT(arena, 640), zeros, AT(arena, 128),
         GRID_BY_ROWS(2, 1));
-    /* mix2.b5.reduce: conv -> relu */
+    /* mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
     EACH_ITEM(1)
     digits_mix2_b5_reduce(
         AT(arena, 2560), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
-    /* mix2.b5.conv: conv -> relu */
+    /* mix2.b5.conv (line 114): conv -> relu, 1x8x4x4 -> 1x8x4x4 */
     EACH_ITEM(2)
     digits_mix2_b5_conv(
         AT(arena, 640), zeros, AT(arena, 384),
         GRID_BY_ROWS(2, 1));
-    /* mix2.pool: max_pool */
+    /* mix2.pool (line 121): max_pool, 1x40x4x4 -> 1x40x4x4 */
     EACH_ITEM(5)
     digits_max_pool3x3_s1_4(
         AT(arena, 2560), AT(arena, 640), /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,
         /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,
         GRID(1, 5));
-    /* mix2.project: conv -> relu */
+    /* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
     EACH_ITEM(1)
     digits_mix2_project(
         AT(arena, 640), AT(arena, 512),
         GRID_BY_ROWS(1, 1));
-    /* average: global_average_pool */
+    /* average (line 141): global_average_pool, 1x40x4x4 -> 1x40x1x1 */
     EACH_ITEM(5)
     digits_global_average_pool_40x4x4(
         AT(arena, 0), AT(arena, 640),
         GRID_BY_ROWS(1, 1));
-    /* classifier: dense */
+    /* flatten (line 145), classifier (line 149): dense, 1x40x1x1 -> 1x10 */
     EACH_ITEM(1)
     digits_classifier(
         AT(arena, 640), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* softmax: softmax */
+    /* softmax (line 153): softmax, 1x10 -> 1x10 */
     EACH_ITEM(1)
     digits_softmax_1x10(
         AT(arena, 0), AT(output0, 0),

@@ -470,7 +470,8 @@ def test_no_name_of_a_model_gets_out_of_its_comment(
     name: str, tool: Callable[[str], str], has_device: None, tmp_path: Path
 ) -> None:
     key = f"original = {json.dumps(name)}"
-    artefact = built(SIMPLE.format(input=key, output=key), tmp_path)
+    layer = SIMPLE.replace('op = "relu"', f'op = "relu"\n{key.replace("{", "{{").replace("}", "}}")}')
+    artefact = built(layer.format(input=key, output=key), tmp_path)
     assert artefact.inputs[0]["original"] == artefact.outputs[0]["original"] == name
     plain = tmp_path / "plain"
     plain.mkdir()

@@ -877,31 +877,37 @@ name = "image"
 shape = [3, 8, 8]
 
 [[layer]]
-name = "stem.conv"  # /stem/stem.0/conv/Conv
+name = "stem.conv"
+original = "/stem/stem.0/conv/Conv"
 op = "conv"
 padding = 1
 
 [[layer]]
-name = "stem.bn"  # /stem/bn/BatchNormalization
+name = "stem.bn"
+original = "/stem/bn/BatchNormalization"
 op = "batch_norm"
 epsilon = 0.001
 activation = { op = "leaky_relu", alpha = 0.1 }
 
 [[layer]]
-name = "Add"  # /Add
+name = "Add"
+original = "/Add"
 op = "add"
 inputs = ["stem.bn", "stem.conv"]
 
 [[layer]]
-name = "pool"  # /pool/GlobalAveragePool
+name = "pool"
+original = "/pool/GlobalAveragePool"
 op = "global_average_pool"
 
 [[layer]]
-name = "Flatten"  # /Flatten
+name = "Flatten"
+original = "/Flatten"
 op = "flatten"
 
 [[layer]]
-name = "head"  # /head/Gemm
+name = "head"
+original = "/head/Gemm"
 op = "dense"
 
 [[output]]

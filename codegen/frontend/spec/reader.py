@@ -58,7 +58,31 @@ class Document:
     place: Place
     sha256: str
     tables: Mapping[str, Any]
+    text: str
 
+    def lines(self, kind: str) -> list[int]:
+        """The line of the header ``[[kind]]`` of each such table, counted from 1; [] if some have no such header."""
+        lines, line, end = [], 1, 0
+        for match in _HEADER.finditer(self.text):
+            line += self.text.count("\n", end, match.end())
+            end = match.end()
+            if match["kind"] is not None and match["kind"].strip("\"'") == kind:
+                lines.append(line)
+        return lines if len(lines) == len(self.tables.get(kind, [])) else []
+
+
+# Matches headers of arrays of tables; and strings and comments, whose text may look like a header.
+_HEADER = re.compile(
+    r"""
+      \"{3} (?: \\. | [^\\] )*? \"{3,5}
+    | '{3} .*? '{3,5}
+    | " (?: \\. | [^"\\\n] )* "
+    | ' [^'\n]* '
+    | \# [^\n]*
+    | (?<![^\n]) [\t\ ]* \[\[ [\t\ ]* (?P<kind> [A-Za-z0-9_-]+ | "[^"\\\n]*" | '[^'\n]*' ) [\t\ ]* \]\]
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 
 MOST_BYTES = 2**26  # bytes of a file: a spec of 5,000 layers has about a hundredth of this
 
@@ -91,7 +115,7 @@ def parse_document(data: bytes, place: Place) -> Document:
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "tables or arrays are nested too deeply"
         raise place.spec_error(f"is not valid TOML: {reason}{_wrong_brackets(text) or _quoted(reason, text)}") from None
-    return Document(place, hashlib.sha256(data).hexdigest(), tables)
+    return Document(place, hashlib.sha256(data).hexdigest(), tables, text)
 
 
 def read_table(value: Mapping[str, Any], keys: Keys, place: Place) -> dict[str, Any]:

@@ -102,6 +102,7 @@ LAYER_KEYS: Keys = {
         table("a table such as { epsilon = 1e-5 }", "attached_batch_norm"), "BatchNorm after the operator."
     ),
     "activation": Key(ACTIVATION, "Activation after operator and BatchNorm."),
+    "original": Key(TEXT, "The node's name in the model that the spec was imported from, if it differs."),
 }
 
 DOCUMENT_TABLES = ("model", "input", "constant", "layer", "output", "example")
@@ -165,7 +166,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """A layer's table; ``options`` are the keys of the operator itself."""
+    """A layer's table; ``options`` are the keys of the operator itself, ``original`` is "" if the spec has none."""
 
     name: str
     place: Place
@@ -174,6 +175,7 @@ class LayerTable:
     inputs: tuple[str, ...]
     batch_norm: Attached | None
     activation: Attached | None
+    original: str
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,10 @@ class ExampleTable:
 
 @dataclass(frozen=True)
 class Spec:
-    """The contents of a TOML file; ``layers`` are in order of computation, each needed for an output."""
+    """The contents of a TOML file; ``layers`` are in order of computation, each needed for an output.
+
+    ``lines`` has the line of each layer's header by name; it is empty if layers are written without headers.
+    """
 
     place: Place
     model: ModelTable
@@ -215,6 +220,7 @@ class Spec:
     layers: tuple[LayerTable, ...]
     outputs: tuple[OutputTable, ...]
     example: ExampleTable | None
+    lines: Mapping[str, int]
 
 
 def read_spec(document: Document) -> Spec:
@@ -229,7 +235,8 @@ def read_spec(document: Document) -> Spec:
     layers = _layers(tables, inputs, sources, place)
     outputs = _outputs(tables, model, inputs, [*sources, *(layer.name for layer in layers)], place)
     ordered = _ordered(layers, inputs, constants, outputs, place)
-    return Spec(place, model, inputs, constants, ordered, outputs, _example(tables, place))
+    lines = dict(zip((layer.name for layer in layers), document.lines("layer"), strict=False))
+    return Spec(place, model, inputs, constants, ordered, outputs, _example(tables, place), lines)
 
 
 def layer_keys(operator: Operator) -> Keys:
@@ -252,10 +259,10 @@ def layer_keys(operator: Operator) -> Keys:
                 required=True,
             )
         }
-    return {"name": LAYER_KEYS["name"], "op": LAYER_KEYS["op"], **several, **operator.keys, **_ATTACHED_KEYS}
+    return {"name": LAYER_KEYS["name"], "op": LAYER_KEYS["op"], **several, **operator.keys, **_COMMON_KEYS}
 
 
-_ATTACHED_KEYS = {name: LAYER_KEYS[name] for name in ("batch_norm", "activation")}
+_COMMON_KEYS = {name: LAYER_KEYS[name] for name in ("batch_norm", "activation", "original")}
 
 
 def _model(tables: Mapping[str, Any], place: Place) -> ModelTable:
@@ -359,7 +366,10 @@ def _layer(value: Mapping[str, Any], before: str | None, place: Place) -> LayerT
     if read["activation"] is not None:
         attached["activation"] = Attached(*read_activation(read["activation"], place.key("activation")))
     options = {name: read[name] for name in operator.keys}
-    return LayerTable(value["name"], place, operator, options, _read_inputs(read, before, place), **attached)
+    original = read["original"] or ""
+    return LayerTable(
+        value["name"], place, operator, options, _read_inputs(read, before, place), **attached, original=original
+    )
 
 
 def _operator(op: str, place: Place) -> Operator:

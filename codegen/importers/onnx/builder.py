@@ -20,17 +20,20 @@ LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to this one
 class Builder:
     """Adds the layers of one node; the last one has the node's name, intermediate ones a suffix."""
 
-    def __init__(self, document: Document, wanted: str, note: str, whole: bool = False) -> None:
-        """``whole``: constants may be whole numbers or bools, because other inputs represent such numbers."""
+    def __init__(self, document: Document, wanted: str, node: str, whole: bool = False) -> None:
+        """``node`` is the node's name.
+
+        ``whole``: constants may be whole numbers or bools, because other inputs represent such numbers.
+        """
         self._document = document
         self._whole = whole
         self.wanted = wanted
-        self._note = note
+        self._node = node
 
     def layer(self, op: str, inputs: Live | Sequence[Live], tag: str = "", **options: Any) -> Live:
         inputs = [inputs] if isinstance(inputs, Live) else inputs
         wanted = f"{self.wanted}.{tag}" if tag else self.wanted
-        name = self._document.add(wanted, op, [x.name for x in inputs], options, self._note)
+        name = self._document.add(wanted, op, [x.name for x in inputs], options, self._node)
         # Layers have at least one axis; a result of scalars alone is a scalar in ONNX.
         scalar = not any(x.shape for x in inputs)
         return Live(name, () if scalar else self._document.shape(name))

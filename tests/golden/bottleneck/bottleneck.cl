@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,7 +152,8 @@ typedef block vector;
 
 
 
-/* batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* expand (line 13): conv -> clip, 2x3x5x4 -> 2x18x5x4
+ * batch norm expand/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(bottleneck_expand_weight, 96) = {
@@ -273,7 +276,8 @@ void bottleneck_expand(
     }
 }
 
-/* batch norm depthwise/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* depthwise (line 19): conv -> clip, 2x18x5x4 -> 2x18x5x4
+ * batch norm depthwise/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(bottleneck_depthwise_weight, 216) = {
@@ -389,7 +393,8 @@ void bottleneck_depthwise(
     }
 }
 
-/* batch norm project folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
+/* project (line 26), sum (line 31): conv -> add, 2x18x5x4, 2x3x5x4 -> 2x3x5x4
+ * batch norm project folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(bottleneck_sum_weight, 200) = {
@@ -626,19 +631,19 @@ void bottleneck_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 12u, 0, 0};
 
-    /* expand: conv -> clip */
+    /* expand (line 13): conv -> clip, 2x3x5x4 -> 2x18x5x4 */
     EACH_ITEM(4)
     bottleneck_expand(
         AT(input0, 0), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* depthwise: conv -> clip */
+    /* depthwise (line 19): conv -> clip, 2x18x5x4 -> 2x18x5x4 */
     EACH_ITEM(6)
     bottleneck_depthwise(
         AT(arena, 0), AT(arena, 960), /* rows */ 5, /* columns */ 4, /* height */ 5, /* width */ 4,
         /* x_sample */ 480, /* x_block */ 160, /* x_row */ 32, /* y_sample */ 480, /* y_block */ 160,
         /* y_row */ 32,
         GRID(1, 3));
-    /* sum: conv -> add */
+    /* project (line 26), sum (line 31): conv -> add, 2x18x5x4, 2x3x5x4 -> 2x3x5x4 */
     EACH_ITEM(2)
     bottleneck_sum(
         AT(arena, 960), AT(input0, 0), AT(output0, 0), /* x_blocks */ 3, /* x_block */ 160,

@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,6 +152,9 @@ typedef block vector;
 
 
 
+/* larger (line 10): resize, 1x9x4x5 -> 1x9x8x10
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(images_larger_index, 18) = {
     0x0p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1.8p+1f, 0x1.8p+1f,
     0x0p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+1f, 0x1p+1f, 0x1.8p+1f, 0x1.8p+1f,
@@ -181,6 +186,9 @@ void images_larger(
     }
 }
 
+/* half (line 15): resize, 1x9x4x5 -> 1x9x2x3
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(images_half_index, 10) = {
     0x0p+0f, 0x1p+0f, 0x1p+1f, 0x1.8p+1f, 0x0p+0f, 0x1p+0f, 0x1p+1f, 0x1.8p+1f,
     0x1.8p+1f, 0x1p+2f,
@@ -235,6 +243,9 @@ void images_half(
     }
 }
 
+/* turned (line 22): grid_sample, 1x9x8x10 -> 1x9x3x2
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(images_turned_grid, 12) = {
     -0x1p+0f, 0x1.4p-3f, -0x1.6p-1f, 0x1.ep-2f, -0x1.8p-2f, 0x1.9p-1f, -0x1p-4f, -0x1.dp-1f,
     0x1p-2f, -0x1.3p-1f, 0x1.2p-1f, -0x1.2p-2f,
@@ -305,6 +316,9 @@ void images_turned(
     }
 }
 
+/* even (line 27), shuffled (line 36): take_channels, 1x9x4x5 -> 1x14x4x5
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(images_shuffled_table, 48) = {
     0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x1p+1f, 0x0p+0f, 0x0p+0f, 0x1p+2f,
     0x0p+0f, 0x0p+0f, 0x1.8p+2f, 0x0p+0f, 0x0p+0f, 0x1p+3f, 0x0p+0f, 0x0p+0f,
@@ -357,6 +371,7 @@ void images_shuffled(
     }
 }
 
+/* wide (line 41): concat, 1x9x4x5, 1x9x4x5 -> 1x9x4x10 */
 /* concat
  *
  * Joins 2 tensors along axis 3 -> 1x9x4x10.  One work-item: a row of the last axis.
@@ -476,27 +491,27 @@ void images_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 64u, 0, 0};
 
-    /* larger: resize */
+    /* larger (line 10): resize, 1x9x4x5 -> 1x9x8x10 */
     EACH_ITEM(16)
     images_larger(
         AT(input0, 0), AT(arena, 0),
         GRID(1, 8));
-    /* half: resize */
+    /* half (line 15): resize, 1x9x4x5 -> 1x9x2x3 */
     EACH_ITEM(4)
     images_half(
         AT(input0, 0), AT(output1, 0),
         GRID(1, 2));
-    /* turned: grid_sample */
+    /* turned (line 22): grid_sample, 1x9x8x10 -> 1x9x3x2 */
     EACH_ITEM(6)
     images_turned(
         AT(arena, 0), AT(output0, 0),
         GRID(1, 3));
-    /* shuffled: take_channels */
+    /* even (line 27), shuffled (line 36): take_channels, 1x9x4x5 -> 1x14x4x5 */
     EACH_ITEM(2)
     images_shuffled(
         AT(input0, 0), AT(output2, 0), /* pixels */ 20, /* channels */ 14, /* x_block */ 20,
         GRID(1, 2));
-    /* wide: concat */
+    /* wide (line 41): concat, 1x9x4x5, 1x9x4x5 -> 1x9x4x10 */
     EACH_ITEM(36)
     images_concat2_1x9x4x10(
         AT(input0, 0), AT(input0, 0), AT(output3, 0),

@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -152,6 +154,7 @@ typedef block vector;
 #define READ_uint8(pointer, index) convert_float((pointer)[index])
 
 
+/* tokens: uint8_to_float32, 1x3x4x6 -> 1x3x4x6 */
 /* uint8_to_float32
  *
  * Converts elements, from uint8 to float32: 1x3x4x6 -> 1x3x4x6.  One work-item: a row of the last axis.
@@ -174,6 +177,7 @@ void rows_uint8_to_float32_1x3x4x6(
     }
 }
 
+/* keys (line 16): transpose, 1x3x4x6 -> 1x3x6x4 */
 /* transpose
  *
  * Moves elements: 1x3x4x6 -> 1x3x6x4.  One work-item: a row of the last axis.
@@ -200,6 +204,7 @@ void rows_copy_1x3x4x6_to_1x3x6x4(
     }
 }
 
+/* scores (line 11): mat_mul, 1x3x4x6, 1x3x6x4 -> 1x3x4x4 */
 /* mat_mul
  *
  * Product of 1x3x4x6 and 1x3x6x4 -> 1x3x4x4.
@@ -277,6 +282,7 @@ void rows_matmul_1x3x4x6_by_1x3x6x4(
     }
 }
 
+/* sums (line 22): running_sum, 1x3x4x4 -> 1x3x4x4 */
 /* running_sum
  *
  * Running sums along axis 3: 1x3x4x4.  One work-item: a row of them.
@@ -301,6 +307,7 @@ void rows_running_sum_1x3x4x4(
     }
 }
 
+/* best (line 28): top_values, 1x3x4x4 -> 1x3x4x2 */
 /* top_values
  *
  * The largest 2 of 4 elements along axis 3, in order: 1x3x4x4 -> 1x3x4x2.
@@ -341,6 +348,7 @@ void rows_top_values_1x3x4x4(
     }
 }
 
+/* mean (line 35): reduce_mean, 1x3x4x2 -> 1x1x4x2 */
 /* reduce_mean
  *
  * Mean of 3 elements each: 1x3x4x2 -> 1x1x4x2.  One work-item: one of them.
@@ -454,32 +462,32 @@ void rows_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 95u, 0, 0};
 
-    /* tokens/float32: uint8_to_float32 */
+    /* tokens: uint8_to_float32, 1x3x4x6 -> 1x3x4x6 */
     EACH_ITEM(12)
     rows_uint8_to_float32_1x3x4x6(
         AT(input0, 0), AT(arena, 192),
         GRID_BY_ROWS(12, 1));
-    /* keys: transpose */
+    /* keys (line 16): transpose, 1x3x4x6 -> 1x3x6x4 */
     EACH_ITEM(48)
     rows_copy_1x3x4x6_to_1x3x6x4(
         AT(arena, 192), AT(arena, 0),
         GRID_BY_ROWS(48, 1));
-    /* scores: mat_mul */
+    /* scores (line 11): mat_mul, 1x3x4x6, 1x3x6x4 -> 1x3x4x4 */
     EACH_ITEM(3)
     rows_matmul_1x3x4x6_by_1x3x6x4(
         AT(arena, 192), AT(arena, 0), AT(arena, 288),
         GRID_BY_ROWS(1, 1));
-    /* sums: running_sum */
+    /* sums (line 22): running_sum, 1x3x4x4 -> 1x3x4x4 */
     EACH_ITEM(12)
     rows_running_sum_1x3x4x4(
         AT(arena, 288), AT(arena, 0),
         GRID_BY_ROWS(12, 1));
-    /* best: top_values */
+    /* best (line 28): top_values, 1x3x4x4 -> 1x3x4x2 */
     EACH_ITEM(12)
     rows_top_values_1x3x4x4(
         AT(arena, 0), AT(arena, 64),
         GRID_BY_ROWS(12, 1));
-    /* mean: reduce_mean */
+    /* mean (line 35): reduce_mean, 1x3x4x2 -> 1x1x4x2 */
     EACH_ITEM(8)
     rows_reduce_mean_1x3x4x2(
         AT(arena, 64), AT(output0, 0),

@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,7 +152,8 @@ typedef block vector;
 
 
 
-/* batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
+/* stem (line 10): conv -> relu, 1x3x6x6 -> 1x5x3x3
+ * batch norm stem/batch_norm folded into the weights: W' = gamma / sqrt(var + 0.001) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
 TABLE(tiny_stem_weight, 224) = {
@@ -299,6 +302,7 @@ void tiny_stem(
     }
 }
 
+/* pool (line 18): global_average_pool, 1x5x3x3 -> 1x5x1x1 */
 /* global_average_pool
  *
  * Average over all of space: 1x5x3x3 -> 1x5x1x1.  One work-item: a block of 8 channels.
@@ -334,6 +338,9 @@ void tiny_global_average_pool_5x3x3(
     }
 }
 
+/* scores (line 22): dense, 1x5x1x1 -> 1x4
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(tiny_scores_dense_weight, 48) = {
     0x1.7p-1f, 0x1p-1f, 0x1.2p-2f, 0x1p-4f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
     -0x1p-3f, -0x1.6p-2f, -0x1.2p-1f, -0x1.9p-1f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x0p+0f,
@@ -426,6 +433,7 @@ void tiny_scores_dense(
     }
 }
 
+/* scores (line 22): softmax, 1x4 -> 1x4 */
 /* softmax
  *
  * exp(x - max) / sum(exp(x - max)) along axis 1: 1x4.  One work-item: one sum.
@@ -539,22 +547,22 @@ void tiny_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 6u, 0, 0};
 
-    /* stem: conv -> relu */
+    /* stem (line 10): conv -> relu, 1x3x6x6 -> 1x5x3x3 */
     EACH_ITEM(3)
     tiny_stem(
         AT(input0, 0), AT(arena, 0),
         GRID_BY_ROWS(3, 1));
-    /* pool: global_average_pool */
+    /* pool (line 18): global_average_pool, 1x5x3x3 -> 1x5x1x1 */
     EACH_ITEM(1)
     tiny_global_average_pool_5x3x3(
         AT(arena, 0), AT(arena, 96),
         GRID_BY_ROWS(1, 1));
-    /* scores/dense: dense */
+    /* scores (line 22): dense, 1x5x1x1 -> 1x4 */
     EACH_ITEM(1)
     tiny_scores_dense(
         AT(arena, 96), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* scores: softmax */
+    /* scores (line 22): softmax, 1x4 -> 1x4 */
     EACH_ITEM(1)
     tiny_softmax_1x4(
         AT(arena, 0), AT(output0, 0),

@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,6 +152,7 @@ typedef block vector;
 
 
 
+/* mean (line 10): average_pool, 1x3x4x5x6 -> 1x3x2x2x3 */
 /* average_pool
  *
  * Average of windows 2x2x2, stride 2x2x2: 1x3x4x5x6 -> 1x3x2x2x3.
@@ -201,6 +204,9 @@ void volume_average_pool2x2x2_s2_3x20x6(
     }
 }
 
+/* finer (line 15): resize, 1x3x2x2x3 -> 1x3x4x4x6
+ * Computed in float64, rounded once to float32, printed exactly.
+ */
 TABLE(volume_finer_index, 28) = {
     0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+0f,
     0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x0p+0f, 0x1p+0f, 0x1p+0f, 0x1p+0f,
@@ -357,12 +363,12 @@ void volume_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 20u, 0, 0};
 
-    /* mean: average_pool */
+    /* mean (line 10): average_pool, 1x3x4x5x6 -> 1x3x2x2x3 */
     EACH_ITEM(4)
     volume_average_pool2x2x2_s2_3x20x6(
         AT(input0, 0), AT(arena, 0),
         GRID(1, 4));
-    /* finer: resize */
+    /* finer (line 15): resize, 1x3x2x2x3 -> 1x3x4x4x6 */
     EACH_ITEM(16)
     volume_finer(
         AT(arena, 0), AT(output0, 0),

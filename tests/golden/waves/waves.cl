@@ -24,6 +24,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -150,6 +152,9 @@ typedef block vector;
 
 
 
+/* a (line 14): conv, 1x2x9 -> 1x8x9
+ * b (line 21): conv, 1x2x9 -> 1x8x9
+ */
 /* conv
  *
  * Direct convolution 1x3, stride 1x1: 1x2x1x9 -> 1x8x1x9.
@@ -255,6 +260,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
     }
 }
 
+/* pooled (line 33): max_pool, 1x16x9 -> 1x16x4 */
 /* max_pool
  *
  * Maximum of windows 1x2, stride 1x2.
@@ -317,6 +323,7 @@ void waves_max_pool1x2_s2_4(
     }
 }
 
+/* up (line 38): conv_transpose -> leaky_relu, 1x16x4 -> 1x3x9 */
 /* conv_transpose -> leaky_relu
  *
  * Transposed convolution 1x2, stride 1x2: 1x16x1x4 -> 1x3x1x9.
@@ -371,6 +378,7 @@ void waves_transposed1x2_s2_16x4_to_3x9(
     }
 }
 
+/* pooled (line 33): identity, 1x16x4 -> 1x16x4 */
 /* identity
  *
  * Element by element: 1x16x1x4.  One work-item: a row of one block of 8 channels.
@@ -490,28 +498,28 @@ void waves_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 7u, 0, 0};
 
-    /* a: conv */
+    /* a (line 14): conv, 1x2x9 -> 1x8x9 */
     EACH_ITEM(1)
     waves_stem1x3_s1_2x9_to_8x9(
         AT(input0, 0), AT(weights, 0), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* b: conv */
+    /* b (line 21): conv, 1x2x9 -> 1x8x9 */
     EACH_ITEM(1)
     waves_stem1x3_s1_2x9_to_8x9(
         AT(input1, 0), AT(weights, 96), AT(arena, 72),
         GRID_BY_ROWS(1, 1));
-    /* pooled: max_pool */
+    /* pooled (line 33): max_pool, 1x16x9 -> 1x16x4 */
     EACH_ITEM(2)
     waves_max_pool1x2_s2_4(
         AT(arena, 0), AT(arena, 160), /* rows */ 1, /* columns */ 4, /* x_block */ 72, /* x_row */ 0,
         /* y_block */ 32, /* y_row */ 0,
         GRID(1, 2));
-    /* up: conv_transpose -> leaky_relu */
+    /* up (line 38): conv_transpose -> leaky_relu, 1x16x4 -> 1x3x9 */
     EACH_ITEM(1)
     waves_transposed1x2_s2_16x4_to_3x9(
         AT(arena, 160), AT(weights, 192), AT(output0, 0),
         GRID_BY_ROWS(1, 1));
-    /* pooled/output1: identity */
+    /* pooled (line 33): identity, 1x16x4 -> 1x16x4 */
     EACH_ITEM(2)
     waves_map_16x4(
         AT(arena, 160), AT(output1, 0),

@@ -25,6 +25,8 @@
  *     for every input channel i:  acc[t][j] += x[pixel t][i] * weight[i][vector j]
  *
  * A kernel's <tensor>_at is where the tensor begins in its buffer, in elements.
+ *
+ * Above each kernel are the layers that it computes, with the lines of the spec where they begin.
  */
 
 /* ---- The dialect: what the words of the kernels are in OpenCL C -------------------------------------------------- */
@@ -151,6 +153,7 @@ typedef block vector;
 
 
 
+/* x/copy: identity, 1x8x8x8 -> 1x8x8x8 */
 /* identity
  *
  * Element by element: 1x8x8x8.  One work-item: a row of one block of 8 channels.
@@ -172,6 +175,7 @@ void winograd_map_8x8x8(
     }
 }
 
+/* steps (line 10): conv -> relu, 1x8x8x8 -> 16x8x1x16 */
 /* conv -> relu
  *
  * F(2x2, 3x3), first launch: v = B^T d B of every tile of 4x4 input pixels, 2 apart.
@@ -236,6 +240,9 @@ void winograd_winograd2_input(
     }
 }
 
+/* steps (line 10): the weights of F(2x2, 3x3)
+ * groups (line 16): the weights of F(2x2, 3x3)
+ */
 /* the weights of F(2x2, 3x3)
  *
  * u = G g G^T, once for all batches.  One work-item: 8 filters' weights for one input channel.
@@ -276,6 +283,7 @@ void winograd_winograd2_weights_8(
     }
 }
 
+/* steps (line 10): conv -> relu, 16x8x1x16 -> 16x8x1x16 */
 /* conv -> relu
  *
  * Products of matrices, one for each of global id 2: y[p][o] = sum over i of x[p][i] w[i][o].
@@ -380,6 +388,7 @@ void winograd_products_16x8(
     }
 }
 
+/* steps (line 10): conv -> relu, 16x8x1x16 -> 1x8x8x8 */
 /* conv -> relu
  *
  * F(2x2, 3x3), last launch: y = A^T p A + bias of every tile of 4x4 products.
@@ -436,6 +445,7 @@ void winograd_winograd2_output_relu(
     }
 }
 
+/* groups (line 16): conv, 1x8x8x8 -> 1x8x8x8 */
 /* conv
  *
  * F(2x2, 3x3): y = A^T [sum over inputs of (G g G^T) * (B^T d B)] A + bias, by tiles of 2x2 output pixels.
@@ -723,31 +733,31 @@ void winograd_network(
 {
     struct worker worker = {counters, get_global_id(0), get_global_size(0), run * 33u, 0, 0};
 
-    /* x/copy: identity */
+    /* x/copy: identity, 1x8x8x8 -> 1x8x8x8 */
     EACH_ITEM(8)
     winograd_map_8x8x8(
         AT(input0, 0), AT(arena, 2304),
         GRID(1, 8));
-    /* steps: conv -> relu */
+    /* steps (line 10): conv -> relu, 1x8x8x8 -> 16x8x1x16 */
     EACH_ITEM(4)
     winograd_winograd2_input(
         AT(arena, 2304), AT(arena, 0), /* height */ 8, /* width */ 8, /* across */ 4, /* v_point */ 144,
         /* v_block */ 128, /* x_block */ 512, /* x_row */ 64,
         GRID_BY_ROWS(4, 1));
-    /* steps: conv -> relu */
+    /* steps (line 10): conv -> relu, 16x8x1x16 -> 16x8x1x16 */
     EACH_ITEM(16)
     winograd_products_16x8(
         AT(arena, 0), AT(prepared, 0), AT(arena, 2304), /* x_blocks */ 1, /* x_block */ 128, /* rows */ 1,
         /* x_row */ 0, /* columns */ 16, /* y_tiles */ 1, /* x_product */ 144, /* u_product */ 64,
         /* y_product */ 144, /* y_block */ 128, /* y_blocks */ 1,
         GRID_BY_ROWS(1, 1));
-    /* steps: conv -> relu */
+    /* steps (line 10): conv -> relu, 16x8x1x16 -> 1x8x8x8 */
     EACH_ITEM(4)
     winograd_winograd2_output_relu(
         AT(arena, 2304), AT(weights, 576), AT(arena, 6656), /* rows_out */ 8, /* columns_out */ 8,
         /* across */ 4, /* m_point */ 144, /* m_block */ 128, /* y_block */ 512, /* y_row */ 64,
         GRID_BY_ROWS(4, 1));
-    /* groups: conv */
+    /* groups (line 16): conv, 1x8x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     winograd_winograd2(
         AT(arena, 6656), AT(weights, 1184), AT(prepared, 1056), AT(arena, 0), AT(output0, 0),

@@ -1,0 +1,167 @@
+"""Comments of the generated code: which layers a launch computes, and where the spec has them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+from codegen import build
+from codegen.emit.literals import in_comment
+from codegen.frontend.spec.place import Place
+from codegen.frontend.spec.reader import parse_document
+from tests.support.generated_c import Tool
+from tests.support.needs import ROOT
+from tests.support.values import save_npz
+
+SPEC = '''\
+[model]
+name = "net"
+weights = "net.npz"
+# [[layer]] in a comment
+
+[[input]]
+name = "x"
+shape = [4, 6, 6]
+original = """
+[[layer]]
+name = "no layer" \\"""
+[[layer]]"""
+
+[[layer]]
+name = "stem"
+op = "conv"
+batch_norm = { epsilon = 1e-3 }
+
+  [[ "layer" ]]   # an odd header, but one
+name = "act"
+op = "relu"
+
+[[layer]]
+name = "shifted"
+original = "body/Shift*/"
+op = "batch_norm"
+epsilon = 1e-3
+input = "act"
+
+[[layer]]
+name = "head"
+op = "conv"
+
+[[layer]]
+name = "sum"
+op = "add"
+inputs = ["head", "act"]
+
+[[output]]
+name = "y"
+from = "sum"
+'''
+
+
+def written(folder: Path, spec: str = SPEC) -> Path:
+    arrays: dict[str, np.ndarray] = {"stem.weight": np.ones((4, 4, 1, 1)), "head.weight": np.ones((4, 4, 1, 1))}
+    for name in ("stem.bn", "shifted"):
+        arrays |= {f"{name}.running_mean": np.zeros(4), f"{name}.running_var": np.ones(4)}
+    save_npz(folder / "net.npz", {name: array.astype(np.float32) for name, array in arrays.items()})
+    path = folder / "net.toml"
+    path.write_text(spec)
+    return path
+
+
+def kernels(spec: Path, backend: str) -> str:
+    """The text with the kernels, without the characters that make it a comment of several lines."""
+    folder, _ = build.build(build.lower(spec, backend=backend), spec.parent / backend, "cpu")
+    name = folder.name
+    return re.sub(r"\n *\* +", " ", (folder / (f"{name}.cl" if backend == "opencl" else f"{name}.c")).read_text())
+
+
+def header_line(text: str, layer: str) -> int:
+    """The line of the header before the layer's name."""
+    lines = text.splitlines()
+    at = lines.index(f'name = "{layer}"')
+    return max(k for k, line in enumerate(lines[:at], 1) if line.strip().startswith("[["))
+
+
+@pytest.mark.parametrize("backend", ["opencl", "c"])
+def test_launches_name_their_layers_and_lines(backend: str, tmp_path: Path) -> None:
+    """A BatchNorm that is folded into the next convolution, and an addition, belong to the convolution's launch."""
+    text = kernels(written(tmp_path), backend)
+    line = {layer: header_line(SPEC, layer) for layer in ("stem", "act", "shifted", "head", "sum")}
+    assert line["stem"] == 14 and line["act"] == 19
+    first = f"stem (line {line['stem']}), act (line {line['act']}): conv -> relu, 1x4x6x6 -> 1x4x6x6"
+    second = f'shifted (line {line["shifted"]}, node "body/Shift\\u002a/"), head (line {line["head"]}), sum'
+    second += f" (line {line['sum']}): conv -> add, 1x4x6x6, 1x4x6x6 -> 1x4x6x6"
+    run = text.index("static void run_network" if backend == "c" else "void net_network")
+    for described in (first, second):
+        assert text.count(f"/* {described}") == 2
+        assert text.index(described) < run < text.index(described, run)
+
+
+def test_every_layer_of_digits_is_at_its_call() -> None:
+    spec = (ROOT / "specs" / "digits.toml").read_text()
+    layers = re.findall(r'^\[\[layer\]\]\nname = "(.*?)"', spec, re.MULTILINE)
+    text = (ROOT / "generated" / "digits" / "digits.cl").read_text()
+    above, run = text.split("void digits_network(")
+    lines = [line.partition("#")[0].rstrip() for line in spec.splitlines()]
+    # A concatenation needs no launch where its parts are computed side by side.
+    joins = {"mix1.concat", "mix2.concat"}
+    assert len(layers) > 15 and joins < set(layers)
+    for layer in set(layers) - joins:
+        described = f"{layer} (line {header_line(chr(10).join(lines), layer)})"
+        assert described in above and described in run
+
+
+def test_a_layer_without_a_header_has_no_line(tmp_path: Path) -> None:
+    spec = 'layer = [{ name = "r", op = "relu" }]\n[model]\nname = "net"\n'
+    spec += '[[input]]\nname = "x"\nshape = [4]\n[[output]]\nname = "y"\nfrom = "r"\n'
+    assert "/* r: identity -> relu, 1x4 -> 1x4 */" in kernels(written(tmp_path, spec), "c")
+
+
+def test_lines_of_headers() -> None:
+    text = "a = '''\n[[layer]]\n''''\n\n[[layer]] # x\nb = [\n 1, # [[layer]]\n]\n"
+    text += "c = '[[layer]]'\n\t[['layer']]\n[[layers]]\n"
+    document = parse_document(text.encode(), Place("x.toml"))
+    assert document.lines("layer") == [5, 10] and document.lines("layers") == [11] and document.lines("input") == []
+    crlf = parse_document(text.replace("\n", "\r\n").encode(), Place("x.toml"))
+    assert crlf.lines("layer") == [5, 10]
+
+
+def test_an_imported_model_names_its_nodes(tmp_path: Path) -> None:
+    """Built from the model file, and from the spec that an import of it writes: the same files."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4]) for name in ("x", "y"))
+    weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="/body/body.0/Conv"),
+        helper.make_node("Relu", ["c"], ["y"], name="act"),
+    ]
+    graph = helper.make_graph(nodes, "net", [x], [y], [weight])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "net.onnx")
+    spec, _ = build.imported(tmp_path / "net.onnx", tmp_path, None, {})
+    text = kernels(spec, "c")
+    lines = spec.read_text().splitlines()
+    described = f'body.0 (line {lines.index("[[layer]]") + 1}, node "/body/body.0/Conv"): conv -> relu,'
+    assert described in text
+    assert kernels(tmp_path / "net.onnx", "c") == text
+
+
+HOSTILE = (
+    *("*/ #error injected /*", "/*/", "a ??/", "??/ b", "\\", "*\\ /", "\n*/\n#error\n/*", "\u202e*/", "\x00\x1b[31m"),
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_name_gets_out_of_a_comment(name: str, tool: Tool, tmp_path: Path) -> None:
+    """Compilers see the same code as without a name, and have nothing to warn of."""
+    shown = in_comment(name)
+    assert shown.isascii() and shown.isprintable() and not re.search(r"\*/|/\*|\?\?", shown)
+    source = tmp_path / "comment.c"
+    source.write_text(f"/* {shown}\n * {shown} */\nint here;\n")
+    for compiler in ("gcc", "clang"):
+        command = [tool(compiler), "-std=c99", "-Wall", "-Wextra", "-Werror", "-E", "-P", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == ("int here;", "")
