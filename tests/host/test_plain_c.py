@@ -25,27 +25,15 @@ from codegen.runtime.host import STRICT
 from codegen.runtime.native import VARIANTS, NativeDevice, NativeHost, compile_native, native_devices
 from codegen.runtime.verify import verify
 from tests.support import artefacts, networks
-from tests.support.generated_c import SANITIZERS, WARNINGS, C, Tool, calls, do, sources
+from tests.support.generated_c import SANITIZERS, WARNINGS, C, Tool, do, sources
 from tests.support.needs import ROOT
 
 HERE = ("", "portable", "scalar")  # variants that every machine can run
-CALLS_ENQUEUE = re.compile(r"static inline \w+ call_enqueue\(.*?\n}\n", re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of an artefact in plain C, with calls.h for the test programs in its folder "test"."""
-    parent = tmp_path_factory.mktemp("generated")
-
-    def find(name: str) -> Path:
-        folder = parent / name
-        if not folder.exists():
-            artefacts.build(name, backend="c").write(parent)
-            (folder / "test").mkdir()
-            (folder / "test" / "calls.h").write_text(CALLS_ENQUEUE.sub("", calls(folder)))
-        return folder
-
-    return find
+@pytest.fixture
+def generated(plain_c: Callable[[str], Path]) -> Callable[[str], Path]:
+    return plain_c
 
 
 def options(folder: Path, variant: str) -> list[str]:
@@ -74,7 +62,7 @@ def test_nothing_but_the_c_library_is_needed(
 ) -> None:
     folder = generated(name)
     includes = set(re.findall(r"#include <(.*?)>", (folder / f"{name}.c").read_text()))
-    assert includes - {"pthread.h", "sched.h"} <= {
+    assert includes - {"process.h", "intrin.h", "pthread.h", "sched.h"} <= {
         "float.h",
         "limits.h",
         "math.h",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,25 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def plain_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The same for artefacts in plain C."""
+    parent = tmp_path_factory.mktemp("plain_c")
+
+    def find(name: str) -> Path:
+        folder = parent / name
+        if not folder.exists():
+            artefacts.build(name, backend="c").write(parent)
+            (folder / "test").mkdir()
+            (folder / "test" / "calls.h").write_text(CALLS_ENQUEUE.sub("", calls(folder)))
+        return folder
+
+    return find
+
+
+CALLS_ENQUEUE = re.compile(r"static inline \w+ call_enqueue\(.*?\n}\n", re.DOTALL)
 
 
 def calls(folder: Path) -> str:

@@ -27,6 +27,7 @@ TOOLS = {
     "cmake": "sudo apt install cmake",
     "valgrind": "sudo apt install valgrind",
     "oclgrind": "sudo apt install oclgrind",
+    "x86_64-w64-mingw32-gcc": "sudo apt install gcc-mingw-w64-x86-64-win32",
     "ocloc": "sudo apt install intel-opencl-icd (Debian 12) or intel-ocloc (Ubuntu 24.04)",
 }
 

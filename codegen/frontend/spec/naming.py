@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from codegen.frontend.spec import c_names
 from codegen.frontend.spec.place import show
-from codegen.frontend.spec.reserved import HOST_WORDS
+from codegen.frontend.spec.reserved import HOST_NUMBERED, HOST_WORDS
 
 MAX_IDENTIFIER = 40
 MAX_LAYER = 120
@@ -116,7 +116,7 @@ def _model_fault(name: str) -> str | None:
         fault = f"{show(name)} is the name of another generated file"
     if fault is None and name.lower() in _WINDOWS_DEVICES:
         fault = f"{show(name)} is a device on Windows, which has no files of that name"
-    if fault is None and name in HOST_WORDS:
+    if fault is None and (name in HOST_WORDS or HOST_NUMBERED.fullmatch(name)):
         fault = f"{show(name)} is used by the generated host"
     return fault
 
