@@ -195,20 +195,12 @@ def _backend_of(devices: tuple[str, ...]) -> str | None:
     return BACKEND if True in native else None
 
 
-def _no_plain_c(command: str, devices: tuple[str, ...]) -> None:
-    """Raises click.UsageError if --device asks for plain C, which the command does not measure."""
-    if _backend_of(devices) is not None:
-        raise click.UsageError(f"clgen {command} measures devices of OpenCL, not plain C (--device c)")
-
-
-def _devices(artefact: artefacts.Artefact, texts: tuple[str, ...]) -> Sequence[DeviceInfo | NativeDevice]:
-    """The devices with these names, or the default one, for an artefact's backend."""
+def _devices(backend: str, device_type: str, texts: tuple[str, ...]) -> Sequence[DeviceInfo | NativeDevice]:
+    """The devices with these names, or the default one, for a backend and the type of device that it is planned for."""
     from codegen.runtime.devices import select
     from codegen.runtime.native import BACKEND, native_devices
 
-    if artefact.backend == BACKEND:
-        return native_devices(texts)
-    return select(texts, default_type=artefact.device_type)
+    return native_devices(texts) if backend == BACKEND else select(texts, default_type=device_type)
 
 
 _LIST_OPS = "Print the operators of ONNX and layers of Keras that are supported, with their limits."
@@ -342,12 +334,9 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
 
     Writes them to SPEC's .tune.toml, which build reads, and prints its path.
     """
-    from codegen.runtime.devices import select
-
     with _progress(f"tuning {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say)
-    _no_plain_c("tune", devices)
-    for device in select(devices, default_type=TARGETS[target].device_type):
+        lowered = build.lower(spec, dict(shapes), say, backend=_backend_of(devices))
+    for device in _devices(lowered.backend, TARGETS[target].device_type, devices):
         with interrupt.scratch() as scratch, _progress(f"tuning {spec}") as say:
             file, measured = tuning.tune_schedules(lowered, target, device, budget, scratch, say)
         click.echo(f"{device.name}: {measured}", err=True)
@@ -400,7 +389,7 @@ def verify_command(
         backend = _backend_of(devices)
         artefact, lowered = opening.verifiable(path, spec, target, scratch, dict(shapes), tuned_for, say, backend)
         samples = read_samples(artefact, inputs) if inputs else ()
-        chosen = _devices(artefact, devices)
+        chosen = _devices(artefact.backend, artefact.device_type, devices)
         result = verify(artefact, lowered.model.graph, lowered.launches, chosen, samples)
     checked = lowered.imported
     report = {**result.as_json(), **({} if checked is None else {"import": checked.as_json()})}
@@ -437,14 +426,12 @@ def bench_command(
     Each time is compared with the device's measured limits.
     """
     from codegen.runtime.bench import bench, format_bench
-    from codegen.runtime.devices import select
     from codegen.runtime.picture import picture
     from codegen.runtime.trace import trace
 
-    _no_plain_c("bench", devices)
     with interrupt.scratch() as scratch, _progress(f"measuring {path}") as say:
-        artefact, lowered = opening.measurable(path, spec, target, scratch, dict(shapes))
-        chosen = select(devices, default_type=artefact.device_type)
+        artefact, lowered = opening.measurable(path, spec, target, scratch, dict(shapes), _backend_of(devices))
+        chosen = _devices(artefact.backend, artefact.device_type, devices)
         result = bench(artefact, lowered.launches if lowered else None, chosen, say)
     if lowered is None:
         click.echo(f"warning: {path}: its spec was not found; give it with --spec for GF/s", err=True)
@@ -472,7 +459,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 
     artefact = artefacts.read_unchanged(folder)
     given = read_sample(artefact, inputs)
-    device = _devices(artefact, devices)[0]
+    device = _devices(artefact.backend, artefact.device_type, devices)[0]
     if isinstance(device, NativeDevice):
         with interrupt.scratch() as scratch:
             library = compile_native(artefact, device, scratch / f"lib{artefact.name}.so")

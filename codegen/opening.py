@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codegen.build import Lowered, Progress, build, lower, rendered_with, silent
-from codegen.emit.artefact import GENERATOR, OPENCL_BACKEND, Tuning
+from codegen.emit.artefact import GENERATOR, Tuning
 from codegen.emit.differences import differences
 from codegen.emit.output import MANIFEST
 from codegen.errors import Mismatch, SpecError
@@ -43,19 +43,24 @@ def verifiable(
 
 
 def measurable(
-    path: Path, spec: Path | None, target: str | None, scratch: Path, shapes: Shapes = NO_SHAPES
+    path: Path,
+    spec: Path | None,
+    target: str | None,
+    scratch: Path,
+    shapes: Shapes = NO_SHAPES,
+    backend: str | None = None,
 ) -> tuple[Artefact, Lowered | None]:
     """The artefact and its network, or None as the network of a folder whose spec is not found."""
     if spec is None and path.is_dir():
         artefact = read_unchanged(path)
         _check_options(artefact, target, "")
-        _check_backend(artefact, OPENCL_BACKEND)
+        _check_backend(artefact, backend)
         made_from = artefact.manifest["spec"]
         try:
             spec = find_spec(made_from["file"], made_from["sha256"], path)
         except SpecError:
             return artefact, None
-    return _opened(path, spec, target, scratch, shapes, backend=OPENCL_BACKEND)
+    return _opened(path, spec, target, scratch, shapes, backend=backend)
 
 
 def _opened(

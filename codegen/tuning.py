@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from codegen.build import Lowered, Progress, silent
 from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
-from codegen.emit.selftest import SelfTest
+from codegen.emit.selftest import Sample, SelfTest
 from codegen.emit.single_file import write_file
 from codegen.errors import naming
 from codegen.frontend.spec.tuning import TunedDevice, tuning_file, with_device
@@ -18,15 +19,23 @@ from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.native import NativeDevice
 from codegen.runtime.tune import Alike, Measured, tune
 
 
 def tune_schedules(
-    lowered: Lowered, target: str, device: DeviceInfo, seconds: float, scratch: Path, say: Progress = silent
+    lowered: Lowered,
+    target: str,
+    device: DeviceInfo | NativeDevice,
+    seconds: float,
+    scratch: Path,
+    say: Progress = silent,
 ) -> tuple[Path, Measured]:
     """graph of launches -> artefacts with other schedules -> times on the device -> file beside the spec."""
     file = tuning_file(lowered.path)
-    with_device(file, TunedDevice(device.name, device.driver, target, {}), TARGETS)  # refuses an invalid file at once
+    name = device.title if isinstance(device, NativeDevice) else device.name
+    tuned = TunedDevice(name, device.driver, target, {}, lowered.backend)
+    with_device(file, tuned, TARGETS)  # refuses an invalid file at once
     with naming(lowered.path):
         ranges = find_domain(lowered.model.graph).ranges
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -36,13 +45,15 @@ def tune_schedules(
     def artefact(choices: Mapping[str, str]) -> Artefact:
         model = lowered.model
         made_from = Provenance(model.spec_name, model.spec_sha256, model.weights_sha256)
-        untested = SelfTest(ranges, [[] for _ in lowered.launches.outputs])
-        files = render_artefact(plan(lowered.launches, TARGETS[target], {}, choices), made_from, untested, None)
+        # The self-test is never run; one sample of each output, as C has no empty arrays.
+        untested = SelfTest(ranges, [[Sample(0, 0.0, 0.0)] for _ in lowered.launches.outputs])
+        planned = plan(lowered.launches, TARGETS[target], {}, choices)
+        files = render_artefact(planned, made_from, untested, None, lowered.backend)
         write(scratch, files)
         return read(scratch)
 
     work = [Alike(tuple(layers), schedules) for (_, schedules), layers in alike.items()]
     measured = tune(work, artefact, device, seconds, say)
     layers = {n.name: measured.choices[n.name] for n in lowered.launches.nodes if n.name in measured.choices}
-    write_file(file, with_device(file, TunedDevice(device.name, device.driver, target, layers), TARGETS))
+    write_file(file, with_device(file, replace(tuned, layers=layers), TARGETS))
     return file, measured

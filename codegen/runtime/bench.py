@@ -1,6 +1,7 @@
 """Measures each launch by the device's clock, and compares it with the device's measured limits.
 
-The whole inference is timed through the compiled C host, from arrays to arrays.  A node's floor is the longer of two
+The whole inference is timed through the compiled C host, from arrays to arrays.  Launches of plain C are those of one
+thread, and so are its limits.  A node's floor is the longer of two
 times: its multiply-adds at the measured peak, and its bytes at the measured bandwidth of memory.
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,16 @@ from codegen import interrupt
 from codegen.errors import Mismatch
 from codegen.graph.graph import Graph, Node
 from codegen.graph.types import size_of
-from codegen.runtime.artefact import Artefact, Values
+from codegen.runtime.artefact import Artefact
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.execute import Session
-from codegen.runtime.host import Host, compile_host
-from codegen.runtime.peak import Peak, measure_peak, repeated
-from codegen.runtime.samples import random_sample
+from codegen.runtime.native import NativeDevice
+from codegen.runtime.native_peak import measure_native_peak
+from codegen.runtime.peak import Peak, measure_peak, repeated_warm
+from codegen.runtime.timed import Interval, WholeTime, launch_timer, whole_times
 
 FEW_LAUNCHES = 3  # a launch that takes no longer than this many empty ones is bound by launch overhead
 
 Progress = Callable[[str], None]
-Interval = tuple[float, float]
-"""Start and end in microseconds, from the start of the first launch."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,8 @@ class DeviceBench:
     """The measurements of a device.
 
     ``launches_us`` is the sum of the launches' times; ``timeline`` has each launch's interval in a typical inference.
+    ``threads`` is 1 for plain C, whose ``threaded`` is the whole inference by all processors together, if there are
+    several; both are None for OpenCL, whose runtime takes as many threads as it likes.
     """
 
     device: str
@@ -81,6 +82,8 @@ class DeviceBench:
     end_to_end_us: float
     end_to_end_runs: int
     timeline: tuple[Interval, ...]
+    threads: int | None = None
+    threaded: WholeTime | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,11 @@ class Bench:
 
 
 def bench(
-    artefact: Artefact, network: Graph | None, devices: Sequence[DeviceInfo], say: Progress, seconds: float = 1.0
+    artefact: Artefact,
+    network: Graph | None,
+    devices: Sequence[DeviceInfo | NativeDevice],
+    say: Progress,
+    seconds: float = 1.0,
 ) -> Bench:
     """Measures the launches, the whole inference, and each of the device's peaks, for about so many seconds each.
 
@@ -106,25 +113,26 @@ def bench(
     if unknown:
         raise Mismatch(f"{artefact.folder}: launch {unknown[0]!r} is not in the spec; build again")
     with interrupt.scratch() as folder:
-        say("compiling the C host")
-        library = compile_host(artefact, folder / f"lib{artefact.name}.so")
-        measured = tuple(_bench_device(artefact, network, d, library, say, seconds) for d in devices)
+        measured = tuple(_bench_device(artefact, network, d, folder, say, seconds) for d in devices)
     return Bench(artefact.name, str(artefact.manifest.get("target", "")), measured)
 
 
 def _bench_device(
-    artefact: Artefact, network: Graph | None, device: DeviceInfo, library: Path, say: Progress, seconds: float
+    artefact: Artefact,
+    network: Graph | None,
+    device: DeviceInfo | NativeDevice,
+    folder: Path,
+    say: Progress,
+    seconds: float,
 ) -> DeviceBench:
-    inputs = random_sample(artefact)
     say(f"{device.name}: compiling")
-    session = Session(artefact, device, profiling=True)
-    say(f"{device.name}: launch by launch")
-    runs = _launch_runs(session, inputs, seconds)
+    with closing(launch_timer(artefact, device, folder)) as timer:
+        say(f"{device.name}: launch by launch")
+        runs = repeated_warm(timer.run, seconds)
     say(f"{device.name}: from end to end")
-    with Host(artefact, library, device) as host:
-        whole = _whole_runs(host, inputs, seconds)
+    whole, *others = whole_times(artefact, device, folder, seconds)
     say(f"{device.name}: its peak")
-    peak = measure_peak(device, seconds)
+    peak = _peak(device, folder, seconds)
     medians = [statistics.median(end - start for start, end in column) for column in zip(*runs, strict=True)]
     return DeviceBench(
         device=device.name,
@@ -133,47 +141,18 @@ def _bench_device(
         nodes=tuple(_nodes(artefact, network, medians, peak)),
         launches_us=sum(medians),
         launch_runs=len(runs),
-        end_to_end_us=statistics.median(whole),
-        end_to_end_runs=len(whole),
+        end_to_end_us=whole.microseconds,
+        end_to_end_runs=whole.runs,
         timeline=_typical(runs),
+        threads=whole.threads,
+        threaded=others[-1] if others else None,
     )
 
 
-# Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def _launch_runs(session: Session, inputs: Mapping[str, Values], seconds: float) -> list[tuple[Interval, ...]]:
-    """The interval of each launch, for each of many inferences."""
-    session.write(inputs)
-    count = len(session.artefact.launches)
-
-    def run() -> tuple[Interval, ...]:
-        events = [session.launch(index) for index in range(count)]
-        session.queue.finish()
-        times = [(event.profile.start, event.profile.end) for event in events]
-        first = times[0][0] if times else 0
-        # A clock may be too coarse for a small launch.
-        return tuple((1e-3 * (start - first), 1e-3 * (max(end, start + 1) - first)) for start, end in times)
-
-    _run_in(run)
-    return repeated(run, seconds)
-
-
-def _whole_runs(host: Host, inputs: Mapping[str, Values], seconds: float) -> list[float]:
-    """The duration in microseconds of each of many inferences."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        host.run(inputs)
-        return 1e6 * (time.perf_counter() - start)
-
-    _run_in(run)
-    return repeated(run, seconds)
-
-
-def _run_in(run: Callable[[], object]) -> None:
-    for _ in range(3):
-        run()
+def _peak(device: DeviceInfo | NativeDevice, folder: Path, seconds: float) -> Peak:
+    if isinstance(device, NativeDevice):
+        return measure_native_peak(device, folder, seconds)
+    return measure_peak(device, seconds)
 
 
 def _typical(runs: Sequence[tuple[Interval, ...]]) -> tuple[Interval, ...]:
@@ -274,31 +253,43 @@ HEADINGS = ("node", "kernel", "us", "share", "10^6 mul-adds", "KiB", "GF/s", "GB
 def _device_lines(name: str, device: DeviceBench) -> Iterator[str]:
     yield f"{name} on {device.device}, {device.platform}"
     count, moved = sum(n.multiply_adds or 0 for n in device.nodes), sum(n.bytes for n in device.nodes)
-    rows = [HEADINGS, *map(_cells, device.nodes)]
+    places = 1 if device.launches_us >= 100 else 2
+    rows = [HEADINGS, *(_cells(node, places) for node in device.nodes)]
     if device.nodes:
         us = device.launches_us
-        total = ("total", "", f"{us:.1f}", "100.0 %", _millions(count), f"{moved / 1024:.0f}")
+        total = ("total", "", f"{us:.{places}f}", "100.0 %", _millions(count), f"{moved / 1024:.0f}")
         rows.append((*total, f"{2e-3 * count / us:.1f}" if count else "-", f"{1e-3 * moved / us:.1f}", "", ""))
     yield from (f"  {line}" for line in _aligned(rows))
+    on_threads = f" on {_threads(device.threads)}" if device.threads else ""
     yield (
-        f"  {sum(len(n.launches) for n in device.nodes)} launches: {device.launches_us:.1f} us in all "
+        f"  {sum(len(n.launches) for n in device.nodes)} launches: {device.launches_us:.1f} us in all{on_threads} "
         f"(medians of {device.launch_runs} runs)"
     )
-    yield f"  end to end: {device.end_to_end_us:.1f} us through the C host (median of {device.end_to_end_runs} runs)"
+    yield (
+        f"  end to end: {device.end_to_end_us:.1f} us through the C host{on_threads} "
+        f"(median of {device.end_to_end_runs} runs)"
+    )
+    if device.threaded:
+        whole = device.threaded
+        yield f"  end to end: {whole.microseconds:.1f} us on {_threads(whole.threads)} (median of {whole.runs} runs)"
     peak = device.peak
     yield (
-        f"  the device at its best: {peak.gflops:.1f} GF/s, {peak.gbytes_per_s:.1f} GB/s from memory, "
-        f"{peak.launch_us:.1f} us an empty launch"
+        f"  {_threads(device.threads) if device.threads else 'the device'} at its best: {peak.gflops:.1f} GF/s, "
+        f"{peak.gbytes_per_s:.1f} GB/s from memory, {peak.launch_us:.{3 if device.threads else 1}f} us an empty launch"
     )
 
 
-def _cells(node: NodeTime) -> tuple[str, ...]:
+def _threads(count: int | None) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _cells(node: NodeTime, places: int) -> tuple[str, ...]:
     longest = max(node.launches, key=lambda launch: launch.microseconds)
     others = f" and {len(node.launches) - 1} more" if len(node.launches) > 1 else ""
     return (
         node.node,
         f"{longest.kernel}{others}",
-        f"{node.microseconds:.1f}",
+        f"{node.microseconds:.{places}f}",
         f"{100 * node.share:.1f} %",
         _millions(node.multiply_adds),
         f"{node.bytes / 1024:.0f}",

@@ -16,6 +16,7 @@ from codegen import interrupt
 from codegen.errors import DeviceError
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.host import STRICT, Handle, Instance, find_compiler
+from codegen.runtime.processor import instruction_sets, processor_name
 
 BACKEND = "c"
 
@@ -42,11 +43,26 @@ class NativeDevice:
 
     @property
     def platform(self) -> str:
-        return "plain C"
+        return f"plain C on {processor_name()}"
 
     @property
     def version(self) -> str:
-        return self.compiler
+        return f"{self.driver}, {self._shown_options}"
+
+    @property
+    def driver(self) -> str:
+        """The compiler's name and release, as it states them."""
+        lines = interrupt.run([self.compiler, "--version"]).stdout.strip().splitlines()
+        return lines[0] if lines else self.compiler
+
+    @property
+    def title(self) -> str:
+        """The platform and the compiler's options, on which the choice of schedules depends."""
+        return f"{self.platform}, {self._shown_options}"
+
+    @property
+    def _shown_options(self) -> str:
+        return " ".join(self.options("<name>")) or "no options"
 
     def options(self, model: str) -> list[str]:
         """The compiler's options for a model of this name."""
@@ -59,29 +75,52 @@ def is_native(text: str) -> bool:
 
 
 def native_devices(texts: Sequence[str]) -> list[NativeDevice]:
-    """The devices of these names, or the default one; DeviceError if a variant is unknown."""
+    """The devices of these names, or the default one; DeviceError if a variant is unknown or cannot run here."""
     devices = []
     for text in texts or (BACKEND,):
         variant = text.partition(":")[2]
         if variant not in VARIANTS or not is_native(text):
             known = ", ".join(f"c:{name}" if name else "c" for name in VARIANTS)
             raise DeviceError(f"{text!r} is no device of plain C; take one of {known}")
+        there = instruction_sets()
+        for option in VARIANTS[variant] if there else ():
+            wanted = option.removeprefix("-m")
+            if option.startswith("-m") and "=" not in option and wanted not in there:
+                raise DeviceError(f"{text}: this processor has no {wanted}; take c, which uses what it has")
         devices.append(NativeDevice(variant, find_compiler()))
     return devices
 
 
-def compile_native(artefact: Artefact, device: NativeDevice, library: Path, *, traced: bool = False) -> Path:
+def compile_native(
+    artefact: Artefact,
+    device: NativeDevice,
+    library: Path,
+    *,
+    traced: bool = False,
+    threads: bool = False,
+    more: Sequence[Path] = (),
+) -> Path:
     """Compiles the artefact to a shared library, with warnings as errors; DeviceError if it fails.
 
-    With ``traced`` it calls back after each layer.
+    With ``traced`` it calls back after each layer; with ``threads`` several threads can share a run.  ``more`` are
+    further source files.
     """
     name = artefact.name
-    sources = [str(artefact.folder / f"{name}.c")]
+    sources = [artefact.folder / f"{name}.c"]
     if artefact.weights is not None:
-        sources.append(str(artefact.folder / f"{name}_weights.c"))
-    options = [*device.options(name), *([f"-D{name.upper()}_TRACE"] if traced else [])]
-    command = [device.compiler, *STRICT, "-O2", "-ffp-contract=fast", *options, "-shared", "-fPIC"]
-    command += ["-o", str(library), *sources, "-lm"]
+        sources.append(artefact.folder / f"{name}_weights.c")
+    options = ["-iquote", str(artefact.folder)]
+    options += [f"-D{name.upper()}_TRACE"] if traced else []
+    options += [f"-D{name.upper()}_THREADS", "-pthread"] if threads else []
+    return compile_library(device, name, [*sources, *more], library, options)
+
+
+def compile_library(
+    device: NativeDevice, name: str, sources: Sequence[Path], library: Path, options: Sequence[str] = ()
+) -> Path:
+    """Compiles C to a shared library with the device's options for a model of this name; DeviceError if it fails."""
+    command = [device.compiler, *STRICT, "-O2", "-ffp-contract=fast", *device.options(name), *options]
+    command += ["-shared", "-fPIC", "-o", str(library), *map(str, sources), "-lm"]
     done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
     if done.returncode:
         raise DeviceError(f"{command[0]} rejects the generated C:\n{done.stderr}")

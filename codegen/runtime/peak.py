@@ -130,7 +130,7 @@ class _Bench:
         run(steps)
         while steps < 2**20 and run(steps) < SHORT:
             steps *= 2
-        best = _fastest(lambda: run(steps), seconds)
+        best = fastest(lambda: run(steps), seconds)
         return 2e-9 * steps * ACCUMULATORS * self.width * self.local * self.groups / best
 
     def _gbytes_per_s(self, program: Any, seconds: float) -> float:
@@ -140,7 +140,7 @@ class _Bench:
         block = 4 * self.width * self.local * self.groups  # floats that all work-items read in one step
         steps = max(4, wanted // block // 4 * 4)
         x = self._zeros(steps * block)
-        best = _fastest(lambda: self._seconds(program.stream, x, self.y, np.uint32(steps)), seconds)
+        best = fastest(lambda: self._seconds(program.stream, x, self.y, np.uint32(steps)), seconds)
         x.release()
         rate: float = 1e-9 * steps * block / best
         return rate
@@ -196,5 +196,13 @@ def repeated(run: Callable[[], T], seconds: float, least: int = 3, most: int = 1
     return results
 
 
-def _fastest(run: Callable[[], float], seconds: float) -> float:
+def repeated_warm(run: Callable[[], T], seconds: float) -> list[T]:
+    """The results of ``run``, called again and again after it has run three times."""
+    for _ in range(3):
+        run()
+    return repeated(run, seconds)
+
+
+def fastest(run: Callable[[], float], seconds: float) -> float:
+    """The least result of ``run``, called again and again."""
     return min(repeated(run, seconds))

@@ -39,9 +39,12 @@ def picture(result: Bench) -> str:
 
 def _heading(name: str, device: DeviceBench) -> str:
     platform = device.platform.split("  ")[0]
+    whole = device.threaded
+    threads = "" if device.threads is None else " on 1 thread"
     return (
         f"{name} on {device.device}, {platform}: {device.launches_us:.1f} us in launches, "
-        f"{device.end_to_end_us:.1f} us end to end"
+        f"{device.end_to_end_us:.1f} us end to end{threads}"
+        + (f", {whole.microseconds:.1f} us on {whole.threads}" if whole else "")
     )
 
 

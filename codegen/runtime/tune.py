@@ -11,13 +11,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
+from codegen import interrupt
 from codegen.runtime.artefact import Artefact
-from codegen.runtime.devices import DeviceInfo, opencl
-from codegen.runtime.execute import Session
-from codegen.runtime.samples import random_sample
+from codegen.runtime.devices import DeviceInfo
+from codegen.runtime.native import NativeDevice
+from codegen.runtime.timed import Interval, LaunchTimer, launch_timer
 
 LEAST_GAIN = 0.03  # fraction of a layer's time
 LEAST_ROUNDS, MOST_ROUNDS = 3, 25
@@ -62,7 +63,9 @@ class Measured:
         )
 
 
-def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, say: Progress) -> Measured:
+def tune(
+    work: Sequence[Alike], make: Make, device: DeviceInfo | NativeDevice, seconds: float, say: Progress
+) -> Measured:
     """Measures for about so many seconds, compilation included; at least a few rounds, however long they take."""
     start = time.monotonic()
     work = [alike for alike in work if len(alike.schedules) > 1]
@@ -71,26 +74,21 @@ def tune(work: Sequence[Alike], make: Make, device: DeviceInfo, seconds: float, 
     def tell(step: str) -> None:
         say(f"{step}, {max(start + seconds - time.monotonic(), 0):.0f} s left")
 
-    def compiled(choices: Mapping[str, str]) -> Session:
-        session = Session(make(choices), device, profiling=True)
-        # The weights are on the device now.
-        session.artefact = replace(session.artefact, weights=None)
-        session.write(random_sample(session.artefact))
-        _run(session)  # some runtimes compile a kernel when it is first launched
-        return session
-
     def compare(programs: Mapping[str, Mapping[str, str]], until: float, what: str) -> list[dict[str, Times]]:
-        sessions = {}
-        for k, (name, choices) in enumerate(programs.items(), 1):
-            tell(f"compiling {name}, {k} of {len(programs)}")
-            sessions[name] = compiled(choices)
         rounds: list[dict[str, Times]] = []
-        while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() < until):
-            tell(f"{what} {count} layers, round {len(rounds) + 1} of {MOST_ROUNDS}")
-            # In alternating order, so that no artefact always comes first.
-            order = list(sessions)[:: -1 if len(rounds) % 2 else 1]
-            timed = {name: _timed(sessions[name]) for name in order}
-            rounds.append(timed)
+        with ExitStack() as opened:
+            folder = opened.enter_context(interrupt.scratch())
+            timers: dict[str, LaunchTimer] = {}
+            for k, (name, choices) in enumerate(programs.items(), 1):
+                tell(f"compiling {name}, {k} of {len(programs)}")
+                timers[name] = launch_timer(make(choices), device, folder)
+                opened.enter_context(closing(timers[name]))
+                timers[name].run()  # some runtimes compile a kernel when it is first launched
+            while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() < until):
+                tell(f"{what} {count} layers, round {len(rounds) + 1} of {MOST_ROUNDS}")
+                # In alternating order, so that no artefact always comes first.
+                order = list(timers)[:: -1 if len(rounds) % 2 else 1]
+                rounds.append({name: _timed(timers[name]) for name in order})
         return rounds
 
     if not work:
@@ -141,26 +139,12 @@ def _of(alike: Alike, times: Times) -> float:
     return sum(times[layer] for layer in alike.layers)
 
 
-def _timed(session: Session) -> Times:
+def _timed(timer: LaunchTimer) -> Times:
     """The time from the start of a layer's first launch to the end of its last one, for every layer."""
     # A first run refills the caches, as other artefacts have run in between.
-    _run(session)
-    spans: dict[str, tuple[int, int]] = {}
-    for launch, event in zip(session.artefact.launches, _run(session), strict=True):
-        start, _ = spans.get(launch["node"], (event.profile.start, 0))
-        spans[launch["node"]] = (start, event.profile.end)
-    # A clock may be too coarse for a small layer.
-    return {name: 1e-3 * max(end - start, 1) for name, (start, end) in spans.items()}
-
-
-def _run(session: Session) -> list[Any]:
-    """Runs all launches, which start once all are in the queue: Python is slower than a device with small launches."""
-    cl = opencl()
-    gate = cl.UserEvent(session.context)
-    try:
-        cl.enqueue_barrier(session.queue, wait_for=[gate])
-        events = [session.launch(index) for index in range(len(session.artefact.launches))]
-    finally:
-        gate.set_status(cl.command_execution_status.COMPLETE)
-    session.queue.finish()
-    return events
+    timer.run()
+    spans: dict[str, Interval] = {}
+    for launch, (start, end) in zip(timer.artefact.launches, timer.run(), strict=True):
+        first, _ = spans.get(launch["node"], (start, end))
+        spans[launch["node"]] = (first, end)
+    return {name: end - start for name, (start, end) in spans.items()}

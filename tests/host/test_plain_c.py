@@ -20,6 +20,7 @@ from codegen.cli import main
 from codegen.emit.artefact import BACKENDS
 from codegen.errors import DeviceError, SpecError
 from codegen.frontend.spec.spec import BACKENDS as SPEC_BACKENDS
+from codegen.runtime import native
 from codegen.runtime.artefact import read
 from codegen.runtime.host import STRICT
 from codegen.runtime.native import VARIANTS, NativeDevice, NativeHost, compile_native, native_devices
@@ -289,21 +290,23 @@ def test_devices_of_two_backends_are_refused(tmp_path: Path) -> None:
     assert result.exit_code == 4 and "'CPU' is no device of plain C" in result.output
 
 
-def test_what_measures_opencl_says_so(tmp_path: Path) -> None:
-    spec = ROOT / "specs" / "digits.toml"
-    clgen("build", spec, "--backend", "c", "-o", tmp_path)
-    for command, code, said in (
-        (["bench", str(tmp_path / "digits")], 2, "build it with --backend opencl"),
-        (["bench", str(spec), "--device", "c"], 2, "measures devices of OpenCL"),
-        (["tune", str(spec), "--device", "c:scalar"], 2, "measures devices of OpenCL"),
-    ):
-        result = CliRunner().invoke(main, command)
-        assert result.exit_code == code and said in result.output, result.output
-
-
 def test_an_unknown_variant_is_named() -> None:
     with pytest.raises(DeviceError, match="'c:avx3' is no device of plain C; take one of c, c:portable"):
         native_devices(["c:avx3"])
+
+
+def test_vectors_that_the_processor_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program would end clgen with an illegal instruction."""
+    monkeypatch.setattr(native, "instruction_sets", lambda: {"avx2", "fma"})
+    assert [device.variant for device in native_devices(["c:avx2", "c"])] == ["avx2", ""]
+    with pytest.raises(DeviceError, match="c:avx512: this processor has no avx512f; take c"):
+        native_devices(["c:avx512"])
+    monkeypatch.setattr(native, "instruction_sets", lambda: {"sse2"})
+    with pytest.raises(DeviceError, match="c:avx2: this processor has no avx2"):
+        native_devices(["c:avx2"])
+    assert len(native_devices(["c:portable", "c:scalar"])) == 2
+    monkeypatch.setattr(native, "instruction_sets", set)  # not known: the compiler and the processor decide
+    assert native_devices(["c:avx512"])
 
 
 def test_a_wrong_layer_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -467,32 +468,32 @@ def test_a_winner_that_is_not_faster_among_the_others_is_out(monkeypatch: pytest
         Alike(("b", "c"), ("direct", "winograd2")),
         Alike(("d",), ("only",)),
     ]
-    asked = []
+    asked: list[dict[str, str]] = []
+    closed = []
 
-    def session(choices: Mapping[str, str], device: object, *, profiling: bool) -> Any:
-        asked.append(dict(choices))
-        return Fake(choices)
+    class Fake:
+        artefact = SimpleNamespace(launches=[{"node": layer} for layer in "abcd"])
 
-    class Fake(SimpleNamespace):
-        def __init__(self, choices: Mapping[str, str]) -> None:
-            super().__init__(choices=choices, artefact=None)
+        def __init__(self, choices: Mapping[str, str], device: object, folder: Path) -> None:
+            self.choices = choices
+            asked.append(dict(choices))
 
-        def write(self, inputs: object) -> None:
-            pass
+        def run(self) -> list[tuple[float, float]]:
+            mixed = len(asked) > 2  # the first layer was lucky as long as each schedule had a network of its own
+            times = [
+                50.0 if self.choices.get(layer) == "winograd2" and not (mixed and layer == "a") else 100.0
+                for layer in "abcd"
+            ]
+            ends = list(itertools.accumulate(times))
+            return list(zip([0.0, *ends], ends, strict=False))
 
-    def timed(session: Fake) -> dict[str, float]:
-        mixed = len(asked) > 2  # the first layer was lucky as long as each schedule had a network of its own
-        return {
-            layer: 50.0 if session.choices.get(layer) == "winograd2" and not (mixed and layer == "a") else 100.0
-            for layer in "abcd"
-        }
+        def close(self) -> None:
+            closed.append(self.choices)
 
-    monkeypatch.setattr(tuning, "Session", session)
-    monkeypatch.setattr(tuning, "replace", lambda artefact, weights: SimpleNamespace(inputs=[]))
-    monkeypatch.setattr(tuning, "_run", lambda session: [])
-    monkeypatch.setattr(tuning, "_timed", timed)
+    monkeypatch.setattr(tuning, "launch_timer", Fake)
     result = tune(work, lambda choices: choices, None, 0.001, lambda step: None)  # type: ignore[arg-type,return-value]
     every = dict.fromkeys("abc", "direct"), dict.fromkeys("abc", "winograd2")
     assert asked == [*every, {}, dict.fromkeys("abc", "winograd2")]
+    assert len(closed) == len(asked)
     assert result.choices == {"b": "winograd2", "c": "winograd2"}
     assert (result.layers, result.before, result.after) == (3, 300.0, 200.0)

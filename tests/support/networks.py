@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit import artefact
-from codegen.emit.artefact import Provenance, render_artefact
+from codegen.emit.artefact import OPENCL_BACKEND, Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph, Input, Node, Output
@@ -203,11 +203,16 @@ class Stages:
     def plan(self, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Plan:
         return planner.plan(self.launches, TARGETS[target], choices=choices)
 
-    def build(self, folder: Path, target: str = "cpu", choices: Mapping[str, str] = MappingProxyType({})) -> Artefact:
+    def build(
+        self,
+        folder: Path,
+        target: str = "cpu",
+        choices: Mapping[str, str] = MappingProxyType({}),
+        backend: str = OPENCL_BACKEND,
+    ) -> Artefact:
         """Writes the artefact and reads it back; ``choices`` are schedules by launch."""
-        files = render_artefact(
-            self.plan(target, choices), Provenance("net.toml", "", ""), self_test(self.unfolded, self.launches), None
-        )
+        selftest = self_test(self.unfolded, self.launches)
+        files = render_artefact(self.plan(target, choices), Provenance("net.toml", "", ""), selftest, None, backend)
         write(folder / self.unfolded.name, files)
         return read(folder / self.unfolded.name)
 

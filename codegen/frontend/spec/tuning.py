@@ -10,6 +10,7 @@ from typing import Any
 
 from codegen.frontend.spec.place import Place, listed, show, suggestion, toml
 from codegen.frontend.spec.reader import many_tables, read_document, read_table, unknown_key
+from codegen.frontend.spec.spec import BACKENDS
 from codegen.frontend.spec.value_types import TEXT, Key, Keys, Unfit, ValueType, choice
 
 NONE = "none"  # the option's value for ignoring measured schedules
@@ -23,12 +24,17 @@ _SHOWN = 6  # names of layers that an error lists
 
 @dataclass(frozen=True)
 class TunedDevice:
-    """The measurements for one device: ``layers`` are the schedules by the name of the launch."""
+    """The measurements for one device: ``layers`` are the schedules by the name of the launch.
+
+    ``backend`` is how the kernels ran; for plain C ``name`` is the processor with the compiler's options, and
+    ``driver`` is the compiler.
+    """
 
     name: str
     driver: str
     target: str
     layers: Mapping[str, str]
+    backend: str = BACKENDS[0]
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,11 @@ def tuning_file(spec: Path) -> Path:
     return spec.with_name(f"{spec.stem}.tune.toml")
 
 
-def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = "") -> Tuned | None:
-    """The schedules for a target, of the file's first device, or of the first whose name contains ``wanted``.
+def find_tuned(spec: Path, target: str, backend: str, targets: Collection[str], wanted: str = "") -> Tuned | None:
+    """The schedules for a target and backend, of the file's first device, or of the first with ``wanted`` in its name.
 
-    None if there are none.  Raises SpecError if the file is invalid, or has no such device.
+    A device of another backend is taken only if no device of this one has ``wanted`` in its name.  None if there are
+    none.  Raises SpecError if the file is invalid, or has no such device.
     """
     path = tuning_file(spec)
     if wanted == NONE or not (wanted or path.exists()):
@@ -59,8 +66,8 @@ def find_tuned(spec: Path, target: str, targets: Collection[str], wanted: str = 
             f"is missing, which --tuned-for {wanted!r} asks for; run clgen tune {shlex.quote(str(spec))} first"
         )
     devices, sha256 = _read(path, targets)
-    fitting = [device for device in devices if device.target == target]
-    found = [device for device in fitting if wanted.casefold() in device.name.casefold()]
+    fitting = sorted((d for d in devices if d.target == target), key=lambda d: d.backend != backend)
+    found = [d for d in fitting if (wanted.casefold() in d.name.casefold() if wanted else d.backend == backend)]
     if wanted and not found:
         there = listed((device.name for device in fitting), "and")
         raise Place(str(path)).spec_error(
@@ -98,7 +105,8 @@ def _written(devices: Iterable[TunedDevice]) -> bytes:
     lines = [_HEAD]
     for device in devices:
         lines += ["", "[[device]]"]
-        lines += [f"{key} = {toml(getattr(device, key))}" for key in ("name", "driver", "target")]
+        keys = ["name", "driver", "target", *(["backend"] if device.backend != BACKENDS[0] else [])]
+        lines += [f"{key} = {toml(getattr(device, key))}" for key in keys]
         lines.append("[device.layers]")
         lines += [f"{toml(layer)} = {toml(schedule)}" for layer, schedule in device.layers.items()]
     return ("\n".join(lines) + "\n").encode()
@@ -119,6 +127,7 @@ def _keys(targets: Collection[str]) -> Keys:
         "name": Key(TEXT, "The device's name.", required=True),
         "driver": Key(TEXT, "The version of its driver.", required=True),
         "target": Key(choice(*targets), "What the schedules are for.", required=True),
+        "backend": Key(choice(*BACKENDS), "How the kernels ran.", BACKENDS[0]),
         "layers": Key(layers, "Schedules by the layer's name.", required=True),
     }
 
