@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from codegen.emit.artefact import OPENCL_BACKEND, Pictures, Provenance, Tuning, file_names, render_artefact
+from codegen.emit.layer_samples import layer_samples
 from codegen.emit.output import Changes, compare, write, write_all
 from codegen.emit.selftest import self_test
-from codegen.errors import naming
+from codegen.errors import SpecError, naming
 from codegen.frontend.model import Model
 from codegen.frontend.spec.tuning import check_tuned, find_tuned
 from codegen.graph.graph import Graph
@@ -42,6 +43,7 @@ class Lowered:
     ``path`` is what it was read from; ``backend`` is how its kernels run, "opencl" or "c"; ``tuned_for`` says which
     of the devices in the file of measured schedules beside it counts; ``imported`` is what the check of an import
     found, if one was made.  ``layers`` are the layers that each launch computes, each with its place in the spec.
+    ``with_check`` adds a program that checks every layer.
     """
 
     model: Model
@@ -52,6 +54,7 @@ class Lowered:
     imported: ImportCheck | None = None
     backend: str = OPENCL_BACKEND
     layers: Mapping[str, tuple[LayerNote, ...]] = field(default_factory=dict)
+    with_check: bool = False
 
 
 Progress = Callable[[str], None]
@@ -91,13 +94,17 @@ def lower(
     tuned_for: str = "",
     check: bool = False,
     backend: str | None = None,
+    with_check: bool = False,
 ) -> Lowered:
     """spec, or the one that importing a model makes -> network -> graph of launches.
 
     With ``check`` an import is compared with its model first; ``backend`` replaces the one that the spec names.
+    SpecError if it is not one for which there is a program ``with_check``.
     """
     say("reading")
     model = open_model(spec, shapes)
+    if with_check and (backend or model.backend) != "c":
+        raise SpecError(f"{spec}: --with-check is for plain C; add --backend c")
     checked = check_import(spec, model, shapes, say) if check else None
     say("folding")
     with naming(spec):
@@ -111,7 +118,7 @@ def lower(
         launch: tuple(LayerNote(name, model.origins.get(name, "")) for name in names)
         for launch, names in layers.items()
     }
-    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend, noted)
+    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend, noted, with_check)
 
 
 def measured_schedules(lowered: Lowered, target: str) -> Tuning | None:
@@ -148,7 +155,12 @@ def rendered_with(tuning: Tuning | None, lowered: Lowered, target: str, say: Pro
     with naming(lowered.path):
         selftest = self_test(model.graph, lowered.launches)
     say("planning and rendering")
-    return render_artefact(_planned(lowered, target, tuning), made_from, selftest, pictures, lowered.backend)
+    chosen, samples = _planned(lowered, target, tuning), None
+    if lowered.with_check:
+        say("computing what the check of layers expects")
+        with naming(lowered.path):
+            samples = layer_samples(model.graph, chosen, selftest, None if pictures is None else pictures.images)
+    return render_artefact(chosen, made_from, selftest, pictures, lowered.backend, samples)
 
 
 def build(
@@ -165,4 +177,5 @@ def build(
 
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     """The paths that a build writes."""
-    return [output / lowered.launches.name / name for name in file_names(planned(lowered, target), lowered.backend)]
+    names = file_names(planned(lowered, target), lowered.backend, lowered.with_check)
+    return [output / lowered.launches.name / name for name in names]

@@ -136,6 +136,11 @@ def _backend_option(function: F) -> F:
     return click.option("--backend", type=click.Choice(list(BACKENDS)), help=help_text)(function)
 
 
+def _check_program_option(function: F) -> F:
+    help_text = "Add NAME_check.c, a program that compares every layer with reference values; for --backend c."
+    return click.option("--with-check", is_flag=True, help=help_text)(function)
+
+
 def _output_option(function: F) -> F:
     folder = click.Path(path_type=Path, file_okay=False)
     help_text = "Folder that gets a folder named after the model."
@@ -249,6 +254,7 @@ def import_command(
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_backend_option
+@_check_program_option
 @_target_option
 @_tuned_option
 @_shape_option
@@ -258,6 +264,7 @@ def build_command(
     spec: Path,
     output: Path,
     backend: str | None,
+    with_check: bool,
     target: str,
     tuned_for: str,
     shapes: Pairs,
@@ -266,7 +273,7 @@ def build_command(
 ) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _progress(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True, backend=backend)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True, backend=backend, with_check=with_check)
         folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
         click.echo(lowered.imported, err=True)
@@ -276,6 +283,7 @@ def build_command(
         names = ", ".join((*changes.written, *changes.removed))
         command = ["clgen", "build", str(spec), "-o", str(output), "--target", target]
         command += ["--backend", backend] if backend else []
+        command += ["--with-check"] if with_check else []
         command += ["--tuned-for", tuned_for] if tuned_for else []
         command += [word for name, shape in shapes for word in ("--shape", f"{name}={','.join(map(str, shape))}")]
         command += ["--force"] if changes.foreign else []
@@ -306,12 +314,15 @@ def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
 @_output_option
 @_backend_option
+@_check_program_option
 @_target_option
 @_tuned_option
 @_shape_option
-def list_command(spec: Path, output: Path, backend: str | None, target: str, tuned_for: str, shapes: Pairs) -> None:
+def list_command(
+    spec: Path, output: Path, backend: str | None, with_check: bool, target: str, tuned_for: str, shapes: Pairs
+) -> None:
     """Print the paths that build writes, one a line."""
-    lowered = build.lower(spec, dict(shapes), tuned_for=tuned_for, backend=backend)
+    lowered = build.lower(spec, dict(shapes), tuned_for=tuned_for, backend=backend, with_check=with_check)
     for path in build.outputs(lowered, output, target):
         click.echo(path)
 

@@ -88,7 +88,7 @@ def _opened(
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
     _check_backend(artefact, backend)
-    lowered = lower(spec, shapes, say, check=check, backend=artefact.backend)
+    lowered = lower(spec, shapes, say, check=check, backend=artefact.backend, with_check=artefact.with_check)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
         raise Mismatch(f"{path}: was generated from another {other}; build again")

@@ -25,6 +25,7 @@ def plain_c_files(plan: Plan, banner: Sequence[str], model: Mapping[str, Any]) -
     return context, {
         f"{name}.h": render("host/c/model.h.jinja", model=context),
         f"{name}.c": render("host/c/model.c.jinja", model=context),
+        **({f"{name}_check.c": render("host/c/check.c.jinja", model=context)} if model["check"] else {}),
     }
 
 

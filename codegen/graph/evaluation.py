@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,31 @@ def evaluate(
             held[node.name] = y[slices(_within(needed[node.name], graph.shapes[node.name], y.shape))]
             del y
     return {name: np.asarray(_cut(held[name], needed[name], box), dtype=np.float64) for name, box in wanted.items()}
+
+
+def evaluate_each(
+    graph: Graph, given: Mapping[str, NDArray[Any]], apply: Apply = reference
+) -> Iterator[tuple[Node, list[NDArray[Any]], Array]]:
+    """Every node with the tensors that it reads and its result, in order, from the whole inputs.
+
+    ``apply`` computes an operator or a part of one.  Raises SpecError, with the tensor's name, if memory is too small.
+    """
+    held: dict[str, NDArray[Any]] = {**given, **graph.constant_values}
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    for node in graph.nodes:
+        inputs = [held[name] for name in node.inputs]
+        shape = graph.shapes[node.name]
+        require_room(8 * math.prod(shape), f"tensor {node.name!r} {list(shape)} in float64")
+        with np.errstate(all="ignore"):  # infinity and NaN are ordinary values
+            y = in_pieces(node.op, inputs, apply)
+        yield node, inputs, y
+        del inputs
+        readers.subtract(node.inputs)
+        for name in set(node.inputs):
+            if readers[name] == 0:
+                del held[name]
+        if readers[node.name]:
+            held[node.name] = y
 
 
 def windows(graph: Graph) -> list[dict[str, Box]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codegen.graph import bounded
 from codegen.graph.bounded import Array, Bounded
-from codegen.graph.evaluation import Source, evaluate
+from codegen.graph.evaluation import Source, evaluate, evaluate_each
 from codegen.graph.graph import Constant, Graph, Node
-from codegen.graph.ops import Fused, Op
+from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
 from codegen.graph.ops.op import Box
 from codegen.graph.ops.winograd import WinogradConv
 from codegen.graph.types import FLOAT32
@@ -40,8 +42,31 @@ def rounded_evaluation(
     numbers: if such an operator's bound is infinite, the value is unknown, which NaN stands for here.
     """
     nodes = tuple(Node(n.name, computed.get(n.name, n.op), n.inputs) for n in graph.nodes)
-    constants = tuple(Constant(c.name, c.values.astype(np.float32).astype(np.float64)) for c in graph.constants)
-    return evaluate(replace(graph, nodes=nodes, constants=constants), given, wanted, _rounded)
+    return evaluate(replace(_with_rounded_constants(graph), nodes=nodes), given, wanted, _rounded)
+
+
+def rounded_each(graph: Graph, given: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Node, list[NDArray[Any]], Array]]:
+    """Nodes as in :func:`codegen.graph.evaluation.evaluate_each`, results rounded to float32 after every launch."""
+    return evaluate_each(_with_rounded_constants(graph), given, _rounded)
+
+
+def with_algorithm(op: Op, winograd: int, in_blocks: bool) -> Op:
+    """The operator of a launch with the error bound of its algorithm.
+
+    ``winograd`` is the size of Winograd's tiles, 0 for other algorithms; with ``in_blocks`` sums are made in two
+    levels.
+    """
+    if not winograd and not in_blocks:
+        return op
+    assert isinstance(op, Fused) and isinstance(op.core, Conv)
+    attributes = {f.name: getattr(op.core, f.name) for f in fields(op.core)}
+    core = WinogradConv(**attributes, tile=winograd) if winograd else ConvInBlocks(**attributes)
+    return replace(op, core=core)
+
+
+def _with_rounded_constants(graph: Graph) -> Graph:
+    rounded = tuple(Constant(c.name, c.values.astype(np.float32).astype(np.float64)) for c in graph.constants)
+    return replace(graph, constants=rounded)
 
 
 def _rounded(op: Op, inputs: Sequence[Array]) -> Array:

@@ -83,6 +83,11 @@ class Artefact:
         return str(self.manifest["backend"])
 
     @property
+    def with_check(self) -> bool:
+        """True if the folder has a program that checks every layer."""
+        return f"{self.name}_check.c" in self.manifest["files"]
+
+    @property
     def device_type(self) -> str:
         """The type of device that the schedules are for: "CPU" or "GPU"."""
         return str(self.manifest["device_type"])

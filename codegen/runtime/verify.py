@@ -14,7 +14,7 @@ import itertools
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ from codegen.errors import Mismatch
 from codegen.graph.bounded import FLOAT64, ROUNDINGS, Array, Bounded, Rounding
 from codegen.graph.evaluation import all_outputs, evaluate, sources
 from codegen.graph.graph import Graph, Node
-from codegen.graph.ops import Conv, ConvInBlocks, Fused, Op
+from codegen.graph.ops import Op
 from codegen.graph.ops.op import Part, whole
-from codegen.graph.ops.winograd import WinogradConv
 from codegen.graph.pieces import pieces, slices
-from codegen.graph.tolerance import rounded_evaluation, tolerance
+from codegen.graph.tolerance import rounded_evaluation, tolerance, with_algorithm
 from codegen.runtime.artefact import Artefact, Floats, Values, in_network_order, to_user_order
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
@@ -399,13 +398,7 @@ def as_computed(artefact: Artefact, launches: Graph) -> dict[str, Op]:
 
 def _as_computed(op: Op, launch: Mapping[str, Any]) -> Op:
     """The operator with the error bound of the algorithm that the manifest states."""
-    if "winograd" not in launch and "sums" not in launch:
-        return op
-    assert isinstance(op, Fused) and isinstance(op.core, Conv)
-    attributes = {f.name: getattr(op.core, f.name) for f in fields(op.core)}
-    if "winograd" in launch:
-        return replace(op, core=WinogradConv(**attributes, tile=launch["winograd"]))
-    return replace(op, core=ConvInBlocks(**attributes))
+    return with_algorithm(op, launch.get("winograd", 0), "sums" in launch)
 
 
 def largest_error(got: Values, true: Array, rounded: Array) -> float:
