@@ -123,7 +123,7 @@ def lower(
 
 def measured_schedules(lowered: Lowered, target: str) -> Tuning | None:
     """file beside the spec -> measured schedules; None if there are none for this target and backend."""
-    found = find_tuned(lowered.path, target, lowered.backend, TARGETS, lowered.tuned_for)
+    found = find_tuned(lowered.path, target, lowered.backend.split(","), TARGETS, lowered.tuned_for)
     if found is None:
         return None
     possible = alternatives(lowered.launches, TARGETS[target])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codegen.build import Lowered, Progress, silent
-from codegen.emit.artefact import Provenance, render_artefact
+from codegen.emit.artefact import OPENCL_BACKEND, Provenance, render_artefact
 from codegen.emit.output import write
 from codegen.emit.selftest import Sample, SelfTest
 from codegen.emit.single_file import write_file
@@ -19,7 +19,7 @@ from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.native import NativeDevice
+from codegen.runtime.native import BACKEND, NativeDevice
 from codegen.runtime.tune import Alike, Measured, tune
 
 
@@ -33,8 +33,11 @@ def tune_schedules(
 ) -> tuple[Path, Measured]:
     """graph of launches -> artefacts with other schedules -> times on the device -> file beside the spec."""
     file = tuning_file(lowered.path)
-    name = device.title if isinstance(device, NativeDevice) else device.name
-    tuned = TunedDevice(name, device.driver, target, {}, lowered.backend)
+    if isinstance(device, NativeDevice):
+        name, backend = device.title, BACKEND
+    else:
+        name, backend = device.name, OPENCL_BACKEND
+    tuned = TunedDevice(name, device.driver, target, {}, backend)
     with_device(file, tuned, TARGETS)  # refuses an invalid file at once
     with naming(lowered.path):
         ranges = find_domain(lowered.model.graph).ranges
@@ -48,7 +51,7 @@ def tune_schedules(
         # The self-test is never run; one sample of each output, as C has no empty arrays.
         untested = SelfTest(ranges, [[Sample(0, 0.0, 0.0)] for _ in lowered.launches.outputs])
         planned = plan(lowered.launches, TARGETS[target], {}, choices)
-        files = render_artefact(planned, made_from, untested, None, lowered.backend)
+        files = render_artefact(planned, made_from, untested, None, backend)
         write(scratch, files)
         return read(scratch)
 

@@ -62,7 +62,7 @@ class NativeDevice:
 
     @property
     def _shown_options(self) -> str:
-        return " ".join(self.options("<name>")) or "no options"
+        return " ".join(VARIANTS[self.variant]).format(NAME="<NAME>") or "no options"
 
     def options(self, model: str) -> list[str]:
         """The compiler's options for a model of this name."""
@@ -109,17 +109,15 @@ def compile_native(
     sources = [artefact.folder / f"{name}.c"]
     if artefact.weights is not None:
         sources.append(artefact.folder / f"{name}_weights.c")
-    options = ["-iquote", str(artefact.folder)]
+    options = [*device.options(name), "-iquote", str(artefact.folder)]
     options += [f"-D{name.upper()}_TRACE"] if traced else []
     options += [f"-D{name.upper()}_THREADS", "-pthread"] if threads else []
-    return compile_library(device, name, [*sources, *more], library, options)
+    return compile_library(device.compiler, options, [*sources, *more], library)
 
 
-def compile_library(
-    device: NativeDevice, name: str, sources: Sequence[Path], library: Path, options: Sequence[str] = ()
-) -> Path:
-    """Compiles C to a shared library with the device's options for a model of this name; DeviceError if it fails."""
-    command = [device.compiler, *STRICT, "-O2", "-ffp-contract=fast", *device.options(name), *options]
+def compile_library(compiler: str, options: Sequence[str], sources: Sequence[Path], library: Path) -> Path:
+    """Compiles C to a shared library, with warnings as errors; DeviceError if it fails."""
+    command = [compiler, *STRICT, "-O2", "-ffp-contract=fast", *options]
     command += ["-shared", "-fPIC", "-o", str(library), *map(str, sources), "-lm"]
     done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
     if done.returncode:

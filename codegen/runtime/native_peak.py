@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.runtime.artefact import Floats
-from codegen.runtime.native import NativeDevice, compile_library
+from codegen.runtime.native import VARIANTS, NativeDevice, compile_library
 from codegen.runtime.native_timed import CLOCK
 from codegen.runtime.peak import ACCUMULATORS, SHORT, STREAM_BYTES, Peak, fastest, repeated_warm
 
@@ -90,11 +90,12 @@ void {NAME}_empty(int64_t *times, long count)
 def measure_native_peak(device: NativeDevice, folder: Path, seconds: float) -> Peak:
     """Runs three small functions on one thread, for about this long each; DeviceError if they do not compile.
 
-    They are compiled like the network, in ``folder``; their vectors are as wide as its vectors can be.
+    They are compiled in ``folder`` for the same processors as the network, with the widest vectors of these.
     """
     source = folder / f"{NAME}.c"
     source.write_text(SOURCE)
-    library = compile_library(device, NAME, [source], folder / f"lib{NAME}_{device.variant}.so")
+    options = [option for option in VARIANTS[device.variant] if option.startswith("-m")]
+    library = compile_library(device.compiler, options, [source], folder / f"lib{NAME}_{device.variant}.so")
     return _Bench(ctypes.CDLL(str(library))).peak(seconds)
 
 

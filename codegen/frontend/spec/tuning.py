@@ -52,10 +52,12 @@ def tuning_file(spec: Path) -> Path:
     return spec.with_name(f"{spec.stem}.tune.toml")
 
 
-def find_tuned(spec: Path, target: str, backend: str, targets: Collection[str], wanted: str = "") -> Tuned | None:
-    """The schedules for a target and backend, of the file's first device, or of the first with ``wanted`` in its name.
+def find_tuned(
+    spec: Path, target: str, backends: Collection[str], targets: Collection[str], wanted: str = ""
+) -> Tuned | None:
+    """The schedules for a target, of the file's first device, or of the first with ``wanted`` in its name.
 
-    A device of another backend is taken only if no device of this one has ``wanted`` in its name.  None if there are
+    A device of another backend is taken only if no device of these has ``wanted`` in its name.  None if there are
     none.  Raises SpecError if the file is invalid, or has no such device.
     """
     path = tuning_file(spec)
@@ -66,8 +68,8 @@ def find_tuned(spec: Path, target: str, backend: str, targets: Collection[str], 
             f"is missing, which --tuned-for {wanted!r} asks for; run clgen tune {shlex.quote(str(spec))} first"
         )
     devices, sha256 = _read(path, targets)
-    fitting = sorted((d for d in devices if d.target == target), key=lambda d: d.backend != backend)
-    found = [d for d in fitting if (wanted.casefold() in d.name.casefold() if wanted else d.backend == backend)]
+    fitting = sorted((d for d in devices if d.target == target), key=lambda d: d.backend not in backends)
+    found = [d for d in fitting if (wanted.casefold() in d.name.casefold() if wanted else d.backend in backends)]
     if wanted and not found:
         there = listed((device.name for device in fitting), "and")
         raise Place(str(path)).spec_error(
