@@ -189,6 +189,8 @@ class NativeSession(NativeHost):
         failed: list[DeviceError] = []
 
         def stop(_: int | None, layer: Any) -> None:
+            if not layer:
+                return  # before the first launch
             written = self.artefact.tensors[launches[layer.contents.index]["writes"]]
             before = written.offset * np.dtype(written.type).itemsize
             self._buffers[written.buffer, written.index] = layer.contents.data - before

@@ -32,7 +32,7 @@ _SOURCE = """
 #ifdef {NAME}_TRACE
 static void {name}_record(void *times_, const {name}_layer *layer_)
 {{
-    ((int64_t *)times_)[1 + layer_->index] = clgen_now();
+    ((int64_t *)times_)[layer_ ? 1 + layer_->index : 0] = clgen_now();
 }}
 #endif
 

@@ -154,6 +154,24 @@ def test_other_processors_and_libraries(
         assert f"self-test passed on C, {said}" in do([*emulator, tmp_path / name])
 
 
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("name", ["tables", "winograd", "tiles"])
+def test_a_callback_times_every_layer_once(
+    name: str, threads: bool, tool: Tool, generated: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Also with threads and with a pool, of which the first one then computes everything."""
+    folder = generated(name)
+    includes: list[str | Path] = ["-I", C, "-I", folder, "-I", folder / "test"]
+    flags = [*STRICT, *SANITIZERS, f"-D{name.upper()}_TRACE"]
+    flags += [f"-D{name.upper()}_THREADS", "-DCALLS_OF_A_POOL"] if threads else []
+    program = tmp_path / "layer_times"
+    do([tool("gcc"), *flags, *includes, "-o", program, C / "layer_times.c", *sources(folder), "-lm", "-lpthread"])
+    launches = json.loads((folder / "manifest.json").read_text())["launches"]
+    table = re.findall(r"^ *(\d+) +[0-9.]+ s  (.*)$", do([program]), re.MULTILINE)
+    once = [(str(k), f"{launch['node']}: {launch['title']}") for k, launch in enumerate(launches)]
+    assert table == once * (3 if threads else 2)
+
+
 def test_cmake_builds_and_runs_the_example(tool: Tool, generated: Callable[[str], Path], tmp_path: Path) -> None:
     folder = generated("weighty")
     do([tool("cmake"), "-S", folder, "-B", tmp_path, "-DWEIGHTY_ARCH=native", "-DWEIGHTY_THREADS=ON"])
