@@ -40,17 +40,17 @@ static void {name}_record(void *times_, const {name}_layer *layer_)
 {name}_status {name}_timed({name} *model_, void *const *arrays_, int64_t *times_);
 {name}_status {name}_timed({name} *model_, void *const *arrays_, int64_t *times_)
 {{
-    {name}_status status_;
-
 #ifdef {NAME}_TRACE
     {name}_trace(model_, {name}_record, times_);
-#endif
+    return {name}_run(model_, {arrays});
+#else
+    {name}_status status_;
+
     times_[0] = clgen_now();
     status_ = {name}_run(model_, {arrays});
-#ifndef {NAME}_TRACE
     times_[1] = clgen_now();
-#endif
     return status_;
+#endif
 }}
 """
 
