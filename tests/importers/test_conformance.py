@@ -1,9 +1,11 @@
-"""The ONNX backend suite on every runtime.  As a program this prints what became of it, by operator and by reason."""
+"""The ONNX backend suite on every runtime and in plain C.
+
+As a program this prints what became of it, by operator and by reason, and the counts for every way to compile plain C.
+"""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -11,8 +13,10 @@ from itertools import islice
 import pytest
 
 from codegen.runtime.devices import DeviceInfo, list_devices
-from tests.support.conformance import Outcome, cases, outcomes
+from tests.support.conformance import Outcome, cases, outcomes, outcomes_in_plain_c
+from tests.support.generated_c import Tool
 from tests.support.needs import ROOT, RUNTIMES
+from tests.support.ways import WAYS, way
 
 OTHER_NUMBERS = "numbers of less than 8 bits, floats of 8 bits, text"
 WRAPPING = "arithmetic of unsigned and short integers, which wraps around"
@@ -87,6 +91,18 @@ PARTS = 24
 def test_no_case_fails(part: int, find_device: Callable[[str], DeviceInfo]) -> None:
     devices = [find_device(runtime) for runtime in RUNTIMES]
     found = outcomes(devices, islice(cases(), part, None, PARTS))
+    none_failed(found)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_case_fails_in_plain_c(part: int, tool: Tool) -> None:
+    """Each part in another way; `python -m tests.importers.test_conformance` takes all parts in every way."""
+    found = outcomes_in_plain_c(way(part), tool, islice(cases(), part, None, PARTS))
+    assert len(found) > 30
+    none_failed(found)
+
+
+def none_failed(found: Sequence[Outcome]) -> None:
     failed = [o for o in found if o.verdict == "failed"]
     assert not failed, "\n".join(f"{o.name}: {o.why}" for o in failed)
     assert {o.name for o in found if o.verdict == "chosen"} <= CHOSEN
@@ -135,4 +151,12 @@ def _counts(report: Iterable[Outcome], what: str) -> str:
 if __name__ == "__main__":
     platforms = {platform for platform, _ in RUNTIMES.values()}
     found = {d.platform: d for d in list_devices() if d.type == "CPU" and d.platform in platforms}
-    sys.exit(print(table(outcomes(list(found.values())))))
+    print(table(outcomes(list(found.values()))))
+    for each in WAYS:
+        report = [
+            outcome
+            for part in range(PARTS)
+            for outcome in outcomes_in_plain_c(each, str, islice(cases(), part, None, PARTS))
+        ]
+        print(_counts(report, str(each)))
+        print(*(f"  {o.name}: {o.why}\n" for o in report if o.verdict == "failed"), sep="", end="")

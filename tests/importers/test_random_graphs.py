@@ -27,10 +27,21 @@ def test_graphs_are_imported_as_others_evaluate_them(part: int, tmp_path: Path) 
     assert refused <= len(SEEDS[part::PARTS]) / 10
 
 
-@pytest.mark.parametrize("seed", [3, 26, 40, 58, 78, 95, 103, 117])
+GENERATED = (3, 26, 40, 58, 78, 95, 103, 117)
+
+
+@pytest.mark.parametrize("seed", GENERATED)
 def test_generated_code_computes_them(seed: int, tmp_path: Path, has_device: None) -> None:
     graph = random_graph(seed)
     says, why = verified(graph, tmp_path)
+    assert says == "equal", f"{why}\n{described(graph)}"
+
+
+@pytest.mark.device
+@pytest.mark.parametrize(("seed", "device"), list(zip(GENERATED, ["c", "c:scalar", "c:portable"] * 3, strict=False)))
+def test_plain_c_computes_them(seed: int, device: str, tmp_path: Path) -> None:
+    graph = random_graph(seed)
+    says, why = verified(graph, tmp_path, device)
     assert says == "equal", f"{why}\n{described(graph)}"
 
 

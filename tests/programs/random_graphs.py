@@ -898,11 +898,11 @@ def _explained(graph: RandomGraph) -> bool:
     return False
 
 
-def verified(graph: RandomGraph, folder: Path) -> tuple[str, str]:
+def verified(graph: RandomGraph, folder: Path, device: str = "Intel(R) OpenCL") -> tuple[str, str]:
     """The generated code of a graph that is imported right, by ``clgen verify``."""
     path = folder / "net.onnx"
     path.write_bytes(graph.proto.SerializeToString())
-    result = CliRunner().invoke(cli.main, ["verify", str(path), "--device", "Intel(R) OpenCL"])
+    result = CliRunner().invoke(cli.main, ["verify", str(path), "--device", device])
     if result.exit_code == 0:
         return "equal", ""
     wrong = [line.strip() for line in result.stdout.splitlines() if "WRONG" in line or "DIFFERS" in line]

@@ -29,6 +29,8 @@ from codegen.importers.onnx.reader import OLDEST
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.execute import Session
+from tests.support.generated_c import Tool
+from tests.support.ways import Application, Way, build_plain_c, compile_together
 
 Array = NDArray[Any]
 
@@ -199,13 +201,38 @@ def outcomes(devices: Sequence[DeviceInfo], chosen: Iterable[Case] | None = None
                 artefact = read(build.build(lowered, inside, TARGET)[0])
                 jobs = [w.submit(_run, artefact, feeds, case, d) for w, d in zip(workers, devices, strict=True)]
             pending.append((case, jobs))
-        return [_outcome(case, result) for case, result in pending]
+        return [
+            _outcome(case, result if isinstance(result, str) else [job.result() for job in result])
+            for case, result in pending
+        ]
 
 
-def _planned(case: Case, folder: Path) -> str | tuple[build.Lowered, dict[str, Array]]:
+def outcomes_in_plain_c(way: Way, tool: Tool, chosen: Iterable[Case]) -> list[Outcome]:
+    """The cases that are not refused, compiled together in one way."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        built: list[tuple[Case, Artefact, dict[str, Array]]] = []
+        for k, case in enumerate(chosen):
+            planned = _planned(case, folder, f"case_{k}")
+            if not isinstance(planned, str):
+                lowered, feeds = planned
+                built.append((case, build_plain_c(lowered, folder), feeds))
+        library = compile_together([artefact for _, artefact, _ in built], way, tool, folder / "cases.so")
+        return [_outcome(case, [_computed(artefact, library, feeds, case, way)]) for case, artefact, feeds in built]
+
+
+def _computed(artefact: Artefact, library: Path, feeds: Mapping[str, Array], case: Case, way: Way) -> str:
+    """The fault of the outputs of plain C, or of the self-test, "" if there is none."""
+    with Application(artefact, library, way) as application:
+        if not application.selftest():
+            return f"{way}: the self-test fails"
+        return _wrong(application.run(_given(artefact, feeds)), artefact, case, str(way))
+
+
+def _planned(case: Case, folder: Path, name: str = "net") -> str | tuple[build.Lowered, dict[str, Array]]:
     """The network, which can be planned, and its inputs; or why there is none."""
     folder.mkdir(exist_ok=True)
-    path = folder / "net.onnx"
+    path = folder / f"{name}.onnx"
     made = network(case)
     path.write_bytes(made.model.SerializeToString())
     try:
@@ -217,31 +244,40 @@ def _planned(case: Case, folder: Path) -> str | tuple[build.Lowered, dict[str, A
 
 
 def _run(artefact: Artefact, feeds: Mapping[str, Array], case: Case, device: DeviceInfo) -> str:
-    """The fault of the outputs, "" if there is none."""
-    given = {
+    """The fault of the outputs on a device, "" if there is none."""
+    results = Session(artefact, device).run(_given(artefact, feeds))
+    return _wrong(results, artefact, case, device.platform)
+
+
+def _given(artefact: Artefact, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs by their names in C, without those on which no output depends."""
+    return {
         declared["name"]: np.ascontiguousarray(feeds[declared["original"]], dtype=declared["type"]).reshape(
             declared["shape"]
         )
-        for declared in artefact.inputs  # without those on which no output depends
+        for declared in artefact.inputs
     }
-    results = Session(artefact, device).run(given)
+
+
+def _wrong(results: Mapping[str, Array], artefact: Artefact, case: Case, where: str) -> str:
+    """The fault of the outputs, "" if there is none; ``where`` they were computed."""
     made = {declared["original"]: results[declared["name"]] for declared in artefact.outputs}
     for port, true in zip(case.model.graph.output, case.outputs, strict=True):
         got = made.get(port.name)
         if got is None and np.asarray(_numbers(true)).size == 0:
             continue  # a tensor without elements is left out
         if got is None:
-            return f"{device.platform}: output {port.name} is missing"
+            return f"{where}: output {port.name} is missing"
         with np.errstate(over="ignore"):
             wanted = np.asarray(_numbers(true)).astype(np.float32)
         if got.size != wanted.size or (got.shape != wanted.shape and wanted.ndim > 0):
-            return f"{device.platform}: shape {got.shape}, not {wanted.shape}"
+            return f"{where}: shape {got.shape}, not {wanted.shape}"
         largest = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
         rtol, atol = RTOL, CANCELLED * largest if case.group == "DFT" else ATOL
         if _is_bfloat16(true):
             rtol, atol = 4 * BFLOAT16_UNIT, BFLOAT16_UNIT * largest
         if not np.allclose(got.reshape(wanted.shape), wanted, rtol=rtol, atol=atol, equal_nan=True):
-            return f"{device.platform}: {got.reshape(-1)[:4]}, not {wanted.reshape(-1)[:4]}"
+            return f"{where}: {got.reshape(-1)[:4]}, not {wanted.reshape(-1)[:4]}"
     return ""
 
 
@@ -251,10 +287,10 @@ def _is_bfloat16(values: Any) -> bool:
     return bool(np.asarray(values).dtype.name == "bfloat16")
 
 
-def _outcome(case: Case, result: str | list[Future[str]]) -> Outcome:
-    if isinstance(result, str):
-        return Outcome(case.name, case.group, "refused", result)
-    wrong = [job.result() for job in result]
+def _outcome(case: Case, wrong: str | list[str]) -> Outcome:
+    """``wrong`` is why a case is refused, or the fault of each device."""
+    if isinstance(wrong, str):
+        return Outcome(case.name, case.group, "refused", wrong)
     verdict = "passed" if not any(wrong) else "chosen" if _chosen(case) else "failed"
     return Outcome(case.name, case.group, verdict, "; ".join(filter(None, wrong)))
 
