@@ -70,7 +70,8 @@ def test_no_warning_in_what_other_systems_compile(compiler: str, tool: Tool, gen
     strict = [tool(compiler), *STRICT, "-fsyntax-only"]
     do([*strict, "-D_WIN32", "-D__stdcall=", "-D__declspec(x)=", host])
     do([*strict, "-D__APPLE__", host])
-    do([*strict, "-U__ELF__", weights])
+    for format_of_objects in ("-D_WIN32", "-D__MACH__", "-DWEIGHTY_WEIGHTS_AT_RUNTIME"):
+        do([*strict, "-U__ELF__", format_of_objects, weights])
 
 
 @pytest.mark.usefixtures("opencl_headers")
