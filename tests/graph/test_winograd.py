@@ -5,6 +5,8 @@ CLGEN_EXAMPLES=500 in the environment tries that many new layers instead of the 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codegen.graph.bounded import FLOAT32, Bounded
+from codegen.graph.ops import Conv
 from codegen.graph.ops.winograd import WinogradConv, matrices
+from codegen.runtime.native import native_devices
+from codegen.runtime.verify import verify
 from tests.support.examples import few
+from tests.support.networks import Net, lower
 from tests.support.values import SLIGHTLY_WRONG
 
 
@@ -50,6 +56,50 @@ def test_a_wrong_constant_leaves_the_bound(seed: int, tile: int, channels: int) 
         wrong[k][i, j] *= SLIGHTLY_WRONG
         ratio = ratios(rng, tile, channels, (12, 12), wrong)
         assert ratio.max() > 1
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "known"),
+    [
+        # Along a row, d[1] is multiplied by -(3/2)^2 before 5/8.
+        (0, 1, LARGEST / 2.26, True),
+        (0, 1, LARGEST / 2.24, False),
+        # Along a column the same, after 0.87890625 along the row; or after 5/8 * (3/2)^2.
+        (1, 0, LARGEST / 1.99, True),
+        (1, 0, LARGEST / 1.96, False),
+        (1, 1, LARGEST / 3.18, True),
+        (1, 1, LARGEST / 3.15, False),
+        (0, 0, LARGEST / 1.5, True),
+    ],
+)
+def test_transforms_of_large_numbers_overflow_before_they_are_multiplied_by_a_point(
+    row: int, column: int, value: float, known: bool
+) -> None:
+    weight = np.full((1, 1, 3, 3), 2.0**-10)
+    x = np.zeros((1, 1, 6, 6), np.float32)
+    x[0, 0, row, column] = value
+    op = WinogradConv(weight, np.zeros(1), (1, 1), (1, 1), ((0, 0), (0, 0)), 1, 4)
+    true = op.bounded(Bounded.exact(x), rounding=FLOAT32)
+    assert np.isfinite(true.value).all() and (np.isfinite(true.error) == known).all()
+
+
+@pytest.mark.parametrize("schedule", ["winograd4", "winograd4_groups"])
+@pytest.mark.parametrize(("row", "column"), [(4, 3), (3, 4), (4, 4)])
+def test_large_numbers_in_a_tile_are_no_fault_of_the_kernels(
+    row: int, column: int, schedule: str, tmp_path: Path
+) -> None:
+    """All outputs of the tile from row 3, column 3 on are NaN, also those whose windows have small numbers only."""
+    net = Net((1, 16, 16, 16))
+    net.add(Conv(np.full((16, 16, 3, 3), 2.0**-10), np.zeros(16), (1, 1), (1, 1), ((1, 1), (1, 1)), 1), "x", name="y")
+    stages = lower(net.graph())
+    artefact = stages.build(tmp_path, choices={"y": schedule}, backend="c")
+    x = np.ones((1, 16, 16, 16), np.float32)
+    x[0, 3, row, column] = 1.2e38 if row == column else 1.8e38
+    report = verify(artefact, stages.unfolded, stages.launches, native_devices(["c"]), [{"x": x}])
+    assert [check.name for check in report.devices[0].launches if not check.passed] == []
 
 
 def ratios(

@@ -53,13 +53,16 @@ class WinogradConv(Conv):
             pads.append((before, max(after, reach - before - n)))
         padded = np.pad(x.magnitude, pads)
         tiles = sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, :: self.tile, :: self.tile]
-        half = np.einsum("pi,ncyxij->pncyxj", b, tiles, optimize=True)
-        transformed = np.einsum("pncyxj,qj->pqncyx", half, b, optimize=True)
+        # In the kernels' order: along the rows first.
+        half = np.einsum("qj,ncyxij->qncyxi", b, tiles, optimize=True)
+        transformed = np.einsum("qncyxi,pi->pqncyx", half, b, optimize=True)
         weights = np.einsum("pi,ocij,qj->pqoc", g, np.abs(self.weight), g, optimize=True)
         products = np.einsum("pqoc,pqncyx->pqnoyx", weights, transformed, optimize=True)
         sums = np.einsum("mp,pqnoyx,lq->noymxl", a, products, a, optimize=True)
         largest = rounding.largest
-        inputs_beyond = np.any(half > largest, axis=(0, 2, 5)) | np.any(transformed > largest, axis=(0, 1, 3))
+        # The transform of inputs multiplies by a point last: before that, sums are larger if the point is below 1.
+        least = largest * min([1.0, *(abs(point) for point in POINTS[self.tile] if point)])
+        inputs_beyond = np.any(half > least, axis=(0, 2, 5)) | np.any(transformed > least, axis=(0, 1, 3))
         beyond = (
             np.expand_dims(inputs_beyond, 1) | (products > largest).any(axis=(0, 1)) | (sums > largest).any(axis=(3, 5))
         )
