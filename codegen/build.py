@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codegen.emit.artefact import OPENCL_BACKEND, Pictures, Provenance, Tuning, file_names, render_artefact
+from codegen.emit.artefact import Pictures, Provenance, Tuning, file_names, render_artefact
 from codegen.emit.layer_samples import layer_samples
 from codegen.emit.output import Changes, compare, write, write_all
+from codegen.emit.packaging import DEFAULT_PACKAGING, Packaging
 from codegen.emit.selftest import self_test
-from codegen.errors import SpecError, naming
+from codegen.errors import naming
 from codegen.frontend.model import Model
 from codegen.frontend.spec.tuning import check_tuned, find_tuned
 from codegen.graph.graph import Graph
@@ -40,10 +41,9 @@ from codegen.plan.target import TARGETS
 class Lowered:
     """A network as launches, beside the un-folded one, and where every BatchNorm went.
 
-    ``path`` is what it was read from; ``backend`` is how its kernels run, "opencl" or "c"; ``tuned_for`` says which
-    of the devices in the file of measured schedules beside it counts; ``imported`` is what the check of an import
-    found, if one was made.  ``layers`` are the layers that each launch computes, each with its place in the spec.
-    ``with_check`` adds a program that checks every layer.
+    ``path`` is what it was read from; ``packaging`` is the kind of folder to generate; ``tuned_for`` says which of the
+    devices in the file of measured schedules beside it counts; ``imported`` is what the check of an import found, if
+    one was made.  ``layers`` are the layers that each launch computes, each with its place in the spec.
     """
 
     model: Model
@@ -52,9 +52,8 @@ class Lowered:
     path: Path
     tuned_for: str = ""
     imported: ImportCheck | None = None
-    backend: str = OPENCL_BACKEND
+    packaging: Packaging = DEFAULT_PACKAGING
     layers: Mapping[str, tuple[LayerNote, ...]] = field(default_factory=dict)
-    with_check: bool = False
 
 
 Progress = Callable[[str], None]
@@ -94,17 +93,17 @@ def lower(
     tuned_for: str = "",
     check: bool = False,
     backend: str | None = None,
+    multiversion: bool = False,
     with_check: bool = False,
 ) -> Lowered:
     """spec, or the one that importing a model makes -> network -> graph of launches.
 
-    With ``check`` an import is compared with its model first; ``backend`` replaces the one that the spec names.
-    SpecError if it is not one for which there is a program ``with_check``.
+    With ``check`` an import is compared with its model first.  ``backend`` replaces the one that the spec names;
+    SpecError if ``multiversion`` or ``with_check`` do not go with it.
     """
     say("reading")
     model = open_model(spec, shapes)
-    if with_check and (backend or model.backend) != "c":
-        raise SpecError(f"{spec}: --with-check is for plain C; add --backend c")
+    packaging = Packaging(backend or model.backend, multiversion, with_check)
     checked = check_import(spec, model, shapes, say) if check else None
     say("folding")
     with naming(spec):
@@ -118,12 +117,12 @@ def lower(
         launch: tuple(LayerNote(name, model.origins.get(name, "")) for name in names)
         for launch, names in layers.items()
     }
-    return Lowered(model, launches, explained, spec, tuned_for, checked, backend or model.backend, noted, with_check)
+    return Lowered(model, launches, explained, spec, tuned_for, checked, packaging, noted)
 
 
 def measured_schedules(lowered: Lowered, target: str) -> Tuning | None:
     """file beside the spec -> measured schedules; None if there are none for this target and backend."""
-    found = find_tuned(lowered.path, target, lowered.backend.split(","), TARGETS, lowered.tuned_for)
+    found = find_tuned(lowered.path, target, lowered.packaging.backend.split(","), TARGETS, lowered.tuned_for)
     if found is None:
         return None
     possible = alternatives(lowered.launches, TARGETS[target])
@@ -156,11 +155,11 @@ def rendered_with(tuning: Tuning | None, lowered: Lowered, target: str, say: Pro
         selftest = self_test(model.graph, lowered.launches)
     say("planning and rendering")
     chosen, samples = _planned(lowered, target, tuning), None
-    if lowered.with_check:
+    if lowered.packaging.with_check:
         say("computing what the check of layers expects")
         with naming(lowered.path):
             samples = layer_samples(model.graph, chosen, selftest, None if pictures is None else pictures.images)
-    return render_artefact(chosen, made_from, selftest, pictures, lowered.backend, samples)
+    return render_artefact(chosen, made_from, selftest, pictures, lowered.packaging, samples)
 
 
 def build(
@@ -177,5 +176,4 @@ def build(
 
 def outputs(lowered: Lowered, output: Path, target: str) -> list[Path]:
     """The paths that a build writes."""
-    names = file_names(planned(lowered, target), lowered.backend, lowered.with_check)
-    return [output / lowered.launches.name / name for name in names]
+    return [output / lowered.launches.name / name for name in file_names(planned(lowered, target), lowered.packaging)]

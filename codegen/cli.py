@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 import click
 
 from codegen import __version__, build, interrupt, opening, tuning
-from codegen.emit.artefact import BACKENDS
 from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.packaging import BACKENDS, BOTH, OPENCL, PLAIN_C, has
 from codegen.emit.single_file import write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
 from codegen.passes.explain import format_report
@@ -132,8 +132,12 @@ def _tuned_option(function: F) -> F:
 
 
 def _backend_option(function: F) -> F:
-    help_text = "opencl: by an OpenCL driver; c: plain C, which needs none. Default: that of SPEC, else opencl."
-    return click.option("--backend", type=click.Choice(list(BACKENDS)), help=help_text)(function)
+    help_text = (
+        "opencl: by an OpenCL driver; c: plain C, which needs none; opencl,c: both, and the program chooses. "
+        "Default: that of SPEC, else opencl."
+    )
+    versions = click.option("--multiversion", is_flag=True, help="Plain C for several processors in one program.")
+    return click.option("--backend", type=click.Choice(BACKENDS), help=help_text)(versions(function))
 
 
 def _check_program_option(function: F) -> F:
@@ -191,21 +195,25 @@ def _shape_option(function: F) -> F:
 
 
 def _backend_of(devices: tuple[str, ...]) -> str | None:
-    """The backend that --device asks for, None if it leaves that open; click.UsageError if it asks for two."""
-    from codegen.runtime.native import BACKEND, is_native
+    """The backend that --device asks for, None if it leaves that open."""
+    from codegen.runtime.native import is_native
 
     native = {is_native(device) for device in devices}
-    if len(native) > 1:
-        raise click.UsageError("--device c and devices of OpenCL need different code; give them one after the other")
-    return BACKEND if True in native else None
+    return BOTH if len(native) > 1 else PLAIN_C if True in native else OPENCL if native else None
 
 
 def _devices(backend: str, device_type: str, texts: tuple[str, ...]) -> Sequence[DeviceInfo | NativeDevice]:
     """The devices with these names, or the default one, for a backend and the type of device that it is planned for."""
     from codegen.runtime.devices import select
-    from codegen.runtime.native import BACKEND, native_devices
+    from codegen.runtime.native import is_native, native_devices
 
-    return native_devices(texts) if backend == BACKEND else select(texts, default_type=device_type)
+    native, others = [t for t in texts if is_native(t)], tuple(t for t in texts if not is_native(t))
+    chosen: list[DeviceInfo | NativeDevice] = []
+    if others or (has(backend, OPENCL) and not texts):
+        chosen += select(others, default_type=device_type)
+    if native or (has(backend, PLAIN_C) and not texts):
+        chosen += native_devices(native)
+    return chosen
 
 
 _LIST_OPS = "Print the operators of ONNX and layers of Keras that are supported, with their limits."
@@ -264,6 +272,7 @@ def build_command(
     spec: Path,
     output: Path,
     backend: str | None,
+    multiversion: bool,
     with_check: bool,
     target: str,
     tuned_for: str,
@@ -273,7 +282,7 @@ def build_command(
 ) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _progress(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for, check=True, backend=backend, with_check=with_check)
+        lowered = build.lower(spec, dict(shapes), say, tuned_for, True, backend, multiversion, with_check)
         folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
         click.echo(lowered.imported, err=True)
@@ -283,6 +292,7 @@ def build_command(
         names = ", ".join((*changes.written, *changes.removed))
         command = ["clgen", "build", str(spec), "-o", str(output), "--target", target]
         command += ["--backend", backend] if backend else []
+        command += ["--multiversion"] if multiversion else []
         command += ["--with-check"] if with_check else []
         command += ["--tuned-for", tuned_for] if tuned_for else []
         command += [word for name, shape in shapes for word in ("--shape", f"{name}={','.join(map(str, shape))}")]
@@ -319,10 +329,17 @@ def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
 @_tuned_option
 @_shape_option
 def list_command(
-    spec: Path, output: Path, backend: str | None, with_check: bool, target: str, tuned_for: str, shapes: Pairs
+    spec: Path,
+    output: Path,
+    backend: str | None,
+    multiversion: bool,
+    with_check: bool,
+    target: str,
+    tuned_for: str,
+    shapes: Pairs,
 ) -> None:
     """Print the paths that build writes, one a line."""
-    lowered = build.lower(spec, dict(shapes), tuned_for=tuned_for, backend=backend, with_check=with_check)
+    lowered = build.lower(spec, dict(shapes), build.silent, tuned_for, False, backend, multiversion, with_check)
     for path in build.outputs(lowered, output, target):
         click.echo(path)
 
@@ -347,7 +364,7 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
     """
     with _progress(f"tuning {spec}") as say:
         lowered = build.lower(spec, dict(shapes), say, backend=_backend_of(devices))
-    for device in _devices(lowered.backend, TARGETS[target].device_type, devices):
+    for device in _devices(lowered.packaging.backend, TARGETS[target].device_type, devices):
         with interrupt.scratch() as scratch, _progress(f"tuning {spec}") as say:
             file, measured = tuning.tune_schedules(lowered, target, device, budget, scratch, say)
         click.echo(f"{device.name}: {measured}", err=True)
@@ -474,7 +491,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
     if isinstance(device, NativeDevice):
         with interrupt.scratch() as scratch:
             library = compile_native(artefact, device, scratch / f"lib{artefact.name}.so")
-            with NativeHost(artefact, library) as host:
+            with NativeHost(artefact, library, device) as host:
                 results = host.run(given)
     else:
         results = Session(artefact, device).run(given)

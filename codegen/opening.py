@@ -13,6 +13,7 @@ from codegen.build import Lowered, Progress, build, lower, rendered_with, silent
 from codegen.emit.artefact import GENERATOR, Tuning
 from codegen.emit.differences import differences
 from codegen.emit.output import MANIFEST
+from codegen.emit.packaging import has
 from codegen.errors import Mismatch, SpecError
 from codegen.frontend.spec.tuning import NONE
 from codegen.frontend.toml import find_spec
@@ -88,7 +89,8 @@ def _opened(
     made_from = artefact.manifest["spec"]
     spec = spec or find_spec(made_from["file"], made_from["sha256"], path)
     _check_backend(artefact, backend)
-    lowered = lower(spec, shapes, say, check=check, backend=artefact.backend, with_check=artefact.with_check)
+    kind = artefact.packaging
+    lowered = lower(spec, shapes, say, "", check, kind.backend, kind.multiversion, kind.with_check)
     if lowered.model.spec_sha256 != made_from["sha256"]:
         other = f"{spec.name}, or with another --shape" if shapes or spec.suffix != ".toml" else spec.name
         raise Mismatch(f"{path}: was generated from another {other}; build again")
@@ -98,8 +100,8 @@ def _opened(
 
 
 def _check_backend(artefact: Artefact, backend: str | None) -> None:
-    """Raises SpecError if a folder was generated for another backend than the one that is wanted."""
-    if backend not in (None, artefact.backend):
+    """Raises SpecError if a folder was not generated for the backend that is wanted."""
+    if backend is not None and not all(has(artefact.backend, single) for single in backend.split(",")):
         raise SpecError(
             f"{artefact.folder}: was generated for backend {artefact.backend}; build it with --backend {backend}"
         )

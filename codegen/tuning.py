@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from codegen.build import Lowered, Progress, silent
-from codegen.emit.artefact import OPENCL_BACKEND, Provenance, render_artefact
+from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
+from codegen.emit.packaging import OPENCL, PLAIN_C, Packaging
 from codegen.emit.selftest import Sample, SelfTest
 from codegen.emit.single_file import write_file
 from codegen.errors import naming
@@ -19,7 +20,7 @@ from codegen.plan.schedules.choose import alternatives
 from codegen.plan.target import TARGETS
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.devices import DeviceInfo
-from codegen.runtime.native import BACKEND, NativeDevice
+from codegen.runtime.native import NativeDevice
 from codegen.runtime.tune import Alike, Measured, tune
 
 
@@ -34,9 +35,9 @@ def tune_schedules(
     """graph of launches -> artefacts with other schedules -> times on the device -> file beside the spec."""
     file = tuning_file(lowered.path)
     if isinstance(device, NativeDevice):
-        name, backend = device.title, BACKEND
+        name, backend = device.title, PLAIN_C
     else:
-        name, backend = device.name, OPENCL_BACKEND
+        name, backend = device.name, OPENCL
     tuned = TunedDevice(name, device.driver, target, {}, backend)
     with_device(file, tuned, TARGETS)  # refuses an invalid file at once
     with naming(lowered.path):
@@ -51,7 +52,7 @@ def tune_schedules(
         # The self-test is never run; one sample of each output, as C has no empty arrays.
         untested = SelfTest(ranges, [[Sample(0, 0.0, 0.0)] for _ in lowered.launches.outputs])
         planned = plan(lowered.launches, TARGETS[target], {}, choices)
-        files = render_artefact(planned, made_from, untested, None, backend)
+        files = render_artefact(planned, made_from, untested, None, Packaging(backend))
         write(scratch, files)
         return read(scratch)
 

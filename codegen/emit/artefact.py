@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from codegen.emit.check_program import check_context
 from codegen.emit.layer_samples import LayerSamples
 from codegen.emit.opencl import BUILD_OPTIONS, opencl_files
 from codegen.emit.output import EXAMPLE, FORMAT, MANIFEST
+from codegen.emit.packaging import BOTH, DEFAULT_PACKAGING, OPENCL, PLAIN_C, VERSIONS, Packaging, host_name
 from codegen.emit.plain_c import plain_c_files
 from codegen.emit.ports import port_context, range_context, types_context
 from codegen.emit.render import render
@@ -28,11 +29,6 @@ from codegen.plan.plan import Launch, Plan
 from codegen.plan.target import DEVICE_OPTIONS
 
 GENERATOR = f"clgen {__version__}"
-
-OPENCL_BACKEND = "opencl"
-Backend = Callable[[Plan, Sequence[str], Mapping[str, Any]], tuple[dict[str, Any], dict[str, str]]]
-BACKENDS: Mapping[str, Backend] = {OPENCL_BACKEND: opencl_files, "c": plain_c_files}
-"""The source files of each backend, by its name in a spec."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +64,10 @@ def render_artefact(
     made_from: Provenance,
     selftest: SelfTest,
     pictures: Pictures | None,
-    backend: str = OPENCL_BACKEND,
+    packaging: Packaging = DEFAULT_PACKAGING,
     samples: LayerSamples | None = None,
 ) -> dict[str, bytes]:
-    """All files of the generated folder, for a backend of :data:`BACKENDS`.
+    """All files of the generated folder.
 
     With ``samples`` one of the files is the program that checks every layer.
     """
@@ -83,9 +79,14 @@ def render_artefact(
         *([f"tuning sha256   {made_from.tuning.sha256}"] if made_from.tuning else []),
         f"target          {plan.target.name}: {plan.target.title}",
     ]
-    model = _model_context(plan, banner, backend, selftest, pictures)
+    model = _model_context(plan, banner, packaging, selftest, pictures)
     model["check"] = None if samples is None else check_context(plan, samples, model["inputs"])
-    model, files = BACKENDS[backend](plan, banner, model)
+    model, files = _sources(plan, banner, model, packaging)
+    programs = {f"{host_name(name, packaging.backend, PLAIN_C)}_check.c"}
+    model["sources"] = [
+        *(file for file in files if file.endswith(".c") and file not in programs),
+        *([f"{name}_weights.c"] if model["weights"] else []),
+    ]
     files |= {
         EXAMPLE: render("host/example.c.jinja", model=model),
         "CMakeLists.txt": render("host/CMakeLists.txt.jinja", model=model),
@@ -95,24 +96,55 @@ def render_artefact(
     if plan.weights is not None:
         contents[f"{name}_weights.c"] = render("host/weights.c.jinja", model=model).encode()
         contents[f"{name}_weights.c.bin"] = plan.weights.astype(plan.weights.dtype.newbyteorder("<")).tobytes()
-    manifest = _manifest(
-        plan, backend, made_from, selftest.ranges, {path: hashlib.sha256(c).hexdigest() for path, c in contents.items()}
-    )
+    digests = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    manifest = _manifest(plan, packaging, made_from, selftest.ranges, digests)
     contents[MANIFEST] = (json.dumps(sealed(manifest), indent=1) + "\n").encode()
     return contents
 
 
-def file_names(plan: Plan, backend: str, with_check: bool = False) -> list[str]:
-    """The files of the generated folder, without rendering them."""
+def _sources(
+    plan: Plan, banner: Sequence[str], model: Mapping[str, Any], packaging: Packaging
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The templates' data with what the backends add, and the source files."""
+    emitters = {OPENCL: opencl_files, PLAIN_C: plain_c_files}
+    if packaging.backend != BOTH:
+        return emitters[packaging.backend](plan, banner, model)
     name = plan.graph.name
-    kernels = [f"{name}.cl"] if backend == OPENCL_BACKEND else []
+    hosts: dict[str, dict[str, Any]] = {}
+    files: dict[str, str] = {}
+    for single, emit in emitters.items():
+        host = host_name(name, packaging.backend, single)
+        hosts[single], emitted = emit(plan, banner, {**model, **_named(host)})
+        files |= emitted
+    context = {**model, "device_type": hosts[OPENCL]["device_type"], "hosts": hosts}
+    return context, {
+        f"{name}.h": render("host/both/model.h.jinja", model=context),
+        f"{name}.c": render("host/both/model.c.jinja", model=context),
+        **files,
+    }
+
+
+def _named(host: str) -> dict[str, str]:
+    """The templates' data for a name of files and functions."""
+    return {"name": host, "NAME": host.upper()}
+
+
+def file_names(plan: Plan, packaging: Packaging) -> list[str]:
+    """The files of the generated folder, without rendering them."""
+    name, backend = plan.graph.name, packaging.backend
+    hosts = [name, *(host_name(name, backend, single) for single in (OPENCL, PLAIN_C) if backend == BOTH)]
+    kernels = [f"{name}.cl"] if packaging.has_opencl else []
+    plain_c = host_name(name, backend, PLAIN_C)
+    versions = [f"{plain_c}_{version.name}.c" for version in VERSIONS if packaging.multiversion]
     weights = [] if plan.weights is None else [f"{name}_weights.c", f"{name}_weights.c.bin"]
-    check = [f"{name}_check.c"] if with_check else []
-    return [f"{name}.h", f"{name}.c", *kernels, *check, EXAMPLE, "CMakeLists.txt", "README.md", *weights, MANIFEST]
+    check = [f"{plain_c}_check.c"] if packaging.with_check else []
+    sources = [f"{host}.{ending}" for host in hosts for ending in ("h", "c")]
+    names = [*sources, *kernels, *versions, *check, EXAMPLE, "CMakeLists.txt", "README.md", *weights, MANIFEST]
+    return names
 
 
 def _model_context(
-    plan: Plan, banner: list[str], backend: str, selftest: SelfTest, pictures: Pictures | None
+    plan: Plan, banner: list[str], packaging: Packaging, selftest: SelfTest, pictures: Pictures | None
 ) -> dict[str, Any]:
     """The templates' data that all backends share."""
     graph = plan.graph
@@ -122,10 +154,11 @@ def _model_context(
     ]
     outputs = [port_context(o, graph.shapes[o.value]) for o in graph.outputs]
     return {
-        "name": graph.name,
-        "NAME": graph.name.upper(),
+        **_named(graph.name),
+        "network": graph.name,
         "banner": banner,
-        "backend": backend,
+        "backend": packaging.backend,
+        "versions": VERSIONS if packaging.multiversion else (),
         "inputs": inputs,
         "outputs": outputs,
         **types_context([*graph.inputs, *graph.outputs], [port["bytes"] for port in inputs + outputs]),
@@ -189,14 +222,15 @@ def _arguments(launch: Launch) -> list[dict[str, Any]]:
 
 
 def _manifest(
-    plan: Plan, backend: str, made_from: Provenance, ranges: Sequence[Range], digests: Mapping[str, str]
+    plan: Plan, packaging: Packaging, made_from: Provenance, ranges: Sequence[Range], digests: Mapping[str, str]
 ) -> dict[str, Any]:
     graph = plan.graph
     return {
         "format": FORMAT,
         "generator": GENERATOR,
         "name": graph.name,
-        "backend": backend,
+        "backend": packaging.backend,
+        "multiversion": packaging.multiversion,
         "target": plan.target.name,
         "device_type": plan.target.device_type,
         "spec": {"file": made_from.spec_name, "sha256": made_from.spec_sha256},

@@ -28,6 +28,3 @@ OPENCL = Dialect(
     "{name}.cl: the kernels of {name}", "dialects/opencl.jinja", "dialects/opencl_persistent.jinja", CL_TYPES
 )
 C99 = Dialect("The kernels of {name}", "dialects/c99.jinja", "dialects/c99_network.jinja", C_TYPES)
-
-DIALECTS: Mapping[str, Dialect] = {"opencl": OPENCL, "c": C99}
-"""The language of each backend."""

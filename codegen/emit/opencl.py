@@ -19,13 +19,13 @@ BUILD_OPTIONS = ""
 
 def opencl_files(plan: Plan, banner: Sequence[str], model: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The templates' data with what this backend adds to ``model``, and the source files."""
-    name = plan.graph.name
+    name = model["name"]
     kernels = render_kernels(plan, banner, OPENCL)
     context = {**model, **_context(plan, kernels)}
     return context, {
         f"{name}.h": render("host/model.h.jinja", model=context),
         f"{name}.c": render("host/model.c.jinja", model=context),
-        f"{name}.cl": kernels,
+        f"{plan.graph.name}.cl": kernels,
     }
 
 

@@ -13,7 +13,7 @@ from codegen.emit import transaction
 from codegen.errors import SpecError
 
 MANIFEST = "manifest.json"
-FORMAT = 5  # version of the manifest; files of another version must be built again
+FORMAT = 6  # version of the manifest; files of another version must be built again
 EXAMPLE = "example.c"  # users may edit this file
 PROGRAM = "clgen"  # first word of the generator's name in a manifest
 _FORCE = "move it away, or replace it with --force"

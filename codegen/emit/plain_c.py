@@ -21,10 +21,17 @@ def plain_c_files(plan: Plan, banner: Sequence[str], model: Mapping[str, Any]) -
     """The templates' data with what this backend adds to ``model``, and the source files, which carry the banner."""
     assert plan.persistent, "work-items of a group would have to run together"
     context = {**model, **_context(plan, model)}
-    name = plan.graph.name
+    name = model["name"]
+    versions = [f"{name}_{version.name}.c" for version in model["versions"]]
+    weights = [f"{model['network']}_weights.c"] if model["weights"] else []
+    context["own_sources"] = [f"{name}.c", *versions, *weights]
     return context, {
         f"{name}.h": render("host/c/model.h.jinja", model=context),
         f"{name}.c": render("host/c/model.c.jinja", model=context),
+        **{
+            f"{name}_{version.name}.c": render("host/c/version.c.jinja", model=context, version=version)
+            for version in model["versions"]
+        },
         **({f"{name}_check.c": render("host/c/check.c.jinja", model=context)} if model["check"] else {}),
     }
 
@@ -45,7 +52,7 @@ def _context(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
             for port in ports
         ]
     return {
-        "kernels_text": render_kernels(plan, [], C99).strip(),
+        "kernels_text": render_kernels(plan, [], C99, model["name"], versions=model["versions"]).strip(),
         "network_buffers": [{"kind": b.kind, "index": b.index} for b in network_buffers(plan)],
         "memory": memory,
         "memory_bytes": INSTANCE_BYTES + sum(up(array["bytes"], ALIGNMENT_BYTES) + ALIGNMENT_BYTES for array in memory),

@@ -51,8 +51,14 @@ def render(template: str, **context: Any) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
-def render_kernels(plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL) -> str:
-    """The kernels of a plan, as one text in a dialect."""
+def render_kernels(
+    plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL, host: str = "", versions: Sequence[str] = ()
+) -> str:
+    """The kernels of a plan, as one text in a dialect.
+
+    ``host`` begins the names of functions and, in upper case, of macros that are not for this text alone; ``versions``
+    are the processors that the text is compiled for, besides the one that the compiler's options name.
+    """
     descriptions = [kernel.description for kernel in plan.kernels]
     functions = {id(k.calls): k.calls for k in plan.kernels if k.calls is not None}
     comments = describe_kernels(plan)
@@ -76,7 +82,9 @@ def render_kernels(plan: Plan, banner: Sequence[str], dialect: Dialect = OPENCL)
     return render(
         "kernels/program.cl.jinja",
         name=plan.graph.name,
-        NAME=plan.graph.name.upper(),
+        host=host,
+        NAME=host.upper(),
+        versions=versions,
         banner=banner,
         lanes=plan.target.lanes,
         line=plan.target.dtype.count(LINE_BYTES),

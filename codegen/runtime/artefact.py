@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit.output import EXAMPLE, MANIFEST
+from codegen.emit.packaging import OPENCL, PLAIN_C, VERSIONS, Packaging, has, host_name
 from codegen.emit.seal import SEAL, digest
 from codegen.emit.transaction import settle
 from codegen.errors import Mismatch, SpecError
@@ -79,13 +80,30 @@ class Artefact:
 
     @property
     def backend(self) -> str:
-        """The backend that the kernels are for: "opencl" or "c"."""
+        """The way in which the kernels run: "opencl", "c" or "opencl,c"."""
         return str(self.manifest["backend"])
 
     @property
-    def with_check(self) -> bool:
-        """True if the folder has a program that checks every layer."""
-        return f"{self.name}_check.c" in self.manifest["files"]
+    def packaging(self) -> Packaging:
+        """The kind of folder."""
+        with_check = f"{self.host(PLAIN_C)}_check.c" in self.manifest["files"]
+        return Packaging(self.backend, self.multiversion, with_check)
+
+    @property
+    def multiversion(self) -> bool:
+        """True if the plain C has versions for several processors."""
+        return bool(self.manifest["multiversion"])
+
+    def host(self, backend: str) -> str:
+        """The name that the files and functions of the host for a backend begin with."""
+        return host_name(self.name, self.backend, backend)
+
+    def sources(self, backend: str) -> list[Path]:
+        """The C files of the host for a backend, "opencl" or "c"."""
+        host = self.host(backend)
+        versions = [f"{host}_{version.name}.c" for version in VERSIONS if self.multiversion and backend == PLAIN_C]
+        weights = [] if self.weights is None else [f"{self.name}_weights.c"]
+        return [self.folder / name for name in (f"{host}.c", *versions, *weights)]
 
     @property
     def device_type(self) -> str:
@@ -123,8 +141,10 @@ def read(folder: Path) -> Artefact:
     path = folder / MANIFEST
     manifest = parse(path)
     name = manifest["name"]
-    kernels = f"{name}.c" if manifest["backend"] == "c" else f"{name}.cl"
-    for file in (f"{name}.c", f"{name}.h", kernels):
+    backend = manifest["backend"]
+    kernels = f"{name}.c" if backend == PLAIN_C else f"{name}.cl"
+    hosts = [host_name(name, backend, single) for single in (OPENCL, PLAIN_C) if has(backend, single)]
+    for file in (f"{name}.c", f"{name}.h", kernels, *(f"{host}.c" for host in hosts)):
         if file not in manifest["files"]:
             raise SpecError(f"{path}: files: {file} is missing; build again")
     # Users may edit example.c.

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.emit.dialect import DIALECTS
+from codegen.emit.dialect import C99, OPENCL
+from codegen.emit.packaging import PLAIN_C
 from codegen.graph.types import size_of
 from codegen.runtime.manifest import At, shown
 
@@ -107,7 +108,8 @@ def _check_launch(
         size = _size(sizes, kind, argument["index"], here)
         ports = {"input": "inputs", "output": "outputs"}.get(kind)
         holds = manifest[ports][argument["index"]]["type"] if ports else manifest["type"]
-        if DIALECTS[manifest["backend"]].element_types[holds] != pointed:
+        dialect = C99 if manifest["backend"] == PLAIN_C else OPENCL
+        if dialect.element_types[holds] != pointed:
             here.refuse(f"buffer {kind} holds {holds}, but kernel {launch['kernel']} takes {pointed}")
         behind = arguments[k + 1] if k + 1 < len(arguments) and kind != "zeros" else None
         if behind is not None and behind["kind"] == "number" and behind["value"] >= max(size, 1):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from codegen import interrupt
+from codegen.emit.packaging import OPENCL
 from codegen.errors import DeviceError
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.devices import DeviceInfo, opencl
@@ -30,10 +31,8 @@ def find_compiler() -> str:
 
 
 def compile_host(artefact: Artefact, library: Path, compiler: str | None = None) -> Path:
-    """Compiles the artefact's C to a shared library, with warnings as errors; DeviceError if it fails."""
-    sources = [str(artefact.folder / f"{artefact.name}.c")]
-    if artefact.weights is not None:
-        sources.append(str(artefact.folder / f"{artefact.name}_weights.c"))
+    """Compiles the artefact's OpenCL host to a shared library, with warnings as errors; DeviceError if it fails."""
+    sources = map(str, artefact.sources(OPENCL))
     command = [compiler or find_compiler(), *STRICT, "-O1", "-shared", "-fPIC", "-o", str(library), *sources, "-ldl"]
     # Temporary files of a killed compiler are removed with the library's folder.
     done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
@@ -45,8 +44,9 @@ def compile_host(artefact: Artefact, library: Path, compiler: str | None = None)
 class Instance:
     """An instance of a compiled model in this process, which a subclass creates."""
 
-    def __init__(self, artefact: Artefact, library: Path) -> None:
+    def __init__(self, artefact: Artefact, library: Path, backend: str) -> None:
         self.artefact = artefact
+        self._host = artefact.host(backend)
         self._library = ctypes.CDLL(str(library))
         self._model = Handle()
         self._destroy = self._function("destroy", None, Handle)
@@ -79,7 +79,7 @@ class Instance:
         self.close()
 
     def _function(self, name: str, result: object, *arguments: object) -> Any:
-        function = getattr(self._library, f"{self.artefact.name}_{name}")
+        function = getattr(self._library, f"{self._host}_{name}")
         function.restype = result
         function.argtypes = arguments
         return function
@@ -99,7 +99,7 @@ class Instance:
 
     def _check(self, what: str, status: int) -> None:
         if status:
-            raise DeviceError(f"{self.artefact.name}_{what}: {self._status_text(status)}{self._error()}")
+            raise DeviceError(f"{self._host}_{what}: {self._status_text(status)}{self._error()}")
 
     def _error(self) -> str:
         """The rest of the message about the last error."""
@@ -110,7 +110,7 @@ class Host(Instance):
     """An instance on one OpenCL device."""
 
     def __init__(self, artefact: Artefact, library: Path, device: DeviceInfo) -> None:
-        super().__init__(artefact, library)
+        super().__init__(artefact, library, OPENCL)
         cl = opencl()
         self._context = cl.Context([device.handle])
         self._queue = cl.CommandQueue(self._context, device.handle)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from codegen.emit.choice import DEVICE_TYPES, OTHER_TYPE
-from codegen.emit.dialect import DIALECTS
 from codegen.emit.output import FORMAT
+from codegen.emit.packaging import BACKENDS
 from codegen.emit.seal import SEAL
 from codegen.errors import SpecError
 from codegen.graph.types import TYPES
@@ -204,7 +204,8 @@ MANIFEST_KIND = keys(
         "format": choice(FORMAT),
         "generator": LINE,
         "name": NAME,
-        "backend": choice(*DIALECTS),
+        "backend": choice(*BACKENDS),
+        "multiversion": _flag,
         "target": LINE,
         "device_type": choice(*DEVICE_TYPES, OTHER_TYPE),
         "spec": keys({"file": FILE_OR_NONE, "sha256": SHA256_OR_NONE}),

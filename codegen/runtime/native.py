@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 
 from codegen import interrupt
+from codegen.emit.packaging import PLAIN_C, VERSIONS
 from codegen.errors import DeviceError
 from codegen.runtime.artefact import Artefact, Values
 from codegen.runtime.host import STRICT, Handle, Instance, find_compiler
 from codegen.runtime.processor import instruction_sets, processor_name
 
-BACKEND = "c"
-
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "": ("-march=native",),
     "portable": (),
-    "avx2": ("-mavx2", "-mfma"),
-    "avx512": ("-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"),
+    **{version.name: tuple(f"-m{feature}" for feature in version.features) for version in VERSIONS},
     "scalar": ("-D{NAME}_SCALAR",),
 }
 """Options of the compiler, by what follows "c:" in the name of a device."""
@@ -39,7 +37,7 @@ class NativeDevice:
 
     @property
     def name(self) -> str:
-        return f"{BACKEND}:{self.variant}" if self.variant else BACKEND
+        return f"{PLAIN_C}:{self.variant}" if self.variant else PLAIN_C
 
     @property
     def platform(self) -> str:
@@ -64,20 +62,27 @@ class NativeDevice:
     def _shown_options(self) -> str:
         return " ".join(VARIANTS[self.variant]).format(NAME="<NAME>") or "no options"
 
-    def options(self, model: str) -> list[str]:
-        """The compiler's options for a model of this name."""
-        return [option.format(NAME=model.upper()) for option in VARIANTS[self.variant]]
+    def options(self, artefact: Artefact) -> list[str]:
+        """The compiler's options for an artefact: none for one that chooses among versions when it runs."""
+        if artefact.multiversion and self.variant != "scalar":
+            return []
+        return [option.format(NAME=artefact.host(PLAIN_C).upper()) for option in VARIANTS[self.variant]]
+
+    def wish(self, artefact: Artefact) -> bytes | None:
+        """The device to give to create of an artefact: a version's, if it has several."""
+        versioned = artefact.multiversion and self.variant not in ("", "scalar")
+        return self.name.encode() if versioned else None
 
 
 def is_native(text: str) -> bool:
     """True if the text names a device of plain C: "c", or "c:" and a variant."""
-    return text.partition(":")[0] == BACKEND
+    return text.partition(":")[0] == PLAIN_C
 
 
 def native_devices(texts: Sequence[str]) -> list[NativeDevice]:
     """The devices of these names, or the default one; DeviceError if a variant is unknown or cannot run here."""
     devices = []
-    for text in texts or (BACKEND,):
+    for text in texts or (PLAIN_C,):
         variant = text.partition(":")[2]
         if variant not in VARIANTS or not is_native(text):
             known = ", ".join(f"c:{name}" if name else "c" for name in VARIANTS)
@@ -105,14 +110,11 @@ def compile_native(
     With ``traced`` it calls back after each layer; with ``threads`` several threads can share a run.  ``more`` are
     further source files.
     """
-    name = artefact.name
-    sources = [artefact.folder / f"{name}.c"]
-    if artefact.weights is not None:
-        sources.append(artefact.folder / f"{name}_weights.c")
-    options = [*device.options(name), "-iquote", str(artefact.folder)]
-    options += [f"-D{name.upper()}_TRACE"] if traced else []
-    options += [f"-D{name.upper()}_THREADS", "-pthread"] if threads else []
-    return compile_library(device.compiler, options, [*sources, *more], library)
+    host = artefact.host(PLAIN_C).upper()
+    options = [*device.options(artefact), "-iquote", str(artefact.folder)]
+    options += [f"-D{host}_TRACE"] if traced else []
+    options += [f"-D{host}_THREADS", "-pthread"] if threads else []
+    return compile_library(device.compiler, options, [*artefact.sources(PLAIN_C), *more], library)
 
 
 def compile_library(compiler: str, options: Sequence[str], sources: Sequence[Path], library: Path) -> Path:
@@ -126,12 +128,15 @@ def compile_library(compiler: str, options: Sequence[str], sources: Sequence[Pat
 
 
 class NativeHost(Instance):
-    """An instance of the compiled model in this process, as an application has it."""
+    """An instance of the compiled model in this process, as an application has it.
 
-    def __init__(self, artefact: Artefact, library: Path) -> None:
-        super().__init__(artefact, library)
+    It is of the version for ``device``, or the best for this processor, if the artefact has several.
+    """
+
+    def __init__(self, artefact: Artefact, library: Path, device: NativeDevice | None = None) -> None:
+        super().__init__(artefact, library, PLAIN_C)
         create = self._function("create", ctypes.c_int, ctypes.POINTER(Handle), ctypes.c_char_p)
-        self._check("create", create(ctypes.byref(self._model), None))
+        self._check("create", create(ctypes.byref(self._model), device and device.wish(artefact)))
 
 
 class _Layer(ctypes.Structure):
@@ -156,8 +161,8 @@ class NativeSession(NativeHost):
     The library is one that was compiled with ``traced``.
     """
 
-    def __init__(self, artefact: Artefact, library: Path) -> None:
-        super().__init__(artefact, library)
+    def __init__(self, artefact: Artefact, library: Path, device: NativeDevice) -> None:
+        super().__init__(artefact, library, device)
         self._buffers: dict[tuple[str, int], int] = {}
         if artefact.weights is not None:
             self._buffers["weights", 0] = artefact.weights.ctypes.data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+from codegen.emit.packaging import PLAIN_C
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.host import Handle
 from codegen.runtime.native import NativeDevice, NativeHost, compile_native
@@ -62,15 +63,16 @@ def compile_timed(
     count = len(artefact.inputs) + len(artefact.outputs)
     arrays = ", ".join(f"arrays_[{k}]" for k in range(count))
     source = library.with_suffix(".c")
-    source.write_text(CLOCK + _SOURCE.format(name=artefact.name, NAME=artefact.name.upper(), arrays=arrays))
+    host = artefact.host(PLAIN_C)
+    source.write_text(CLOCK + _SOURCE.format(name=host, NAME=host.upper(), arrays=arrays))
     return compile_native(artefact, device, library, traced=traced, threads=threads, more=[source])
 
 
 class TimedHost(NativeHost):
     """An instance with random inputs, whose runs are timed in C."""
 
-    def __init__(self, artefact: Artefact, library: Path) -> None:
-        super().__init__(artefact, library)
+    def __init__(self, artefact: Artefact, library: Path, device: NativeDevice) -> None:
+        super().__init__(artefact, library, device)
         self._kept = self._arrays(random_sample(artefact))
         self._pointers = (Handle * len(self._kept))(*(array.ctypes.data for array in self._kept))
         self._timed = self._function("timed", ctypes.c_int, Handle, Handle, Handle)

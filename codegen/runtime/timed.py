@@ -80,7 +80,7 @@ class _ClockTimer:
     def __init__(self, artefact: Artefact, device: NativeDevice, folder: Path) -> None:
         self.artefact = replace(artefact, weights=None)
         library = compile_timed(artefact, device, _new_library(artefact, folder), traced=True)
-        self._host = TimedHost(self.artefact, library)
+        self._host = TimedHost(self.artefact, library, device)
 
     def run(self) -> tuple[Interval, ...]:
         return _intervals(itertools.pairwise(self._host.time(len(self.artefact.launches))))
@@ -122,7 +122,7 @@ def whole_times(
     """Measures the C host as an application has it, for about so many seconds; plain C with one thread and with all."""
     if isinstance(device, NativeDevice):
         library = compile_timed(artefact, device, _new_library(artefact, folder), threads=True)
-        with TimedHost(artefact, library) as native:
+        with TimedHost(artefact, library, device) as native:
             counts = dict.fromkeys((1, min(processors(), MOST_THREADS)))
             return tuple(_on_threads(native, threads, seconds) for threads in counts)
     library = folder / f"lib{artefact.name}.so"

@@ -226,7 +226,7 @@ def _opened(
         own.mkdir(exist_ok=True)
         traced = compile_native(artefact, device, own / f"traced_{library.name}", traced=True)
         untraced = compile_native(artefact, device, own / library.name)
-        with NativeSession(artefact, traced) as native, NativeHost(artefact, untraced) as application:
+        with NativeSession(artefact, traced, device) as native, NativeHost(artefact, untraced, device) as application:
             yield native, application
     else:
         if not library.exists():

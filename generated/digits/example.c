@@ -7,7 +7,7 @@
  *
  * usage: digits_example [--predictions] [DEVICE]
  *     --predictions prints, for every sample, its index, its label and the predicted class.
- *     DEVICE chooses the OpenCL device, as for digits_create.
+ *     DEVICE is chosen as for digits_create.
  */
 #include "digits.h"
 

@@ -121,7 +121,7 @@ def test_no_model_may_be_called_what_plain_c_defines(tmp_path_factory: pytest.Te
     """Variables of kernels may have a model's name: the header comes after them, and before all of the host."""
     found: set[str] = set()
     for name in ("tables", "prepared", "types", "stages", "rows", "moves", "places"):
-        text = artefacts.build(name, backend="c").files[f"{name}.c"].decode()
+        text = artefacts.build(name, backend="c", multiversion=name == "prepared").files[f"{name}.c"].decode()
         text = re.sub(r"/\*.*?\*/|\"(\\.|[^\"\\])*\"|0x[0-9a-fA-Fp.+-]+f?", " ", text, flags=re.DOTALL)
         before, header, host = text.partition("#include  ")
         assert header
@@ -135,6 +135,20 @@ def test_no_model_may_be_called_what_plain_c_defines(tmp_path_factory: pytest.Te
         found = {word for word in found if not re.match(rf"{name}|(in|out)put_", word, re.IGNORECASE)}
     assert {"block", "vector", "int64", "run_network", "selftest_samples", "UNROLL", "min", "seat", "made"} <= found
     allowed = sorted(word for word in found if model_fault(word) is None)
+    assert allowed == []
+
+
+def test_no_model_may_be_called_what_the_choice_of_a_backend_uses() -> None:
+    built = artefacts.build("prepared", backend="opencl,c")
+    found: set[str] = set()
+    for name in ("prepared.c", "prepared.h"):
+        code = re.sub(r"/\*.*?\*/|\"(\\.|[^\"\\])*\"", " ", built.files[name].decode(), flags=re.DOTALL)
+        found |= {
+            word for word in re.findall(r"[A-Za-z_]\w*", code) if not re.match("prepared|input|output", word, re.I)
+        }
+    assert {"create_opencl", "plain_c", "reason"} <= found
+    own = re.compile("prepared|(in|out)put|image$", re.IGNORECASE)
+    allowed = sorted(word for word in found if not own.match(word) and model_fault(word) is None)
     assert allowed == []
 
 

@@ -16,6 +16,7 @@ from codegen.cli import main
 from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.layer_samples import ELEMENTS, LayerSamples, layer_samples
 from codegen.emit.output import write
+from codegen.emit.packaging import Packaging
 from codegen.emit.selftest import self_test
 from codegen.frontend.spec.naming import model_fault
 from tests.support import artefacts
@@ -35,7 +36,7 @@ def with_check(name: str, parent: Path) -> tuple[Path, LayerSamples]:
     samples = layer_samples(built.unfolded, built.plan, selftest, None if shown is None else shown.images)
     made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
     folder = parent / name
-    write(folder, render_artefact(built.plan, made_from, selftest, shown, "c", samples))
+    write(folder, render_artefact(built.plan, made_from, selftest, shown, Packaging("c"), samples))
     return folder, samples
 
 
@@ -167,7 +168,7 @@ def test_cmake_builds_the_program_when_asked(tool: Tool, tmp_path: Path) -> None
 def test_opencl_has_no_such_program(command: str, tmp_path: Path) -> None:
     spec = str(ROOT / "specs" / "digits.toml")
     done = CliRunner().invoke(main, [command, spec, "--with-check", "-o", str(tmp_path)])
-    assert done.exit_code == 2 and "--with-check is for plain C; add --backend c" in done.output
+    assert done.exit_code == 2 and "this is backend opencl; add --backend c" in done.output
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,7 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def digits(folder: Path) -> Path:
-    lowered = replace(build.lower(ROOT / "specs" / "digits.toml"), backend="c")
-    return build.build(lowered, folder, "cpu")[0]
+    return build.build(build.lower(ROOT / "specs" / "digits.toml", backend="c"), folder, "cpu")[0]
 
 
 def with_test(name: str, folder: Path) -> list[str | Path]:

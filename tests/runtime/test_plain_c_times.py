@@ -281,6 +281,11 @@ def test_a_folder_without_plain_c_is_refused(tmp_path: Path) -> None:
     clgen_here("build", spec.name, cwd=tmp_path)
     done = clgen_here("bench", "generated/tiny", "--device", "c", cwd=tmp_path)
     assert done.returncode == 2 and "generated for backend opencl; build it with --backend c" in done.stderr
+    clgen_here("build", spec.name, "--backend", "c", cwd=tmp_path)
+    done = clgen_here("bench", "generated/tiny", "--device", "CPU", cwd=tmp_path)
+    assert done.returncode == 2 and "was generated for backend c; build it with --backend opencl" in done.stderr
+    done = clgen_here("bench", "generated/tiny", "--device", "c", "--device", "CPU", cwd=tmp_path)
+    assert done.returncode == 2 and "build it with --backend opencl,c" in done.stderr
 
 
 def test_no_compiler_ends_with_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

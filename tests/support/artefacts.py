@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from codegen.emit.artefact import Pictures, Provenance, render_artefact
 from codegen.emit.output import write
+from codegen.emit.packaging import Packaging
 from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph
 from codegen.plan import planner
@@ -58,7 +59,7 @@ PICTURES = {"tables": "bytes", "weighty": "floats"}
 
 
 @cache
-def build(name: str, target: str = "cpu", backend: str = "opencl") -> Built:
+def build(name: str, target: str = "cpu", backend: str = "opencl", multiversion: bool = False) -> Built:
     """Renders a network."""
     stages = networks.lower(NETWORKS[name]())
     with networks.weights_in("blob") if name in BLOB else nullcontext():
@@ -66,7 +67,9 @@ def build(name: str, target: str = "cpu", backend: str = "opencl") -> Built:
     assert (plan.weights is not None) == (name in BLOB)
     made_from = Provenance(f"{name}.toml", "0" * 64, "0" * 64)
     shown = pictures(stages.unfolded, PICTURES[name]) if name in PICTURES else None
-    files = render_artefact(plan, made_from, self_test(stages.unfolded, stages.launches), shown, backend)
+    files = render_artefact(
+        plan, made_from, self_test(stages.unfolded, stages.launches), shown, Packaging(backend, multiversion)
+    )
     return Built(stages.unfolded, stages.launches, plan, files)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,13 +71,10 @@ def plain_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if not folder.exists():
             artefacts.build(name, backend="c").write(parent)
             (folder / "test").mkdir()
-            (folder / "test" / "calls.h").write_text(CALLS_ENQUEUE.sub("", calls(folder)))
+            (folder / "test" / "calls.h").write_text(calls(folder))
         return folder
 
     return find
-
-
-CALLS_ENQUEUE = re.compile(r"static inline \w+ call_enqueue\(.*?\n}\n", re.DOTALL)
 
 
 def calls(folder: Path) -> str:
@@ -93,6 +89,14 @@ def calls(folder: Path) -> str:
         [f"(void *)in[{k}]" for k in range(len(counts["input"]))]
         + [f"(void *)out[{k}]" for k in range(len(counts["output"]))]
     )
+    enqueue = f"""
+static inline {name}_status call_enqueue(
+    {name} *model, struct _cl_mem *const *in, struct _cl_mem *const *out, unsigned num_events,
+    struct _cl_event *const *wait_list, struct _cl_event **event)
+{{
+    return {name}_enqueue(model, {tensors}, num_events, wait_list, event);
+}}
+"""
     return f"""\
 #include "{name}.h"
 
@@ -108,14 +112,7 @@ static inline {name}_status call_run({name} *model, float *const *in, float *con
 {{
     return {name}_run(model, {tensors});
 }}
-
-static inline {name}_status call_enqueue(
-    {name} *model, struct _cl_mem *const *in, struct _cl_mem *const *out, unsigned num_events,
-    struct _cl_event *const *wait_list, struct _cl_event **event)
-{{
-    return {name}_enqueue(model, {tensors}, num_events, wait_list, event);
-}}
-"""
+{enqueue if manifest["backend"] == "opencl" else ""}"""
 
 
 def sources(folder: Path) -> list[Path]:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit import artefact
-from codegen.emit.artefact import OPENCL_BACKEND, Provenance, render_artefact
+from codegen.emit.artefact import Provenance, render_artefact
 from codegen.emit.output import write
+from codegen.emit.packaging import Packaging
 from codegen.emit.selftest import self_test
 from codegen.graph.graph import Graph, Input, Node, Output
 from codegen.graph.ops import (
@@ -208,11 +209,12 @@ class Stages:
         folder: Path,
         target: str = "cpu",
         choices: Mapping[str, str] = MappingProxyType({}),
-        backend: str = OPENCL_BACKEND,
+        backend: str = "opencl",
     ) -> Artefact:
         """Writes the artefact and reads it back; ``choices`` are schedules by launch."""
         selftest = self_test(self.unfolded, self.launches)
-        files = render_artefact(self.plan(target, choices), Provenance("net.toml", "", ""), selftest, None, backend)
+        kind, made_from = Packaging(backend), Provenance("net.toml", "", "")
+        files = render_artefact(self.plan(target, choices), made_from, selftest, None, kind)
         write(folder / self.unfolded.name, files)
         return read(folder / self.unfolded.name)
 

@@ -13,9 +13,10 @@ from itertools import product
 from pathlib import Path
 
 from codegen import build
+from codegen.emit.packaging import Packaging
 from codegen.runtime.artefact import Artefact, read
 from codegen.runtime.host import STRICT, Handle
-from codegen.runtime.native import BACKEND, VARIANTS, NativeHost
+from codegen.runtime.native import VARIANTS, NativeHost
 from tests.support.generated_c import Tool, do, sources
 
 WORKERS = 3  # threads of a run, where it has several: an odd number, more than this machine may have processors
@@ -52,7 +53,7 @@ def way(number: int) -> Way:
 
 def build_plain_c(lowered: build.Lowered, folder: Path) -> Artefact:
     """The network's artefact in plain C, in a folder of its own."""
-    return read(build.build(replace(lowered, backend=BACKEND), folder / BACKEND, "cpu")[0])
+    return read(build.build(replace(lowered, packaging=Packaging("c")), folder / "c", "cpu")[0])
 
 
 def compile_together(artefacts: Sequence[Artefact], way: Way, tool: Tool, library: Path) -> Path:

@@ -30,6 +30,7 @@ MOST_SIZES = 5  # axes of an input, without the batch
 
 LAYOUTS = ("NCHW", "NHWC")
 BACKENDS = ("opencl", "c")
+BACKENDS_OF_A_FOLDER = (*BACKENDS, "opencl,c")
 
 MODEL_KEYS: Keys = {
     "name": Key(TEXT, "A C identifier: the prefix of all symbols, and the name of files and folder.", required=True),
@@ -45,8 +46,8 @@ MODEL_KEYS: Keys = {
         "OIHW",
     ),
     "backend": Key(
-        choice(*BACKENDS),
-        "opencl: the kernels run by an OpenCL driver. c: they are plain C, which needs none.",
+        choice(*BACKENDS_OF_A_FOLDER),
+        "opencl: the kernels run by an OpenCL driver. c: they are plain C, which needs none. opencl,c: both are there.",
         BACKENDS[0],
     ),
 }
