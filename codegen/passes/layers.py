@@ -18,7 +18,8 @@ def layers_of_launches(
     fused or folded away belongs to the launch that does its work, or to several.  ``roles`` are the launches of each
     node of the folded graph; ``originals`` has the names in the network of nodes that the passes renamed.
     """
-    known = launches.shapes.keys() | {originals[name] for name in launches.shapes if name in originals}
+    before = {name: original for name, original in originals.items() if name not in unfolded.by_name}
+    known = launches.shapes.keys() | {before[name] for name in launches.shapes if name in before}
     parts: dict[str, list[str]] = {}
     for name, played in roles.items():
         for role in played:
@@ -29,7 +30,7 @@ def layers_of_launches(
         found = {
             layer_of(node)
             for part in (launch.name, *parts.get(launch.name, ()))
-            for node in (part, *_between(unfolded, originals.get(part, part), known))
+            for node in (part, *_between(unfolded, before.get(part, part), known))
         }
         computed[launch.name] = tuple(sorted(found & order.keys(), key=order.__getitem__))
     return computed

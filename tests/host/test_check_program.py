@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
 
 from codegen import build
 from codegen.cli import main
@@ -21,8 +25,11 @@ from codegen.emit.selftest import self_test
 from codegen.frontend.spec.naming import model_fault
 from tests.support import artefacts
 from tests.support.artefacts import PICTURES, rewrite
+from tests.support.examples import few
 from tests.support.generated_c import SANITIZERS, Tool, do, sources
 from tests.support.needs import ROOT
+from tests.support.networks import weights_in
+from tests.support.random_specs import RandomSpec, specs
 from tests.support.values import save_npz
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
@@ -241,3 +248,40 @@ def test_a_jump_beside_an_element_is_allowed_for(tool: Tool, tmp_path: Path) -> 
     tolerances = re.findall(r"\{\d+, \S+, 0x1p([+-]\d+)f\}", text)
     assert tolerances and all(int(exponent) >= 0 for exponent in tolerances[1:])
     assert run(compiled(folder, compiler=tool("gcc")))[0] == 0
+
+
+@few(8)
+@given(specs())
+def test_random_networks_raise_no_false_alarm(tool: Tool, spec: RandomSpec) -> None:
+    with tempfile.TemporaryDirectory() as name, weights_in("blob") if spec.blob else nullcontext():
+        network = build.lower(spec.write(Path(name)), backend="c", with_check=True)
+        folder, _ = build.build(network, Path(name), "cpu")
+        code, said = run(compiled(folder, compiler=tool("gcc")))
+        assert code == 0, said
+
+
+PROCESSORS = {
+    "aarch64": (["aarch64-linux-gnu-gcc"], ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
+    "riscv64": (["riscv64-linux-gnu-gcc"], ["qemu-riscv64", "-L", "/usr/riscv64-linux-gnu"]),
+    "s390x": (["s390x-linux-gnu-gcc"], ["qemu-s390x", "-L", "/usr/s390x-linux-gnu"]),
+    "x87": (["gcc", "-m32"], []),
+}
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("name", ["weighty", "winograd", "types", "stages", "rows"])
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_other_processors(name: str, processor: str, tmp_path: Path) -> None:
+    command, emulator = PROCESSORS[processor]
+    for needed in (command[0], *emulator[:1]):
+        if not shutil.which(needed):
+            pytest.skip(f"{needed} is not here; on Debian: apt install qemu-user, gcc-aarch64-linux-gnu and the like")
+    folder, _ = with_check(name, tmp_path)
+    probe = tmp_path / "probe.c"
+    probe.write_text("#include <stdio.h>\nint main(void) { return 0; }\n")
+    if subprocess.run([*command, probe, "-o", tmp_path / "probe"], capture_output=True, check=False).returncode:
+        pytest.skip(f"{command[0]} has no C library for {processor} here; on Debian: apt install gcc-multilib")
+    program = tmp_path / "check"
+    options = ["-std=c99", "-O2", "-ffp-contract=fast", f"-D{name.upper()}_TRACE"]
+    do([*command, *options, "-o", program, folder / f"{name}_check.c", *sources(folder), "-lm"])
+    assert "within their bounds" in do([*emulator, program])

@@ -165,3 +165,51 @@ def test_no_name_gets_out_of_a_comment(name: str, tool: Tool, tmp_path: Path) ->
         command = [tool(compiler), "-std=c99", "-Wall", "-Wextra", "-Werror", "-E", "-P", str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout.strip(), done.stderr) == ("int here;", "")
+
+
+CHAIN = """
+[model]
+name = "net"
+weights = "net.npz"
+[[input]]
+name = "x"
+shape = [4, 6, 6]
+[[layer]]
+name = "stem"
+op = "conv"
+[[layer]]
+name = "shift"
+op = "add"
+inputs = ["stem", "four"]
+[[layer]]
+name = "shifted"
+op = "batch_norm"
+epsilon = 1e-3
+[[layer]]
+name = "other"
+op = "conv"
+input = "x"
+weight = "head.weight"
+[[layer]]
+name = "both"
+op = "concat"
+inputs = ["shifted", "other"]
+[[layer]]
+name = "act"
+op = "relu"
+[[constant]]
+name = "four"
+[[output]]
+name = "y"
+from = "act"
+"""
+
+
+def test_layers_that_are_folded_one_after_the_other_or_distributed_are_named(tmp_path: Path) -> None:
+    """Two maps fold into a convolution; a concatenation's activation is computed by both parts."""
+    spec = written(tmp_path, CHAIN)
+    with np.load(tmp_path / "net.npz") as arrays:
+        save_npz(tmp_path / "net.npz", {**arrays, "four": np.full((1, 4, 1, 1), 4, np.float32)})
+    launches = build.lower(spec).layers
+    named = sorted(tuple(layer.name for layer in layers) for launch, layers in launches.items() if launch != "act")
+    assert named == [("other", "act"), ("stem", "shift", "shifted", "act")]
