@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ from codegen import build
 from codegen.emit.literals import in_comment
 from codegen.frontend.spec.place import Place
 from codegen.frontend.spec.reader import parse_document
-from tests.support.generated_c import Tool
+from tests.support.generated_c import STRICT, Tool, do
 from tests.support.needs import ROOT
 from tests.support.values import save_npz
 
@@ -165,6 +166,29 @@ def test_no_name_gets_out_of_a_comment(name: str, tool: Tool, tmp_path: Path) ->
         command = [tool(compiler), "-std=c99", "-Wall", "-Wextra", "-Werror", "-E", "-P", str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout.strip(), done.stderr) == ("int here;", "")
+
+
+@pytest.mark.parametrize("backend", ["opencl", "c"])
+def test_hostile_names_of_nodes_leave_the_code_as_it_is(backend: str, tool: Tool, tmp_path: Path) -> None:
+    """Many names in one comment, wrapped wherever a line ends, and one for each table of the host's."""
+    layers = "".join(
+        f'[[layer]]\nname = "l{k}"\nop = "{("abs", "sqrt")[k % 2]}"\noriginal = {json.dumps(name)}\n'
+        for k, name in enumerate(HOSTILE * 3)
+    )
+    spec = f'[model]\nname = "net"\n[[input]]\nname = "x"\nshape = [4]\n{layers}'
+    spec += f'[[output]]\nname = "y"\nfrom = "l{3 * len(HOSTILE) - 1}"\n'
+    codes = []
+    for text in (spec, re.sub("original = .*\n", "", spec)):
+        (tmp_path / "net.toml").write_text(text)
+        folder, _ = build.build(build.lower(tmp_path / "net.toml", backend=backend), tmp_path, "cpu", force=True)
+        for compiler in ("gcc", "clang"):
+            do([tool(compiler), *STRICT, "-fsyntax-only", folder / "net.c"])
+        kernels_text = (folder / ("net.c" if backend == "c" else "net.cl")).read_text()
+        command = [tool("gcc"), "-E", "-P", "-w", "-x", "c", "-"]
+        codes.append(
+            subprocess.run(command, input=kernels_text, cwd=folder, capture_output=True, text=True, check=True)
+        )
+    assert codes[0].stdout == codes[1].stdout
 
 
 CHAIN = """
