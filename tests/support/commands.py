@@ -50,6 +50,21 @@ def clgen(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.C
     )
 
 
+def without_opencl(folder: Path) -> dict[str, str]:
+    """The environment of a machine without OpenCL and without pyopencl, by two new folders in this one."""
+    (folder / "empty").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken" / "pyopencl.py").write_text('raise ImportError("not on this machine")\n')
+    path = os.pathsep.join(filter(None, (str(folder / "broken"), os.environ.get("PYTHONPATH", ""))))
+    return {"OCL_ICD_VENDORS": str(folder / "empty"), "PYTHONPATH": path}
+
+
+def plain_c(spec: Path) -> Path:
+    """The spec, with backend = "c"."""
+    spec.write_text(spec.read_text().replace("[model]\n", '[model]\nbackend = "c"\n'))
+    return spec
+
+
 def clgen_here(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Calls the command as a function, which spares the start of a process; an exception that it leaves is raised.
 
