@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,13 @@ def undefined(readelf: str, compiled: Path) -> set[str]:
     return {name for name in re.findall(r" UND (\w+)$", listed, re.MULTILINE) if not name.startswith("__")}
 
 
-@pytest.mark.parametrize("processor", TARGETS)
-@pytest.mark.parametrize("name", artefacts.NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "processor"),
+    [
+        *((name, "") for name in artefacts.NETWORKS),
+        *product(("weighty", "winograd", "types", "stages", "moves"), filter(None, TARGETS)),
+    ],
+)
 def test_a_bare_compiler_is_enough(
     name: str, processor: str, tool: Tool, generated: Callable[[str], Path], library: Path, tmp_path: Path
 ) -> None:
