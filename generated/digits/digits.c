@@ -1916,7 +1916,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "            WEIGHTS const float *restrict pw = weight + tile * 144;\n",
     "            NO_UNROLL\n",
     "            for (int row = 0; row < 3; ++row) {\n",
-    "                const float *px = staged[0][0] + row * 10 + ox;\n",
+    "                const float *px = &staged[0][0][0] + row * 10 + ox;\n",
     "                /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */\n",
     "                NO_UNROLL\n",
     "                for (int kx = 0; kx < 3; ++kx) {\n",

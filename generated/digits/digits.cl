@@ -459,7 +459,7 @@ void digits_stem(
             WEIGHTS const float *restrict pw = weight + tile * 144;
             NO_UNROLL
             for (int row = 0; row < 3; ++row) {
-                const float *px = staged[0][0] + row * 10 + ox;
+                const float *px = &staged[0][0][0] + row * 10 + ox;
                 /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {

@@ -211,14 +211,20 @@ def outcomes_in_plain_c(way: Way, tool: Tool, chosen: Iterable[Case]) -> list[Ou
     """The cases that are not refused, compiled together in one way."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        built: list[tuple[Case, Artefact, dict[str, Array]]] = []
-        for k, case in enumerate(chosen):
-            planned = _planned(case, folder, f"case_{k}")
-            if not isinstance(planned, str):
-                lowered, feeds = planned
-                built.append((case, build_plain_c(lowered, folder), feeds))
+        built = plain_c_artefacts(chosen, folder)
         library = compile_together([artefact for _, artefact, _ in built], way, tool, folder / "cases.so")
         return [_outcome(case, [_computed(artefact, library, feeds, case, way)]) for case, artefact, feeds in built]
+
+
+def plain_c_artefacts(chosen: Iterable[Case], folder: Path) -> list[tuple[Case, Artefact, dict[str, Array]]]:
+    """The cases that are not refused, each as an artefact with a name of its own, and its inputs."""
+    built = []
+    for k, case in enumerate(chosen):
+        planned = _planned(case, folder, f"case_{k}")
+        if not isinstance(planned, str):
+            lowered, feeds = planned
+            built.append((case, build_plain_c(lowered, folder), feeds))
+    return built
 
 
 def _computed(artefact: Artefact, library: Path, feeds: Mapping[str, Array], case: Case, way: Way) -> str:

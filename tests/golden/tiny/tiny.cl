@@ -253,7 +253,7 @@ void tiny_stem(
             WEIGHTS const float *restrict pw = weight + tile * 216;
             NO_UNROLL
             for (int row = 0; row < 9; ++row) {
-                const float *px = staged[0][0] + row * 7 + ox * 2;
+                const float *px = &staged[0][0][0] + row * 7 + ox * 2;
                 /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {

@@ -218,7 +218,7 @@ void waves_stem1x3_s1_2x9_to_8x9(
             WEIGHTS const float *restrict pw = weight + tile * 48;
             NO_UNROLL
             for (int row = 0; row < 2; ++row) {
-                const float *px = staged[0][0] + row * 11 + ox;
+                const float *px = &staged[0][0][0] + row * 11 + ox;
                 /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
