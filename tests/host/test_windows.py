@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from codegen import build
+from codegen.cli import main
 from tests.support import artefacts
 from tests.support.generated_c import STRICT, WARNINGS, C, Tool, do, sources
 from tests.support.needs import ROOT
@@ -42,8 +44,8 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pytest.skip("Wine is not here; on Debian: apt install wine64")
     environment = {**os.environ, "WINEPREFIX": str(tmp_path_factory.mktemp("wine")), "WINEDEBUG": "-all"}
 
-    def run(program: Path) -> str:
-        return do([found, program], env=environment)
+    def run(program: Path, **more: str) -> str:
+        return do([found, program], env={**environment, **more})
 
     return run
 
@@ -66,6 +68,20 @@ def test_the_example_runs(
     flags = options.format(NAME=name.upper()).split()
     do([tool(MINGW), *STRICT, "-O2", *flags, folder / "example.c", *sources(folder), "-o", program])
     assert f"self-test passed on C, {'without ' if 'SCALAR' in options else ''}vectors" in wine(program)
+
+
+@pytest.mark.parametrize("options", [["c", "--multiversion"], ["opencl,c"]])
+def test_versions_and_backends_are_chosen_at_run_time(
+    options: list[str], tool: Tool, wine: Run, tmp_path: Path
+) -> None:
+    """Where there is no OpenCL, the program that has both computes in plain C."""
+    spec = str(ROOT / "specs" / "digits.toml")
+    built = CliRunner().invoke(main, ["build", spec, "-o", str(tmp_path), "--backend", *options])
+    assert built.exit_code == 0, built.output
+    program = tmp_path / "example.exe"
+    do([tool(MINGW), *STRICT, "-O1", *(tmp_path / "digits").glob("*.c"), "-o", program])
+    said = wine(program, CLGEN_OPENCL_LIBRARY="missing.dll")
+    assert "self-test passed on C, vectors" in said and "(360 of 360)" in said
 
 
 @pytest.mark.parametrize("name", ["weighty", "winograd", "tiles"])
