@@ -74,7 +74,7 @@ def test_the_example_runs(
 def test_versions_and_backends_are_chosen_at_run_time(
     options: list[str], tool: Tool, wine: Run, tmp_path: Path
 ) -> None:
-    """Where there is no OpenCL, the program that has both computes in plain C."""
+    """The program that has both computes in plain C, as OpenCL's library is missing."""
     spec = str(ROOT / "specs" / "digits.toml")
     built = CliRunner().invoke(main, ["build", spec, "-o", str(tmp_path), "--backend", *options])
     assert built.exit_code == 0, built.output
