@@ -25,15 +25,19 @@ def layers_of_launches(
         for role in played:
             parts.setdefault(role.launch, []).append(name)
     order = {layer: k for k, layer in enumerate(dict.fromkeys(layer_of(node.name) for node in unfolded.nodes))}
-    computed = {}
-    for launch in launches.nodes:
-        found = {
+    computed = {
+        launch.name: {
             layer_of(node)
             for part in (launch.name, *parts.get(launch.name, ()))
             for node in (part, *_between(unfolded, before.get(part, part), known))
         }
-        computed[launch.name] = tuple(sorted(found & order.keys(), key=order.__getitem__))
-    return computed
+        for launch in launches.nodes
+    }
+    # Layers that do nothing may be the last ones before an output.
+    for true, made in zip(unfolded.outputs, launches.outputs, strict=True):
+        if made.value in computed:
+            computed[made.value].update(map(layer_of, _between(unfolded, true.value, known)))
+    return {launch: tuple(sorted(found & order.keys(), key=order.__getitem__)) for launch, found in computed.items()}
 
 
 def originals(renamed: Mapping[str, str], folded: Folded) -> dict[str, str]:

@@ -70,8 +70,34 @@ def plan(
         weights=baked.weights,
         zeros=max((d.zeros for d in drafts), default=0),
         stored=stored,
-        layers=layers,
+        layers=_with_views(layers, graph, locations),
     )
+
+
+def _with_views(
+    layers: Mapping[str, tuple[LayerNote, ...]], graph: Graph, locations: Mapping[str, Location]
+) -> dict[str, tuple[LayerNote, ...]]:
+    """The layers of each launch, with those that need no launch, as their tensors are views.
+
+    A view, or a concatenation in place, belongs to the last launch that writes to it; a view of an input of the network
+    to the launches that read it.
+    """
+    order = {node.name: k for k, node in enumerate(graph.nodes)}
+    writers: dict[str, str] = {}  # the last launch that writes to a tensor
+    unwritten: dict[str, tuple[LayerNote, ...]] = {}  # the layers of views of inputs
+    found: dict[str, tuple[LayerNote, ...]] = {}
+    for node in graph.nodes:
+        read = [layer for name in node.inputs for layer in unwritten.get(name, ())]
+        own = (*read, *layers.get(node.name, ()))
+        before = [writers[name] for name in node.inputs if name in writers]
+        if not locations[node.name].computed_elsewhere:
+            writers[node.name], found[node.name] = node.name, own
+        elif before:
+            writer = writers[node.name] = max(before, key=order.__getitem__)
+            found[writer] += own
+        else:
+            unwritten[node.name] = own
+    return {launch: tuple(dict.fromkeys(notes)) for launch, notes in found.items()}
 
 
 def _with_known(draft: Draft, constants: Constants) -> Draft:

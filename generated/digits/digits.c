@@ -1371,7 +1371,7 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
          /* rows */ {NUMBER, 8}, /* columns */ {NUMBER, 8}, /* height */ {NUMBER, 8},
          /* width */ {NUMBER, 8}, /* x_block */ {NUMBER, 512}, /* x_row */ {NUMBER, 64},
          /* y_block */ {NUMBER, 512}, /* y_row */ {NUMBER, 64}}},
-    /* 7: mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
+    /* 7: mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8
      * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix1_project", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
@@ -1416,7 +1416,7 @@ static const struct launch launch_table[LAUNCH_COUNT + 1] = {
          /* rows */ {NUMBER, 4}, /* columns */ {NUMBER, 4}, /* height */ {NUMBER, 4},
          /* width */ {NUMBER, 4}, /* x_block */ {NUMBER, 128}, /* x_row */ {NUMBER, 32},
          /* y_block */ {NUMBER, 128}, /* y_row */ {NUMBER, 32}}},
-    /* 15: mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
+    /* 15: mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4
      * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W */
     {.kernel = "digits_mix2_project", .global = {1, 1, 1}, .local = {1, 1, 1},
      .arguments = {
@@ -1612,7 +1612,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "/* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
     " * mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
     " * mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
-    " * mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    " * mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
     " */\n",
     "/* conv -> relu\n",
     " *\n",
@@ -1720,7 +1720,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "/* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
     " * mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
     " * mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
-    " * mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    " * mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
     " */\n",
     "/* conv -> relu\n",
     " *\n",
@@ -2729,7 +2729,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
+    "/* mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8\n",
     " * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
@@ -3670,7 +3670,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "    }\n",
     "}\n",
     "\n",
-    "/* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
+    "/* mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4\n",
     " * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.\n",
     " * Computed in float64, rounded once to float32, printed exactly.\n",
     " */\n",
@@ -4089,7 +4089,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "        AT(arena, 2560), AT(arena, 3584), /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,\n",
     "        /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,\n",
     "        GRID(1, 2));\n",
-    "    /* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
+    "    /* mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix1_project(\n",
     "        AT(arena, 3584), AT(arena, 2048),\n",
@@ -4131,7 +4131,7 @@ static const char *const program_source[SOURCE_LINES] = {
     "        AT(arena, 2560), AT(arena, 640), /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,\n",
     "        /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,\n",
     "        GRID(1, 5));\n",
-    "    /* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
+    "    /* mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4 */\n",
     "    EACH_ITEM(1)\n",
     "    digits_mix2_project(\n",
     "        AT(arena, 640), AT(arena, 512),\n",

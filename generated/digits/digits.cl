@@ -155,7 +155,7 @@ typedef block vector;
 /* mix1.b1 (line 23): conv -> relu, 1x16x8x8 -> 1x8x8x8
  * mix1.b3.reduce (line 30): conv -> relu, 1x16x8x8 -> 1x8x8x8
  * mix1.b5.reduce (line 44): conv -> relu, 1x16x8x8 -> 1x8x8x8
- * mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
+ * mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8
  */
 /* conv -> relu
  *
@@ -263,7 +263,7 @@ static void digits_pointwise_22x8_relu(
 /* mix2.b1 (line 86): conv -> relu, 1x40x4x4 -> 1x8x4x4
  * mix2.b3.reduce (line 93): conv -> relu, 1x40x4x4 -> 1x8x4x4
  * mix2.b5.reduce (line 107): conv -> relu, 1x40x4x4 -> 1x8x4x4
- * mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
+ * mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4
  */
 /* conv -> relu
  *
@@ -1272,7 +1272,7 @@ void digits_max_pool3x3_s1_8(
     }
 }
 
-/* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8
+/* mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8
  * batch norm mix1.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
@@ -2213,7 +2213,7 @@ void digits_max_pool3x3_s1_4(
     }
 }
 
-/* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4
+/* mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4
  * batch norm mix2.project/batch_norm folded into the weights: W' = gamma / sqrt(var + 1e-05) W.
  * Computed in float64, rounded once to float32, printed exactly.
  */
@@ -2632,7 +2632,7 @@ void digits_network(
         AT(arena, 2560), AT(arena, 3584), /* rows */ 8, /* columns */ 8, /* height */ 8, /* width */ 8,
         /* x_block */ 512, /* x_row */ 64, /* y_block */ 512, /* y_row */ 64,
         GRID(1, 2));
-    /* mix1.project (line 66): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
+    /* mix1.project (line 66), mix1.concat (line 72): conv -> relu, 1x16x8x8 -> 1x8x8x8 */
     EACH_ITEM(1)
     digits_mix1_project(
         AT(arena, 3584), AT(arena, 2048),
@@ -2674,7 +2674,7 @@ void digits_network(
         AT(arena, 2560), AT(arena, 640), /* rows */ 4, /* columns */ 4, /* height */ 4, /* width */ 4,
         /* x_block */ 128, /* x_row */ 32, /* y_block */ 128, /* y_row */ 32,
         GRID(1, 5));
-    /* mix2.project (line 129): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
+    /* mix2.project (line 129), mix2.concat (line 135): conv -> relu, 1x40x4x4 -> 1x8x4x4 */
     EACH_ITEM(1)
     digits_mix2_project(
         AT(arena, 640), AT(arena, 512),

@@ -153,7 +153,7 @@ typedef block vector;
 
 
 /* a (line 14): conv, 1x2x9 -> 1x8x9
- * b (line 21): conv, 1x2x9 -> 1x8x9
+ * b (line 21), both (line 28): conv, 1x2x9 -> 1x8x9
  */
 /* conv
  *
@@ -503,7 +503,7 @@ void waves_network(
     waves_stem1x3_s1_2x9_to_8x9(
         AT(input0, 0), AT(weights, 0), AT(arena, 0),
         GRID_BY_ROWS(1, 1));
-    /* b (line 21): conv, 1x2x9 -> 1x8x9 */
+    /* b (line 21), both (line 28): conv, 1x2x9 -> 1x8x9 */
     EACH_ITEM(1)
     waves_stem1x3_s1_2x9_to_8x9(
         AT(input1, 0), AT(weights, 96), AT(arena, 72),
