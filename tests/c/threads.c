@@ -1,7 +1,12 @@
 /* threads.c: a model of the plain C backend on several threads.
  *
  *     threads   compares the results of one thread, of several, and of the application's own
+ *
+ * With -DSMALL_STACKS, for glibc, threads are started where the default is a stack of 64 KB, less than musl's.
  */
+#ifdef SMALL_STACKS
+#define _GNU_SOURCE
+#endif
 #include "check.h"
 
 #include <pthread.h>
@@ -29,14 +34,18 @@ static void parallel_for(void *pool, void (*item)(void *context, int index), voi
 {
     pthread_t threads[COUNT];
     struct call calls[COUNT];
+    pthread_attr_t attributes;
 
     ++*(int *)pool;
+    CHECK_IS(pthread_attr_init(&attributes), 0);
+    CHECK_IS(pthread_attr_setstacksize(&attributes, 1 << 20), 0);
     for (int i = 0; i < count; ++i) {
         calls[i] = (struct call){item, context, i};
-        CHECK_IS(pthread_create(&threads[i], NULL, one_item, &calls[i]), 0);
+        CHECK_IS(pthread_create(&threads[i], &attributes, one_item, &calls[i]), 0);
     }
     for (int i = 0; i < count; ++i)
         CHECK_IS(pthread_join(threads[i], NULL), 0);
+    CHECK_IS(pthread_attr_destroy(&attributes), 0);
 }
 
 /* Items one after the other: the first worker computes everything, and the others find nothing to do. */
@@ -57,6 +66,20 @@ static void compare(MODEL *model)
     CHECK_IS(M(selftest)(model), M_UPPER(OK));
 }
 
+#ifdef SMALL_STACKS
+static void set_default_stack(size_t bytes)
+{
+    pthread_attr_t attributes;
+
+    CHECK_IS(pthread_attr_init(&attributes), 0);
+    CHECK_IS(pthread_attr_setstacksize(&attributes, bytes), 0);
+    CHECK_IS(pthread_setattr_default_np(&attributes), 0);
+    CHECK_IS(pthread_attr_destroy(&attributes), 0);
+}
+#else
+#define set_default_stack(bytes) (void)(bytes)
+#endif
+
 int main(void)
 {
     MODEL *model = NULL;
@@ -70,7 +93,9 @@ int main(void)
 
     fill(&inputs, RUNS);
     CHECK_IS(run(model, &inputs, &alone), M_UPPER(OK));
+    set_default_stack(65536);
     CHECK_IS(M(use_threads)(model, COUNT), M_UPPER(OK));
+    set_default_stack(8388608);
     compare(model);
     CHECK_IS(M(use_threads)(model, 1), M_UPPER(OK));
     compare(model);

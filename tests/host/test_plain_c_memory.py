@@ -61,6 +61,15 @@ def test_clangs_sanitizers_find_nothing_in_threads(
     assert do([compiled(compiler, "threads.c", plain_c(name), tmp_path / name, flags, threads=True)]) == "ok\n"
 
 
+@pytest.mark.parametrize("name", ["moves", "convolutions"])
+def test_threads_have_the_stack_that_kernels_need(
+    name: str, tool: Tool, plain_c: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The kernels of these networks have arrays of 160 KB."""
+    flags = ["-O1", "-march=native", "-DSMALL_STACKS"]
+    assert do([compiled(tool("gcc"), "threads.c", plain_c(name), tmp_path / name, flags, threads=True)]) == "ok\n"
+
+
 SELF_TESTS = """\
 #include <stdio.h>
 {includes}
