@@ -139,7 +139,7 @@ def start_plain_c(artefact: Path, compiler: str, threads: int, x: np.ndarray, fo
     name = f"c-{compiler}"
     program, given, output = (folder / f"{made.name}.{name}{end}" for end in ("", ".input", ".output"))
     x.astype(np.float32).tofile(given)
-    options = ["-std=gnu99", "-O2", *PLAIN_C_ISA[isa], f"-I{artefact}", f"-DMODEL={made.name}", *_counts(made)]
+    options = ["-std=gnu99", "-O3", *PLAIN_C_ISA[isa], f"-I{artefact}", f"-DMODEL={made.name}", *_counts(made)]
     options += [f"-D{made.name.upper()}_THREADS", f"-DTHREADS={threads}"]
     sources = [str(path) for path in artefact.glob(f"{made.name}*.c")]
     libraries = ["-lm", "-lpthread"]

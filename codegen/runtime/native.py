@@ -119,7 +119,7 @@ def compile_native(
 
 def compile_library(compiler: str, options: Sequence[str], sources: Sequence[Path], library: Path) -> Path:
     """Compiles C to a shared library, with warnings as errors; DeviceError if it fails."""
-    command = [compiler, *STRICT, "-O2", "-ffp-contract=fast", *options]
+    command = [compiler, *STRICT, "-O3", "-ffp-contract=fast", *options]
     command += ["-shared", "-fPIC", "-o", str(library), *map(str, sources), "-lm"]
     done = interrupt.run(command, environment={**os.environ, "TMPDIR": str(library.parent)})
     if done.returncode:

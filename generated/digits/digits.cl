@@ -101,6 +101,7 @@ typedef block vector;
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_TWO _Pragma("unroll 2")
 #define NO_UNROLL _Pragma("nounroll")
+#define FORGET(pointer) /* compilers do not load what they have loaded before */
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
@@ -460,7 +461,7 @@ void digits_stem(
             NO_UNROLL
             for (int row = 0; row < 3; ++row) {
                 const float *px = &staged[0][0][0] + row * 10 + ox;
-                /* Unrolled, compilers would keep pixels that several taps use, for which there are no registers. */
+                /* Pixels that several taps use are loaded for each: there are no registers to keep them. */
                 NO_UNROLL
                 for (int kx = 0; kx < 3; ++kx) {
                     vector weights[VECTORS];
@@ -476,6 +477,7 @@ void digits_stem(
                     }
                     px += 1;
                     pw += 16;
+                    FORGET(px);
                 }
             }
             {

@@ -17,65 +17,67 @@ CL_SILENCE_DEPRECATION CL_SUCCESS CL_TARGET_OPENCL_VERSION CL_TRUE COLUMNS COPIE
 COUNTER_LINE CRITERIA CloseHandle CreateBuffer CreateCommandQueue CreateContext CreateKernel CreateProgramWithBinary
 CreateProgramWithSource DEVICE_SVM_CAPABILITIES E EACH_ITEM EACH_LANE ELEMENT_COUNT END_OF_SECTION EVERY_ITEM
 EnqueueBarrierWithWaitList EnqueueFillBuffer EnqueueMapBuffer EnqueueNDRangeKernel EnqueueReadBuffer
-EnqueueUnmapMemObject EnqueueWriteBuffer F FLOAT16_ELEMENT FLOAT32_ELEMENT FLOAT64_ELEMENT FMA FOR_EACH_FUNCTION Finish
-FreeLibrary G GCC GLOBAL GREATER GRID GRID_BY_ROWS GetCommandQueueInfo GetDeviceIDs GetDeviceInfo GetMemObjectInfo
-GetPlatformIDs GetPlatformInfo GetProcAddress GetProgramBuildInfo GetProgramInfo HAS_VERSIONS HIDE INCLUDE_BY_ASSEMBLER
-INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INT16_ELEMENT INT32_ELEMENT INT64_ELEMENT INT8_ELEMENT INVALID_VALUE ITEM
-ITEMS ITEMS_OF_A_RUN JOINED KERNEL KERNELS L LANES LANE_NUMBERS LAST_TYPE LAUNCH_COUNT LAUNCH_ITEM LAYER_COUNT LESSER
-LOAD LOAD_BLOCK LOAD_VECTOR LOAD_VECTOR_OF LoadLibraryA MAJOR MEMBER MOST_CACHED MOST_LISTED N NO_ARGUMENT NO_UNROLL
-NUMBER OF_GRID OF_LAUNCH OF_TRACE OF_VERSION OF_WORKER ON_X86_64 ORDER_MEMORY OUTPUT_BUFFER OUTPUT_COUNT OWN OpenCL PART
-PASS_GRID PASS_TRACE PASS_WORKER PERSISTENT PIECE PIXELS PREFETCH PREFETCH_DISTANCE PREFETCH_WEIGHTS PREPARATION_COUNT
-PREPARED_BUFFER QUOTE READ_AT_RUNTIME READ_COUNTER READ_bool READ_float16 READ_float64 READ_int16 READ_int32 READ_int64
-READ_int8 READ_uint16 READ_uint32 READ_uint64 READ_uint8 REPLACE_COUNTER RTLD_LOCAL RTLD_NODELETE RTLD_NOW RUN RUNTIMES
-ReleaseCommandQueue ReleaseContext ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram ReleaseSRWLockExclusive
-RetainCommandQueue RetainContext RetainDevice SAMPLES SAMPLE_COUNT SECTION SELECT SELECT_block SELECT_float
-SELECT_vector SHOWN SIMULATORS SIZE_MAX SIZE_OF_FILE SLOT SLOT_OF SOURCE_LINES STEP STORE_BLOCK STORE_LANE STORE_VECTOR
-STORE_VECTOR_OF SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg SetKernelArgSVMPointer SleepConditionVariableSRW TABLE TAKE
-TEXT_BYTES TRACE UINT16_ELEMENT UINT32_ELEMENT UINT64_ELEMENT UINT8_ELEMENT UNROLL UNROLL_BY_TWO UNUSED
-VECTORS_OF_THE_COMPILER VERSION_COUNT WEIGHTS WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE WIDTH WITH_SUFFIX WRITE_bool
-WRITE_float16 WRITE_float64 WRITE_int16 WRITE_int32 WRITE_int64 WRITE_int8 WRITE_uint16 WRITE_uint32 WRITE_uint64
-WRITE_uint8 WaitForSingleObject WakeAllConditionVariable Z ZEROS_BUFFER a acos_block acos_float acos_vector acosh_block
-acosh_float acosh_vector add_up_to aligned allocate_weights allocated answer arena argc argument argument_kind arguments
-argv array asin_block asin_float asin_vector asinh_block asinh_float asinh_vector at atan_block atan_float atan_vector
-atanh_block atanh_float atanh_vector attributes axis begin_run begins best best_class binary bits blanks block block_at
-block_mask buffer buffers build_log build_program byte bytes cache cache_header cache_magic callback can_run ceil_block
-ceil_float ceil_vector check check_layer choices choose_device choose_version cl clamp clang classify close_library
-compare_output compile_program condition contains context cos_block cos_float cos_vector cosh_block cosh_float
-cosh_vector count count_workers counters create_buffer create_buffers create_kernels create_opencl create_version ctype
-d data define defined describe description device device_count device_facts device_name device_types devices diagnostic
-difference digest digest_bytes digest_text dlclose dlfcn dllimport dlopen dlsym done draw element element_type
-element_types elements elif embed end_gate end_threads ended endif endpoints enqueue_barrier enqueue_batch
-enqueue_on_buffers enqueue_preparations erf_block erf_float erf_vector error event exp_block exp_float exp_vector
-expm1_block expm1_float expm1_vector exponent f fabs_block fabs_float fabs_vector file fill_input find_symbol finished
-first first_elements fit fits flags float_of_half floor_block floor_float floor_vector fmax_block fmax_float fmax_vector
-fmin_block fmin_float fmin_vector fmod_block fmod_float fmod_vector folder fraction from_opencl from_plain_c functions
-gate generate_numbers generate_numbers_bool generate_numbers_float16 generate_numbers_float32 generate_numbers_float64
-generate_numbers_int16 generate_numbers_int32 generate_numbers_int64 generate_numbers_int8 generate_numbers_uint16
-generate_numbers_uint32 generate_numbers_uint64 generate_numbers_uint8 get_cache_path get_device_text get_element
-get_platform_text get_type global got grid h half half_of handle handles has header high host_weights i ifdef ifndef
-ignored in_order include increase_atomic input input_arrays input_counts input_grids input_sizes input_types inputs
-int16_of int32_of int64 int64_of int8_of is_better is_input is_large_enough is_plain_c isfinite_block isfinite_float
-isfinite_vector item join_thread kernel kernels kind labels last launch launch_table layer least length letter library
-library_names load_functions load_program load_sample local lock lock_gate log1p_block log1p_float log1p_vector
-log_block log_float log_vector low lower made magic make_gate me milliseconds mine model name named native_floats
-nearest_half needed needs_kernel network_function next_array next_item next_run num_events number o object of_type
-offset one open_library opencl options other output output_arrays output_sizes output_types outputs overlap p
-parallel_for parameters part part_size path place place_of plain_c platform platform_count platform_facts platform_name
-platforms pool pow_block pow_float pow_vector pragma predicted predictions preferred prepare prepare_weights prepared
-preparing_function print_first print_first_bool print_first_float16 print_first_float32 print_first_float64
-print_first_int16 print_first_int32 print_first_int64 print_first_int8 print_first_uint16 print_first_uint32
-print_first_uint64 print_first_uint8 print_index program program_source properties queue rank rank_device read_atomic
-read_cache read_number ready reason release release_buffer replace_atomic replace_counter reset_threads rest result
-reverse_bytes right rint_block rint_float rint_vector run run_as run_batch run_item run_layers run_network run_once
-run_together runtime runtimes sample samples scores seat seats seen select_block select_vector selftest_samples
-set_argument set_atomic set_element set_endpoint shade shades shape shares_memory sharing sign sign_block sign_float
-sign_vector simulator simulators sin_block sin_float sin_vector sinh_block sinh_float sinh_vector size sound_from
-sqrt_block sqrt_float sqrt_vector start start_thread started state status stdbool stddef stdint stdio stdlib step steps
-store_program strides string symbol tan_block tan_float tan_vector tanh_block tanh_float tanh_vector text thread_handle
-thread_main title tolerance trace trace_launch traced traced_launches tracing trim trunc_block trunc_float trunc_vector
-type u uint16_of uint32_of uint64_of uint8_of undef units unlock_gate user value values vector vector_at vector_mask
-version versions wait_a_little wait_at_gate wait_list waited wake_all wanted weights what whole worker workers
-write_cache wrong yield_processor zero zeros
+EnqueueUnmapMemObject EnqueueWriteBuffer F FLOAT16_ELEMENT FLOAT32_ELEMENT FLOAT64_ELEMENT FMA FORGET FOR_EACH_FUNCTION
+Finish FreeLibrary G GCC GLOBAL GREATER GRID GRID_BY_ROWS GetCommandQueueInfo GetDeviceIDs GetDeviceInfo
+GetMemObjectInfo GetPlatformIDs GetPlatformInfo GetProcAddress GetProgramBuildInfo GetProgramInfo HAS_VERSIONS HIDE
+INCLUDE_BY_ASSEMBLER INCLUDE_BY_COMPILER INPUT_BUFFER INPUT_COUNT INSTRUCTIONS_OF_ARM INSTRUCTIONS_OF_X86 INT16_ELEMENT
+INT32_ELEMENT INT64_ELEMENT INT8_ELEMENT INVALID_VALUE ITEM ITEMS ITEMS_OF_A_RUN JOINED KERNEL KERNELS L LANES
+LANE_NUMBERS LAST_TYPE LAUNCH_COUNT LAUNCH_ITEM LAYER_COUNT LESSER LOAD LOAD_BLOCK LOAD_VECTOR LOAD_VECTOR_OF
+LoadLibraryA MAJOR MEMBER MOST_CACHED MOST_LISTED N NO_ARGUMENT NO_UNROLL NUMBER OF_GRID OF_LAUNCH OF_TRACE OF_VERSION
+OF_WORKER ON_X86_64 ORDER_MEMORY OUTPUT_BUFFER OUTPUT_COUNT OWN OpenCL PART PASS_GRID PASS_TRACE PASS_WORKER PERSISTENT
+PIECE PIXELS PREFETCH PREFETCH_DISTANCE PREFETCH_WEIGHTS PREPARATION_COUNT PREPARED_BUFFER QUOTE READ_AT_RUNTIME
+READ_COUNTER READ_bool READ_float16 READ_float64 READ_int16 READ_int32 READ_int64 READ_int8 READ_uint16 READ_uint32
+READ_uint64 READ_uint8 REPLACE_COUNTER RTLD_LOCAL RTLD_NODELETE RTLD_NOW RUN RUNTIMES ReleaseCommandQueue ReleaseContext
+ReleaseDevice ReleaseKernel ReleaseMemObject ReleaseProgram ReleaseSRWLockExclusive RetainCommandQueue RetainContext
+RetainDevice SAMPLES SAMPLE_COUNT SECTION SELECT SELECT_block SELECT_float SELECT_vector SHOWN SHUFFLES SIMULATORS
+SIZE_MAX SIZE_OF_FILE SLOT SLOT_OF SOURCE_LINES STEP STORE_BLOCK STORE_LANE STORE_VECTOR STORE_VECTOR_OF
+SVM_FINE_GRAIN_SYSTEM SYMBOL SetKernelArg SetKernelArgSVMPointer SleepConditionVariableSRW TABLE TAKE TEXT_BYTES TRACE
+UINT16_ELEMENT UINT32_ELEMENT UINT64_ELEMENT UINT8_ELEMENT UNROLL UNROLL_BY_TWO UNUSED VECTORS_OF_THE_COMPILER
+VERSION_COUNT WEIGHTS WEIGHTS_ALIGNMENT WEIGHTS_BUFFER WEIGHTS_SIZE WIDTH WITH_SUFFIX WRITE_bool WRITE_float16
+WRITE_float64 WRITE_int16 WRITE_int32 WRITE_int64 WRITE_int8 WRITE_uint16 WRITE_uint32 WRITE_uint64 WRITE_uint8
+WaitForSingleObject WakeAllConditionVariable Z ZEROS_BUFFER a acos_block acos_float acos_vector acosh_block acosh_float
+acosh_vector add_up_to aligned allocate_weights allocated answer arena argc argument argument_kind arguments argv array
+asin_block asin_float asin_vector asinh_block asinh_float asinh_vector at atan_block atan_float atan_vector atanh_block
+atanh_float atanh_vector attributes axis begin_run begins best best_class binary bits blanks block block_at block_mask
+buffer buffers build_log build_program byte bytes cache cache_header cache_magic callback can_run ceil_block ceil_float
+ceil_vector check check_layer choices choose_device choose_version cl clamp clang classify close_library compare_output
+compile_program condition contains context cos_block cos_float cos_vector cosh_block cosh_float cosh_vector count
+count_workers counters create_buffer create_buffers create_kernels create_opencl create_version ctype d data define
+defined describe description device device_count device_facts device_name device_types devices diagnostic difference
+digest digest_bytes digest_text dlclose dlfcn dllimport dlopen dlsym done draw element element_type element_types
+elements elif embed end_gate end_threads ended endif endpoints enqueue_barrier enqueue_batch enqueue_on_buffers
+enqueue_preparations erf_block erf_float erf_vector error event exp_block exp_float exp_vector expm1_block expm1_float
+expm1_vector exponent f fabs_block fabs_float fabs_vector file fill_input find_symbol finished first first_elements fit
+fits flags float_of_half floor_block floor_float floor_vector fmax_block fmax_float fmax_vector fmin_block fmin_float
+fmin_vector fmod_block fmod_float fmod_vector folder fraction from_opencl from_plain_c functions gate generate_numbers
+generate_numbers_bool generate_numbers_float16 generate_numbers_float32 generate_numbers_float64 generate_numbers_int16
+generate_numbers_int32 generate_numbers_int64 generate_numbers_int8 generate_numbers_uint16 generate_numbers_uint32
+generate_numbers_uint64 generate_numbers_uint8 get_cache_path get_device_text get_element get_platform_text get_type
+global got greater_block greater_float greater_vector grid h half half_of handle handles has header high host_weights i
+ifdef ifndef ignored in_order include increase_atomic input input_arrays input_counts input_grids input_sizes
+input_types inputs int16_of int32_of int64 int64_of int8_of is_better is_input is_large_enough is_plain_c isfinite_block
+isfinite_float isfinite_vector item join join_thread kernel kernels kind labels last launch launch_table layer least
+length lesser_block lesser_float lesser_vector letter library library_names load_functions load_program load_sample
+local lock lock_gate log1p_block log1p_float log1p_vector log_block log_float log_vector low lower made magic make_gate
+maximum_block maximum_float maximum_vector me milliseconds mine minimum_block minimum_float minimum_vector model name
+named native_floats nearest_half needed needs_kernel network_function next_array next_item next_run num_events number o
+object of_type offset one open_library opencl options other output output_arrays output_sizes output_types outputs
+overlap p parallel_for parameters part part_size path place place_of plain_c platform platform_count platform_facts
+platform_name platforms pool pow_block pow_float pow_vector pragma predicted predictions preferred prepare
+prepare_weights prepared preparing_function print_first print_first_bool print_first_float16 print_first_float32
+print_first_float64 print_first_int16 print_first_int32 print_first_int64 print_first_int8 print_first_uint16
+print_first_uint32 print_first_uint64 print_first_uint8 print_index program program_source properties queue rank
+rank_device read_atomic read_cache read_number ready reason release release_buffer replace_atomic replace_counter
+reset_threads rest result reverse_bytes right rint_block rint_float rint_vector run run_as run_batch run_item run_layers
+run_network run_once run_together runtime runtimes sample samples scores seat seats seen select_block select_vector
+selftest_samples set_argument set_atomic set_element set_endpoint shade shades shape shares_memory sharing sign
+sign_block sign_float sign_vector simulator simulators sin_block sin_float sin_vector sinh_block sinh_float sinh_vector
+size sound_from sqrt_block sqrt_float sqrt_vector start start_thread started state status stdbool stddef stdint stdio
+stdlib step steps store_program strides string symbol tan_block tan_float tan_vector tanh_block tanh_float tanh_vector
+text thread_handle thread_main title tolerance trace trace_launch traced traced_launches tracing trim trunc_block
+trunc_float trunc_vector type u uint16_of uint32_of uint64_of uint8_of undef units unlock_gate user value values vector
+vector_at vector_mask version versions wait_a_little wait_at_gate wait_list waited wake_all wanted weights what whole
+worker workers write_cache wrong yield_processor zero zeros
 """
 
 HOST_WORDS = frozenset(_WORDS.split())

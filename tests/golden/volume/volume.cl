@@ -101,6 +101,7 @@ typedef block vector;
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_TWO _Pragma("unroll 2")
 #define NO_UNROLL _Pragma("nounroll")
+#define FORGET(pointer) /* compilers do not load what they have loaded before */
 
 /* PREFETCH brings a cache line into the cache; its address need not be valid.  Compilers for GPUs know the function, and
  * then fail on it.  Weights are prefetched PREFETCH_DISTANCE floats ahead.
