@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 .PHONY: demo test check fuzz clean
 
 # Installs clgen with an OpenCL from PyPI, builds and verifies the digits network, and runs it from C, by OpenCL and
-# without.
+# without; then the times of both.
 demo: $(INSTALLED)
 	$(BIN)/clgen build specs/digits.toml
 	$(BIN)/clgen verify generated/digits
@@ -17,8 +17,9 @@ demo: $(INSTALLED)
 	$(CC) -std=c99 -O2 -o build/digits generated/digits/example.c generated/digits/digits.c -ldl
 	eval "$$($(BIN)/clgen devices --env)" && ./build/digits
 	$(BIN)/clgen build specs/digits.toml --backend c -o build/c
-	$(CC) -O2 -o build/digits_c build/c/digits/example.c build/c/digits/digits.c -lm
+	$(CC) -O3 -march=native -o build/digits_c build/c/digits/example.c build/c/digits/digits.c -lm
 	./build/digits_c
+	@for folder in generated/digits build/c/digits; do $(BIN)/clgen bench $$folder | grep -e " on " -e "end to end"; done
 
 # Style, types and every test; tests that need a tool which is not here say what to install.
 test: check
