@@ -7,18 +7,19 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from codegen import __version__, build, interrupt, opening, tuning
+from codegen import __version__, build, interrupt, opening, options, tuning
 from codegen.emit.output import EXAMPLE, MANIFEST
-from codegen.emit.packaging import BACKENDS, BOTH, OPENCL, PLAIN_C, has
+from codegen.emit.packaging import BOTH, OPENCL, PLAIN_C, has
 from codegen.emit.single_file import write_file
 from codegen.errors import CheckFailed, ClgenError, Mismatch
+from codegen.options import SHOW, SPEC, Pairs
 from codegen.passes.explain import format_report
 from codegen.plan.excess import describe_excess, parameters
 from codegen.plan.target import DEFAULT_TARGET, TARGETS
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
     from codegen.runtime.devices import DeviceInfo
     from codegen.runtime.native import NativeDevice
 
-F = TypeVar("F", bound=Callable[..., Any])
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE)
-
-Pairs = tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
-
-SPEC = click.Path(path_type=Path)
-SHOW = click.Path(path_type=Path, dir_okay=False)
 
 
 class _Commands(click.Group):
@@ -112,88 +107,6 @@ def main() -> None:
     """
 
 
-_TARGETS = "; ".join(f"{t.name}: {t.title}" for t in TARGETS.values())
-
-
-def _target_option(function: F) -> F:
-    return click.option(
-        "--target", type=click.Choice(list(TARGETS)), default=DEFAULT_TARGET, show_default=True, help=_TARGETS
-    )(function)
-
-
-def _target_or_own_option(function: F) -> F:
-    help_text = f"{_TARGETS}. Default: that of DIR, {DEFAULT_TARGET} for a SPEC."
-    return click.option("--target", type=click.Choice(list(TARGETS)), help=help_text)(function)
-
-
-def _tuned_option(function: F) -> F:
-    help_text = "Part of a device's name in SPEC's .tune.toml; none: ignore that file. Default: its first device."
-    return click.option("--tuned-for", "tuned_for", default="", metavar="D", help=help_text)(function)
-
-
-def _backend_option(function: F) -> F:
-    help_text = (
-        "opencl: by an OpenCL driver; c: plain C, which needs none; opencl,c: both, and the program chooses. "
-        "Default: that of SPEC, else opencl."
-    )
-    versions = click.option("--multiversion", is_flag=True, help="Plain C for several processors in one program.")
-    return click.option("--backend", type=click.Choice(BACKENDS), help=help_text)(versions(function))
-
-
-def _check_program_option(function: F) -> F:
-    help_text = "Add NAME_check.c, a program that compares every layer with reference values; for --backend c."
-    return click.option("--with-check", is_flag=True, help=help_text)(function)
-
-
-def _output_option(function: F) -> F:
-    folder = click.Path(path_type=Path, file_okay=False)
-    help_text = "Folder that gets a folder named after the model."
-    return click.option("-o", "--output", type=folder, default="generated", show_default=True, help=help_text)(function)
-
-
-def _force_option(function: F) -> F:
-    help_text = "Replace files that clgen did not write, or that were edited since."
-    return click.option("--force", is_flag=True, help=help_text)(function)
-
-
-def _made_from_option(function: F) -> F:
-    help_text = "Spec or model that DIR was built from, if it cannot be found from the manifest."
-    return click.option("--spec", type=SPEC, help=help_text)(function)
-
-
-def _json_option(function: F) -> F:
-    help_text = "Also write the report to F; - for JSON alone on standard output."
-    return click.option("--json", "json_file", type=SHOW, metavar="F", help=help_text)(function)
-
-
-def _device_option(function: F) -> F:
-    help_text = (
-        "Part of a platform's name, else of its version, else of a device's name, else a device type; repeatable. "
-        "c, c:avx2, c:avx512, c:portable or c:scalar: plain C, compiled here. "
-        "Default: $CLGEN_DEVICE, else the best device."
-    )
-    return click.option("--device", "devices", multiple=True, metavar="D", help=help_text)(function)
-
-
-def _named_shape(value: str) -> tuple[str, tuple[int, ...]]:
-    """The name and the shape that an option's value gives; click.BadParameter if it gives none."""
-    name, _, sizes = value.rpartition("=")
-    try:
-        shape = tuple(int(size) for size in sizes.split(","))
-    except ValueError:
-        shape = ()
-    if not name or not shape or min(shape) < 1:
-        raise click.BadParameter(f"{value!r} should be an input's name, = and its sizes, batch first: x=1,3,48,192")
-    return name, shape
-
-
-def _shape_option(function: F) -> F:
-    help_text = "Sizes of an input of a model file that leaves them open; repeatable."
-    return click.option(
-        "--shape", "shapes", type=_named_shape, metavar="INPUT=1,3,48,192", multiple=True, help=help_text
-    )(function)
-
-
 def _backend_of(devices: tuple[str, ...]) -> str | None:
     """The backend that --device asks for, None if it leaves that open."""
     from codegen.runtime.native import is_native
@@ -233,14 +146,14 @@ def _list_ops(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=".", help="Folder. Default: here."
 )
 @click.option("--name", help="Name of spec and model. Default: that of MODEL.")
-@_shape_option
+@options.shape_option
 @click.option(
     "--layout",
     type=click.Choice(["nchw", "nhwc"]),
     help="Layout of the application's arrays (Keras models only). Default: the model's.",
 )
 @click.option("--no-check", is_flag=True, help="Do not compare the import with the model's own operators.")
-@_force_option
+@options.force_option
 @click.option("--list-ops", is_flag=True, is_eager=True, expose_value=False, callback=_list_ops, help=_LIST_OPS)
 def import_command(
     model: Path, output: Path, name: str | None, shapes: Pairs, layout: str | None, no_check: bool, force: bool
@@ -260,14 +173,13 @@ def import_command(
 
 @main.command("build")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
-@_output_option
-@_backend_option
-@_check_program_option
-@_target_option
-@_tuned_option
-@_shape_option
+@options.output_option
+@options.packaging_options
+@options.target_option
+@options.tuned_option
+@options.shape_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
-@_force_option
+@options.force_option
 def build_command(
     spec: Path,
     output: Path,
@@ -282,7 +194,16 @@ def build_command(
 ) -> None:
     """Fold, plan and write the artefact of SPEC; prints its folder."""
     with _progress(f"building {spec}") as say:
-        lowered = build.lower(spec, dict(shapes), say, tuned_for, True, backend, multiversion, with_check)
+        lowered = build.lower(
+            spec,
+            dict(shapes),
+            say,
+            tuned_for,
+            check=True,
+            backend=backend,
+            multiversion=multiversion,
+            with_check=with_check,
+        )
         folder, changes = build.build(lowered, output, target, check, say, force)
     if lowered.imported is not None:
         click.echo(lowered.imported, err=True)
@@ -322,12 +243,11 @@ def _warn_of_excess(lowered: build.Lowered, target: str, most: int) -> None:
 
 @main.command("list")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
-@_output_option
-@_backend_option
-@_check_program_option
-@_target_option
-@_tuned_option
-@_shape_option
+@options.output_option
+@options.packaging_options
+@options.target_option
+@options.tuned_option
+@options.shape_option
 def list_command(
     spec: Path,
     output: Path,
@@ -339,16 +259,18 @@ def list_command(
     shapes: Pairs,
 ) -> None:
     """Print the paths that build writes, one a line."""
-    lowered = build.lower(spec, dict(shapes), build.silent, tuned_for, False, backend, multiversion, with_check)
+    lowered = build.lower(
+        spec, dict(shapes), tuned_for=tuned_for, backend=backend, multiversion=multiversion, with_check=with_check
+    )
     for path in build.outputs(lowered, output, target):
         click.echo(path)
 
 
 @main.command("tune")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
-@_device_option
-@_target_option
-@_shape_option
+@options.device_option
+@options.target_option
+@options.shape_option
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
@@ -373,8 +295,8 @@ def tune_command(spec: Path, devices: tuple[str, ...], target: str, shapes: Pair
 
 @main.command("explain")
 @click.argument("spec", metavar="SPEC|MODEL", type=SPEC)
-@_shape_option
-@_json_option
+@options.shape_option
+@options.json_option
 def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
     """Say for every BatchNorm where it was folded, or why not."""
     lowered = build.lower(spec, dict(shapes))
@@ -389,13 +311,13 @@ def explain_command(spec: Path, shapes: Pairs, json_file: Path | None) -> None:
 
 @main.command("verify")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@_made_from_option
+@options.made_from_option
 @click.option("--inputs", type=SPEC, help="Your own samples: an .npz with the inputs by name, one or several stacked.")
-@_device_option
-@_target_or_own_option
-@_tuned_option
-@_shape_option
-@_json_option
+@options.device_option
+@options.target_or_own_option
+@options.tuned_option
+@options.shape_option
+@options.json_option
 def verify_command(
     path: Path,
     spec: Path | None,
@@ -432,11 +354,11 @@ def verify_command(
 
 @main.command("bench")
 @click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
-@_made_from_option
-@_device_option
-@_target_or_own_option
-@_shape_option
-@_json_option
+@options.made_from_option
+@options.device_option
+@options.target_or_own_option
+@options.shape_option
+@options.json_option
 @click.option("--trace", "trace_file", type=SHOW, metavar="F", help="Write one inference as a Chrome trace to F.")
 @click.option("--picture", "picture_file", type=SHOW, metavar="F", help="Write the nodes' times as an SVG to F.")
 def bench_command(
@@ -477,7 +399,7 @@ def bench_command(
 @click.argument("folder", metavar="DIR", type=SPEC)
 @click.option("--inputs", type=SPEC, required=True, help="An .npz with the inputs by the model's own names.")
 @click.option("--outputs", type=SPEC, required=True, help="The .npz to write, with the outputs by the model's names.")
-@_device_option
+@options.device_option
 def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, ...]) -> None:
     """Run an artefact on arrays from a file."""
     from codegen.runtime.arrays import fits_member, npz
@@ -503,7 +425,7 @@ def run_command(folder: Path, inputs: Path, outputs: Path, devices: tuple[str, .
 
 @main.command("devices")
 @click.option("--env", "environment", is_flag=True, help="Print what a C program needs in its environment, for eval.")
-@_json_option
+@options.json_option
 def devices_command(environment: bool, json_file: Path | None) -> None:
     """Show the OpenCL devices of this machine, best first.
 
