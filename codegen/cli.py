@@ -18,7 +18,7 @@ from codegen import __version__, build, interrupt, opening, options, tuning
 from codegen.emit.output import EXAMPLE, MANIFEST
 from codegen.emit.packaging import BOTH, OPENCL, PLAIN_C, has
 from codegen.emit.single_file import write_file
-from codegen.errors import CheckFailed, ClgenError, Mismatch
+from codegen.errors import CheckFailed, ClgenError, Mismatch, SpecError
 from codegen.options import SHOW, SPEC, Pairs
 from codegen.passes.explain import format_report
 from codegen.plan.excess import describe_excess, parameters
@@ -393,6 +393,47 @@ def bench_command(
     _write_json(trace_file, trace(result))
     if picture_file is not None:
         write_file(picture_file, picture(result).encode())
+
+
+@main.command("isa")
+@click.argument("path", metavar="SPEC|MODEL|DIR", type=SPEC)
+@options.made_from_option
+@click.option(
+    "--device",
+    "device",
+    default="0x9a49",
+    show_default=True,
+    metavar="D",
+    help="An Intel GPU as ocloc calls it: a device's id, or a name such as skl or dg2-g10.",
+)
+@options.target_or_own_option
+@options.shape_option
+@options.json_option
+def isa_command(
+    path: Path, spec: Path | None, device: str, target: str | None, shapes: Pairs, json_file: Path | None
+) -> None:
+    """Say what an Intel GPU would issue in each kernel, and estimate each launch; no GPU is needed.
+
+    Kernels are compiled by Intel's offline compiler, ocloc.  A SPEC is built for target gpu.
+    """
+    from codegen.runtime.gpu import format_isa, read_isa
+
+    with interrupt.scratch() as scratch, _progress(f"compiling {path}") as say:
+        wanted = target if path.is_dir() else target or "gpu"
+        artefact, lowered = opening.measurable(path, spec, wanted, scratch, dict(shapes), OPENCL)
+        if lowered is None:
+            raise SpecError(
+                f"{path}: its spec is not found around it, and has the operators' sizes; give it with --spec"
+            )
+        say(f"for {device}")
+        folder = scratch / "isa"
+        folder.mkdir()
+        isa = read_isa(artefact, lowered.launches, device, folder)
+    if _json_only(json_file):
+        click.echo(json.dumps(isa.as_json(), indent=1))
+        return
+    click.echo(format_isa(isa))
+    _write_json(json_file, isa.as_json())
 
 
 @main.command("run")

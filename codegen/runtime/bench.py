@@ -17,14 +17,14 @@ from typing import Any
 
 from codegen import interrupt
 from codegen.errors import Mismatch
-from codegen.graph.graph import Graph, Node
-from codegen.graph.types import size_of
+from codegen.graph.graph import Graph
 from codegen.runtime.artefact import Artefact
 from codegen.runtime.devices import DeviceInfo
 from codegen.runtime.native import NativeDevice
 from codegen.runtime.native_peak import measure_native_peak
 from codegen.runtime.peak import Peak, measure_peak, repeated_warm
 from codegen.runtime.timed import Interval, WholeTime, launch_timer, whole_times
+from codegen.runtime.work import Work, multiply_adds
 
 FEW_LAUNCHES = 3  # a launch that takes no longer than this many empty ones is bound by launch overhead
 
@@ -166,16 +166,16 @@ def _typical(runs: Sequence[tuple[Interval, ...]]) -> tuple[Interval, ...]:
 
 def _nodes(artefact: Artefact, network: Graph | None, microseconds: Sequence[float], peak: Peak) -> Iterator[NodeTime]:
     total = sum(microseconds)
-    constants = _Constants(artefact)
+    work = Work(artefact)
     timed = zip(artefact.launches, microseconds, strict=True)
     for name, group in itertools.groupby(timed, key=lambda pair: pair[0]["node"]):
-        launches = tuple(_launch_time(artefact, constants, launch, us) for launch, us in group)
+        launches = tuple(_launch_time(work, launch, us) for launch, us in group)
         node = None if network is None else network.by_name[name]
         title = next(launch["title"] for launch in artefact.launches if launch["writes"] == launches[-1].writes)
         own = sum(launch.microseconds for launch in launches)
-        tables = constants.each * sum(a.size for a in node.op.arrays()) if node and constants.tables else 0
+        tables = work.tables(node) if node else 0
         moved = sum(launch.bytes for launch in launches) + tables
-        count = None if network is None or node is None else _count(network, node)
+        count = None if network is None or node is None else multiply_adds(network, node)
         arithmetic = None if count is None else 2e-3 * count / peak.gflops
         memory = 1e-3 * moved / peak.gbytes_per_s
         yield NodeTime(
@@ -201,42 +201,9 @@ def _bound(own: float, starting: float, arithmetic: float | None, memory: float)
     return "arithmetic" if arithmetic > memory else "memory"
 
 
-def _count(network: Graph, node: Node) -> int:
-    return node.op.multiply_adds(*(network.shapes[name] for name in node.inputs))
-
-
-def _launch_time(artefact: Artefact, constants: _Constants, launch: Mapping[str, Any], us: float) -> LaunchTime:
-    tensors = (*dict.fromkeys(launch["reads"]), launch["writes"])
-    moved = sum(artefact.tensors[name].bytes for name in tensors) + constants.bytes(launch)
+def _launch_time(work: Work, launch: Mapping[str, Any], us: float) -> LaunchTime:
+    moved = work.bytes(launch)
     return LaunchTime(launch["kernel"], launch["writes"], us, moved, 1e-3 * moved / us)
-
-
-class _Constants:
-    """The size of the weights that each launch reads: from their start to the start of the next launch's weights."""
-
-    def __init__(self, artefact: Artefact) -> None:
-        weights = 0 if artefact.weights is None else artefact.weights.size
-        self.each = size_of(artefact.manifest["type"])
-        prepared = artefact.manifest["memory"]["prepared_bytes"] // self.each
-        self.tables = artefact.weights is None
-        launches = [*artefact.manifest["preparations"], *artefact.launches]
-        starts = [start for launch in launches for start in _starts(launch)]
-        self._ends = {
-            kind: sorted({start for other, start in starts if other == kind} | {size})
-            for kind, size in (("weights", weights), ("prepared", prepared))
-        }
-
-    def bytes(self, launch: Mapping[str, Any]) -> int:
-        return self.each * sum(
-            next(e for e in self._ends[kind] if e > start) - start for kind, start in _starts(launch)
-        )
-
-
-def _starts(launch: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The weights among a launch's arguments: their kind, and their offset in elements, which is the next argument."""
-    for argument, behind in itertools.pairwise(launch["arguments"]):
-        if argument["kind"] in ("weights", "prepared"):
-            yield argument["kind"], behind["value"]
 
 
 # Printing -------------------------------------------------------------------------------------------------------------
