@@ -412,9 +412,10 @@ def bench_command(
 def isa_command(
     path: Path, spec: Path | None, device: str, target: str | None, shapes: Pairs, json_file: Path | None
 ) -> None:
-    """Say what an Intel GPU would issue in each kernel, and estimate each launch; no GPU is needed.
+    """Say what an Intel GPU would issue in each kernel.
 
-    Kernels are compiled by Intel's offline compiler, ocloc.  A SPEC is built for target gpu.
+    Also estimates each launch.  No GPU is needed: kernels are compiled by Intel's offline compiler, ocloc.  A SPEC is
+    built for target gpu.
     """
     from codegen.runtime.gpu import format_isa, read_isa
 

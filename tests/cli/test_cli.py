@@ -292,7 +292,7 @@ def same(a: subprocess.CompletedProcess[str], b: subprocess.CompletedProcess[str
     return (a.returncode, a.stdout, a.stderr) == (b.returncode, b.stdout, b.stderr)
 
 
-COMMANDS = ["bench", "build", "devices", "doctor", "explain", "import", "list", "run", "tune", "verify"]
+COMMANDS = ["bench", "build", "devices", "doctor", "explain", "import", "isa", "list", "run", "tune", "verify"]
 
 
 def help_of(*command: str) -> str:

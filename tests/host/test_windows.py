@@ -44,6 +44,9 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pytest.skip("Wine is not here; on Debian: apt install wine64")
     environment = {**os.environ, "WINEPREFIX": str(tmp_path_factory.mktemp("wine")), "WINEDEBUG": "-all"}
 
+    # The first program makes the folder of settings, and Wine says so.
+    subprocess.run([found, "cmd", "/c", "exit"], env=environment, capture_output=True, check=False)
+
     def run(program: Path, **more: str) -> str:
         return do([found, program], env={**environment, **more})
 
